@@ -1,0 +1,1 @@
+"""Image ingest for the Digital Library Cloud Services, as a Dagster project."""

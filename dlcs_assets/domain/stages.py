@@ -1,0 +1,51 @@
+"""The three stages of an image's way, and the words in which each may end."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Stage(StrEnum):
+    """A stage of ingest; its value is the name of the Dagster asset."""
+
+    ORIGINAL = "original"
+    JP2 = "jp2"
+    THUMBNAILS = "thumbnails"
+
+
+STAGES: tuple[Stage, ...] = (Stage.ORIGINAL, Stage.JP2, Stage.THUMBNAILS)
+
+
+class Outcome(StrEnum):
+    """How a stage ended well: metadata in Dagster, a column in the ledger, a word in the CLI."""
+
+    FETCHED = "fetched, not kept"
+    AT_ORIGIN = "at its origin"
+    KEPT = "kept"
+    KEPT_FOR_THUMBNAILS = "kept for the thumbnails only"
+    CONVERTED = "converted"
+    COPIED = "copied"
+    MADE = "made"
+    NOT_REQUIRED = "not required"
+
+
+class RequestState(StrEnum):
+    """Where an ingest request is. Every request ends in one of the last three, and says why."""
+
+    WAITING = "waiting"  # names an image that nobody has registered yet
+    PENDING = "pending"
+    RESERVED = "reserved"  # given to a chunk whose run has not claimed it yet
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    REJECTED = "rejected"
+    SUPERSEDED = "superseded"  # a newer request took its place; it shares that one's outcome
+
+
+class Lane(StrEnum):
+    """The way by which a request came in; each lane is dispatched by itself."""
+
+    INGEST = "ingest"
+    PRIORITY = "priority"
+    RETRY = "retry"
+    MANUAL = "manual"

@@ -1,0 +1,118 @@
+"""Every setting, read from the environment (`DLCS_*`), validated once, documented in docs/settings.md."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+DEFAULT_THUMBNAIL_SIZES = ("!1024,1024", "!400,400", "!200,200", "!100,100")
+
+
+class Settings(BaseSettings):
+    """The settings of code server, runs and command line. Each field is the variable `DLCS_` + its name."""
+
+    model_config = SettingsConfigDict(env_prefix="DLCS_", frozen=True, extra="ignore")
+
+    # Storage
+    storage_bucket: str = Field("dlcs-storage", description="Bucket of JP2s and kept originals.")
+    thumbs_bucket: str = Field("dlcs-thumbs", description="Bucket of thumbnails and s.json.")
+    origin_bucket: str | None = Field(
+        None, description="The portal's upload bucket: an optimised s3-ambient origin for every customer."
+    )
+    s3_origin_buckets: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Further buckets that may be read as s3-ambient origins, comma-separated. Not optimised."
+    )
+    s3_endpoint_url: str | None = Field(None, description="Endpoint of S3; default: AWS_ENDPOINT_URL, else AWS itself.")
+    region_in_s3_uri: bool = Field(
+        False, description="Write image locations as s3://region/bucket/key (the DLCS's own form)."
+    )
+
+    # Queues
+    ingest_queue_url: str | None = Field(None, description="SQS queue of ingest messages.")
+    priority_queue_url: str | None = Field(None, description="SQS queue of priority ingest messages.")
+    forward_queue_url: str | None = Field(
+        None, description="Queue of the engine beside which this one runs: gets messages that are not ours."
+    )
+
+    # Appetiser
+    appetiser_url: str = Field("http://127.0.0.1:8000", description="Base URL of Appetiser.")
+    appetiser_optimisation: Literal["kdu_low", "kdu_med", "kdu_med_layers", "kdu_high", "kdu_max"] = Field(
+        "kdu_max", description="Profile that Appetiser is asked for."
+    )
+    appetiser_scratch_root: Path | None = Field(
+        None, description="The scratch folder as Appetiser sees it; default: the same path."
+    )
+    appetiser_in_flight: int = Field(2, ge=1, description="Conversions in flight per run.")
+    appetiser_timeout: timedelta = Field(timedelta(seconds=300), description="Time limit of one conversion.")
+
+    # Image server
+    image_server_url: str = Field("http://127.0.0.1:8182", description="Base URL of the image server.")
+    image_server_path: str = Field("iiif/3/", description="Path of the Image API under the base URL.")
+    image_server_cache: Literal["recache", "nocache", ""] = Field(
+        "recache", description="Value of ?cache= in each request, so that a re-ingested image is read anew."
+    )
+    image_server_in_flight: int = Field(8, ge=1, description="Thumbnail requests in flight per run.")
+    image_server_timeout: timedelta = Field(timedelta(seconds=60), description="Time limit of one thumbnail.")
+
+    # Origins
+    origin_in_flight: int = Field(8, ge=1, description="Downloads in flight per run.")
+    origin_timeout: timedelta = Field(timedelta(seconds=600), description="Time limit of one download.")
+    origin_max_bytes: int = Field(10 * 2**30, ge=1, description="Largest original that is fetched.")
+
+    # Images
+    max_pixels: int = Field(500_000_000, ge=1, description="Largest image, in pixels (width x height).")
+    default_thumbnail_sizes: Annotated[tuple[str, ...], NoDecode] = Field(
+        DEFAULT_THUMBNAIL_SIZES,
+        description="Sizes that every image gets, semicolon-separated, as IIIF size parameters.",
+    )
+    engine_open_thumbnails: bool = Field(
+        False, description="Leave thumbnails of images with roles and no maxUnauthorised open, as the engine does."
+    )
+    customers: Annotated[tuple[int, ...], NoDecode] | None = Field(
+        None, description="Customers configured here, comma-separated; default: all."
+    )
+
+    # Work
+    scratch: Path = Field(Path(".dlcs/scratch"), description="Folder for files in work, shared with Appetiser.")
+    ledger_url: str = Field("sqlite:///.dlcs/ledger.db", description="The ledger's database, as SQLAlchemy URL.")
+    chunk_size: int = Field(50, ge=1, le=1000, description="Images per run at most.")
+    images_in_flight: int = Field(8, ge=1, description="Images in work at a time in one run.")
+    chunks_in_flight: int = Field(4, ge=1, description="Runs dispatched and not yet ended, per lane.")
+    manual_run_limit: int = Field(500, ge=1, description="Images per run launched by a person at most.")
+    receive_wait: timedelta = Field(timedelta(seconds=4), description="How long a tick waits for messages.")
+    intake_budget: timedelta = Field(timedelta(seconds=8), description="How long a tick takes messages in.")
+    registration_wait: timedelta = Field(
+        timedelta(minutes=10), description="How long a short message waits for its image's registration."
+    )
+    attempts: int = Field(5, ge=1, description="Attempts at an image before a transient failure is final.")
+    attempt_delay: timedelta = Field(
+        timedelta(seconds=60), description="Wait before the second attempt; doubled for each further one."
+    )
+    heartbeat: timedelta = Field(timedelta(seconds=10), description="How often a run renews its claims.")
+    claim_ttl: timedelta = Field(
+        timedelta(seconds=120), description="A claim without heartbeat for this long is up for reconcile."
+    )
+    ui_url: str | None = Field(None, description="Base URL of the Dagster UI, for links.")
+    public_iiif_url: str | None = Field(
+        None, description="Base URL of the public image services; metadata links there, else to the image server."
+    )
+
+    @field_validator("s3_origin_buckets", "customers", mode="before")
+    @classmethod
+    def _split_commas(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("default_thumbnail_sizes", mode="before")
+    @classmethod
+    def _split_semicolons(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(";") if part.strip()) if isinstance(value, str) else value
+
+    @cached_property
+    def appetiser_root(self) -> Path:
+        """The scratch folder as Appetiser sees it."""
+        return self.appetiser_scratch_root or self.scratch.absolute()
