@@ -1,0 +1,31 @@
+"""The key of an asset's partition in Dagster, and back."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import unquote
+
+from dlcs_assets.domain.asset_id import AssetId
+
+MARK: Final = "/"
+
+# `...` and control characters are refused by Dagster; `,` `[` `]` `*` and quotes mean something in its selections.
+_ENCODED: Final = re.compile(r"[%,\[\]*'\"\\\x00-\x1f\x7f-\x9f]|\.{3,}")
+
+
+def partition_key(asset_id: AssetId) -> str:
+    """Give the partition key: `/2/1/page-1`.
+
+    The mark in front keeps the UI's filter, a substring match, from mixing customers: `/2/5/` is not in `/12/5/x`.
+    """
+    return MARK + _ENCODED.sub(_encode, str(asset_id))
+
+
+def asset_id_of(key: str) -> AssetId:
+    """Give the asset id of a partition key. Raises `InvalidAssetId` for a key that is none."""
+    return AssetId.parse(unquote(key.removeprefix(MARK), errors="strict"))
+
+
+def _encode(found: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in found.group().encode())
