@@ -1,0 +1,209 @@
+"""What a message asks for: an image to ingest, as the DLCS says it, or objects that appeared in a bucket.
+
+Registrations are here too: what is on record of an asset, and how a message changes that. The forms of S3 events are
+in `dlcs_assets.domain.s3_event`, the reading of single fields is in `dlcs_assets.domain.json_fields`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.delivery import Channel, RequestedChannel, parse_requested_channels
+from dlcs_assets.domain.errors import MessageRejected
+from dlcs_assets.domain.json_fields import Fields, kind_of
+from dlcs_assets.domain.s3_event import S3Event, holds_s3_events, parse_s3_events
+from dlcs_assets.domain.thumbnails import UNRESTRICTED
+
+__all__ = [
+    "AssetFields",
+    "BatchReference",
+    "IngestMessage",
+    "Registration",
+    "S3Event",
+    "parse_message",
+    "register",
+]
+
+_FORMS = (
+    'Send {"id": "2/1/page-1"} for an image that is registered, {"asset": {"id": "2/1/page-1", "origin": ...}} '
+    "for any, or an S3 event."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReference:
+    """A batch that a message belongs to; `count` is how many images it has, if the message says so."""
+
+    id: int
+    count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AssetFields:
+    """What a message says about an asset. None: it does not say.
+
+    An empty tuple of `channels` means the defaults, asked for expressly.
+    """
+
+    origin: str | None = None
+    media_type: str | None = None
+    channels: tuple[RequestedChannel, ...] | None = None
+    max_unauthorised: int | None = None
+    roles: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IngestMessage:
+    """A request to ingest one image. `asset` is None in the short form, which names a registered image only."""
+
+    asset_id: AssetId
+    created: datetime | None = None
+    batch: BatchReference | None = None
+    asset: AssetFields | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What is on record of an asset. `channels` None: the defaults for its media type."""
+
+    origin: str
+    media_type: str | None = None
+    channels: tuple[RequestedChannel, ...] | None = None
+    max_unauthorised: int = UNRESTRICTED
+    roles: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Give plain JSON values, for a database column."""
+        channels = self.channels and [{"channel": str(item.channel), "policy": item.policy} for item in self.channels]
+        return {
+            "origin": self.origin,
+            "media_type": self.media_type,
+            "channels": channels,
+            "max_unauthorised": self.max_unauthorised,
+            "roles": list(self.roles),
+        }
+
+    @classmethod
+    def of_json(cls, value: Mapping[str, Any]) -> Registration:
+        """Read what `to_json` gave."""
+        channels = value["channels"] and tuple(
+            RequestedChannel(Channel(item["channel"]), item["policy"]) for item in value["channels"]
+        )
+        return cls(value["origin"], value["media_type"], channels, value["max_unauthorised"], tuple(value["roles"]))
+
+
+def parse_message(body: str) -> IngestMessage | tuple[S3Event, ...]:
+    """Read the body of a queue message, in SNS's wrapping or without.
+
+    S3's own test message gives an empty tuple. Raises `MessageRejected`, which names the field and what was expected.
+    """
+    message = Fields(_unwrapped(_json_object(body, "the message")))
+    if holds_s3_events(message):
+        return parse_s3_events(message)
+    if "_type" in message:
+        raise MessageRejected(
+            "legacy_form",
+            "the message is an Inversion event (`_type`), which the DLCS has not accepted since 2024-03-22",
+            remedy=_FORMS,
+        )
+    if "id" not in message and "asset" not in message:
+        raise MessageRejected(
+            "unknown_form",
+            f"the message has neither id nor asset; it has {', '.join(message.names()) or 'no fields at all'}",
+            remedy=_FORMS,
+        )
+    asset = message.object("asset")
+    return IngestMessage(
+        asset_id=_asset_id(message, asset),
+        created=message.timestamp("created"),
+        batch=_batch(message),
+        asset=_asset_fields(asset) if asset is not None else None,
+    )
+
+
+def register(fields: AssetFields, registered: Registration | None) -> Registration:
+    """Give the registration that a message leads to: what it omits keeps its registered value.
+
+    A restricted image must not turn public because a message was short. Raises `MessageRejected`.
+    """
+    origin = fields.origin or (registered.origin if registered else None)
+    if not origin:
+        raise MessageRejected(
+            "origin_missing",
+            "asset.origin is missing, and the image is not registered with one",
+            remedy="Send the full form, with asset.origin.",
+        )
+    before = registered or Registration(origin)
+    return Registration(
+        origin=origin,
+        media_type=fields.media_type or before.media_type,
+        channels=before.channels if fields.channels is None else fields.channels or None,
+        max_unauthorised=before.max_unauthorised if fields.max_unauthorised is None else fields.max_unauthorised,
+        roles=before.roles if fields.roles is None else fields.roles,
+    )
+
+
+def _json_object(text: str, what: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise MessageRejected("not_json", f"{what} is not JSON: {error}", remedy=_FORMS) from error
+    if not isinstance(value, dict):
+        raise MessageRejected("not_an_object", f"{what} is {kind_of(value)}, not a JSON object", remedy=_FORMS)
+    return value
+
+
+def _unwrapped(message: dict[str, Any]) -> dict[str, Any]:
+    """Take the payload out of an SNS notification, which is one by having both a TopicArn and a Message."""
+    if "TopicArn" not in message or "Message" not in message:
+        return message
+    payload = message["Message"]
+    if not isinstance(payload, str):
+        raise MessageRejected(
+            "not_json", f"Message of the SNS notification is {kind_of(payload)}, not a string of JSON", remedy=_FORMS
+        )
+    return _json_object(payload, "Message of the SNS notification")
+
+
+def _asset_id(message: Fields, asset: Fields | None) -> AssetId:
+    values = [fields.get("id") for fields in (asset, message) if fields is not None]
+    ids = [AssetId.of_json(value) for value in values if value is not None]
+    if not ids:
+        raise MessageRejected("asset_id_missing", f"{'id' if asset is None else 'asset.id'} is missing", remedy=_FORMS)
+    if len(set(ids)) > 1:
+        raise MessageRejected(
+            "asset_id_contradictory",
+            f"asset.id is {ids[0]}, but id is {ids[1]}",
+            remedy="Leave the id beside the asset out.",
+        )
+    return ids[0]
+
+
+def _batch(message: Fields) -> BatchReference | None:
+    batch, plain = message.object("batch"), message.integer("batchId")
+    number = plain if batch is None else batch.integer("id")
+    if batch is not None and plain is not None and plain != number:
+        raise message.malformed("batchId", f"the same as batch.id ({number}), or be left out")
+    if number is None or number <= 0:  # 0 is "no batch" to the DLCS
+        return None
+    count = None if batch is None else batch.integer("count")
+    if batch is not None and count is not None and count < 1:
+        raise batch.malformed("count", "at least 1")
+    return BatchReference(number, count)
+
+
+def _asset_fields(asset: Fields) -> AssetFields:
+    media_type = (asset.string("mediaType") or "").lower()
+    return AssetFields(
+        origin=asset.string("origin"),
+        # "unknown" is the DLCS's word for not saying.
+        media_type=media_type if media_type not in {"", "unknown"} else None,
+        channels=parse_requested_channels(asset.get("deliveryChannels")),
+        max_unauthorised=asset.integer("maxUnauthorised"),
+        roles=asset.strings("roles"),
+    )
