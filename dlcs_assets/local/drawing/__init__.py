@@ -1,0 +1,1 @@
+"""Draws pages of a manuscript that never was: parchment, script, ornament. Deterministic by seed."""
