@@ -1,0 +1,126 @@
+"""What the users of AWS share: clients with time limits, and botocore's errors in our own words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from dagster_aws.s3 import S3Resource
+from pydantic import Field
+
+from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDown, TransientError, is_retryable
+from dlcs_assets.resources.http import Peer, one_line
+
+if TYPE_CHECKING:
+    from botocore.config import Config
+
+_NOT_FOUND: Final = frozenset(
+    {"NoSuchKey", "NoSuchBucket", "NotFound", "404", "AWS.SimpleQueueService.NonExistentQueue"}
+)
+# Codes that S3 and SQS send with a 4xx, and that pass.
+_PASSING: Final = frozenset(
+    {"BadDigest", "ExpiredToken", "PreconditionFailed", "RequestTimeout", "RequestTimeTooSkewed", "SlowDown"}
+    | {
+        "RequestThrottled",
+        "Throttling",
+        "ThrottlingException",
+        "XAmzContentChecksumMismatch",
+        "XAmzContentSHA256Mismatch",
+    }
+)
+
+
+class PooledS3Resource(S3Resource):
+    """dagster-aws's S3 resource with time limits and with as many connections as there are threads at work.
+
+    Its own client has ten connections and waits a minute for each answer.
+    """
+
+    connections: int = Field(32, ge=1, description="Connections kept at most.")
+    connect_timeout_seconds: float = Field(5.0, gt=0, description="Time limit of making a connection.")
+    read_timeout_seconds: float = Field(60.0, gt=0, description="Time limit between two packets of an answer.")
+
+    def get_client(self) -> Any:
+        """Make a client; whoever needs one keeps it, since making it takes a good part of a second."""
+        import boto3
+
+        return boto3.session.Session(profile_name=self.profile_name).client(
+            "s3",
+            region_name=self.region_name,
+            use_ssl=self.use_ssl,
+            verify=self.verify,
+            endpoint_url=self.endpoint_url,
+            aws_access_key_id=self.aws_access_key_id,
+            aws_secret_access_key=self.aws_secret_access_key,
+            aws_session_token=self.aws_session_token,
+            config=client_config(
+                attempts=self.max_attempts,
+                connections=self.connections,
+                connect_timeout_seconds=self.connect_timeout_seconds,
+                read_timeout_seconds=self.read_timeout_seconds,
+                unsigned=self.use_unsigned_session,
+            ),
+        )
+
+
+def client_config(
+    *,
+    attempts: int,
+    connections: int,
+    connect_timeout_seconds: float,
+    read_timeout_seconds: float,
+    unsigned: bool = False,
+) -> Config:
+    """Return botocore's configuration of a client: its retries have back-off and jitter of their own."""
+    from botocore import UNSIGNED
+    from botocore.config import Config
+
+    return Config(
+        retries={"mode": "standard", "total_max_attempts": attempts},
+        max_pool_connections=connections,
+        connect_timeout=connect_timeout_seconds,
+        read_timeout=read_timeout_seconds,
+        signature_version=UNSIGNED if unsigned else None,
+    )
+
+
+@contextmanager
+def aws_errors(peer: Peer, what: str) -> Iterator[None]:
+    """Raise botocore's errors as ours. `what` says what was attempted, without credentials."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        raise _error_of(error, peer, what) from error
+
+
+def _error_of(error: Exception, peer: Peer, what: str) -> IngestError:
+    from botocore import exceptions
+
+    match error:
+        case exceptions.ClientError():
+            return _error_of_answer(error.response, peer, what)
+        case exceptions.EndpointConnectionError() | exceptions.ConnectTimeoutError():
+            cause = f"{what}: nothing answers there"
+            return ServiceDown(f"{peer.code}_unavailable", cause, remedy=peer.remedy)
+        case exceptions.ParamValidationError():
+            cause = f"{what}: {one_line(str(error))}"
+            return PermanentError(f"{peer.code}_refused", cause, remedy=peer.remedy)
+        case _:
+            # Broken connections and time limits, and credentials that could not be had at this moment.
+            cause = f"{what}: {one_line(str(error))}"
+            return TransientError(f"{peer.code}_unavailable", cause, remedy=peer.remedy)
+
+
+def _error_of_answer(response: Any, peer: Peer, what: str) -> IngestError:
+    code = str(response.get("Error", {}).get("Code", ""))
+    message = str(response.get("Error", {}).get("Message", ""))
+    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    cause = f"{what}: {one_line(f'{code} {message}')}"
+    if code in _NOT_FOUND:
+        return PermanentError(f"{peer.code}_not_found", cause, remedy=peer.remedy)
+    if code in _PASSING or is_retryable(status):
+        return TransientError(f"{peer.code}_unavailable", cause, remedy=peer.remedy)
+    return PermanentError(f"{peer.code}_refused", cause, remedy=peer.remedy)

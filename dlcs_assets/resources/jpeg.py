@@ -1,0 +1,45 @@
+"""Is this a whole JPEG, and of which size? For bodies that came with status 200 and may be anything."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Final
+
+from dlcs_assets.domain.iiif_size import Size
+
+_START: Final = b"\xff\xd8\xff"
+_END: Final = b"\xff\xd9"
+
+
+class NotAJpeg(ValueError):  # noqa: N818 (it is said of the bytes)
+    """Bytes that are no JPEG, or not a whole one. The text says what is wrong."""
+
+
+def measure_jpeg(data: bytes) -> Size:
+    """Return the size that the header states. Raises NotAJpeg unless there is a header and an end."""
+    from PIL import JpegImagePlugin
+
+    if not data:
+        raise NotAJpeg("is empty")
+    if not data.startswith(_START):
+        raise NotAJpeg("does not begin as a JPEG")
+    try:
+        # The plugin itself rather than Image.open: no other decoder, and no warning about large pictures.
+        with JpegImagePlugin.JpegImageFile(BytesIO(data)) as image:
+            size = Size(*image.size)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise NotAJpeg("has no readable JPEG header") from error
+    if not data.endswith(_END):
+        raise NotAJpeg("breaks off before the end of the JPEG")
+    return size
+
+
+def decode_jpeg(data: bytes) -> None:
+    """Decode every pixel, for nothing but the proof. Measure first: this takes memory for the pixels."""
+    from PIL import JpegImagePlugin
+
+    try:
+        with JpegImagePlugin.JpegImageFile(BytesIO(data)) as image:
+            image.load()
+    except (OSError, SyntaxError, ValueError) as error:
+        raise NotAJpeg("does not decode") from error
