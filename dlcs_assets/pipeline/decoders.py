@@ -1,0 +1,115 @@
+"""Opening a picture with Pillow: only accepted formats, told by the bytes, and nothing decoded that need not be."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from dlcs_assets.domain.errors import PermanentError
+from dlcs_assets.domain.media_type import SourceFormat, sniff
+from dlcs_assets.pipeline.jp2_boxes import BrokenJp2, read_at, read_boxes
+
+if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
+
+HEAD_BYTES: Final = 65536
+
+# Media type -> Pillow's module and class. Called by name, not by Image.open, which would try all others too and has a
+# limit of pixels of its own, for the whole process.
+_DECODERS: Final = {
+    "image/jpeg": ("JpegImagePlugin", "JpegImageFile"),
+    "image/tiff": ("TiffImagePlugin", "TiffImageFile"),
+    "image/png": ("PngImagePlugin", "PngImageFile"),
+    "image/gif": ("GifImagePlugin", "GifImageFile"),
+    "image/webp": ("WebPImagePlugin", "WebPImageFile"),
+    "image/bmp": ("BmpImagePlugin", "BmpImageFile"),
+    "image/x-portable-anymap": ("PpmImagePlugin", "PpmImageFile"),
+    "image/jp2": ("Jpeg2KImagePlugin", "Jpeg2KImageFile"),
+    "image/jpx": ("Jpeg2KImagePlugin", "Jpeg2KImageFile"),
+    "image/jph": ("Jpeg2KImagePlugin", "Jpeg2KImageFile"),
+    "image/x-jp2-codestream": ("Jpeg2KImagePlugin", "Jpeg2KImageFile"),
+}
+_JP2_BOXED: Final = frozenset({"image/jp2", "image/jpx", "image/jph"})
+_XMP_UUID: Final = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+_XMP_ORIENTATION: Final = re.compile(rb"""tiff:Orientation(?:\s*=\s*["']|>\s*)([1-8])""")
+_XMP_BYTES: Final = 2**20
+_ORIENTATION_TAG: Final = 0x0112
+_ORIENTATIONS: Final = range(1, 9)
+
+
+def sniff_image(source: Path | bytes) -> SourceFormat:
+    """Tell the format of a picture. Raises PermanentError `not_an_image` for anything else, naming what it is."""
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    else:
+        head = source[:HEAD_BYTES]
+    found = sniff(head)
+    if found is not None and found.media_type in _DECODERS:
+        return found
+    what = "empty" if not head else found.media_type if found else "of no known format"
+    raise PermanentError(
+        "not_an_image",
+        f"The file is {what}, not an image",
+        remedy="Open the origin's URL and put an image there, or ask for the channel file only.",
+    )
+
+
+@contextmanager
+def opened(source: Path | bytes, source_format: SourceFormat) -> Iterator[ImageFile]:
+    """Open a picture; its header is then read, its pixels are not.
+
+    Raises PermanentError `image_unreadable`, also for what goes wrong in the body of the `with`.
+    """
+    module, name = _DECODERS[source_format.media_type]
+    decoder = getattr(import_module(f"PIL.{module}"), name)
+    try:
+        with decoder(source if isinstance(source, Path) else BytesIO(source)) as image:
+            yield image
+    except PermanentError:
+        raise
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders fed with foreign bytes raise whatever they stumble over
+        raise PermanentError(
+            "image_unreadable",
+            f"The image ({source_format.media_type}) can't be read: {error or type(error).__name__}",
+            remedy="See whether it opens elsewhere: it may have been cut off. Put a whole one at its origin.",
+        ) from error
+
+
+def orientation_of(image: ImageFile, source: Path | bytes, source_format: SourceFormat) -> int | None:
+    """Return the orientation, 1 to 8, that EXIF or else XMP states; None if neither does or what it states is void."""
+    if source_format.media_type in _JP2_BOXED:
+        return _jp2_orientation(source)
+    from PIL.Image import Image
+
+    try:
+        # PNG's own method would decode the whole picture, to see whether EXIF follows it.
+        value = Image.getexif(image).get(_ORIENTATION_TAG)
+    except Exception:  # noqa: BLE001 (broken metadata raises whatever the parser stumbles over, and turns no picture)
+        return None
+    return value if isinstance(value, int) and value in _ORIENTATIONS else None
+
+
+def _jp2_orientation(source: Path | bytes) -> int | None:
+    with source.open("rb") if isinstance(source, Path) else BytesIO(source) as file:
+        size = source.stat().st_size if isinstance(source, Path) else len(source)
+        try:
+            for xmp in _xmp_packets(file, size):
+                if found := _XMP_ORIENTATION.search(xmp):
+                    return int(found[1])
+        except BrokenJp2:
+            pass  # said by whoever reads its structure
+    return None
+
+
+def _xmp_packets(file: BinaryIO, size: int) -> Iterator[bytes]:
+    for box in read_boxes(file, 0, size):
+        if box.kind == b"uuid" and read_at(file, box.start, len(_XMP_UUID)) == _XMP_UUID:
+            yield read_at(file, box.start, min(box.end - box.start, _XMP_BYTES))
