@@ -28,8 +28,8 @@ class Settings(BaseSettings):
         (), description="Further buckets that may be read as s3-ambient origins, comma-separated. Not optimised."
     )
     s3_endpoint_url: str | None = Field(None, description="Endpoint of S3; default: AWS_ENDPOINT_URL, else AWS itself.")
-    region_in_s3_uri: bool = Field(
-        False, description="Write image locations as s3://region/bucket/key (the DLCS's own form)."
+    s3_uri_region: str | None = Field(
+        None, description="Region to write into image locations (s3://region/bucket/key, the DLCS's own form)."
     )
 
     # Queues
@@ -83,7 +83,6 @@ class Settings(BaseSettings):
     chunk_size: int = Field(50, ge=1, le=1000, description="Images per run at most.")
     images_in_flight: int = Field(8, ge=1, description="Images in work at a time in one run.")
     chunks_in_flight: int = Field(4, ge=1, description="Runs dispatched and not yet ended, per lane.")
-    manual_run_limit: int = Field(500, ge=1, description="Images per run launched by a person at most.")
     receive_wait: timedelta = Field(timedelta(seconds=4), description="How long a tick waits for messages.")
     intake_budget: timedelta = Field(timedelta(seconds=8), description="How long a tick takes messages in.")
     registration_wait: timedelta = Field(

@@ -1,0 +1,160 @@
+"""Which images are due, and the chunks in which they are given to runs. A chunk's row is an outbox of run requests."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection, delete, exists, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.stages import Lane, RequestState
+from dlcs_assets.resources.ledger.database import Database
+from dlcs_assets.resources.ledger.records import Chunk, DueImage, new_id, stages_of, stages_text
+from dlcs_assets.resources.ledger.schema import chunk_images, chunks, claims, leases, requests
+
+
+class Dispatch:
+    """From pending requests to chunks, and from chunks to runs."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def due(self, lanes: Collection[Lane], *, limit: int, now: datetime) -> list[DueImage]:
+        """Return at most `limit` due images that no run holds or is about to, those longest due first."""
+        other = requests.alias("other")
+        held = exists().where(claims.c.image_id == requests.c.image_id)
+        taken = exists().where(
+            other.c.image_id == requests.c.image_id,
+            other.c.state.in_([RequestState.RESERVED, RequestState.RUNNING]),
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(requests)
+                .where(
+                    requests.c.state == RequestState.PENDING,
+                    requests.c.lane.in_(list(lanes)),
+                    requests.c.due_at <= now,
+                    ~held,
+                    ~taken,
+                )
+                .order_by(requests.c.due_at, requests.c.id)
+                .limit(limit)
+            ).all()
+        by_image = {row.image_id: row for row in reversed(rows)}  # of two for one image, the one longer due
+        chosen = {row.id for row in by_image.values()}
+        return [
+            DueImage(row.id, AssetId.parse(row.image_id), stages_of(row.stages), row.batch)
+            for row in rows
+            if row.id in chosen
+        ]
+
+    def reserve(self, planned: Sequence[Chunk], now: datetime) -> list[Chunk]:
+        """Reserve the images of the planned chunks, in one transaction.
+
+        An image that is no longer pending is left out; a chunk that loses its first or last image that way is left
+        out whole (its range would not be what was planned), and its images stay due.
+        """
+        reserved: list[Chunk] = []
+        with self._database.write() as connection:
+            for chunk in planned:
+                ids = [image.request_id for image in chunk.images]
+                pending = set(
+                    connection.scalars(
+                        select(requests.c.id).where(requests.c.id.in_(ids), requests.c.state == RequestState.PENDING)
+                    )
+                )
+                if ids[0] not in pending or ids[-1] not in pending:
+                    continue
+                kept = tuple(image for image in chunk.images if image.request_id in pending)
+                _insert_chunk(connection, replace(chunk, images=kept), now)
+                reserved.append(replace(chunk, images=kept))
+        return reserved
+
+    def unlaunched(self, lanes: Collection[Lane]) -> list[Chunk]:
+        """Return the open chunks of these lanes for which no run is known yet."""
+        return self._chunks(chunks.c.lane.in_(list(lanes)), chunks.c.run_id.is_(None))
+
+    def open_chunks(self) -> list[Chunk]:
+        """Return all chunks that have not ended."""
+        return self._chunks()
+
+    def in_flight(self, lanes: Collection[Lane]) -> int:
+        """Count the chunks of these lanes that have not ended."""
+        with self._database.read() as connection:
+            query = select(func.count()).where(chunks.c.closed_at.is_(None), chunks.c.lane.in_(list(lanes)))
+            return connection.scalar(query) or 0
+
+    def launched(self, chunk_id: str, run_id: str) -> None:
+        """Note that Dagster has a run for the chunk."""
+        with self._database.write() as connection:
+            connection.execute(
+                update(chunks).where(chunks.c.id == chunk_id, chunks.c.run_id.is_(None)).values(run_id=run_id)
+            )
+
+    @contextmanager
+    def lease(self, name: str, *, ttl: timedelta = timedelta(seconds=60)) -> Iterator[bool]:
+        """Hold a named lease, in all processes at most one holder at a time; yields whether it was to be had."""
+        holder, now = new_id(), datetime.now(UTC)
+        try:
+            with self._database.write() as connection:
+                connection.execute(delete(leases).where(leases.c.name == name, leases.c.expires_at <= now))
+                connection.execute(insert(leases).values(name=name, holder=holder, expires_at=now + ttl))
+        except IntegrityError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            with self._database.write() as connection:
+                connection.execute(delete(leases).where(leases.c.name == name, leases.c.holder == holder))
+
+    def _chunks(self, *where: object) -> list[Chunk]:
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(chunks).where(chunks.c.closed_at.is_(None), *where).order_by(chunks.c.id)  # type: ignore[arg-type] # SQL expressions
+            ).all()
+        return [
+            Chunk(
+                row.id,
+                Lane(row.lane),
+                row.customer,
+                row.space,
+                stages_of(row.stages),
+                row.first_key,
+                row.last_key,
+                run_id=row.run_id,
+                created_at=row.created_at,
+            )
+            for row in rows
+        ]
+
+
+def _insert_chunk(connection: Connection, chunk: Chunk, now: datetime) -> None:
+    connection.execute(
+        insert(chunks).values(
+            id=chunk.id,
+            lane=chunk.lane,
+            customer=chunk.customer,
+            space=chunk.space,
+            stages=stages_text(chunk.stages),
+            first_key=chunk.first_key,
+            last_key=chunk.last_key,
+            created_at=now,
+        )
+    )
+    connection.execute(
+        insert(chunk_images),
+        [
+            {"chunk_id": chunk.id, "position": n, "image_id": str(image.asset_id), "request_id": image.request_id}
+            for n, image in enumerate(chunk.images)
+        ],
+    )
+    connection.execute(
+        update(requests)
+        .where(requests.c.id.in_([image.request_id for image in chunk.images]))
+        .values(state=RequestState.RESERVED, chunk_id=chunk.id)
+    )

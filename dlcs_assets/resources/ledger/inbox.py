@@ -1,0 +1,245 @@
+"""Messages taken in: each becomes a request, waits for its image's registration, or is kept with its reason."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.errors import MessageRejected
+from dlcs_assets.domain.ingest_request import BatchReference, IngestMessage, Registration, register
+from dlcs_assets.domain.stages import STAGES, Lane, RequestState
+from dlcs_assets.resources.ledger.database import Database
+from dlcs_assets.resources.ledger.records import InboxMessage, IntakeCount, Rejection, new_id, stages_text
+from dlcs_assets.resources.ledger.schema import batches, images, messages, requests
+
+RegistrationCheck = Callable[[AssetId, Registration], None]
+
+UNKNOWN_IMAGE = Rejection(
+    "image_unknown",
+    "The message names an image that is not registered",
+    "Register the image with a full message (asset with origin), then send this one again: dlcs rejected --requeue",
+)
+
+
+class Inbox:
+    """The way in. Taking the same message in twice has no effect, so a message may be deleted late, or never."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def take_in(
+        self,
+        received: Sequence[InboxMessage],
+        *,
+        check: RegistrationCheck,
+        registration_wait: timedelta,
+        now: datetime,
+    ) -> IntakeCount:
+        """Write all messages in one transaction. `check` raises MessageRejected for a registration that can't work."""
+        count: Counter[str] = Counter()
+        with self._database.write() as connection:
+            known = set(
+                connection.scalars(select(messages.c.id).where(messages.c.id.in_([message.id for message in received])))
+            )
+            for message in received:
+                if message.id in known:
+                    count["duplicates"] += 1
+                    continue
+                known.add(message.id)
+                count[_take_in_one(connection, message, check, registration_wait, now)] += 1
+        return IntakeCount(**count)
+
+    def reject_overdue(self, now: datetime) -> int:
+        """Reject what waited in vain for the registration of its image; return how many."""
+        with self._database.write() as connection:
+            overdue = connection.execute(
+                select(requests.c.id).where(requests.c.state == RequestState.WAITING, requests.c.due_at <= now)
+            ).all()
+            for row in overdue:
+                connection.execute(
+                    update(requests)
+                    .where(requests.c.id == row.id)
+                    .values(
+                        state=RequestState.REJECTED,
+                        finished_at=now,
+                        error_code=UNKNOWN_IMAGE.code,
+                        error_cause=UNKNOWN_IMAGE.cause,
+                        error_remedy=UNKNOWN_IMAGE.remedy,
+                    )
+                )
+                connection.execute(
+                    update(messages)
+                    .where(messages.c.request_id == row.id, messages.c.state == "waiting")
+                    .values(state="rejected", **_columns(UNKNOWN_IMAGE))
+                )
+        return len(overdue)
+
+    def rejected(self, limit: int = 1000) -> list[dict[str, Any]]:
+        """Return the rejected messages, the newest first: id, queue, lane, received_at, image_id, body and reason."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(messages)
+                .where(messages.c.state == "rejected")
+                .order_by(messages.c.received_at.desc(), messages.c.id)
+                .limit(limit)
+            ).mappings()
+            return [dict(row) for row in rows]
+
+    def requeued(self, message_ids: Sequence[str]) -> None:
+        """Note that rejected messages were sent to their queue again."""
+        with self._database.write() as connection:
+            connection.execute(
+                update(messages).where(messages.c.id.in_(message_ids)).values(state="requeued", body=None)
+            )
+
+
+def _take_in_one(
+    connection: Connection,
+    received: InboxMessage,
+    check: RegistrationCheck,
+    registration_wait: timedelta,
+    now: datetime,
+) -> str:
+    row: dict[str, Any] = {
+        "id": received.id,
+        "queue": received.queue,
+        "lane": received.lane,
+        "received_at": now,
+        "image_id": str(received.message.asset_id) if received.message else None,
+    }
+    rejection = received.rejection
+    state = "forwarded" if received.forwarded else "ignored"
+    if received.message and not rejection and not received.forwarded:
+        try:
+            state, row["request_id"] = _request(connection, received, check, now + registration_wait, now)
+        except MessageRejected as error:
+            rejection = Rejection(error.code, error.cause, error.remedy)
+    if rejection:
+        state = "rejected"
+        row |= _columns(rejection)
+    if state in {"rejected", "waiting"}:
+        row["body"] = received.body
+    connection.execute(insert(messages).values(state=state, **row))
+    return state
+
+
+def _request(
+    connection: Connection, received: InboxMessage, check: RegistrationCheck, wait_until: datetime, now: datetime
+) -> tuple[str, str]:
+    message = received.message
+    assert message is not None
+    registered = _register(connection, message, check, now)
+    request_id = create_request(
+        connection,
+        message.asset_id,
+        lane=received.lane,
+        batch=message.batch.id if message.batch else None,
+        state=RequestState.PENDING if registered else RequestState.WAITING,
+        due_at=now if registered else wait_until,
+        now=now,
+    )
+    if message.batch:
+        _note_batch(connection, message.batch, message.asset_id.customer, now)
+    return ("accepted" if registered else "waiting"), request_id
+
+
+def _register(connection: Connection, message: IngestMessage, check: RegistrationCheck, now: datetime) -> bool:
+    """Register the image as the message says, or leave it as it is; False if there is nothing to leave."""
+    image_id = str(message.asset_id)
+    row = connection.execute(select(images).where(images.c.id == image_id)).one_or_none()
+    before = Registration.of_json(row.registration) if row else None
+    outdated = row is not None and message.created and row.asserted_at and message.created < row.asserted_at
+    if message.asset is None or outdated:
+        return row is not None
+    after = register(message.asset, before)
+    check(message.asset_id, after)
+    values = {"registration": after.to_json(), "asserted_at": message.created or (row.asserted_at if row else None)}
+    if row:
+        connection.execute(update(images).where(images.c.id == image_id).values(**values))
+        return True
+    connection.execute(
+        insert(images).values(
+            id=image_id,
+            customer=message.asset_id.customer,
+            space=message.asset_id.space,
+            registered_at=now,
+            **values,
+        )
+    )
+    connection.execute(  # short messages that came before this registration
+        update(requests)
+        .where(requests.c.image_id == image_id, requests.c.state == RequestState.WAITING)
+        .values(state=RequestState.PENDING, due_at=now)
+    )
+    connection.execute(
+        update(messages)
+        .where(messages.c.image_id == image_id, messages.c.state == "waiting")
+        .values(state="accepted", body=None)
+    )
+    return True
+
+
+def create_request(
+    connection: Connection,
+    asset_id: AssetId,
+    *,
+    lane: Lane,
+    state: RequestState,
+    due_at: datetime,
+    now: datetime,
+    batch: int | None = None,
+    stages: str = stages_text(STAGES),
+) -> str:
+    """Write a new request. It takes the place of one for the same image that nobody has begun yet."""
+    request_id = new_id()
+    image_id = str(asset_id)
+    unbegun = connection.execute(
+        select(requests.c.id, requests.c.lane).where(
+            requests.c.image_id == image_id, requests.c.state.in_([RequestState.PENDING, RequestState.WAITING])
+        )
+    ).all()
+    replaced = [row.id for row in unbegun] if stages == stages_text(STAGES) else []
+    if replaced:
+        connection.execute(
+            update(requests)
+            .where(requests.c.id.in_(replaced))
+            .values(state=RequestState.SUPERSEDED, superseded_by=request_id)
+        )
+        connection.execute(
+            update(requests).where(requests.c.superseded_by.in_(replaced)).values(superseded_by=request_id)
+        )
+        if any(row.lane == Lane.PRIORITY for row in unbegun):
+            lane = Lane.PRIORITY
+    connection.execute(
+        insert(requests).values(
+            id=request_id,
+            image_id=image_id,
+            customer=asset_id.customer,
+            space=asset_id.space,
+            lane=lane,
+            stages=stages,
+            batch=batch,
+            state=state,
+            created_at=now,
+            due_at=due_at,
+            attempts=0,
+        )
+    )
+    return request_id
+
+
+def _note_batch(connection: Connection, batch: BatchReference, customer: int, now: datetime) -> None:
+    where = (batches.c.id == batch.id) & (batches.c.customer == customer)
+    if connection.scalar(select(batches.c.id).where(where)) is None:
+        connection.execute(insert(batches).values(id=batch.id, customer=customer, count=batch.count, submitted_at=now))
+    elif batch.count is not None:
+        connection.execute(update(batches).where(where).values(count=batch.count))
+
+
+def _columns(rejection: Rejection) -> dict[str, str]:
+    return {"code": rejection.code, "cause": rejection.cause, "remedy": rejection.remedy}

@@ -1,0 +1,28 @@
+"""The ledger as one object: its parts by what they are for."""
+
+from __future__ import annotations
+
+from dlcs_assets.resources.ledger.database import Database
+from dlcs_assets.resources.ledger.dispatch import Dispatch
+from dlcs_assets.resources.ledger.inbox import Inbox
+from dlcs_assets.resources.ledger.reports import Reports
+from dlcs_assets.resources.ledger.work import Work
+
+
+class Ledger:
+    """Open the ledger at an SQLAlchemy URL, creating its tables if they are missing.
+
+    `inbox` takes messages in, `dispatch` gives due images to chunks, `work` is where runs claim and commit, `reports`
+    tells where everything is.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._database = Database(url)
+        self.inbox = Inbox(self._database)
+        self.dispatch = Dispatch(self._database)
+        self.work = Work(self._database)
+        self.reports = Reports(self._database)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._database.close()

@@ -1,0 +1,257 @@
+"""What the ledger tells: the state of images, of batches, of the whole; and asking for images again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, FromClause, Row, case, func, select
+
+from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.ingest_request import Registration
+from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
+from dlcs_assets.domain.stages import STAGES, Lane, RequestState, Stage
+from dlcs_assets.resources.ledger.database import Database
+from dlcs_assets.resources.ledger.inbox import create_request
+from dlcs_assets.resources.ledger.records import stage_results, stored_objects
+from dlcs_assets.resources.ledger.schema import images, messages, requests
+
+SHOWN_STATE = {
+    RequestState.WAITING: "pending",
+    RequestState.PENDING: "pending",
+    RequestState.RESERVED: "pending",
+    RequestState.RUNNING: "running",
+    RequestState.DONE: "done",
+    RequestState.FAILED: "failed",
+    RequestState.REJECTED: "rejected",
+}
+UNFINISHED = (RequestState.WAITING, RequestState.PENDING, RequestState.RESERVED, RequestState.RUNNING)
+PAGE = 500  # images per query: SQLite's limit of bound variables is far above
+
+
+@dataclass(frozen=True, slots=True)
+class ImageStatus:
+    """Where an image is, and why. `state` is pending, running, done, failed or rejected."""
+
+    asset_id: str
+    state: str
+    request_id: str | None = None
+    lane: str | None = None
+    batch: int | None = None
+    attempts: int = 0
+    created_at: datetime | None = None
+    due_at: datetime | None = None
+    finished_at: datetime | None = None
+    error_code: str | None = None
+    error_stage: str | None = None
+    error_cause: str | None = None
+    error_remedy: str | None = None
+    registration: Registration | None = None
+    stages: dict[Stage, StageResult] = field(default_factory=dict)
+    objects: tuple[ObjectRecord, ...] = ()
+
+    @property
+    def reason(self) -> str | None:
+        """One line that names stage, cause and remedy, or None if there is nothing to explain."""
+        if self.error_cause is None:
+            return None
+        where = f"{self.error_stage}: " if self.error_stage else ""
+        return f"{where}{self.error_cause} ({self.error_code}). {self.error_remedy}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values: the shape of `dlcs status --json`."""
+        thumbnails = self.stages.get(Stage.THUMBNAILS)
+        facts = thumbnails.facts if thumbnails else {}
+        return {
+            "id": self.asset_id,
+            "state": self.state,
+            "stages": {stage: result.outcome for stage, result in self.stages.items()},
+            "reason": self.reason,
+            "code": self.error_code,
+            "width": facts.get("width"),
+            "height": facts.get("height"),
+            "locations": [
+                f"s3://{stored.bucket}/{stored.key}"
+                for stored in self.objects
+                if stored.kind in {ObjectKind.JP2, ObjectKind.ORIGINAL}
+            ],
+            "thumbnails": [
+                f"s3://{stored.bucket}/{stored.key}" for stored in self.objects if stored.kind is ObjectKind.THUMBNAIL
+            ],
+            "batch": self.batch,
+            "attempts": self.attempts,
+            "bytes": sum(stored.bytes for stored in self.objects),
+            "created": self.created_at.isoformat() if self.created_at else None,
+            "finished": self.finished_at.isoformat() if self.finished_at else None,
+            "due": self.due_at.isoformat() if self.due_at and self.state == "pending" else None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which images: by id, by customer and space, by batch, by the code of their failure. All that is given holds."""
+
+    ids: tuple[str, ...] = ()
+    customer: int | None = None
+    space: int | None = None
+    batch: int | None = None
+    code: str | None = None
+
+
+class Reports:
+    """The state of everything, and asking for images again."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def images(self, selection: Selection, *, limit: int = 100_000) -> list[ImageStatus]:
+        """Return the images of the selection in the order of their ids, waiting and rejected ones included."""
+        found: list[ImageStatus] = []
+        with self._database.read() as connection:
+            rows = _current_requests(connection, selection, limit)
+            for start in range(0, len(rows), PAGE):
+                page = rows[start : start + PAGE]
+                ids = [row.image_id for row in page]
+                results, stored = stage_results(connection, ids), stored_objects(connection, ids)
+                found += [_status(row, results.get(row.image_id, {}), stored.get(row.image_id, [])) for row in page]
+            if selection.batch is None:
+                found += _rejected_images(connection, selection, {status.asset_id for status in found})
+        return sorted(found, key=lambda status: status.asset_id)
+
+    def counts(self, selection: Selection | None = None) -> dict[str, int]:
+        """Count the images of the selection by state."""
+        counted = dict.fromkeys(("pending", "running", "done", "failed", "rejected"), 0)
+        with self._database.read() as connection:
+            for row in _current_requests(connection, selection or Selection(), None):
+                counted[SHOWN_STATE[RequestState(row.state)]] += 1
+        return counted
+
+    def registration(self, asset_id: AssetId) -> Registration | None:
+        """Return what is registered of an image."""
+        with self._database.read() as connection:
+            found = connection.scalar(select(images.c.registration).where(images.c.id == str(asset_id)))
+        return Registration.of_json(found) if found is not None else None
+
+    def retry(self, selection: Selection, *, now: datetime) -> list[str]:
+        """Write a new request for every failed image of the selection; return their ids.
+
+        Images named by id are asked for again whatever their state, unless they are pending or in work already.
+        """
+        chosen: list[str] = []
+        with self._database.write() as connection:
+            for row in _current_requests(connection, selection, None):
+                state = RequestState(row.state)
+                if state is RequestState.FAILED or (selection.ids and state is RequestState.DONE):
+                    create_request(
+                        connection,
+                        AssetId.parse(row.image_id),
+                        lane=Lane.RETRY,
+                        batch=row.batch,
+                        state=RequestState.PENDING,
+                        due_at=now,
+                        now=now,
+                    )
+                    chosen.append(row.image_id)
+        return chosen
+
+    def pending_reasons(self, lanes: Sequence[Lane]) -> dict[str, int]:
+        """Count what is pending in these lanes by the code of its last failure ('' for the first attempt)."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(requests.c.error_code, func.count())
+                .where(requests.c.state == RequestState.PENDING, requests.c.lane.in_(list(lanes)))
+                .group_by(requests.c.error_code)
+            ).all()
+        return {code or "": count for code, count in rows}
+
+
+def _current_requests(connection: Connection, selection: Selection, limit: int | None) -> Sequence[Row[Any]]:
+    """Return the request that tells the state of each image, joined with its registration.
+
+    Of an image it is the unfinished one if there is one, else the newest; in a batch, the one that the batch asked
+    for, or the one that took its place.
+    """
+    first = requests.alias("first")
+    if selection.batch is not None:
+        asked = (
+            select(func.max(func.coalesce(first.c.superseded_by, first.c.id)))
+            .where(first.c.batch == selection.batch)
+            .group_by(first.c.image_id)
+        )
+    else:
+        unfinished = func.max(case((first.c.state.in_(UNFINISHED), first.c.id)))
+        asked = (
+            select(func.coalesce(unfinished, func.max(first.c.id)))
+            .where(first.c.state != RequestState.SUPERSEDED, *_where(first, selection))
+            .group_by(first.c.image_id)
+        )
+    query = (
+        select(requests, images.c.registration)
+        .outerjoin(images, images.c.id == requests.c.image_id)
+        .where(requests.c.id.in_(asked), *_where(requests, selection))
+        .order_by(requests.c.image_id)
+        .limit(limit)
+    )
+    if selection.code is not None:
+        query = query.where(requests.c.error_code == selection.code)
+    return connection.execute(query).all()
+
+
+def _where(table: FromClause, selection: Selection) -> list[ColumnElement[bool]]:
+    wanted: list[ColumnElement[bool]] = []
+    if selection.ids:
+        wanted.append(table.c.image_id.in_(selection.ids))
+    if selection.customer is not None:
+        wanted.append(table.c.customer == selection.customer)
+    if selection.space is not None:
+        wanted.append(table.c.space == selection.space)
+    return wanted
+
+
+def _status(row: Row[Any], results: dict[Stage, tuple[str, StageResult]], stored: list[ObjectRecord]) -> ImageStatus:
+    state = RequestState(row.state)
+    return ImageStatus(
+        asset_id=row.image_id,
+        state=SHOWN_STATE[state],
+        request_id=row.id,
+        lane=row.lane,
+        batch=row.batch,
+        attempts=row.attempts,
+        created_at=row.created_at,
+        due_at=row.due_at,
+        finished_at=row.finished_at,
+        error_code=row.error_code if state is not RequestState.DONE else None,
+        error_stage=row.error_stage if state is not RequestState.DONE else None,
+        error_cause=row.error_cause if state is not RequestState.DONE else None,
+        error_remedy=row.error_remedy if state is not RequestState.DONE else None,
+        registration=Registration.of_json(row.registration) if row.registration is not None else None,
+        stages={stage: results[stage][1] for stage in STAGES if stage in results},
+        objects=tuple(stored),
+    )
+
+
+def _rejected_images(connection: Connection, selection: Selection, known: set[str]) -> list[ImageStatus]:
+    """Return images that are known only from a rejected message."""
+    if selection.code is not None:
+        return []
+    query = select(messages).where(messages.c.state == "rejected", messages.c.image_id.is_not(None))
+    if selection.ids:
+        query = query.where(messages.c.image_id.in_(selection.ids))
+    if selection.customer is not None:
+        space = "%" if selection.space is None else selection.space
+        query = query.where(messages.c.image_id.like(f"{selection.customer}/{space}/%"))
+    found = {
+        row.image_id: ImageStatus(
+            asset_id=row.image_id,
+            state="rejected",
+            error_code=row.code,
+            error_cause=row.cause,
+            error_remedy=row.remedy,
+            created_at=row.received_at,
+        )
+        for row in connection.execute(query.order_by(messages.c.received_at))
+        if row.image_id not in known
+    }
+    return list(found.values())

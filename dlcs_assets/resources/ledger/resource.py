@@ -1,0 +1,24 @@
+"""The ledger as a Dagster resource."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import dagster as dg
+
+from dlcs_assets.resources.ledger.ledger import Ledger
+
+
+class LedgerResource(dg.ConfigurableResource[Ledger]):
+    """The ledger's database. The URL is read from the environment, so that its password is never shown."""
+
+    url: str
+
+    def open(self) -> Ledger:
+        """Return this process's ledger for the URL; its connections are shared by all ticks of a code server."""
+        return _open(self.url)
+
+
+@lru_cache(maxsize=8)
+def _open(url: str) -> Ledger:
+    return Ledger(url)

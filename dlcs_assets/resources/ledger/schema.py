@@ -1,0 +1,208 @@
+"""The ledger's tables.
+
+An image's state is that of its newest request. Nothing here is counted up: totals are sums and counts of rows, so that
+they cannot drift.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+)
+
+SCHEMA_VERSION = 1
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware datetimes in, aware datetimes out; stored as naive UTC, which every database compares rightly."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 (SQLAlchemy's signature)
+        """Write it as naive UTC."""
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002 (likewise)
+        """Read it as aware UTC."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+metadata = MetaData()
+
+meta = Table("meta", metadata, Column("name", String(50), primary_key=True), Column("value", Text, nullable=False))
+
+images = Table(
+    "images",
+    metadata,
+    Column("id", String(220), primary_key=True),
+    Column("customer", Integer, nullable=False),
+    Column("space", Integer, nullable=False),
+    Column("registration", JSON, nullable=False),
+    Column("asserted_at", UtcDateTime, comment="`created` of the message that the registration is from"),
+    Column("registered_at", UtcDateTime, nullable=False),
+    Index("images_by_space", "customer", "space"),
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("id", String(32), primary_key=True, comment="sorts by time of creation"),
+    Column("image_id", String(220), nullable=False),
+    Column("customer", Integer, nullable=False),
+    Column("space", Integer, nullable=False),
+    Column("lane", String(20), nullable=False),
+    Column("stages", String(60), nullable=False),
+    Column("batch", Integer),
+    Column("state", String(20), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("due_at", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("chunk_id", String(32)),
+    Column("superseded_by", String(32)),
+    Column("error_code", String(100)),
+    Column("error_stage", String(20)),
+    Column("error_cause", Text),
+    Column("error_remedy", Text),
+    Index("requests_due", "state", "lane", "due_at"),
+    Index("requests_by_image", "image_id", "state"),
+    Index("requests_by_batch", "batch", "customer"),
+    Index("requests_by_chunk", "chunk_id"),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("request_id", String(32), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("run_id", String(64), nullable=False),
+    Column("ended_at", UtcDateTime, nullable=False),
+    Column("result", String(20), nullable=False),
+    Column("error_code", String(100)),
+    Column("error_stage", String(20)),
+    Column("error_cause", Text),
+    PrimaryKeyConstraint("request_id", "number"),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("id", String(100), primary_key=True),
+    Column("queue", String(200), nullable=False),
+    Column("lane", String(20), nullable=False),
+    Column("received_at", UtcDateTime, nullable=False),
+    Column("state", String(20), nullable=False, comment="accepted, waiting, rejected, forwarded, ignored or requeued"),
+    Column("image_id", String(300)),
+    Column("request_id", String(32)),
+    Column("body", Text, comment="kept while the message waits or is rejected"),
+    Column("code", String(100)),
+    Column("cause", Text),
+    Column("remedy", Text),
+    Index("messages_by_state", "state", "received_at"),
+    Index("messages_by_request", "request_id"),
+)
+
+chunks = Table(
+    "chunks",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("lane", String(20), nullable=False),
+    Column("customer", Integer, nullable=False),
+    Column("space", Integer, nullable=False),
+    Column("stages", String(60), nullable=False),
+    Column("first_key", Text, nullable=False),
+    Column("last_key", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("run_id", String(64)),
+    Column("closed_at", UtcDateTime),
+    Index("chunks_open", "closed_at", "lane"),
+)
+
+chunk_images = Table(
+    "chunk_images",
+    metadata,
+    Column("chunk_id", String(32), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("image_id", String(220), nullable=False),
+    Column("request_id", String(32), nullable=False),
+    PrimaryKeyConstraint("chunk_id", "position"),
+)
+
+claims = Table(
+    "claims",
+    metadata,
+    Column("image_id", String(220), primary_key=True),
+    Column("request_id", String(32), nullable=False),
+    Column("token", String(32), nullable=False),
+    Column("run_id", String(64), nullable=False),
+    Column("heartbeat_at", UtcDateTime, nullable=False),
+    Index("claims_by_token", "token"),
+    Index("claims_by_run", "run_id"),
+)
+
+outcomes = Table(
+    "outcomes",
+    metadata,
+    Column("image_id", String(220), nullable=False),
+    Column("stage", String(20), nullable=False),
+    Column("request_id", String(32), nullable=False),
+    Column("run_id", String(64), nullable=False),
+    Column("outcome", String(40), nullable=False),
+    Column("data_version", String(100), nullable=False),
+    Column("facts", JSON, nullable=False),
+    Column("committed_at", UtcDateTime, nullable=False),
+    Column("reported", Boolean, nullable=False, comment="whether Dagster has it"),
+    PrimaryKeyConstraint("image_id", "stage"),
+    Index("outcomes_unreported", "reported"),
+)
+
+objects = Table(
+    "objects",
+    metadata,
+    Column("bucket", String(100), nullable=False),
+    Column("key", String(500), nullable=False),
+    Column("image_id", String(220), nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("content_type", String(100), nullable=False),
+    PrimaryKeyConstraint("bucket", "key"),
+    Index("objects_by_image", "image_id"),
+)
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", Integer, nullable=False),
+    Column("customer", Integer, nullable=False),
+    Column(
+        "count", Integer, comment="as declared by whoever submitted it; unknown: the batch never counts as finished"
+    ),
+    Column("submitted_at", UtcDateTime, nullable=False),
+    PrimaryKeyConstraint("id", "customer"),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String(50), primary_key=True),
+    Column("holder", String(32), nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+)
