@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass
 from typing import Final
 
 from dlcs_assets.domain.errors import MessageRejected
+from dlcs_assets.domain.text import is_storable, shown_text
 
 MAX_LENGTH: Final = 220
 MAX_NUMBER: Final = 2**31 - 1
 
 _DIGITS: Final = re.compile(r"[0-9]+")
-_SHOWN: Final = 300
 
 
 class InvalidAssetId(MessageRejected):
@@ -34,7 +33,13 @@ class AssetId:
     def __post_init__(self) -> None:
         numbers = all(0 <= number <= MAX_NUMBER for number in (self.customer, self.space))
         # HTTP clients resolve "." and "..", so as a part of a key they would lead to another asset's objects.
-        if not numbers or not self.asset or "/" in self.asset or self.asset in {".", ".."} or _unfit(self.asset):
+        if (
+            not numbers
+            or not self.asset
+            or "/" in self.asset
+            or self.asset in {".", ".."}
+            or not is_storable(self.asset)
+        ):
             raise _malformed(str(self))
         if _utf16_length(str(self)) > MAX_LENGTH:
             raise InvalidAssetId(
@@ -80,17 +85,11 @@ def _number(value: object, *, whole: str) -> int:
 
 
 def _malformed(text: str) -> InvalidAssetId:
-    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
     return InvalidAssetId(
         "asset_id_malformed",
-        f"AssetId '{shown}' is invalid. Must be in format customer/space/asset",
+        f"AssetId '{shown_text(text)}' is invalid. Must be in format customer/space/asset",
         remedy="Give an id such as 2/1/page-1: two whole numbers and a name without slashes or control characters.",
     )
-
-
-def _unfit(text: str) -> bool:
-    """Tell whether there are control characters, or halves of surrogate pairs, which UTF-8 can't carry."""
-    return any(unicodedata.category(character) in {"Cc", "Cs"} for character in text)
 
 
 def _utf16_length(text: str) -> int:

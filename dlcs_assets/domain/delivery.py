@@ -10,6 +10,7 @@ from typing import Final
 
 from dlcs_assets.domain.errors import MessageRejected
 from dlcs_assets.domain.iiif_size import InvalidSize, validate_policy_size
+from dlcs_assets.domain.text import shown_text
 
 USE_ORIGINAL: Final = "use-original"
 DEFAULT_POLICY: Final = "default"
@@ -165,7 +166,7 @@ def check_requested(requested: Sequence[RequestedChannel] | None, policies: Poli
         if item.policy is not None and known is not None and item.policy not in known:
             raise MessageRejected(
                 "unknown_policy",
-                f"the channel {item.channel} has no policy '{item.policy}'",
+                f"the channel {item.channel} has no policy '{shown_text(item.policy)}'",
                 remedy=f"Policies of {item.channel}: {', '.join(sorted(known))}.",
             )
 
@@ -214,7 +215,7 @@ def _resolve(item: RequestedChannel, media_type: str | None, policies: Policies,
     if media_type is not None and not item.channel.suits(media_type):
         raise MessageRejected(
             "channel_not_for_media_type",
-            f"the channel {item.channel} is not for {media_type}",
+            f"the channel {item.channel} is not for {shown_text(media_type)}",
             remedy="Ask for the channel file, or correct the media type.",
         )
     if item.policy is not None:
@@ -243,7 +244,7 @@ def _requested(item: object) -> tuple[str, str | None]:
     if name not in {ALL_CHANNELS, *Channel}:
         raise MessageRejected(
             "unknown_channel",
-            f"there is no delivery channel '{name}'",
+            f"there is no delivery channel '{shown_text(name)}'",
             remedy=f"Delivery channels: {', '.join(Channel)}.",
         )
     return name, policy or None

@@ -133,28 +133,31 @@ def is_size_asked(parameter: SizeParameter, image: Size, measured: Size) -> bool
     """Tell whether a picture of the measured size is what the parameter asks for.
 
     The edge that the parameter constrains must be exact; the other one may be a pixel off, since servers round in
-    their own ways (Cantaloupe on an already reduced raster).
+    their own ways. Cantaloupe does it on an already reduced raster, where a pixel of the short edge is several of the
+    long one: where a short edge is constrained in an image longer than 2:1, as many pixels are allowed.
     """
     expected = resolve(parameter, image)
     if expected is None or _is_own_size(parameter, image):
         return measured == expected
     width, height = parameter.width, parameter.height
     if parameter.percent is not None:
-        return _close(measured.width, image.width * parameter.percent / 100) and _close(
-            measured.height, image.height * parameter.percent / 100
-        )
+        scale = parameter.percent / 100
+        return _close(measured.width, image.width * scale) and _close(measured.height, image.height * scale)
     if width is not None and height is not None and not parameter.confined:
         return measured == expected
-    by_width = measured.width == width and _close(measured.height, Fraction(image.height * measured.width, image.width))
-    by_height = measured.height == height and _close(
-        measured.width, Fraction(image.width * measured.height, image.height)
-    )
+    proportion = Fraction(image.height, image.width)
+    by_width = measured.width == width and _is_free_edge(measured.height, measured.width, proportion)
+    by_height = measured.height == height and _is_free_edge(measured.width, measured.height, 1 / proportion)
     fits = (width is None or measured.width <= width) and (height is None or measured.height <= height)
     return (by_width or by_height) and fits
 
 
-def _close(measured: int, exact: Fraction) -> bool:
-    return floor(exact) - 1 <= measured <= ceil(exact) + 1
+def _is_free_edge(measured: int, constrained: int, proportion: Fraction) -> bool:
+    return _close(measured, constrained * proportion, tolerance=max(1, ceil(proportion) - 1))
+
+
+def _close(measured: int, exact: Fraction, *, tolerance: int = 1) -> bool:
+    return floor(exact) - tolerance <= measured <= ceil(exact) + tolerance
 
 
 def _is_own_size(parameter: SizeParameter, image: Size) -> bool:

@@ -105,15 +105,17 @@ def plan_ingest(channels: Collection[DeliveryChannel], *, optimised: bool, is_jp
             remedy="Send it to the engine that does, by way of DLCS_FORWARD_QUEUE_URL.",
         )
     use, origin = _use(policies), "opt" if optimised else "http*"
+    file_beside = Channel.IIIF_IMG in policies and Channel.FILE in policies
+
+    def plan(image_format: str) -> IngestPlan:
+        row = _PLANS[use, origin, image_format]
+        return _with_file(row, optimised=optimised) if file_beside else row
+
     if (use, origin, "-") in _PLANS:
-        plan = _PLANS[use, origin, "-"]
-    elif is_jp2 is None:
-        plan = _not_known_yet(_PLANS[use, origin, "any"], _PLANS[use, origin, "jp2"])
-    else:
-        plan = _PLANS[use, origin, "jp2" if is_jp2 else "any"]
-    if Channel.IIIF_IMG in policies and Channel.FILE in policies:
-        return _with_file(plan, optimised=optimised)
-    return plan
+        return plan("-")
+    if is_jp2 is None:
+        return _not_known_yet(plan("any"), plan("jp2"))
+    return plan("jp2" if is_jp2 else "any")
 
 
 def _use(policies: dict[Channel, str]) -> str:

@@ -17,6 +17,7 @@ from dlcs_assets.domain.delivery import Channel, RequestedChannel, parse_request
 from dlcs_assets.domain.errors import MessageRejected
 from dlcs_assets.domain.json_fields import Fields, kind_of
 from dlcs_assets.domain.s3_event import S3Event, holds_s3_events, parse_s3_events
+from dlcs_assets.domain.text import shown_text
 from dlcs_assets.domain.thumbnails import UNRESTRICTED
 
 __all__ = [
@@ -112,9 +113,10 @@ def parse_message(body: str) -> IngestMessage | tuple[S3Event, ...]:
             remedy=_FORMS,
         )
     if "id" not in message and "asset" not in message:
+        names = shown_text(", ".join(message.names())) or "no fields at all"
         raise MessageRejected(
             "unknown_form",
-            f"the message has neither id nor asset; it has {', '.join(message.names()) or 'no fields at all'}",
+            f"the message has neither id nor asset; it has {names}",
             remedy=_FORMS,
         )
     asset = message.object("asset")
@@ -198,7 +200,7 @@ def _batch(message: Fields) -> BatchReference | None:
 
 
 def _asset_fields(asset: Fields) -> AssetFields:
-    media_type = (asset.string("mediaType") or "").lower()
+    media_type = (asset.string("mediaType") or "").partition(";")[0].rstrip().lower()
     return AssetFields(
         origin=asset.string("origin"),
         # "unknown" is the DLCS's word for not saying.

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from dlcs_assets.domain.errors import MessageRejected
+from dlcs_assets.domain.text import is_storable
 
 _INTEGER: Final = re.compile(r"-?[0-9]{1,10}")
 _MAX_INTEGER: Final = 2**31 - 1
@@ -65,8 +66,8 @@ class Fields:
         value = self.get(name)
         if value is None:
             return None
-        if not isinstance(value, str):
-            raise self.malformed(name, "a string")
+        if not isinstance(value, str) or not is_storable(value):
+            raise self.malformed(name, "a string without control characters")
         return value.strip() or None
 
     def strings(self, name: str) -> tuple[str, ...] | None:
@@ -75,8 +76,8 @@ class Fields:
         if value is None:
             return None
         parts = value.split(",") if isinstance(value, str) else value
-        if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
-            raise self.malformed(name, "a list of strings, or a string with commas")
+        if not isinstance(parts, list) or not all(isinstance(part, str) and is_storable(part) for part in parts):
+            raise self.malformed(name, "a list of strings, or a string with commas, without control characters")
         return tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
 
     def integer(self, name: str) -> int | None:

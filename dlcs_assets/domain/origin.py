@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.redaction import shown_url
 from dlcs_assets.domain.s3_uri import S3Location, parse_s3_uri
+from dlcs_assets.domain.text import is_storable
 
 
 class OriginStrategy(StrEnum):
@@ -86,7 +86,7 @@ def _web_origin(url: str, *, note: str | None) -> Origin:
             f"The origin {shown_url(url)} is neither an http(s) nor an s3 address.",
             remedy="Give an origin that starts with https://, http:// or s3://.",
         )
-    if parts.scheme == "s3" or not host or any(unicodedata.category(character) == "Cc" for character in url):
+    if parts.scheme == "s3" or not host or not is_storable(url):
         raise _malformed(url)
     return Origin(url, OriginStrategy.DEFAULT, None, optimised=False, note=note)
 

@@ -8,6 +8,7 @@ from typing import Final
 from urllib.parse import unquote_plus
 
 from dlcs_assets.domain.json_fields import Fields
+from dlcs_assets.domain.text import is_storable
 
 _SOURCE: Final = "aws:s3"
 _EVENT_BRIDGE_SOURCE: Final = "aws.s3"
@@ -88,8 +89,8 @@ def _object(fields: Fields, name: str) -> Fields:
 
 def _string(fields: Fields, name: str) -> str:
     value = fields.get(name)
-    if not isinstance(value, str) or not value:
-        raise fields.malformed(name, "a string")
+    if not isinstance(value, str) or not value or not is_storable(value):
+        raise fields.malformed(name, "a string without control characters")
     return value  # not stripped: a key may begin or end with a space
 
 
