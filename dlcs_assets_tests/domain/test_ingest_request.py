@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.changes import needs_ingest
+from dlcs_assets.domain.delivery import Channel, RequestedChannel
+from dlcs_assets.domain.errors import MessageRejected
+from dlcs_assets.domain.ingest_request import (
+    AssetFields,
+    BatchReference,
+    IngestMessage,
+    Registration,
+    parse_message,
+    register,
+)
+
+ID = AssetId(99, 1, "my-image")
+PARTS = {"customer": 99, "space": 1, "asset": "my-image"}
+BOTH = (RequestedChannel(Channel.IIIF_IMG, "default"), RequestedChannel(Channel.THUMBS, "default"))
+
+
+def read(**fields: Any) -> IngestMessage:
+    message = parse_message(json.dumps(fields))
+    assert isinstance(message, IngestMessage)
+    return message
+
+
+def refusal(body: str) -> MessageRejected:
+    with pytest.raises(MessageRejected) as refused:
+        parse_message(body)
+    refused.value.cause.encode()  # can be stored, whatever was in the message
+    return refused.value
+
+
+def test_the_engine_s_message_names_a_registered_image() -> None:
+    body = """{"created":"2025-01-20T10:11:12.1234567Z","id":{"customer":99,"space":1,"asset":"my-image"},"batchId":123}
+    """
+    assert parse_message(body) == IngestMessage(
+        ID, datetime(2025, 1, 20, 10, 11, 12, 123456, UTC), BatchReference(123), asset=None
+    )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"id": PARTS},
+        {"id": "99/1/my-image"},
+        {"ID": {"Customer": "99", "Space": "1", "Asset": "my-image"}, "more": {"of": "this"}},
+        {"id": PARTS, "created": None, "batchId": None, "asset": None, "batch": None},
+    ],
+)
+def test_an_id_is_enough_in_any_of_its_forms(fields: dict[str, Any]) -> None:
+    assert read(**fields) == IngestMessage(ID)
+
+
+def test_the_full_form_says_everything_about_an_image() -> None:
+    message = read(
+        created="2026-11-22T10:00:00Z",
+        batchId=12,
+        asset={
+            "id": "99/1/my-image",
+            "origin": " https://example.org/page-1.tif ",
+            "mediaType": "Image/TIFF; charset=binary",
+            "deliveryChannels": [
+                {"channel": "iiif-img", "policy": "default"},
+                {"channel": "thumbs", "policy": "default"},
+            ],
+            "maxUnauthorised": "400",
+            "roles": ["https://example.org/roles/staff", " "],
+        },
+    )
+    assert message.batch == BatchReference(12)
+    assert message.asset == AssetFields(
+        "https://example.org/page-1.tif", "image/tiff", BOTH, 400, ("https://example.org/roles/staff",)
+    )
+
+
+@pytest.mark.parametrize(
+    "asset",
+    [
+        {},
+        {"origin": None, "mediaType": None, "deliveryChannels": None, "maxUnauthorised": None, "roles": None},
+        {"origin": " ", "mediaType": "unknown", "family": "I"},
+    ],
+)
+def test_a_message_may_say_nothing_about_a_field(asset: dict[str, Any]) -> None:
+    assert read(asset={"id": PARTS, **asset}).asset == AssetFields()
+    assert read(id=PARTS, asset=asset).asset == AssetFields()
+
+
+@pytest.mark.parametrize(
+    ("roles", "expected"),
+    [([], ()), ("", ()), ("a,b, a", ("a", "b")), (["b", "a"], ("b", "a")), (["a,b"], ("a,b",))],
+)
+def test_roles_are_a_list_or_separated_by_commas(roles: object, expected: tuple[str, ...]) -> None:
+    asset = read(asset={"id": PARTS, "roles": roles}).asset
+    assert asset is not None
+    assert asset.roles == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"batchId": 123}, BatchReference(123)),
+        ({"batchid": "123"}, BatchReference(123)),
+        ({"batchId": 0}, None),
+        ({"batchId": -1}, None),
+        ({"batch": {"id": 12, "count": 500}}, BatchReference(12, 500)),
+        ({"batch": {"id": 12, "count": 500}, "batchId": 12}, BatchReference(12, 500)),
+        ({"batch": {"id": "12"}}, BatchReference(12)),
+        ({"batch": {"id": 0, "count": 500}}, None),
+        ({"batch": {}}, None),
+    ],
+)
+def test_a_batch_is_a_positive_number_and_may_have_a_count(
+    fields: dict[str, Any], expected: BatchReference | None
+) -> None:
+    assert read(id=PARTS, **fields).batch == expected
+
+
+@pytest.mark.parametrize(
+    ("created", "expected"),
+    [
+        ("2020-04-09T00:00:00", datetime(2020, 4, 9, tzinfo=UTC)),
+        ("2025-01-20T10:11:12.1234567+01:00", datetime(2025, 1, 20, 10, 11, 12, 123456, timezone(timedelta(hours=1)))),
+    ],
+)
+def test_timestamps_are_read_at_any_precision(created: str, expected: datetime) -> None:
+    assert read(id=PARTS, created=created).created == expected
+
+
+def test_a_notification_of_sns_holds_the_message() -> None:
+    body = {"Type": "Notification", "Message": json.dumps({"id": PARTS}), "TopicArn": "arn:aws:sns:eu-west-1:1:topic"}
+    assert parse_message(json.dumps(body)) == IngestMessage(ID)
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "named"),
+    [
+        ("", "not_json", "JSON"),
+        ("{", "not_json", "JSON"),
+        ("[" * 100_000, "not_json", "JSON"),
+        ('{"id": ' + "9" * 5000 + "}", "not_json", "JSON"),
+        ('"2/1/x"', "not_an_object", "a string"),
+        ("null", "not_an_object", "null"),
+        ("[]", "not_an_object", "a list"),
+        ('{"TopicArn": "arn", "Message": "hello-world"}', "not_json", "Message"),
+        ('{"TopicArn": "arn", "Message": 12}', "not_json", "a number"),
+        ('{"TopicArn": "arn", "Message": "[]"}', "not_an_object", "Message"),
+        ("{}", "unknown_form", "no fields"),
+        ('{"foo": 1, "bar": 2}', "unknown_form", "foo, bar"),
+        ('{"created": "not-a-date"}', "unknown_form", "created"),
+        ('{"\\ud800\\u0000": 1}', "unknown_form", "\N{REPLACEMENT CHARACTER}"),
+        ('{"id": null}', "asset_id_missing", "id"),
+        ('{"asset": {"origin": "https://example.org"}}', "asset_id_missing", "asset.id"),
+        ('{"id": "2/1"}', "asset_id_malformed", "2/1"),
+        ('{"id": "2/1/\\ud800"}', "asset_id_malformed", "2/1/"),
+        ('{"id": "2/1/' + "x" * 300 + '"}', "asset_id_too_long", "220"),
+        ('{"id": "2/1/x", "asset": {"id": "2/1/y"}}', "asset_id_contradictory", "2/1/y"),
+        ('{"id": "2/1/x", "created": "not-a-date"}', "field_malformed", "created"),
+        ('{"id": "2/1/x", "created": 12}', "field_malformed", "created"),
+        ('{"id": "2/1/x", "batchId": "twelve"}', "field_malformed", "batchId"),
+        ('{"id": "2/1/x", "batchId": 1.5}', "field_malformed", "batchId"),
+        ('{"id": "2/1/x", "batchId": true}', "field_malformed", "batchId"),
+        ('{"id": "2/1/x", "batchId": 99999999999}', "field_malformed", "batchId"),
+        ('{"id": "2/1/x", "batch": 12}', "field_malformed", "batch"),
+        ('{"id": "2/1/x", "batch": {"id": 12, "count": 0}}', "field_malformed", "batch.count"),
+        ('{"id": "2/1/x", "batch": {"id": 12}, "batchId": 13}', "field_malformed", "batchId"),
+        ('{"asset": "2/1/x"}', "field_malformed", "asset"),
+        ('{"asset": {"id": "2/1/x", "origin": 12}}', "field_malformed", "asset.origin"),
+        ('{"asset": {"id": "2/1/x", "origin": "https://a\\u0000b"}}', "field_malformed", "asset.origin"),
+        ('{"asset": {"id": "2/1/x", "roles": [1]}}', "field_malformed", "asset.roles"),
+        ('{"asset": {"id": "2/1/x", "roles": {"a": 1}}}', "field_malformed", "asset.roles"),
+        ('{"asset": {"id": "2/1/x", "maxUnauthorised": "all"}}', "field_malformed", "asset.maxUnauthorised"),
+        ('{"asset": {"id": "2/1/x", "deliveryChannels": []}}', "channels_empty", "deliveryChannels"),
+        ('{"asset": {"id": "2/1/x", "deliveryChannels": [{"channel": "?"}]}}', "unknown_channel", "'?'"),
+        # The form before 2024-03-22, which the DLCS engine does not read any more either.
+        ('{"_type": "event", "message": "event::image-ingest", "params": {"image": "{}"}}', "legacy_form", "_type"),
+        ('{"_type": "event", "params": {}}', "legacy_form", "_type"),
+    ],
+)
+def test_a_message_that_is_no_request_is_refused_with_its_reason(body: str, code: str, named: str) -> None:
+    rejected = refusal(body)
+    assert rejected.code == code
+    assert named in rejected.cause
+    assert rejected.remedy
+
+
+def test_a_refusal_does_not_repeat_what_may_be_secret() -> None:
+    rejected = refusal('{"asset": {"id": "2/1/x", "origin": ["https://user:secret@example.org/"]}}')
+    assert "secret" not in str(rejected)
+
+
+def test_what_a_message_omits_keeps_its_registered_value() -> None:
+    """A restricted image must not turn public because a message was short."""
+    registered = Registration("https://example.org/1.tif", "image/tiff", BOTH, 400, ("staff",))
+    assert register(AssetFields(), registered) == registered
+    assert register(AssetFields(origin="https://example.org/2.tif"), registered) == Registration(
+        "https://example.org/2.tif", "image/tiff", BOTH, 400, ("staff",)
+    )
+
+
+def test_what_a_message_says_expressly_is_registered() -> None:
+    registered = Registration("https://example.org/1.tif", "image/tiff", BOTH, 400, ("staff",))
+    fields = AssetFields(media_type="image/jpeg", channels=(), max_unauthorised=-1, roles=())
+    assert register(fields, registered) == Registration("https://example.org/1.tif", "image/jpeg")
+
+
+def test_a_new_image_gets_the_dlcs_s_defaults() -> None:
+    expected = Registration("s3://b/k", media_type=None, channels=None, max_unauthorised=-1, roles=())
+    assert register(AssetFields(origin="s3://b/k"), None) == expected
+
+
+def test_an_image_without_an_origin_cannot_be_registered() -> None:
+    with pytest.raises(MessageRejected) as refused:
+        register(AssetFields(media_type="image/jpeg"), None)
+    assert refused.value.code == "origin_missing"
+
+
+@pytest.mark.parametrize(
+    "registration",
+    [
+        Registration("https://example.org/1.tif"),
+        Registration("https://example.org/1.tif", "image/tiff", (*BOTH, RequestedChannel(Channel.FILE)), 0, ("a", "b")),
+    ],
+)
+def test_a_registration_comes_back_from_a_database_column(registration: Registration) -> None:
+    assert Registration.of_json(json.loads(json.dumps(registration.to_json()))) == registration
+
+
+BEFORE = Registration("https://example.org/1.tif", "image/tiff", BOTH, -1, ())
+DEFAULTED = Registration("https://example.org/1.tif", "image/tiff")
+LIMITED = Registration("https://example.org/1.tif", "image/tiff", BOTH, 400, ())
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (None, BEFORE, True),
+        (BEFORE, BEFORE, False),
+        (BEFORE, register(AssetFields(origin="https://example.org/2.tif"), BEFORE), True),
+        (BEFORE, register(AssetFields(max_unauthorised=400), BEFORE), True),
+        (BEFORE, register(AssetFields(channels=BOTH[:1]), BEFORE), True),
+        (BEFORE, register(AssetFields(channels=(*BOTH[:1], RequestedChannel(Channel.THUMBS, "own"))), BEFORE), True),
+        (BEFORE, register(AssetFields(channels=tuple(reversed(BOTH))), BEFORE), False),
+        (BEFORE, register(AssetFields(media_type="image/jpeg"), BEFORE), False),
+        (DEFAULTED, register(AssetFields(media_type="application/pdf"), DEFAULTED), True),
+        (LIMITED, register(AssetFields(roles=("staff",)), LIMITED), False),
+        # Roles alone never matter to the DLCS. Here, without a limit, the first one restricts the thumbnails.
+        (BEFORE, register(AssetFields(roles=("staff",)), BEFORE), True),
+    ],
+)
+def test_an_image_is_ingested_again_when_what_is_stored_would_be_wrong(
+    before: Registration | None, after: Registration, expected: bool
+) -> None:
+    assert needs_ingest(before, after) is expected
+
+
+def test_another_role_beside_the_first_changes_nothing_that_is_stored() -> None:
+    before = Registration("https://example.org/1.tif", roles=("staff",))
+    assert not needs_ingest(before, register(AssetFields(roles=("staff", "students")), before))
+    assert needs_ingest(before, register(AssetFields(roles=()), before))
