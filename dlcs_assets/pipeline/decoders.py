@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Final
 
 from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.media_type import SourceFormat, sniff
@@ -36,8 +36,10 @@ _DECODERS: Final = {
 }
 _JP2_BOXED: Final = frozenset({"image/jp2", "image/jpx", "image/jph"})
 _XMP_UUID: Final = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+_EXIF_UUID: Final = b"JpgTiffExif->JP2"
+_UUID_BYTES: Final = 16
 _XMP_ORIENTATION: Final = re.compile(rb"""tiff:Orientation(?:\s*=\s*["']|>\s*)([1-8])""")
-_XMP_BYTES: Final = 2**20
+_METADATA_BYTES: Final = 2**20
 _ORIENTATION_TAG: Final = 0x0112
 _ORIENTATIONS: Final = range(1, 9)
 
@@ -91,25 +93,38 @@ def orientation_of(image: ImageFile, source: Path | bytes, source_format: Source
 
     try:
         # PNG's own method would decode the whole picture, to see whether EXIF follows it.
-        value = Image.getexif(image).get(_ORIENTATION_TAG)
+        return _valid(Image.getexif(image).get(_ORIENTATION_TAG))
     except Exception:  # noqa: BLE001 (broken metadata raises whatever the parser stumbles over, and turns no picture)
         return None
-    return value if isinstance(value, int) and value in _ORIENTATIONS else None
 
 
 def _jp2_orientation(source: Path | bytes) -> int | None:
+    size = source.stat().st_size if isinstance(source, Path) else len(source)
+    found: dict[bytes, bytes] = {}
     with source.open("rb") if isinstance(source, Path) else BytesIO(source) as file:
-        size = source.stat().st_size if isinstance(source, Path) else len(source)
         try:
-            for xmp in _xmp_packets(file, size):
-                if found := _XMP_ORIENTATION.search(xmp):
-                    return int(found[1])
+            for box in read_boxes(file, 0, size):
+                if box.kind == b"uuid":
+                    content = read_at(file, box.start, min(box.end - box.start, _METADATA_BYTES))
+                    found[content[:_UUID_BYTES]] = content[_UUID_BYTES:]
         except BrokenJp2:
             pass  # said by whoever reads its structure
-    return None
+    xmp = _XMP_ORIENTATION.search(found.get(_XMP_UUID, b""))
+    return _exif_orientation(found.get(_EXIF_UUID)) or (int(xmp[1]) if xmp else None)
 
 
-def _xmp_packets(file: BinaryIO, size: int) -> Iterator[bytes]:
-    for box in read_boxes(file, 0, size):
-        if box.kind == b"uuid" and read_at(file, box.start, len(_XMP_UUID)) == _XMP_UUID:
-            yield read_at(file, box.start, min(box.end - box.start, _XMP_BYTES))
+def _exif_orientation(data: bytes | None) -> int | None:
+    from PIL.Image import Exif
+
+    if not data:
+        return None
+    exif = Exif()
+    try:
+        exif.load(data if data.startswith(b"Exif\0\0") else b"Exif\0\0" + data)
+        return _valid(exif.get(_ORIENTATION_TAG))
+    except Exception:  # noqa: BLE001 (as above)
+        return None
+
+
+def _valid(value: object) -> int | None:
+    return value if isinstance(value, int) and value in _ORIENTATIONS else None

@@ -37,16 +37,16 @@ class Conversion:
 class Appetiser(HttpService):
     """Appetiser's `POST /convert`, operation `image-only`."""
 
-    url: str = Field("http://127.0.0.1:8000", description="Base URL of Appetiser.")
-    optimisation: str = Field("kdu_max", description="Profile that Appetiser is asked for.")
-    scratch_root: str | None = Field(None, description="The scratch folder as we see it.")
+    url: str = Field(default="http://127.0.0.1:8000", description="Base URL of Appetiser.")
+    optimisation: str = Field(default="kdu_max", description="Profile that Appetiser is asked for.")
+    scratch_root: str | None = Field(default=None, description="The scratch folder as we see it.")
     appetiser_scratch_root: str | None = Field(
-        None, description="The same folder as Appetiser sees it; default: the same path."
+        default=None, description="The same folder as Appetiser sees it; default: the same path."
     )
-    in_flight: int = Field(2, ge=1, description="Conversions in flight at most.")
-    timeout_seconds: float = Field(300.0, gt=0, description="Time limit of one conversion.")
-    attempts: int = Field(3, ge=1, description="Attempts at one conversion at most.")
-    retry_budget_seconds: float = Field(600.0, ge=0, description="No further attempt is begun after this time.")
+    in_flight: int = Field(default=2, ge=1, description="Conversions in flight at most.")
+    timeout_seconds: float = Field(default=300.0, gt=0, description="Time limit of one conversion.")
+    attempts: int = Field(default=3, ge=1, description="Attempts at one conversion at most.")
+    retry_budget_seconds: float = Field(default=600.0, ge=0, description="No further attempt is begun after this time.")
 
     def convert(self, *, job_id: str, image_id: str, origin: str, source: Path, destination: Path) -> Conversion:
         """Have `source` written as a JP2 at `destination`; both are paths as we see them.
@@ -124,7 +124,7 @@ def refusal_text(status: int, body: bytes) -> str:
     if status == httpx.codes.UNPROCESSABLE_ENTITY:
         items = [item for item in detail if isinstance(item, dict)] if isinstance(detail, list) else []
         return one_line(". ".join(map(_field_text, items))) if items else "Appetiser Validation error"
-    return one_line(detail) if isinstance(detail, str) and detail.strip() else _UNKNOWN_RESPONSE
+    return one_line(detail.strip()) if isinstance(detail, str) and detail.strip() else _UNKNOWN_RESPONSE
 
 
 class _Attempts:

@@ -37,9 +37,9 @@ class PooledS3Resource(S3Resource):
     Its own client has ten connections and waits a minute for each answer.
     """
 
-    connections: int = Field(32, ge=1, description="Connections kept at most.")
-    connect_timeout_seconds: float = Field(5.0, gt=0, description="Time limit of making a connection.")
-    read_timeout_seconds: float = Field(60.0, gt=0, description="Time limit between two packets of an answer.")
+    connections: int = Field(default=32, ge=1, description="Connections kept at most.")
+    connect_timeout_seconds: float = Field(default=5.0, gt=0, description="Time limit of making a connection.")
+    read_timeout_seconds: float = Field(default=60.0, gt=0, description="Time limit between two packets of an answer.")
 
     def get_client(self) -> Any:
         """Make a client; whoever needs one keeps it, since making it takes a good part of a second."""

@@ -39,13 +39,15 @@ class Peer:
 class HttpService(dg.ConfigurableResource):  # type: ignore[type-arg]  # its parameter is what a legacy resource would return
     """A resource that is an HTTP client, usable by many threads, inside Dagster and outside."""
 
-    in_flight: int = Field(8, ge=1, description="Requests in flight at most.")
-    connect_timeout_seconds: float = Field(5.0, gt=0, description="Time limit of making a connection.")
-    timeout_seconds: float = Field(60.0, gt=0, description="Time limit of one request.")
-    attempts: int = Field(4, ge=1, description="Attempts at one request at most.")
-    retry_budget_seconds: float = Field(300.0, ge=0, description="No further attempt is begun after this time.")
-    first_delay_seconds: float = Field(0.5, ge=0, description="Longest pause before the second attempt; then doubled.")
-    longest_delay_seconds: float = Field(20.0, ge=0, description="Longest pause between attempts.")
+    in_flight: int = Field(default=8, ge=1, description="Requests in flight at most.")
+    connect_timeout_seconds: float = Field(default=5.0, gt=0, description="Time limit of making a connection.")
+    timeout_seconds: float = Field(default=60.0, gt=0, description="Time limit of one request.")
+    attempts: int = Field(default=4, ge=1, description="Attempts at one request at most.")
+    retry_budget_seconds: float = Field(default=300.0, ge=0, description="No further attempt is begun after this time.")
+    first_delay_seconds: float = Field(
+        default=0.5, ge=0, description="Longest pause before the second attempt; then doubled."
+    )
+    longest_delay_seconds: float = Field(default=20.0, ge=0, description="Longest pause between attempts.")
 
     _client: Lazy[httpx.Client] = PrivateAttr(default_factory=Lazy)
     _slots: Lazy[threading.BoundedSemaphore] = PrivateAttr(default_factory=Lazy)
@@ -162,7 +164,7 @@ def error_of_status(status: int, headers: Mapping[str, str], peer: Peer, url: st
 
 def one_line(text: str, *, limit: int = 500) -> str:
     """Put what a service said into one printable line of reasonable length."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    line = "".join(c if c.isprintable() else " " for c in text)
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 

@@ -62,11 +62,11 @@ Thumbnail: TypeAlias = ThumbnailBytes | Refused
 class ImageServer(HttpService):
     """An image server that speaks IIIF Image API 3 and finds the source by its identifier."""
 
-    url: str = Field("http://127.0.0.1:8182", description="Base URL of the image server.")
-    path: str = Field("iiif/3/", description="Path of the Image API under the base URL.")
-    cache: str = Field("recache", description="Value of ?cache= in each request; none if empty.")
+    url: str = Field(default="http://127.0.0.1:8182", description="Base URL of the image server.")
+    path: str = Field(default="iiif/3/", description="Path of the Image API under the base URL.")
+    cache: str = Field(default="recache", description="Value of ?cache= in each request; none if empty.")
     cookie_names: list[str] = Field(
-        ["AWSALB", "AWSALBCORS"], description="The load balancer's cookies, sent back within one image."
+        default=["AWSALB", "AWSALBCORS"], description="The load balancer's cookies, sent back within one image."
     )
 
     def session(self) -> ImageServerSession:
@@ -158,7 +158,7 @@ class _Answer:
     body: bytes = field(repr=False)
 
     def text(self) -> str:
-        return one_line(self.body[:2000].decode("utf-8", "replace"))
+        return one_line(self.body[:2000].decode("utf-8", "replace").strip())
 
     def refuses_the_size(self) -> bool:
         text = self.text().lower()

@@ -58,12 +58,12 @@ class Origins(HttpService):
     """The origins of all customers: strategies `default` (HTTP) and `s3-ambient`."""
 
     s3: dg.ResourceDependency[S3Resource]
-    max_bytes: int = Field(10 * 2**30, ge=1, description="Largest original that is fetched.")
-    timeout_seconds: float = Field(600.0, gt=0, description="Time limit of one download.")
-    read_timeout_seconds: float = Field(60.0, gt=0, description="Time limit between two packets of an answer.")
-    connect_timeout_seconds: float = Field(10.0, gt=0, description="Time limit of making a connection.")
-    attempts: int = Field(3, ge=1, description="Attempts at one download at most.")
-    retry_budget_seconds: float = Field(900.0, ge=0, description="No further attempt is begun after this time.")
+    max_bytes: int = Field(default=10 * 2**30, ge=1, description="Largest original that is fetched.")
+    timeout_seconds: float = Field(default=600.0, gt=0, description="Time limit of one download.")
+    read_timeout_seconds: float = Field(default=60.0, gt=0, description="Time limit between two packets of an answer.")
+    connect_timeout_seconds: float = Field(default=10.0, gt=0, description="Time limit of making a connection.")
+    attempts: int = Field(default=3, ge=1, description="Attempts at one download at most.")
+    retry_budget_seconds: float = Field(default=900.0, ge=0, description="No further attempt is begun after this time.")
 
     _s3_client: Lazy[S3Client] = PrivateAttr(default_factory=Lazy)
 

@@ -51,12 +51,18 @@ class QueueDepth:
 class Queues(dg.ConfigurableResource):  # type: ignore[type-arg]  # its parameter is what a legacy resource would return
     """SQS, whichever queue. All methods raise the errors of the error tree, codes `queue_*`."""
 
-    region_name: str | None = Field(None, description="Region of the queues; default: the environment's.")
-    endpoint_url: str | None = Field(None, description="Endpoint of SQS; default: AWS_ENDPOINT_URL, else AWS itself.")
-    connect_timeout_seconds: float = Field(5.0, gt=0, description="Time limit of making a connection.")
-    timeout_seconds: float = Field(30.0, gt=0, description="Time limit of one answer, beside the time it may wait.")
-    attempts: int = Field(3, ge=1, description="Attempts at each request at most.")
-    first_delay_seconds: float = Field(0.2, ge=0, description="Longest pause before the second attempt; then doubled.")
+    region_name: str | None = Field(default=None, description="Region of the queues; default: the environment's.")
+    endpoint_url: str | None = Field(
+        default=None, description="Endpoint of SQS; default: AWS_ENDPOINT_URL, else AWS itself."
+    )
+    connect_timeout_seconds: float = Field(default=5.0, gt=0, description="Time limit of making a connection.")
+    timeout_seconds: float = Field(
+        default=30.0, gt=0, description="Time limit of one answer, beside the time it may wait."
+    )
+    attempts: int = Field(default=3, ge=1, description="Attempts at each request at most.")
+    first_delay_seconds: float = Field(
+        default=0.2, ge=0, description="Longest pause before the second attempt; then doubled."
+    )
 
     _client: Lazy[SQSClient] = PrivateAttr(default_factory=Lazy)
 

@@ -53,12 +53,14 @@ class Storage(dg.ConfigurableResource):  # type: ignore[type-arg]  # its paramet
     """The buckets of the installation. All methods raise the errors of the error tree, codes `storage_*`."""
 
     s3: dg.ResourceDependency[S3Resource]
-    storage_bucket: str = Field("dlcs-storage", description="Bucket of JP2s and kept originals.")
-    thumbs_bucket: str = Field("dlcs-thumbs", description="Bucket of thumbnails and s.json.")
-    in_flight: int = Field(16, ge=1, description="Requests in flight at most.")
-    download_timeout_seconds: float = Field(600.0, gt=0, description="Time limit of one download.")
-    attempts: int = Field(3, ge=1, description="Attempts at a download that breaks off.")
-    first_delay_seconds: float = Field(0.5, ge=0, description="Longest pause before the second attempt; then doubled.")
+    storage_bucket: str = Field(default="dlcs-storage", description="Bucket of JP2s and kept originals.")
+    thumbs_bucket: str = Field(default="dlcs-thumbs", description="Bucket of thumbnails and s.json.")
+    in_flight: int = Field(default=16, ge=1, description="Requests in flight at most.")
+    download_timeout_seconds: float = Field(default=600.0, gt=0, description="Time limit of one download.")
+    attempts: int = Field(default=3, ge=1, description="Attempts at a download that breaks off.")
+    first_delay_seconds: float = Field(
+        default=0.5, ge=0, description="Longest pause before the second attempt; then doubled."
+    )
 
     _client: Lazy[S3Client] = PrivateAttr(default_factory=Lazy)
     _slots: Lazy[threading.BoundedSemaphore] = PrivateAttr(default_factory=Lazy)
