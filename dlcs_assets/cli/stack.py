@@ -1,0 +1,115 @@
+"""`dlcs up` and `dlcs env`: the embedded stack, and how to reach it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+
+from dlcs_assets.local import data_folder
+from dlcs_assets.local.stack import ALL, DAGSTER_DEV_PORT, SERVICES, Component, RunningStack, Stack
+from dlcs_assets.local.supervisor import Ready, ServiceFailed, is_free
+
+CHECK_INTERVAL: Final = timedelta(seconds=1)
+
+DataOption = Annotated[Path, typer.Option("--data", help="Folder of the stack's data; emptied at each start.")]
+UiPortOption = Annotated[
+    int | None, typer.Option("--ui-port", help=f"Port of the Dagster UI; default: {DAGSTER_DEV_PORT} or a free one.")
+]
+
+
+def up(
+    data: DataOption = data_folder.DEFAULT_FOLDER,
+    ui_port: UiPortOption = None,
+    aws_port: Annotated[int | None, typer.Option(help="Port of S3 and SQS; default: a free one.")] = None,
+    appetiser_port: Annotated[int | None, typer.Option(help="Port of Appetiser; default: a free one.")] = None,
+    image_server_port: Annotated[
+        int | None, typer.Option(help="Port of the image server; default: a free one.")
+    ] = None,
+    *,
+    services_only: Annotated[
+        bool, typer.Option("--services-only", help="Leave Dagster out: for `dagster dev` with `dlcs env`.")
+    ] = False,
+) -> None:
+    """Start the embedded stack and keep it up until Ctrl-C."""
+    ports = {
+        Component.AWS: aws_port,
+        Component.APPETISER: appetiser_port,
+        Component.IMAGE_SERVER: image_server_port,
+        Component.WEBSERVER: ui_port,
+    }
+    console = Console(soft_wrap=True, highlight=False)
+    with running(data, ports, console, services_only=services_only) as stack:
+        option = "" if data == data_folder.DEFAULT_FOLDER else f" --data {shlex.quote(str(data))}"
+        console.print(f'[bold]The stack is up.[/] In another terminal: eval "$(dlcs env{option})"')
+        if not services_only:
+            console.print(f"Dagster: {stack.environment['DLCS_UI_URL']}")
+        console.print("Ctrl-C stops everything.")
+        stay_up(stack)
+
+
+def env(
+    data: DataOption = data_folder.DEFAULT_FOLDER,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
+) -> None:
+    """Print the environment of the running stack, for `eval "$(dlcs env)"`."""
+    try:
+        environment = data_folder.read_state(data).environment
+    except data_folder.NoStack as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+    if as_json:
+        typer.echo(json.dumps(environment, indent=2))
+    else:
+        for name, value in environment.items():
+            typer.echo(f"export {name}={shlex.quote(value)}")
+
+
+@contextmanager
+def running(
+    data: Path, ports: Mapping[Component, int | None], console: Console, *, services_only: bool = False
+) -> Iterator[RunningStack]:
+    """Run a stack for a command: a line for each service, plain words for what fails, a quiet end on Ctrl-C or SIGTERM.
+
+    The UI gets the port of `dagster dev` where that is free, so that a bookmark finds it again.
+    """
+    chosen = {component: port for component, port in ports.items() if port is not None}
+    if Component.WEBSERVER not in chosen and is_free(DAGSTER_DEV_PORT):
+        chosen[Component.WEBSERVER] = DAGSTER_DEV_PORT
+
+    def show(ready: Ready) -> None:
+        name, seconds = ready.service.name, ready.took.total_seconds()
+        console.print(f"[green]ready[/]  {name:<14}{ready.service.url or '':<26}{seconds:6.1f} s")
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    stack = Stack(data, components=SERVICES if services_only else ALL, ports=chosen, on_ready=show)
+    try:
+        with stack.running() as up:
+            yield up
+    except (ServiceFailed, data_folder.StackRefused) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        console.print("Stopped.")
+
+
+def stay_up(stack: RunningStack) -> None:
+    """Return never: until Ctrl-C or SIGTERM, or the end of a service, which raises ServiceFailed."""
+    while True:
+        stack.check()
+        time.sleep(CHECK_INTERVAL.total_seconds())
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

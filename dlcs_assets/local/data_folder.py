@@ -1,0 +1,127 @@
+"""The folder of one embedded stack: claimed by one stack at a time, emptied at its start, readable by `dlcs env`.
+
+A marker file says that the folder is ours to empty; a lock on it, which ends with its holder, that a stack is up.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import IO, Final
+
+DEFAULT_FOLDER: Final = Path(".dlcs/stack")
+MARKER: Final = ".dlcs-stack"
+STATE: Final = "stack.json"
+# What a killed stack leaves running ends within its services' grace period; a new one waits for it.
+LEFTOVERS_TIMEOUT: Final = timedelta(seconds=20)
+READERS_TIMEOUT: Final = timedelta(seconds=0.5)  # `dlcs env` holds the lock for a moment when it looks
+
+
+class StackRefused(Exception):  # noqa: N818 (it is what happened, and reads so where it is raised)
+    """A stack cannot be started in this folder; the message says why and what to do."""
+
+
+class NoStack(Exception):  # noqa: N818 (likewise)
+    """No stack is up in this folder."""
+
+
+@dataclass(frozen=True)
+class StackState:
+    """A stack that is up: its process, those of its services, and the environment that leads to it."""
+
+    pid: int
+    services: dict[str, int]
+    environment: dict[str, str]
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[Path]:
+    """Hold the folder, empty but for its marker, for one stack; raises StackRefused."""
+    folder = folder.absolute()
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARKER).exists():
+        raise StackRefused(
+            f"{folder} is not empty and was not made by a stack, so it is not emptied. Name another folder with --data."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / MARKER).open("a") as marker:
+        if not _lock(marker, fcntl.LOCK_EX, READERS_TIMEOUT):
+            raise StackRefused(
+                f"A stack is up with its data in {folder} already. Use it (`dlcs env` tells how), stop it, "
+                "or name another folder with --data."
+            )
+        _await_leftovers(folder)
+        _empty(folder)
+        try:
+            yield folder
+        finally:
+            (folder / STATE).unlink(missing_ok=True)
+
+
+def write_state(folder: Path, state: StackState) -> None:
+    """Make the stack known to `read_state`."""
+    draft = folder / f"{STATE}.new"
+    draft.write_text(json.dumps(asdict(state), indent=1))
+    draft.replace(folder / STATE)
+
+
+def read_state(folder: Path) -> StackState:
+    """Return the stack that is up in this folder; raises NoStack, also when what is written there is of a dead one."""
+    folder = folder.absolute()
+    try:
+        with (folder / MARKER).open() as marker:
+            if _lock(marker, fcntl.LOCK_SH, timedelta(0)):
+                raise NoStack(f"No stack is up in {folder}. Start one: dlcs up")
+        return StackState(**json.loads((folder / STATE).read_bytes()))
+    except FileNotFoundError as error:
+        if (folder / MARKER).exists():
+            raise NoStack(f"The stack in {folder} is starting or stopping. Try again in a few seconds.") from error
+        raise NoStack(f"No stack is up in {folder}. Start one: dlcs up") from error
+
+
+def _lock(marker: IO[str], kind: int, patience: timedelta) -> bool:
+    deadline = time.monotonic() + patience.total_seconds()
+    while True:
+        try:
+            fcntl.flock(marker, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.05)
+        else:
+            return True
+
+
+def _await_leftovers(folder: Path) -> None:
+    with suppress(OSError, ValueError):
+        pids: list[int] = list(json.loads((folder / STATE).read_bytes())["services"].values())
+        deadline = time.monotonic() + LEFTOVERS_TIMEOUT.total_seconds()
+        while any(map(_exists, pids)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's by now
+        return False
+    return True
+
+
+def _empty(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if entry.name == MARKER:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()

@@ -1,0 +1,192 @@
+"""The embedded stack: AWS, Appetiser, image server, Dagster's webserver and daemon, and the environment they share.
+
+with Stack(folder).running() as stack:
+    subprocess.run([...], env={**os.environ, **stack.environment})
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+from dlcs_assets.local import aws, dagster_health, data_folder
+from dlcs_assets.local.supervisor import Health, Ready, Service, Supervisor, free_port, http_health
+
+CHECKOUT: Final = Path(__file__).parents[2]
+HOST: Final = "127.0.0.1"
+DAGSTER_DEV_PORT: Final = 3000
+DAGSTER_TIMEOUT: Final = timedelta(seconds=120)
+REQUEST_LOG: Final = "image-server.requests.jsonl"  # one line of JSON for each request, beside the log
+
+
+class Component(StrEnum):
+    """A service of the stack; its value is the name of its log as well."""
+
+    AWS = "aws"
+    APPETISER = "appetiser"
+    IMAGE_SERVER = "image-server"
+    WEBSERVER = "webserver"
+    DAEMON = "daemon"
+
+
+ALL: Final = frozenset(Component)
+SERVICES: Final = frozenset({Component.AWS, Component.APPETISER, Component.IMAGE_SERVER})
+
+
+@dataclass(frozen=True)
+class RunningStack:
+    """A stack that is up. `environment` is what any client, Dagster included, needs to work with it."""
+
+    data: Path
+    environment: Mapping[str, str]
+    _supervisor: Supervisor
+    _services: Mapping[Component, Service]
+
+    def check(self) -> None:
+        """Raise ServiceFailed if a service has ended by itself."""
+        self._supervisor.check()
+
+    def stop(self, component: Component) -> None:
+        """Stop one service, as if it had failed."""
+        self._supervisor.stop(component)
+
+    def start(self, component: Component) -> None:
+        """Start a service that was stopped; it has forgotten what it kept in memory."""
+        self._supervisor.start(self._services[component])
+
+    def log(self, component: Component) -> Path:
+        """Return the file to which the service writes."""
+        return self._services[component].log
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What is to be started, and where. Ports that are not given are free ones."""
+
+    data: Path = data_folder.DEFAULT_FOLDER
+    components: frozenset[Component] = ALL
+    ports: Mapping[Component, int] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)  # further DLCS_* variables for all of it
+    workspace: Path = CHECKOUT / "workspace.yaml"
+    on_ready: Callable[[Ready], None] | None = None
+
+    @contextmanager
+    def running(self) -> Iterator[RunningStack]:
+        """Start everything, afresh, and stop it at the end; raises StackRefused or ServiceFailed.
+
+        Buckets, queues, ledger and Dagster's history are parts of one whole. The first two live in memory, so what
+        an earlier stack left of the others in the data folder is removed.
+        """
+        with data_folder.claimed(self.data) as data, Supervisor(self.on_ready) as supervisor:
+            environment = {**self._environment(data), **self.settings}
+            self._prepare(data)
+            services = {Component(each.name): each for each in self._services(data, environment)}
+            supervisor.start(*services.values())
+            state = data_folder.StackState(os.getpid(), supervisor.pids(), dict(environment))
+            data_folder.write_state(data, state)
+            yield RunningStack(data, environment, supervisor, services)
+
+    def _prepare(self, data: Path) -> None:
+        for name in ("dagster", "logs", "scratch", "tmp"):
+            (data / name).mkdir()
+        (data / "dagster" / "dagster.yaml").symlink_to(CHECKOUT / "dagster.yaml")
+
+    def _environment(self, data: Path) -> dict[str, str]:
+        ports = {component: self.ports.get(component) or free_port() for component in Component}
+        if Component.WEBSERVER not in self.components and Component.WEBSERVER not in self.ports:
+            ports[Component.WEBSERVER] = DAGSTER_DEV_PORT
+        url = {component: f"http://{HOST}:{port}" for component, port in ports.items()}
+        endpoint = url[Component.AWS]
+        return {
+            "AWS_ENDPOINT_URL": endpoint,
+            **aws.CREDENTIALS,
+            "DLCS_INGEST_QUEUE_URL": aws.queue_url(endpoint, aws.INGEST_QUEUE),
+            "DLCS_PRIORITY_QUEUE_URL": aws.queue_url(endpoint, aws.PRIORITY_QUEUE),
+            "DLCS_STORAGE_BUCKET": aws.STORAGE_BUCKET,
+            "DLCS_THUMBS_BUCKET": aws.THUMBS_BUCKET,
+            "DLCS_ORIGIN_BUCKET": aws.ORIGIN_BUCKET,
+            "DLCS_APPETISER_URL": url[Component.APPETISER],
+            "DLCS_IMAGE_SERVER_URL": url[Component.IMAGE_SERVER],
+            "DLCS_LEDGER_URL": f"sqlite:///{data / 'ledger.db'}",
+            "DLCS_SCRATCH": str(data / "scratch"),
+            "DLCS_UI_URL": url[Component.WEBSERVER],
+            "DAGSTER_HOME": str(data / "dagster"),
+        }
+
+    def _services(self, data: Path, environment: Mapping[str, str]) -> list[Service]:
+        endpoint, ui = environment["AWS_ENDPOINT_URL"], environment["DLCS_UI_URL"]
+        appetiser, images = environment["DLCS_APPETISER_URL"], environment["DLCS_IMAGE_SERVER_URL"]
+        scratch, logs = str(data / "scratch"), data / "logs"
+        scripts = Path(sys.executable).parent
+        surroundings = _process_environment(data, environment)
+
+        def service(component: Component, command: list[str], health: Health, **more: Any) -> Service:
+            log = logs / f"{component}.log"
+            return Service(
+                component, command, log, health, environment=surroundings, working_directory=CHECKOUT, **more
+            )
+
+        services = [
+            service(
+                Component.AWS,
+                [*_module("aws"), *_listen(endpoint)],
+                aws.health(endpoint),
+                url=endpoint,
+            ),
+            service(
+                Component.APPETISER,
+                [*_module("appetiser"), *_listen(appetiser), "--roots", scratch],
+                http_health(f"{appetiser}/ping"),
+                url=appetiser,
+            ),
+            service(
+                Component.IMAGE_SERVER,
+                [
+                    *(*_module("image_server"), *_listen(images)),
+                    *("--s3-endpoint", endpoint, "--path-root", scratch),
+                    *("--request-log", str(logs / REQUEST_LOG)),
+                ],
+                http_health(f"{images}/health"),
+                url=images,
+            ),
+            service(
+                Component.WEBSERVER,
+                [str(scripts / "dagster-webserver"), "-w", str(self.workspace), *_listen(ui)],
+                dagster_health.webserver_health(ui),
+                url=ui,
+                ready_timeout=DAGSTER_TIMEOUT,
+            ),
+            service(
+                Component.DAEMON,
+                [str(scripts / "dagster-daemon"), "run", "-w", str(self.workspace)],
+                dagster_health.daemon_health(ui),
+                # Its sensors ask the queues at once; and two processes that make the same new SQLite history at the
+                # same time can leave it marked with the wrong revision.
+                after=tuple({Component.AWS, Component.WEBSERVER} & self.components),
+                ready_timeout=DAGSTER_TIMEOUT,
+            ),
+        ]
+        return [each for each in services if each.name in self.components]
+
+
+def _module(name: str) -> list[str]:
+    return [sys.executable, "-m", f"dlcs_assets.local.{name}"]
+
+
+def _listen(url: str) -> list[str]:
+    return ["--host", HOST, "--port", url.rpartition(":")[2]]
+
+
+def _process_environment(data: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the whole environment of the services: the user's, but of AWS only this stack, and no proxy before it."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    no_proxy = ",".join(filter(None, (os.environ.get("NO_PROXY") or os.environ.get("no_proxy"), HOST, "localhost")))
+    own = {"NO_PROXY": no_proxy, "no_proxy": no_proxy, "TMPDIR": str(data / "tmp"), "PYTHONUNBUFFERED": "1"}
+    return {**inherited, **own, **environment}

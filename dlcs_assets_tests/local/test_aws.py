@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dlcs_assets.local import aws
+from dlcs_assets.local.supervisor import Service, Supervisor, free_port
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder: Path = tmp_path_factory.mktemp("aws")
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "dlcs_assets.local.aws", "--port", str(port)]
+    with Supervisor() as supervisor:
+        supervisor.start(Service("aws", command, folder / "log", aws.health(url)))
+        yield url
+
+
+def client(name: Any, endpoint: str) -> Any:
+    import boto3
+
+    return boto3.client(
+        name,
+        endpoint_url=endpoint,
+        region_name=aws.REGION,
+        aws_access_key_id=aws.CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=aws.CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+    )
+
+
+@pytest.fixture(scope="module")
+def s3(endpoint: str) -> S3Client:
+    made: S3Client = client("s3", endpoint)
+    return made
+
+
+@pytest.fixture(scope="module")
+def sqs(endpoint: str) -> SQSClient:
+    made: SQSClient = client("sqs", endpoint)
+    return made
+
+
+@pytest.mark.parametrize("bucket", ["dlcs-storage", "dlcs-thumbs", "dlcs-origin"])
+def test_an_object_put_in_each_bucket_is_read_back(s3: S3Client, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="2/1/page 1", Body=b"bytes")
+    assert s3.get_object(Bucket=bucket, Key="2/1/page 1")["Body"].read() == b"bytes"
+
+
+def test_a_key_and_a_key_below_it_live_side_by_side(s3: S3Client) -> None:
+    """The DLCS's keys are of this form, and not every S3 look-alike can hold both."""
+    s3.put_object(Bucket="dlcs-storage", Key="2/1/both", Body=b"jp2")
+    s3.put_object(Bucket="dlcs-storage", Key="2/1/both/original", Body=b"tiff")
+    listed = s3.list_objects_v2(Bucket="dlcs-storage", Prefix="2/1/both")["Contents"]
+    assert [each.get("Key") for each in listed] == ["2/1/both", "2/1/both/original"]
+
+
+def test_transient_objects_and_no_others_expire_after_a_week(s3: S3Client) -> None:
+    (rule,) = s3.get_bucket_lifecycle_configuration(Bucket="dlcs-storage")["Rules"]
+    assert rule["Status"] == "Enabled"
+    assert rule.get("Filter") == {"Prefix": "transient/"}
+    assert rule.get("Expiration") == {"Days": 7}
+
+
+@pytest.mark.parametrize("queue", ["dlcs-image", "dlcs-priority-image"])
+def test_a_message_comes_back_from_the_queue_at_the_announced_url(sqs: SQSClient, endpoint: str, queue: str) -> None:
+    url = aws.queue_url(endpoint, queue)
+    assert sqs.get_queue_url(QueueName=queue)["QueueUrl"] == url
+    sqs.send_message(QueueUrl=url, MessageBody="{}")
+    (message,) = sqs.receive_message(QueueUrl=url)["Messages"]
+    assert message.get("Body") == "{}"
+
+
+def test_a_message_in_work_stays_hidden_longer_than_a_tick_lasts(sqs: SQSClient, endpoint: str) -> None:
+    url = aws.queue_url(endpoint, "dlcs-image")
+    attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["VisibilityTimeout"])["Attributes"]
+    assert int(attributes["VisibilityTimeout"]) > 60
