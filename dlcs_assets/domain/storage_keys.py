@@ -16,7 +16,6 @@ An id is an object and a folder at once, so that a prefix always ends in a slash
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
 from typing import Final
 
 from dlcs_assets.domain.asset_id import AssetId
@@ -62,12 +61,3 @@ def thumbnail_prefix(asset_id: AssetId) -> str:
 def portal_key(asset_id: AssetId) -> str:
     """Key of an upload in the installation's origin bucket."""
     return str(asset_id)
-
-
-def stale_thumbnail_keys(asset_id: AssetId, existing: Iterable[str], keep: Collection[str]) -> tuple[str, ...]:
-    """Give the keys of pictures under the asset's folder that are not among the new ones, earlier systems' included.
-
-    A thumbnail that moved from `open` to `auth` is stale under its old key: left there it would stay public.
-    """
-    folder = thumbnail_prefix(asset_id)
-    return tuple(key for key in existing if key.startswith(folder) and key.endswith(".jpg") and key not in keep)

@@ -24,21 +24,3 @@ def test_a_transient_object_belongs_to_one_request() -> None:
 
 def test_keys_are_not_encoded() -> None:
     assert storage_keys.original_key(AssetId(1, 2, "a b%(é).tif")) == "1/2/a b%(é).tif/original"
-
-
-def test_pictures_that_are_not_in_the_new_set_are_stale_those_of_earlier_systems_too() -> None:
-    existing = [
-        "10/20/foo-bar/open/1024.jpg",
-        "10/20/foo-bar/auth/1024.jpg",
-        "10/20/foo-bar/open/2048.jpg",
-        "10/20/foo-bar/low.jpg",
-        "10/20/foo-bar/full/200,800/0/default.jpg",
-        "10/20/foo-bar/s.json",
-        "10/20/foo-barbara/open/2048.jpg",
-    ]
-    assert storage_keys.stale_thumbnail_keys(FOO, existing, {"10/20/foo-bar/auth/1024.jpg"}) == (
-        "10/20/foo-bar/open/1024.jpg",
-        "10/20/foo-bar/open/2048.jpg",
-        "10/20/foo-bar/low.jpg",
-        "10/20/foo-bar/full/200,800/0/default.jpg",
-    )
