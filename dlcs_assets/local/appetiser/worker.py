@@ -1,0 +1,45 @@
+"""A worker process: takes jobs from a pipe, one at a time, until the other end closes."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from multiprocessing.connection import Connection
+
+from dlcs_assets.local.appetiser.convert import convert
+from dlcs_assets.local.appetiser.errors import ConversionError
+from dlcs_assets.local.appetiser.jobs import Converted, Job, Refused, Weighed
+
+
+def main() -> None:
+    """Serve the pipe whose file descriptor is the first argument."""
+    from PIL import Image
+
+    Image.MAX_IMAGE_PIXELS = None  # the limit is the job's own
+    connection: Connection[object, object] = Connection(int(sys.argv[1]))
+    while True:
+        try:
+            job = connection.recv()
+        except EOFError:
+            return
+        if not isinstance(job, Job):
+            raise TypeError(f"not a job: {job!r}")
+        connection.send(_answer(job, connection))
+
+
+def _answer(job: Job, connection: Connection[object, object]) -> Converted | Refused:
+    def admit(pixels: int) -> None:
+        connection.send(Weighed(pixels))
+        connection.recv()
+
+    try:
+        return convert(job, admit)
+    except ConversionError as error:
+        return Refused(str(error))
+    except Exception as error:  # noqa: BLE001 (a fault of ours fails the job, not the worker)
+        traceback.print_exc()
+        return Refused(f"{type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dlcs_assets.local.appetiser.app import AppetiserConfig
+from dlcs_assets_tests.local.appetiser.service import Appetiser, served
+
+
+@pytest.fixture(scope="session")
+def appetiser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Appetiser]:
+    """The service as it is without Kakadu, whatever this machine's PATH holds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(tmp_path_factory.mktemp("empty-path")))
+        with served(AppetiserConfig(workers=2, max_pixels=4_000_000)) as service:
+            yield service
+
+
+@pytest.fixture
+def thumb_dir(tmp_path: Path) -> Path:
+    folder = tmp_path / "thumbs"
+    folder.mkdir()
+    return folder
