@@ -1,0 +1,26 @@
+"""What the image server can be told: one frozen record, filled by the command line or by a test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Config:
+    """The server's settings. In every limit 0 means that there is none.
+
+    `max_pixels` and `max_scale` are about the picture that is asked for, as in Cantaloupe; `max_source_pixels` about
+    the one that is read. `pixels_in_flight` bounds memory: decoded pixels of all decodes that run at the same time; a
+    larger one runs alone.
+    """
+
+    s3_endpoint: str | None = None
+    path_roots: tuple[Path, ...] = ()
+    max_pixels: int = 10_000_000
+    max_scale: float = 0.0
+    max_source_pixels: int = 500_000_000
+    pixels_in_flight: int = 120_000_000
+    source_cache_bytes: int = 2**30
+    workers: int = 2
+    request_log: Path | None = None
