@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from dlcs_assets.local import aws, dagster_health, data_folder
@@ -61,6 +62,10 @@ class RunningStack:
         """Start a service that was stopped; it has forgotten what it kept in memory."""
         self._supervisor.start(self._services[component])
 
+    def url(self, component: Component) -> str | None:
+        """Return where the service itself listens, whatever the settings say."""
+        return self._services[component].url
+
     def log(self, component: Component) -> Path:
         """Return the file to which the service writes."""
         return self._services[component].log
@@ -73,7 +78,7 @@ class Stack:
     data: Path = data_folder.DEFAULT_FOLDER
     components: frozenset[Component] = ALL
     ports: Mapping[Component, int] = field(default_factory=dict)
-    settings: Mapping[str, str] = field(default_factory=dict)  # further DLCS_* variables for all of it
+    settings: Mapping[str, str] = field(default_factory=dict)  # DLCS_* variables, instead of the stack's own and beside
     workspace: Path = CHECKOUT / "workspace.yaml"
     on_ready: Callable[[Ready], None] | None = None
 
@@ -84,17 +89,24 @@ class Stack:
         Buckets, queues, ledger and Dagster's history are parts of one whole. The first two live in memory, so what
         an earlier stack left of the others in the data folder is removed.
         """
-        with data_folder.claimed(self.data) as data, Supervisor(self.on_ready) as supervisor:
-            environment = {**self._environment(data), **self.settings}
+        with (
+            data_folder.claimed(self.data) as data,
+            # Not in the data folder: the sockets of process pools lie here, and their paths must be short.
+            TemporaryDirectory(prefix="dlcs-", ignore_cleanup_errors=True) as temporary,
+            Supervisor(self.on_ready) as supervisor,
+        ):
+            own = self._environment(data)
+            environment = {**own, **self.settings}
+            surroundings = {**_inherited(), "TMPDIR": temporary, **environment}
             self._prepare(data)
-            services = {Component(each.name): each for each in self._services(data, environment)}
+            services = {Component(each.name): each for each in self._services(data, own, surroundings)}
             supervisor.start(*services.values())
             state = data_folder.StackState(os.getpid(), supervisor.pids(), dict(environment))
             data_folder.write_state(data, state)
             yield RunningStack(data, environment, supervisor, services)
 
     def _prepare(self, data: Path) -> None:
-        for name in ("dagster", "logs", "scratch", "tmp"):
+        for name in ("dagster", "logs", "scratch"):
             (data / name).mkdir()
         (data / "dagster" / "dagster.yaml").symlink_to(CHECKOUT / "dagster.yaml")
 
@@ -120,12 +132,12 @@ class Stack:
             "DAGSTER_HOME": str(data / "dagster"),
         }
 
-    def _services(self, data: Path, environment: Mapping[str, str]) -> list[Service]:
-        endpoint, ui = environment["AWS_ENDPOINT_URL"], environment["DLCS_UI_URL"]
-        appetiser, images = environment["DLCS_APPETISER_URL"], environment["DLCS_IMAGE_SERVER_URL"]
+    def _services(self, data: Path, own: Mapping[str, str], surroundings: Mapping[str, str]) -> list[Service]:
+        """List what to start: each listens where `own` says; the environment it gets may lead elsewhere."""
+        endpoint, ui = own["AWS_ENDPOINT_URL"], own["DLCS_UI_URL"]
+        appetiser, images = own["DLCS_APPETISER_URL"], own["DLCS_IMAGE_SERVER_URL"]
         scratch, logs = str(data / "scratch"), data / "logs"
         scripts = Path(sys.executable).parent
-        surroundings = _process_environment(data, environment)
 
         def service(component: Component, command: list[str], health: Health, **more: Any) -> Service:
             log = logs / f"{component}.log"
@@ -184,9 +196,8 @@ def _listen(url: str) -> list[str]:
     return ["--host", HOST, "--port", url.rpartition(":")[2]]
 
 
-def _process_environment(data: Path, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the whole environment of the services: the user's, but of AWS only this stack, and no proxy before it."""
+def _inherited() -> dict[str, str]:
+    """Return what the services get of the user's environment: nothing of AWS, and no proxy before the loopback."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     no_proxy = ",".join(filter(None, (os.environ.get("NO_PROXY") or os.environ.get("no_proxy"), HOST, "localhost")))
-    own = {"NO_PROXY": no_proxy, "no_proxy": no_proxy, "TMPDIR": str(data / "tmp"), "PYTHONUNBUFFERED": "1"}
-    return {**inherited, **own, **environment}
+    return {**inherited, "NO_PROXY": no_proxy, "no_proxy": no_proxy, "PYTHONUNBUFFERED": "1"}

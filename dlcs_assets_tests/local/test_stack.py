@@ -54,7 +54,9 @@ TICKS += "... on Sensors { results { sensorState { ticks { status skipReason } }
 
 @pytest.fixture(scope="module")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    folder: Path = tmp_path_factory.mktemp("stack") / "data with spaces"
+    folder: Path = (
+        tmp_path_factory.mktemp("stack") / "data with spaces" / ("deep" * 25)
+    )  # longer than the path of a socket may be
     with Stack(folder, components=SERVICES).running() as stack:
         yield stack
 
@@ -99,6 +101,17 @@ def test_the_services_see_nothing_of_the_users_own_aws(tmp_path: Path, monkeypat
         seen = guard.children()[0].environ()
     assert {name for name in seen if name.startswith("AWS_")} == {name for name in NAMES if name.startswith("AWS_")}
     assert "127.0.0.1" in seen["NO_PROXY"]
+    assert not Path(seen["TMPDIR"]).exists()  # it ends with the stack
+
+
+def test_settings_lead_elsewhere_without_moving_the_service(tmp_path: Path) -> None:
+    """A test puts a faulty server between Dagster and Appetiser in this way."""
+    elsewhere = {"DLCS_APPETISER_URL": "http://127.0.0.1:9", "DLCS_CHUNK_SIZE": "3"}
+    stack = Stack(tmp_path / "data", components=frozenset({Component.APPETISER}), settings=elsewhere)
+    with stack.running() as up:
+        fetch(f"{up.url(Component.APPETISER)}/ping")
+        assert {name: up.environment[name] for name in elsewhere} == elsewhere
+        assert read_state(up.data).environment == up.environment
 
 
 def test_env_prints_exports_that_a_shell_understands(services: RunningStack) -> None:
