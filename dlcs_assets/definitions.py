@@ -1,0 +1,73 @@
+"""The one place where everything meets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from dlcs_assets.assets import ingest_assets
+from dlcs_assets.jobs import INGEST_JOB
+from dlcs_assets.resources.appetiser import Appetiser
+from dlcs_assets.resources.aws import PooledS3Resource
+from dlcs_assets.resources.image_server import ImageServer
+from dlcs_assets.resources.ledger.resource import LedgerResource
+from dlcs_assets.resources.origins import Origins
+from dlcs_assets.resources.queue import Queues
+from dlcs_assets.resources.storage import Storage
+from dlcs_assets.sensors.sensors import ingest_sensors
+from dlcs_assets.settings import Settings
+
+
+def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
+    """Return the whole project for these settings; `resources` take the place of those made from them."""
+    return dg.Definitions(
+        assets=[ingest_assets(settings)],
+        jobs=[INGEST_JOB],
+        sensors=ingest_sensors(settings),
+        resources={**build_resources(settings), **(resources or {})},
+        # One process per run: a step process of its own would work on beside the successor of a killed run.
+        executor=dg.in_process_executor,
+    )
+
+
+def build_resources(settings: Settings) -> dict[str, Any]:
+    """Return the resources that assets and sensors use, by name."""
+    s3 = PooledS3Resource(endpoint_url=settings.s3_endpoint_url)
+    return {
+        # Named, not written out: the UI shows resources' configuration, and a database's URL may hold a password.
+        "ledger": LedgerResource(
+            url=dg.EnvVar("DLCS_LEDGER_URL") if "DLCS_LEDGER_URL" in os.environ else settings.ledger_url
+        ),
+        "queues": Queues(),
+        "storage": Storage(s3=s3, storage_bucket=settings.storage_bucket, thumbs_bucket=settings.thumbs_bucket),
+        "origins": Origins(
+            s3=s3,
+            in_flight=settings.origin_in_flight,
+            timeout_seconds=settings.origin_timeout.total_seconds(),
+            max_bytes=settings.origin_max_bytes,
+        ),
+        "appetiser": Appetiser(
+            url=settings.appetiser_url,
+            optimisation=settings.appetiser_optimisation,
+            scratch_root=str(settings.scratch.absolute()),
+            appetiser_scratch_root=str(settings.appetiser_root),
+            in_flight=settings.appetiser_in_flight,
+            timeout_seconds=settings.appetiser_timeout.total_seconds(),
+        ),
+        "image_server": ImageServer(
+            url=settings.image_server_url,
+            path=settings.image_server_path,
+            cache=settings.image_server_cache,
+            in_flight=settings.image_server_in_flight,
+            timeout_seconds=settings.image_server_timeout.total_seconds(),
+        ),
+    }
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Return the project as the environment configures it."""
+    return build_definitions(Settings())

@@ -1,0 +1,83 @@
+"""Images as Dagster partitions: the working set of keys, and keeping the keys of a chunk in one range.
+
+A run over many partitions takes a range of keys in the order in which they were added. Keys of a chunk that are
+scattered are deleted and added again together; their events and status survive that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+PARTITIONS_NAME = "images"
+RANGE_START_TAG = "dagster/asset_partition_range_start"
+RANGE_END_TAG = "dagster/asset_partition_range_end"
+PARTITION_TAG = "dagster/partition"
+KEYS_PER_STATEMENT = 10_000  # a database binds no more than so many variables at a time
+
+images_partitions = dg.DynamicPartitionsDefinition(name=PARTITIONS_NAME)
+
+UNFINISHED_RUNS = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+@dataclass(frozen=True)
+class WorkingSet:
+    """The keys that Dagster has at this moment, in their order."""
+
+    position: Mapping[str, int]
+    order: Sequence[str]
+
+    @classmethod
+    def of(cls, instance: dg.DagsterInstance) -> WorkingSet:
+        """Read the keys of the instance."""
+        order = instance.get_dynamic_partitions(PARTITIONS_NAME)
+        return cls({key: position for position, key in enumerate(order)}, order)
+
+    def range(self, first: str, last: str) -> Sequence[str]:
+        """Return the keys from `first` to `last`, or nothing if one is not there."""
+        if first not in self.position or last not in self.position:
+            return ()
+        return self.order[self.position[first] : self.position[last] + 1]
+
+    def is_range(self, keys: Sequence[str]) -> bool:
+        """Tell whether the keys are there, side by side in this order."""
+        return tuple(self.range(keys[0], keys[-1])) == tuple(keys)
+
+
+def keys_in_use(instance: dg.DagsterInstance, working_set: WorkingSet, asset_graph: Any) -> set[str]:
+    """Return the keys of all queued and active runs and backfills: these must stay where they are."""
+    used: set[str] = set()
+    for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED_RUNS)):
+        if RANGE_START_TAG in run.tags:
+            used.update(working_set.range(run.tags[RANGE_START_TAG], run.tags[RANGE_END_TAG]))
+        elif PARTITION_TAG in run.tags:
+            used.add(run.tags[PARTITION_TAG])
+    for backfill in instance.get_backfills(limit=100):
+        if backfill.is_asset_backfill and backfill.status.value in {"REQUESTED", "CANCELING"}:
+            target = backfill.get_asset_backfill_data(asset_graph).target_subset
+            used.update(
+                partition.partition_key for partition in target.iterate_asset_partitions() if partition.partition_key
+            )
+    return used
+
+
+def arrange(instance: dg.DagsterInstance, groups: Iterable[Sequence[str]]) -> None:
+    """See to it that each group of keys is a range: add what is new, move what is scattered."""
+    working_set = WorkingSet.of(instance)
+    scattered = [group for group in groups if not working_set.is_range(group)]
+    for group in scattered:
+        for key in group:
+            if key in working_set.position:
+                instance.delete_dynamic_partition(PARTITIONS_NAME, key)
+    added = [key for group in scattered for key in group]
+    for start in range(0, len(added), KEYS_PER_STATEMENT):
+        instance.add_dynamic_partitions(PARTITIONS_NAME, added[start : start + KEYS_PER_STATEMENT])

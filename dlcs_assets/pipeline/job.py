@@ -1,0 +1,140 @@
+"""One image on its way: what its stages share, from the plan to the scratch folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dlcs_assets.domain.delivery import DEFAULT_POLICIES, DeliveryChannel, Policies, resolve_channels, thumbnail_sizes
+from dlcs_assets.domain.errors import MessageRejected, PermanentError
+from dlcs_assets.domain.iiif_size import Size
+from dlcs_assets.domain.ingest_plan import IngestPlan, plan_ingest
+from dlcs_assets.domain.media_type import SourceFormat, sniff
+from dlcs_assets.domain.origin import Origin, classify_origin
+from dlcs_assets.domain.results import StageResult, WorkItem
+from dlcs_assets.domain.stages import Stage
+from dlcs_assets.pipeline.jp2_structure import Jp2Structure
+from dlcs_assets.pipeline.picture import Picture
+from dlcs_assets.resources.appetiser import Appetiser
+from dlcs_assets.resources.image_server import ImageServer
+from dlcs_assets.resources.origins import Origins, Peeked
+from dlcs_assets.resources.storage import Storage
+from dlcs_assets.resources.transfer import Fetched
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The settings that decide about an image, apart from where the services are."""
+
+    origin_bucket: str | None
+    s3_origin_buckets: tuple[str, ...]
+    default_thumbnail_sizes: tuple[str, ...]
+    engine_open_thumbnails: bool
+    max_pixels: int
+    s3_uri_region: str | None = None
+    policies: Policies = field(default_factory=lambda: DEFAULT_POLICIES)
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The outside systems that a stage may call."""
+
+    origins: Origins
+    storage: Storage
+    appetiser: Appetiser
+    image_server: ImageServer
+
+
+@dataclass(slots=True)
+class Job:
+    """One image in work. The stages fill in what they found out, for those after them."""
+
+    item: WorkItem
+    services: Services
+    rules: Rules
+    folder: Path
+    guard: Callable[[], None]
+
+    origin: Origin = field(init=False)
+    channels: tuple[DeliveryChannel, ...] = field(init=False)
+    plan: IngestPlan = field(init=False)
+    peeked: Peeked | None = None
+    fetched: Fetched | None = None
+    format: SourceFormat | None = None
+    picture: Picture | None = None
+    jp2: Path | None = None
+    structure: Jp2Structure | None = None
+    results: dict[Stage, StageResult] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Make the plan, as far as it can be made before anything is fetched."""
+        registration = self.item.registration
+        storage = self.services.storage
+        self.origin = classify_origin(
+            registration.origin,
+            portal_bucket=self.rules.origin_bucket,
+            ambient_buckets=self.rules.s3_origin_buckets,
+            own_buckets=(storage.storage_bucket, storage.thumbs_bucket),
+        )
+        media_type = registration.media_type
+        if media_type is None and self._needs_media_type():
+            self.peek()
+            media_type = self.format.media_type if self.format else (self.peeked and self.peeked.content_type) or None
+        try:
+            self.channels = resolve_channels(registration.channels, media_type, self.rules.policies)
+        except MessageRejected as error:
+            raise PermanentError(error.code, error.cause, remedy=error.remedy, stage=Stage.ORIGINAL) from error
+        self.replan()
+
+    def _needs_media_type(self) -> bool:
+        channels = self.item.registration.channels
+        return channels is None or any(channel.policy is None for channel in channels)
+
+    def replan(self) -> None:
+        """Make the plan with what is known of the format by now."""
+        is_jp2 = self.format.is_jp2 if self.format else self._was_jp2()
+        self.plan = plan_ingest(self.channels, optimised=self.origin.optimised, is_jp2=is_jp2)
+
+    def _was_jp2(self) -> bool | None:
+        original = self.result(Stage.ORIGINAL)
+        media_type = original.facts.get("media_type") if original else None
+        return None if media_type is None else media_type == "image/jp2"
+
+    def result(self, stage: Stage) -> StageResult | None:
+        """Return the stage's result in this run, else under any earlier request."""
+        return self.results.get(stage) or self.item.latest.get(stage)
+
+    def peek(self) -> Peeked:
+        """Look at the origin's first bytes, which is no fetch."""
+        if self.peeked is None:
+            self.peeked = self.services.origins.peek(self.origin)
+            self.format = sniff(self.peeked.head)
+        return self.peeked
+
+    @property
+    def sizes(self) -> tuple[str, ...]:
+        """The size parameters that this image is to have thumbnails of, those that don't apply to it included."""
+        return thumbnail_sizes(self.channels, self.rules.policies, self.rules.default_thumbnail_sizes)
+
+    @property
+    def known_size(self) -> Size | None:
+        """The picture's size as an earlier stage, in this run or another, measured it."""
+        for stage in (Stage.JP2, Stage.ORIGINAL):
+            result = self.result(stage)
+            if result and result.facts.get("width"):
+                return Size(result.facts["width"], result.facts["height"])
+        return None
+
+
+class Stopwatch:
+    """Milliseconds since it was made."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+
+    @property
+    def milliseconds(self) -> int:
+        """Whole milliseconds that have passed."""
+        return round((time.monotonic() - self._start) * 1000)

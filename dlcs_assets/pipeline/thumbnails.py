@@ -1,0 +1,191 @@
+"""The third stage: thumbnails from the image server, checked, published, and what they replace removed."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from dlcs_assets.domain.errors import PermanentError, TransientError
+from dlcs_assets.domain.iiif_size import Size
+from dlcs_assets.domain.ingest_plan import ImageServerSource
+from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
+from dlcs_assets.domain.s3_uri import S3Location
+from dlcs_assets.domain.stages import Outcome, Stage
+from dlcs_assets.domain.storage_keys import (
+    info_prefix,
+    jp2_key,
+    original_key,
+    sizes_key,
+    thumbnail_key,
+    thumbnail_prefix,
+    transient_key,
+)
+from dlcs_assets.domain.thumbnails import ThumbnailAsk, ThumbnailPlan, plan_thumbnails, thumbnail_set
+from dlcs_assets.pipeline.job import Job, Stopwatch
+from dlcs_assets.pipeline.original import fetch_original, put_transient
+from dlcs_assets.pipeline.picture import fingerprint, same_picture
+from dlcs_assets.resources.image_server import ImageServerSession, Refused, ThumbnailBytes
+
+
+@dataclass(frozen=True, slots=True)
+class Thumbnails:
+    """The stage's result, and the smallest open thumbnail for people to look at (None if all are restricted)."""
+
+    result: StageResult
+    picture: bytes | None
+
+
+def make_thumbnails(job: Job, executor: Executor) -> Thumbnails:
+    """Ask the image server for every size, publish them, then `s.json`, then remove what is not of the new set."""
+    watch = Stopwatch()
+    if not job.plan.thumbnails:
+        job.guard()
+        _remove_others(job, keep=frozenset())
+        result = StageResult(Stage.THUMBNAILS, Outcome.NOT_REQUIRED, "not required", {"why": job.plan.why})
+        return Thumbnails(result, None)
+    identifier = _source(job)
+    session = job.services.image_server.session()
+    size, notes = _size(job, session, identifier)
+    planned = plan_thumbnails(job.sizes, size)
+    made, refused = _ask(session, identifier, planned, size, executor)
+    _check_picture(job, made)
+    chosen = thumbnail_set(
+        [thumbnail.size for thumbnail in made],
+        max_unauthorised=job.item.registration.max_unauthorised,
+        roles=job.item.registration.roles,
+        engine_open_thumbnails=job.rules.engine_open_thumbnails,
+    )
+    of_size = {thumbnail.size: thumbnail for thumbnail in reversed(made)}
+    job.guard()
+    stored = [
+        _put(job, thumbnail_key(job.item.asset_id, size.longest, chosen.is_open(size)), of_size[size].data)
+        for size in (*chosen.open, *chosen.auth)
+    ]
+    job.guard()
+    sizes = _put(job, sizes_key(job.item.asset_id), chosen.sizes_json().encode(), ObjectKind.SIZES)
+    _remove_others(job, keep=frozenset(record.key for record in (*stored, sizes)))
+    left_out = [f"{left.parameter}: {left.why}" for left in planned.left_out] + refused
+    facts: dict[str, object] = {
+        "width": size.width,
+        "height": size.height,
+        "sizes": [[made_size.width, made_size.height] for made_size in (*chosen.open, *chosen.auth)],
+        "open": len(chosen.open),
+        "restricted": len(chosen.auth),
+        "bytes": sum(record.bytes for record in stored),
+        "source": identifier,
+        "location": S3Location(sizes.bucket, thumbnail_prefix(job.item.asset_id)).uri(job.rules.s3_uri_region),
+        "sha256": hashlib.sha256("".join(record.sha256 for record in (*stored, sizes)).encode()).hexdigest(),
+        "milliseconds": watch.milliseconds,
+    }
+    if left_out:
+        facts["left_out"] = left_out
+    if notes:
+        facts["note"] = notes
+    smallest = min(chosen.open, key=lambda size: size.longest, default=None)
+    return Thumbnails(
+        StageResult(Stage.THUMBNAILS, Outcome.MADE, str(facts["sha256"]), facts, (*stored, sizes)),
+        of_size[smallest].data if smallest else None,
+    )
+
+
+def clear_info(job: Job) -> None:
+    """Remove the info.json documents that image servers have cached of the picture as it was before."""
+    storage = job.services.storage
+    storage.delete(storage.storage_bucket, storage.list_keys(storage.storage_bucket, info_prefix(job.item.asset_id)))
+
+
+def _source(job: Job) -> str:
+    """Return the identifier of what the image server reads, and see to it that it is there."""
+    storage, asset_id = job.services.storage, job.item.asset_id
+    match job.plan.source:
+        case ImageServerSource.ORIGIN:
+            assert job.origin.location is not None
+            return job.origin.location.uri(job.rules.s3_uri_region)
+        case ImageServerSource.TRANSIENT:
+            key = transient_key(asset_id, job.item.request_id)
+            if job.fetched is None and storage.head(storage.storage_bucket, key) is None:
+                fetch_original(job)
+                job.guard()
+                put_transient(job)
+        case ImageServerSource.JP2:
+            key = jp2_key(asset_id)
+            _require(job, key, Stage.JP2)
+        case _:
+            key = original_key(asset_id)
+            _require(job, key, Stage.ORIGINAL)
+    return S3Location(storage.storage_bucket, key).uri(job.rules.s3_uri_region)
+
+
+def _require(job: Job, key: str, made_by: Stage) -> None:
+    storage = job.services.storage
+    if made_by not in job.results and storage.head(storage.storage_bucket, key) is None:
+        raise PermanentError(
+            "source_missing",
+            f"There is no {key} in the storage bucket to make thumbnails from",
+            remedy=f"Materialize {made_by} of this image, too",
+            stage=Stage.THUMBNAILS,
+        )
+
+
+def _size(job: Job, session: ImageServerSession, identifier: str) -> tuple[Size, str | None]:
+    """Return the size of the picture as it will be served, and a note where two sources differ about it."""
+    measured = job.known_size
+    original = job.result(Stage.ORIGINAL)
+    turned = original is not None and "orientation" in original.facts and job.plan.source is not ImageServerSource.JP2
+    if measured and not turned:
+        return measured, None
+    served = session.info(identifier)
+    if measured and measured != served:
+        note = f"The bytes say {measured.width} x {measured.height}, the image server {served.width} x {served.height}"
+        return served, note
+    return served, None
+
+
+def _ask(
+    session: ImageServerSession, identifier: str, planned: ThumbnailPlan, size: Size, executor: Executor
+) -> tuple[list[ThumbnailBytes], list[str]]:
+    def ask(one: ThumbnailAsk) -> ThumbnailBytes | Refused:
+        return session.thumbnail(identifier, one.parameter, one.ask, size)
+
+    made: list[ThumbnailBytes] = []
+    refused: list[str] = []
+    for one, answer in zip(planned.asks, executor.map(ask, planned.asks), strict=True):
+        if isinstance(answer, Refused):
+            refused.append(f"{one.parameter}: the image server refused it: {answer.reason}")
+        else:
+            made.append(answer)
+    return made, refused
+
+
+def _check_picture(job: Job, made: list[ThumbnailBytes]) -> None:
+    """Compare the smallest thumbnail with its source, where that is at hand: a stale cache passes every other check."""
+    original = job.fetched.path if job.fetched else None
+    source = job.jp2 if job.plan.source is ImageServerSource.JP2 else original
+    if source is None or not made:
+        return
+    smallest = min(made, key=lambda thumbnail: thumbnail.size.longest)
+    if not same_picture(fingerprint(source), fingerprint(smallest.data)):
+        raise TransientError(
+            "thumbnail_of_another_picture",
+            "The image server's thumbnail does not show this picture: it has probably cached an older one",
+            remedy="Turn its source cache off (docs/operate.md); the image is tried again by itself",
+            stage=Stage.THUMBNAILS,
+        )
+
+
+def _put(job: Job, key: str, data: bytes, kind: ObjectKind = ObjectKind.THUMBNAIL) -> ObjectRecord:
+    storage = job.services.storage
+    content_type = "image/jpeg" if kind is ObjectKind.THUMBNAIL else "application/json"
+    stored = storage.put_bytes(data, storage.thumbs_bucket, key, content_type=content_type)
+    return ObjectRecord(
+        stored.bucket, stored.key, kind, stored.bytes, hashlib.sha256(data).hexdigest(), stored.content_type
+    )
+
+
+def _remove_others(job: Job, *, keep: frozenset[str]) -> None:
+    """Delete thumbnails of other sizes, of the other prefix (open, auth) and of the legacy layout."""
+    storage = job.services.storage
+    there = storage.list_keys(storage.thumbs_bucket, thumbnail_prefix(job.item.asset_id))
+    stale = [key for key in there if key not in keep and (key.endswith(".jpg") or not keep)]
+    storage.delete(storage.thumbs_bucket, stale)

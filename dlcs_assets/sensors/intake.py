@@ -1,0 +1,133 @@
+"""Taking messages in: receive, parse, write to the ledger, and only then delete from the queue."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+
+from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.delivery import DEFAULT_POLICIES, Channel, check_requested
+from dlcs_assets.domain.errors import IngestError, MessageRejected
+from dlcs_assets.domain.ingest_request import AssetFields, IngestMessage, Registration, S3Event, parse_message
+from dlcs_assets.domain.origin import classify_origin
+from dlcs_assets.domain.s3_uri import S3Location
+from dlcs_assets.domain.stages import Lane
+from dlcs_assets.resources.ledger.ledger import Ledger
+from dlcs_assets.resources.ledger.records import InboxMessage, IntakeCount, Rejection
+from dlcs_assets.resources.queue import QueueMessage, Queues
+from dlcs_assets.settings import Settings
+
+
+@dataclass
+class Taken:
+    """What one tick took in."""
+
+    received: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def add(self, count: IntakeCount) -> None:
+        """Add the counts of one transaction."""
+        for name, number in asdict(count).items():
+            self.counts[name] = self.counts.get(name, 0) + number
+
+    def __str__(self) -> str:
+        told = ", ".join(f"{number} {name}" for name, number in self.counts.items() if number)
+        return f"{self.received} messages received" + (f" ({told})" if told else "")
+
+
+def take_in(queues: Queues, ledger: Ledger, url: str, lane: Lane, settings: Settings) -> Taken:
+    """Take messages in until the queue is empty or the time budget is spent.
+
+    The first receive waits for messages to come, so that one that arrives into an idle system is seen at once.
+    """
+    taken = Taken()
+    deadline = time.monotonic() + settings.intake_budget.total_seconds()
+    wait = settings.receive_wait.total_seconds()
+    while messages := queues.receive(url, wait_seconds=wait):
+        wait = 0
+        taken.received += len(messages)
+        inbox = [entry for message in messages for entry in read_message(message, url, lane, settings)]
+        forwarded = [entry.body for entry in inbox if entry.forwarded]
+        if forwarded and settings.forward_queue_url:
+            queues.send(settings.forward_queue_url, forwarded)
+        taken.add(
+            ledger.inbox.take_in(
+                inbox,
+                check=lambda asset_id, registration: check_registration(asset_id, registration, settings),
+                registration_wait=settings.registration_wait,
+                now=datetime.now(UTC),
+            )
+        )
+        queues.delete(url, messages)
+        if time.monotonic() > deadline:
+            break
+    return taken
+
+
+def read_message(message: QueueMessage, url: str, lane: Lane, settings: Settings) -> list[InboxMessage]:
+    """Parse one message from a queue into what the inbox takes; several for an S3 event with several records."""
+    queue = url.rsplit("/", 1)[-1]
+    try:
+        parsed = parse_message(message.body)
+    except MessageRejected as error:
+        rejection = Rejection(error.code, error.cause, error.remedy)
+        return [InboxMessage(message.id, queue, lane, message.body, rejection=rejection)]
+    if isinstance(parsed, IngestMessage):
+        return [_read_ingest(parsed, InboxMessage(message.id, queue, lane, message.body, message=parsed), settings)]
+    if not parsed:
+        return [InboxMessage(message.id, queue, lane, message.body)]
+    return [
+        _read_event(event, InboxMessage(f"{message.id}#{number}", queue, lane, message.body))
+        for number, event in enumerate(parsed)
+    ]
+
+
+def _read_ingest(message: IngestMessage, entry: InboxMessage, settings: Settings) -> InboxMessage:
+    ours = settings.customers is None or message.asset_id.customer in settings.customers
+    channels = (message.asset.channels if message.asset else None) or ()
+    if ours and all(channel.channel is not Channel.IIIF_AV for channel in channels):
+        return entry
+    if settings.forward_queue_url:
+        return InboxMessage(entry.id, entry.queue, entry.lane, entry.body, forwarded=True)
+    reason = (
+        Rejection(
+            "iiif_av_not_supported",
+            "The image's delivery channel iiif-av is not ours",
+            "Set DLCS_FORWARD_QUEUE_URL to the queue of the engine that makes audio and video",
+        )
+        if ours
+        else Rejection(
+            "customer_not_configured",
+            f"Customer {message.asset_id.customer} is not configured here",
+            "Add the customer to DLCS_CUSTOMERS, or set DLCS_FORWARD_QUEUE_URL to the queue of the engine that has it",
+        )
+    )
+    return InboxMessage(entry.id, entry.queue, entry.lane, entry.body, message=message, rejection=reason)
+
+
+def _read_event(event: S3Event, entry: InboxMessage) -> InboxMessage:
+    if not event.event_name.removeprefix("s3:").startswith("ObjectCreated"):
+        return entry
+    try:
+        asset_id = AssetId.parse(event.key)
+    except MessageRejected as error:
+        rejection = Rejection("key_outside_convention", f"S3 key: {error.cause}", "Upload to customer/space/asset")
+        return InboxMessage(entry.id, entry.queue, entry.lane, entry.body, rejection=rejection)
+    fields = AssetFields(S3Location(event.bucket, event.key).uri(), None, None, None, None)
+    message = IngestMessage(asset_id, event.time, None, fields)
+    return InboxMessage(entry.id, entry.queue, entry.lane, entry.body, message=message)
+
+
+def check_registration(asset_id: AssetId, registration: Registration, settings: Settings) -> None:
+    """Raise MessageRejected for a registration of which it is clear already that it can't be ingested."""
+    check_requested(registration.channels, DEFAULT_POLICIES)
+    try:
+        classify_origin(
+            registration.origin,
+            portal_bucket=settings.origin_bucket,
+            ambient_buckets=settings.s3_origin_buckets,
+            own_buckets=(settings.storage_bucket, settings.thumbs_bucket),
+        )
+    except IngestError as error:
+        raise MessageRejected(error.code, f"{asset_id}: {error.cause}", remedy=error.remedy) from error

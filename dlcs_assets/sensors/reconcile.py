@@ -1,0 +1,77 @@
+"""What a crash leaves behind is found and put right: lost runs, and outcomes that Dagster never got."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from dlcs_assets.assets import retry_schedule
+from dlcs_assets.domain.partition_key import partition_key
+from dlcs_assets.materializations import REQUEST_TAG, Upstream, materialization, newest
+from dlcs_assets.partitions import PARTITIONS_NAME, UNFINISHED_RUNS
+from dlcs_assets.resources.ledger.ledger import Ledger
+from dlcs_assets.settings import Settings
+
+REPORTS_PER_TICK = 200
+
+
+@dataclass
+class Reconciled:
+    """What a tick put right."""
+
+    runs: int = 0
+    images: int = 0
+    reported: int = 0
+    overdue: int = 0
+
+    def __str__(self) -> str:
+        told = [
+            f"{self.runs} lost runs ended, {self.images} images due again" if self.runs else "",
+            f"{self.reported} outcomes reported to Dagster" if self.reported else "",
+            f"{self.overdue} messages rejected that waited in vain for a registration" if self.overdue else "",
+        ]
+        return "; ".join(part for part in told if part) or "all is well"
+
+
+def reconcile(instance: dg.DagsterInstance, ledger: Ledger, settings: Settings) -> Reconciled:
+    """Give back what lost runs hold, then report to Dagster what the ledger has and it has not."""
+    done = Reconciled(overdue=ledger.inbox.reject_overdue(datetime.now(UTC)))
+    for run_id, alive_at in ledger.work.runs_in_work().items():
+        if _is_lost(instance, run_id, alive_at, settings):
+            done.runs += 1
+            done.images += ledger.work.release_run(run_id, schedule=retry_schedule(settings), now=datetime.now(UTC))
+    done.reported = _report(instance, ledger)
+    return done
+
+
+def _is_lost(instance: dg.DagsterInstance, run_id: str, alive_at: datetime, settings: Settings) -> bool:
+    record = instance.get_run_record_by_id(run_id)
+    if record is None or record.dagster_run.is_finished:
+        return True
+    if record.dagster_run.status is not dg.DagsterRunStatus.STARTED or record.start_time is None:
+        return False
+    # A run that is stopped or hangs gives no sign of life. Its claims' tokens keep it from publishing, should it wake.
+    last_sign = max(alive_at, datetime.fromtimestamp(record.start_time, UTC))
+    return datetime.now(UTC) - last_sign > settings.claim_ttl
+
+
+def _report(instance: dg.DagsterInstance, ledger: Ledger) -> int:
+    reported = 0
+    upstream = Upstream(instance)
+    for asset_id, request_id, run_id, result in ledger.work.unreported(limit=REPORTS_PER_TICK):
+        run = instance.get_run_by_id(run_id)
+        if run is not None and run.status in UNFINISHED_RUNS:
+            continue  # its own event is on the way
+        key = partition_key(asset_id)
+        latest = newest(instance, result.stage, key)
+        tags = latest.asset_materialization.tags if latest and latest.asset_materialization else None
+        if (tags or {}).get(REQUEST_TAG) != request_id or (tags or {}).get(
+            "dagster/data_version"
+        ) != result.data_version:
+            instance.add_dynamic_partitions(PARTITIONS_NAME, [key])
+            instance.report_runless_asset_event(materialization(asset_id, request_id, result, upstream=upstream))
+            reported += 1
+        ledger.work.reported([(asset_id, result.stage, request_id)])
+    return reported

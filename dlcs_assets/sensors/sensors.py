@@ -1,0 +1,92 @@
+"""The sensors themselves: each a few lines around what they do."""
+
+from collections.abc import Sequence
+
+import dagster as dg
+
+from dlcs_assets.assets import CHUNK_TAG
+from dlcs_assets.domain.stages import Lane
+from dlcs_assets.jobs import INGEST_JOB
+from dlcs_assets.resources.ledger.resource import LedgerResource
+from dlcs_assets.resources.queue import Queues
+from dlcs_assets.sensors.dispatch import Dispatched, dispatch
+from dlcs_assets.sensors.intake import take_in
+from dlcs_assets.sensors.reconcile import reconcile
+from dlcs_assets.settings import Settings
+
+SECONDS_BETWEEN_TICKS = 1  # the daemon's own loop takes longer: a tick in each
+
+
+def ingest_sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
+    """Return all sensors, running from the start."""
+    return [
+        _queue_sensor("sqs_ingest", Lane.INGEST, settings.ingest_queue_url, settings),
+        _queue_sensor("sqs_priority", Lane.PRIORITY, settings.priority_queue_url, settings),
+        _due_images_sensor(settings),
+        _reconcile_sensor(settings),
+    ]
+
+
+def _queue_sensor(name: str, lane: Lane, url: str | None, settings: Settings) -> dg.SensorDefinition:
+    @dg.sensor(
+        name=name,
+        job=INGEST_JOB,
+        minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Takes messages in from the queue of the lane {lane.value}, and launches runs for what is due.",
+    )
+    def sqs_sensor(
+        context: dg.SensorEvaluationContext, ledger: LedgerResource, queues: Queues
+    ) -> dg.SensorResult | dg.SkipReason:
+        if url is None:
+            variable = "DLCS_INGEST_QUEUE_URL" if lane is Lane.INGEST else "DLCS_PRIORITY_QUEUE_URL"
+            return dg.SkipReason(f"No queue is configured: set {variable}")
+        taken = take_in(queues, ledger.open(), url, lane, settings)
+        return _result(context, str(taken), _dispatch(context, ledger, lane, settings))
+
+    return sqs_sensor
+
+
+def _due_images_sensor(settings: Settings) -> dg.SensorDefinition:
+    @dg.sensor(
+        name="due_images",
+        job=INGEST_JOB,
+        minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Launches runs for images that are to be tried again, by schedule or because somebody asked.",
+    )
+    def due_images(context: dg.SensorEvaluationContext, ledger: LedgerResource) -> dg.SensorResult | dg.SkipReason:
+        waiting = ledger.open().reports.pending_reasons([Lane.RETRY])
+        told = ", ".join(f"{count} after {code or 'a request by hand'}" for code, count in waiting.items())
+        return _result(context, f"Pending: {told or 'none'}", _dispatch(context, ledger, Lane.RETRY, settings))
+
+    return due_images
+
+
+def _reconcile_sensor(settings: Settings) -> dg.SensorDefinition:
+    @dg.sensor(
+        name="reconcile",
+        job=INGEST_JOB,
+        minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Finds runs that were lost and makes their images due again; reports outcomes that Dagster missed.",
+    )
+    def reconcile_sensor(context: dg.SensorEvaluationContext, ledger: LedgerResource) -> dg.SkipReason:
+        return dg.SkipReason(str(reconcile(context.instance, ledger.open(), settings)).capitalize())
+
+    return reconcile_sensor
+
+
+def _dispatch(
+    context: dg.SensorEvaluationContext, ledger: LedgerResource, lane: Lane, settings: Settings
+) -> Dispatched:
+    assert context.repository_def is not None
+    return dispatch(context.instance, context.repository_def.asset_graph, ledger.open(), lane, settings)
+
+
+def _result(context: dg.SensorEvaluationContext, told: str, dispatched: Dispatched) -> dg.SensorResult | dg.SkipReason:
+    if not dispatched.run_requests:
+        return dg.SkipReason(f"{told}; {dispatched.note}")
+    chunks = ", ".join(request.tags[CHUNK_TAG] for request in dispatched.run_requests)
+    context.log.info("%s; %d runs, for chunks %s", told, len(dispatched.run_requests), chunks)
+    return dg.SensorResult(run_requests=dispatched.run_requests)
