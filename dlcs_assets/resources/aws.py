@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from dagster_aws.s3 import S3Resource
 from pydantic import Field
@@ -13,8 +15,10 @@ from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDown, 
 from dlcs_assets.resources.http import Peer, one_line
 
 if TYPE_CHECKING:
+    from boto3.session import Session
     from botocore.config import Config
 
+_SESSION_LOCK: Final = threading.Lock()
 _NOT_FOUND: Final = frozenset(
     {"NoSuchKey", "NoSuchBucket", "NotFound", "404", "AWS.SimpleQueueService.NonExistentQueue"}
 )
@@ -42,11 +46,10 @@ class PooledS3Resource(S3Resource):
     read_timeout_seconds: float = Field(default=60.0, gt=0, description="Time limit between two packets of an answer.")
 
     def get_client(self) -> Any:
-        """Make a client; whoever needs one keeps it, since making it takes a good part of a second."""
-        import boto3
-
-        return boto3.session.Session(profile_name=self.profile_name).client(
+        """Make a client; whoever needs one keeps it, with its connections."""
+        return make_client(
             "s3",
+            profile_name=self.profile_name,
             region_name=self.region_name,
             use_ssl=self.use_ssl,
             verify=self.verify,
@@ -62,6 +65,19 @@ class PooledS3Resource(S3Resource):
                 unsigned=self.use_unsigned_session,
             ),
         )
+
+
+def make_client(service: Literal["s3", "sqs"], *, profile_name: str | None = None, **options: Any) -> Any:
+    """Make a boto3 client. The session is shared: a new one reads botocore's description of the service anew."""
+    with _SESSION_LOCK:  # sessions, unlike clients, are not for several threads
+        return _session(profile_name).client(service, **options)
+
+
+@cache
+def _session(profile_name: str | None) -> Session:
+    import boto3
+
+    return boto3.session.Session(profile_name=profile_name)
 
 
 def client_config(

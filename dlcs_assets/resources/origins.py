@@ -1,7 +1,5 @@
 """Reading originals where they are: over HTTP, or in S3 with our own credentials."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,7 +63,7 @@ class Origins(HttpService):
     attempts: int = Field(default=3, ge=1, description="Attempts at one download at most.")
     retry_budget_seconds: float = Field(default=900.0, ge=0, description="No further attempt is begun after this time.")
 
-    _s3_client: Lazy[S3Client] = PrivateAttr(default_factory=Lazy)
+    _s3_client: Lazy["S3Client"] = PrivateAttr(default_factory=Lazy)
 
     def fetch(self, origin: Origin, destination: Path) -> Fetched:
         """Download an original to a file. Raises the errors of the error tree, codes `origin_*`.

@@ -11,7 +11,7 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from dlcs_assets.domain.errors import PermanentError, TransientError
-from dlcs_assets.resources.aws import aws_errors, client_config
+from dlcs_assets.resources.aws import aws_errors, client_config, make_client
 from dlcs_assets.resources.http import Peer
 from dlcs_assets.resources.lazy import Lazy
 from dlcs_assets.resources.retrying import Retrying
@@ -170,17 +170,16 @@ class Queues(dg.ConfigurableResource):  # type: ignore[type-arg]  # its paramete
         return self._client.get(self._make_client)
 
     def _make_client(self) -> SQSClient:
-        import boto3
-
         config = client_config(
             attempts=self.attempts,
             connections=8,
             connect_timeout_seconds=self.connect_timeout_seconds,
             read_timeout_seconds=self.timeout_seconds + _LONGEST_WAIT_SECONDS,
         )
-        return boto3.session.Session().client(
+        client: SQSClient = make_client(
             "sqs", region_name=self.region_name, endpoint_url=self.endpoint_url, config=config
         )
+        return client
 
 
 class _PartOfBatchError(TransientError):

@@ -1,7 +1,5 @@
 """Our objects in S3: put with their checksum, looked at, read, listed, deleted."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import threading
@@ -62,7 +60,7 @@ class Storage(dg.ConfigurableResource):  # type: ignore[type-arg]  # its paramet
         default=0.5, ge=0, description="Longest pause before the second attempt; then doubled."
     )
 
-    _client: Lazy[S3Client] = PrivateAttr(default_factory=Lazy)
+    _client: Lazy["S3Client"] = PrivateAttr(default_factory=Lazy)
     _slots: Lazy[threading.BoundedSemaphore] = PrivateAttr(default_factory=Lazy)
 
     def close(self) -> None:
@@ -164,17 +162,17 @@ class Storage(dg.ConfigurableResource):  # type: ignore[type-arg]  # its paramet
                 )
 
     @contextmanager
-    def _slot(self) -> Iterator[S3Client]:
+    def _slot(self) -> Iterator["S3Client"]:
         with self._slots.get(lambda: threading.BoundedSemaphore(self.in_flight)):
             yield self._client.get(self.s3.get_client)
 
     @contextmanager
-    def _request(self, what: str) -> Iterator[S3Client]:
+    def _request(self, what: str) -> Iterator["S3Client"]:
         with aws_errors(_PEER, what), self._slot() as client:
             yield client
 
 
-def _put(client: S3Client, body: Any, location: S3Location, content_type: str, sha256: str) -> str:
+def _put(client: "S3Client", body: Any, location: S3Location, content_type: str, sha256: str) -> str:
     """Put an object in one request and return its ETag. S3 refuses bytes that are not those of `sha256`."""
     answer = client.put_object(
         Bucket=location.bucket,
@@ -187,7 +185,7 @@ def _put(client: S3Client, body: Any, location: S3Location, content_type: str, s
     return answer["ETag"].strip('"')
 
 
-def _upload_in_parts(client: S3Client, path: Path, location: S3Location, content_type: str, sha256: str) -> None:
+def _upload_in_parts(client: "S3Client", path: Path, location: S3Location, content_type: str, sha256: str) -> None:
     from boto3.s3.transfer import TransferConfig
 
     # Parts one after the other: it is the images that go side by side, and each part in flight takes memory.
