@@ -57,7 +57,7 @@ class TransientError(IngestError):
         self.retry_after = retry_after
 
 
-class ServiceDown(TransientError):
+class ServiceDown(TransientError):  # noqa: N818 (a state of the service, and read as one)
     """A service of ours does not answer. The image waits; this does not count as an attempt."""
 
 

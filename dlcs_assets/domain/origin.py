@@ -36,12 +36,18 @@ class Origin:
 
 
 def classify_origin(
-    url: str, *, portal_bucket: str | None, ambient_buckets: Collection[str], own_buckets: Collection[str]
+    url: str,
+    *,
+    customer: int,
+    portal_bucket: str | None,
+    ambient_buckets: Collection[str],
+    own_buckets: Collection[str],
 ) -> Origin:
     """Tell how an origin is fetched. Raises `PermanentError` for one that can't be, or must not be.
 
     The ambient credentials reach everything of ours, so they are used for listed buckets only, and never for our own
-    storage and thumbnails, which hold every customer's images.
+    storage and thumbnails, which hold every customer's images. Of the portal's bucket a customer has what is under
+    its own number.
     """
     url = url.strip()
     if not url:
@@ -50,10 +56,16 @@ def classify_origin(
     if location is None:
         return _web_origin(url, note=None)
     allowed = location.bucket not in own_buckets
-    if allowed and location.bucket == portal_bucket:
+    if allowed and location.bucket == portal_bucket and location.key.startswith(f"{customer}/"):
         return _s3_origin(url, location, optimised=True)
-    if allowed and location.bucket in ambient_buckets:
+    if allowed and location.bucket != portal_bucket and location.bucket in ambient_buckets:
         return _s3_origin(url, location, optimised=False)
+    if allowed and location.bucket == portal_bucket:
+        raise PermanentError(
+            "origin_of_another_customer",
+            f"The origin {shown_url(url)} is not under '{customer}/' in the upload bucket.",
+            remedy=f"Upload the original to {customer}/space/asset, and register it with that address.",
+        )
     if url.lower().startswith("s3://"):
         raise PermanentError(
             "origin_not_allowed",

@@ -74,6 +74,7 @@ class Job:
         storage = self.services.storage
         self.origin = classify_origin(
             registration.origin,
+            customer=self.item.asset_id.customer,
             portal_bucket=self.rules.origin_bucket,
             ambient_buckets=self.rules.s3_origin_buckets,
             own_buckets=(storage.storage_bucket, storage.thumbs_bucket),

@@ -125,6 +125,7 @@ def check_registration(asset_id: AssetId, registration: Registration, settings: 
     try:
         classify_origin(
             registration.origin,
+            customer=asset_id.customer,
             portal_bucket=settings.origin_bucket,
             ambient_buckets=settings.s3_origin_buckets,
             own_buckets=(settings.storage_bucket, settings.thumbs_bucket),

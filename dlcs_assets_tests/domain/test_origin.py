@@ -61,6 +61,7 @@ def test_an_object_has_a_web_address() -> None:
 def classify(url: str) -> Origin:
     return classify_origin(
         url,
+        customer=2,
         portal_bucket="dlcs-origin",
         ambient_buckets={"library-scans", "dlcs-storage"},
         own_buckets={"dlcs-storage", "dlcs-thumbs"},
@@ -71,6 +72,13 @@ def classify(url: str) -> Origin:
 def test_the_portal_s_bucket_is_an_optimised_origin(url: str) -> None:
     expected = Origin(url, OriginStrategy.S3_AMBIENT, S3Location("dlcs-origin", "2/1/x"), optimised=True, note=None)
     assert classify(url) == expected
+
+
+@pytest.mark.parametrize("url", ["s3://dlcs-origin/22/1/x", "https://s3.amazonaws.com/dlcs-origin/3/1/x"])
+def test_a_customer_cannot_name_another_s_upload_as_its_origin(url: str) -> None:
+    with pytest.raises(PermanentError) as raised:
+        classify(url)
+    assert raised.value.code == "origin_of_another_customer"
 
 
 @pytest.mark.parametrize("url", ["s3://library-scans/x.tif", "https://library-scans.s3.amazonaws.com/x.tif"])
