@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,6 +16,8 @@ from dlcs_assets.domain.stages import Lane, RequestState
 from dlcs_assets.resources.ledger.database import Database
 from dlcs_assets.resources.ledger.records import Chunk, DueImage, new_id, stages_of, stages_text
 from dlcs_assets.resources.ledger.schema import chunk_images, chunks, claims, leases, requests
+
+LEASE_POLL_SECONDS = 0.1
 
 
 class Dispatch:
@@ -96,21 +99,29 @@ class Dispatch:
             )
 
     @contextmanager
-    def lease(self, name: str, *, ttl: timedelta = timedelta(seconds=60)) -> Iterator[bool]:
+    def lease(
+        self, name: str, *, ttl: timedelta = timedelta(seconds=60), wait: timedelta = timedelta(0)
+    ) -> Iterator[bool]:
         """Hold a named lease, in all processes at most one holder at a time; yields whether it was to be had."""
-        holder, now = new_id(), datetime.now(UTC)
+        holder, give_up = new_id(), time.monotonic() + wait.total_seconds()
+        while not (held := self._take_lease(name, holder, ttl)) and time.monotonic() < give_up:
+            time.sleep(LEASE_POLL_SECONDS)
+        try:
+            yield held
+        finally:
+            if held:
+                with self._database.write() as connection:
+                    connection.execute(delete(leases).where(leases.c.name == name, leases.c.holder == holder))
+
+    def _take_lease(self, name: str, holder: str, ttl: timedelta) -> bool:
+        now = datetime.now(UTC)
         try:
             with self._database.write() as connection:
                 connection.execute(delete(leases).where(leases.c.name == name, leases.c.expires_at <= now))
                 connection.execute(insert(leases).values(name=name, holder=holder, expires_at=now + ttl))
         except IntegrityError:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            with self._database.write() as connection:
-                connection.execute(delete(leases).where(leases.c.name == name, leases.c.holder == holder))
+            return False
+        return True
 
     def _chunks(self, *where: object) -> list[Chunk]:
         with self._database.read() as connection:
