@@ -61,6 +61,8 @@ def classify_origin(
     if allowed and location.bucket != portal_bucket and location.bucket in ambient_buckets:
         return _s3_origin(url, location, optimised=False)
     if allowed and location.bucket == portal_bucket:
+        if not location.key:
+            raise _malformed(url)
         raise PermanentError(
             "origin_of_another_customer",
             f"The origin {shown_url(url)} is not under '{customer}/' in the upload bucket.",
