@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.media_type import SourceFormat, sniff
@@ -16,6 +16,7 @@ from dlcs_assets.pipeline.jp2_boxes import BrokenJp2, read_at, read_boxes
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
+    from PIL.TiffImagePlugin import TiffImageFile
 
 HEAD_BYTES: Final = 65536
 
@@ -41,6 +42,8 @@ _UUID_BYTES: Final = 16
 _XMP_ORIENTATION: Final = re.compile(rb"""tiff:Orientation(?:\s*=\s*["']|>\s*)([1-8])""")
 _METADATA_BYTES: Final = 2**20
 _ORIENTATION_TAG: Final = 0x0112
+_WIDTH_TAG: Final = 0x0100
+_HEIGHT_TAG: Final = 0x0101
 _ORIENTATIONS: Final = range(1, 9)
 
 
@@ -83,6 +86,20 @@ def opened(source: Path | bytes, source_format: SourceFormat) -> Iterator[ImageF
             f"The image ({source_format.media_type}) can't be read: {error or type(error).__name__}",
             remedy="See whether it opens elsewhere: it may have been cut off. Put a whole one at its origin.",
         ) from error
+
+
+def stored_size(image: ImageFile, source_format: SourceFormat) -> tuple[int, int]:
+    """Return width and height as they are stored, before any turning."""
+    if turned_by_decoder(source_format):
+        # Pillow's own size is that of the turned picture where a tag says so, but not where XMP does.
+        tags = cast("TiffImageFile", image).tag_v2
+        return int(tags[_WIDTH_TAG]), int(tags[_HEIGHT_TAG])
+    return image.size
+
+
+def turned_by_decoder(source_format: SourceFormat) -> bool:
+    """Tell whether a decoded picture is upright already."""
+    return source_format.media_type == "image/tiff"
 
 
 def orientation_of(image: ImageFile, source: Path | bytes, source_format: SourceFormat) -> int | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.media_type import SourceFormat
-from dlcs_assets.pipeline.decoders import opened, orientation_of, sniff_image
+from dlcs_assets.pipeline.decoders import opened, orientation_of, sniff_image, stored_size, turned_by_decoder
 from dlcs_assets.pipeline.jp2_structure import read_jp2_structure
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def read_picture(path: Path, *, max_pixels: int) -> Picture:
     """
     source_format = sniff_image(path)
     with opened(path, source_format) as image:
-        width, height = image.size
+        width, height = stored_size(image, source_format)
         if width < 1 or height < 1:
             raise OSError("it has no pixels")
         if width * height > max_pixels:
@@ -81,7 +81,9 @@ def fingerprint(source: Path | bytes, size: int = 16) -> bytes:
     with opened(source, source_format) as image:
         if source_format.media_type == "image/jpeg":
             image.draft("L", (4 * size, 4 * size))
-        return _grey_levels(image, orientation_of(image, source, source_format) or 1, size)
+        turned = turned_by_decoder(source_format)
+        orientation = None if turned else orientation_of(image, source, source_format)
+        return _grey_levels(image, orientation or 1, size)
 
 
 def same_picture(one: bytes, other: bytes) -> bool:
