@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
+JOBS ?= 2
 
 .PHONY: demo test lint bench lock clean
 
@@ -11,7 +12,7 @@ demo: $(READY)
 	$(BIN)/dlcs demo $(ARGS)
 
 test: $(READY)
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses $(JOBS) --dist loadgroup $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -5,12 +5,24 @@ from __future__ import annotations
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from dlcs_assets.domain.iiif_size import validate_policy_size
+
 DEFAULT_THUMBNAIL_SIZES = ("!1024,1024", "!400,400", "!200,200", "!100,100")
+
+
+def _seconds(value: object) -> object:
+    try:
+        return timedelta(seconds=float(value)) if isinstance(value, str) else value
+    except (ValueError, OverflowError):
+        return value  # ISO 8601 perhaps, which pydantic reads
+
+
+Duration = Annotated[timedelta, BeforeValidator(_seconds)]
 
 
 class Settings(BaseSettings):
@@ -22,7 +34,7 @@ class Settings(BaseSettings):
     storage_bucket: str = Field("dlcs-storage", description="Bucket of JP2s and kept originals.")
     thumbs_bucket: str = Field("dlcs-thumbs", description="Bucket of thumbnails and s.json.")
     origin_bucket: str | None = Field(
-        None, description="The portal's upload bucket: an optimised s3-ambient origin for every customer."
+        None, description="The portal's upload bucket: an optimised s3-ambient origin; of it each customer has what is under its own number."
     )
     s3_origin_buckets: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Further buckets that may be read as s3-ambient origins, comma-separated. Not optimised."
@@ -48,7 +60,7 @@ class Settings(BaseSettings):
         None, description="The scratch folder as Appetiser sees it; default: the same path."
     )
     appetiser_in_flight: int = Field(2, ge=1, description="Conversions in flight per run.")
-    appetiser_timeout: timedelta = Field(timedelta(seconds=300), description="Time limit of one conversion.")
+    appetiser_timeout: Duration = Field(timedelta(seconds=300), description="Time limit of one conversion.")
 
     # Image server
     image_server_url: str = Field("http://127.0.0.1:8182", description="Base URL of the image server.")
@@ -57,11 +69,11 @@ class Settings(BaseSettings):
         "recache", description="Value of ?cache= in each request, so that a re-ingested image is read anew."
     )
     image_server_in_flight: int = Field(8, ge=1, description="Thumbnail requests in flight per run.")
-    image_server_timeout: timedelta = Field(timedelta(seconds=60), description="Time limit of one thumbnail.")
+    image_server_timeout: Duration = Field(timedelta(seconds=60), description="Time limit of one thumbnail.")
 
     # Origins
     origin_in_flight: int = Field(8, ge=1, description="Downloads in flight per run.")
-    origin_timeout: timedelta = Field(timedelta(seconds=600), description="Time limit of one download.")
+    origin_timeout: Duration = Field(timedelta(seconds=600), description="Time limit of one download.")
     origin_max_bytes: int = Field(10 * 2**30, ge=1, description="Largest original that is fetched.")
 
     # Images
@@ -83,17 +95,17 @@ class Settings(BaseSettings):
     chunk_size: int = Field(50, ge=1, le=1000, description="Images per run at most.")
     images_in_flight: int = Field(8, ge=1, description="Images in work at a time in one run.")
     chunks_in_flight: int = Field(4, ge=1, description="Runs dispatched and not yet ended, per lane.")
-    receive_wait: timedelta = Field(timedelta(seconds=4), description="How long a tick waits for messages.")
-    intake_budget: timedelta = Field(timedelta(seconds=8), description="How long a tick takes messages in.")
-    registration_wait: timedelta = Field(
+    receive_wait: Duration = Field(timedelta(seconds=4), description="How long a tick waits for messages.")
+    intake_budget: Duration = Field(timedelta(seconds=8), description="How long a tick takes messages in.")
+    registration_wait: Duration = Field(
         timedelta(minutes=10), description="How long a short message waits for its image's registration."
     )
     attempts: int = Field(5, ge=1, description="Attempts at an image before a transient failure is final.")
-    attempt_delay: timedelta = Field(
+    attempt_delay: Duration = Field(
         timedelta(seconds=60), description="Wait before the second attempt; doubled for each further one."
     )
-    heartbeat: timedelta = Field(timedelta(seconds=10), description="How often a run renews its claims.")
-    claim_ttl: timedelta = Field(
+    heartbeat: Duration = Field(timedelta(seconds=10), description="How often a run renews its claims.")
+    claim_ttl: Duration = Field(
         timedelta(seconds=120), description="A claim without heartbeat for this long is up for reconcile."
     )
     ui_url: str | None = Field(None, description="Base URL of the Dagster UI, for links.")
@@ -110,6 +122,21 @@ class Settings(BaseSettings):
     @classmethod
     def _split_semicolons(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(";") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("default_thumbnail_sizes")
+    @classmethod
+    def _check_sizes(cls, sizes: tuple[str, ...]) -> tuple[str, ...]:
+        if not sizes:
+            raise ValueError("at least one size is needed, such as !400,400")
+        for size in sizes:
+            validate_policy_size(size)
+        return sizes
+
+    @model_validator(mode="after")
+    def _check_buckets(self) -> Self:
+        if self.thumbs_bucket == self.storage_bucket:
+            raise ValueError("thumbs_bucket and storage_bucket must differ: their keys would overwrite one another")
+        return self
 
     @cached_property
     def appetiser_root(self) -> Path:

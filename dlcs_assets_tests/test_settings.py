@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from dlcs_assets.settings import Settings
+
+
+def test_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DLCS_STORAGE_BUCKET", "library")
+    monkeypatch.setenv("DLCS_S3_ORIGIN_BUCKETS", "scans, more-scans")
+    monkeypatch.setenv("DLCS_CUSTOMERS", "2,5")
+    monkeypatch.setenv("DLCS_DEFAULT_THUMBNAIL_SIZES", "!200,200;!100,100")
+    monkeypatch.setenv("DLCS_ATTEMPT_DELAY", "0.5")
+    monkeypatch.setenv("DLCS_REGISTRATION_WAIT", "PT5M")
+    settings = Settings()
+    assert settings.registration_wait == timedelta(minutes=5)
+    assert settings.storage_bucket == "library"
+    assert settings.s3_origin_buckets == ("scans", "more-scans")
+    assert settings.customers == (2, 5)
+    assert settings.default_thumbnail_sizes == ("!200,200", "!100,100")
+    assert settings.attempt_delay == timedelta(seconds=0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DLCS_CHUNK_SIZE", "0"),
+        ("DLCS_CHUNK_SIZE", "many"),
+        ("DLCS_CUSTOMERS", "two"),
+        ("DLCS_APPETISER_OPTIMISATION", "kdu_best"),
+        ("DLCS_DEFAULT_THUMBNAIL_SIZES", "!200,200;pct:50"),
+        ("DLCS_DEFAULT_THUMBNAIL_SIZES", ""),
+        ("DLCS_THUMBS_BUCKET", "dlcs-storage"),
+    ],
+)
+def test_a_setting_that_cannot_be_meant_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError) as raised:
+        Settings()
+    assert name.removeprefix("DLCS_").lower() in str(raised.value)
+
+
+def test_appetiser_sees_the_same_scratch_folder_unless_told_otherwise() -> None:
+    assert Settings(scratch=Path("/scratch")).appetiser_root == Path("/scratch")
+    assert Settings(scratch=Path("/scratch"), appetiser_scratch_root=Path("/mnt")).appetiser_root == Path("/mnt")
