@@ -60,7 +60,7 @@ def ingest_assets(settings: Settings) -> dg.AssetsDefinition:
     ]
 
     @dg.multi_asset(
-        name="ingest",
+        name="ingest_images",
         specs=specs,
         can_subset=True,
         backfill_policy=dg.BackfillPolicy.multi_run(settings.chunk_size),
