@@ -35,7 +35,8 @@ _DECODERS: Final = {
     "image/jph": ("Jpeg2KImagePlugin", "Jpeg2KImageFile"),
     "image/x-jp2-codestream": ("Jpeg2KImagePlugin", "Jpeg2KImageFile"),
 }
-_JP2_BOXED: Final = frozenset({"image/jp2", "image/jpx", "image/jph"})
+# JPEG 2000 in a file of boxes, rather than a bare codestream.
+JP2_BOXED: Final = frozenset({"image/jp2", "image/jpx", "image/jph"})
 _XMP_UUID: Final = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 _EXIF_UUID: Final = b"JpgTiffExif->JP2"
 _UUID_BYTES: Final = 16
@@ -104,7 +105,7 @@ def turned_by_decoder(source_format: SourceFormat) -> bool:
 
 def orientation_of(image: ImageFile, source: Path | bytes, source_format: SourceFormat) -> int | None:
     """Return the orientation, 1 to 8, that EXIF or else XMP states; None if neither does or what it states is void."""
-    if source_format.media_type in _JP2_BOXED:
+    if source_format.media_type in JP2_BOXED:
         return _jp2_orientation(source)
     from PIL.Image import Image
 
