@@ -97,7 +97,7 @@ class _Run:
         """Yield a materialisation for each stage of each image as it ends; raise Failure if an image failed."""
         claim = self._claim()
         upstream = Upstream(self._context.instance)
-        for event in ingest_chunk(claim, self._ledger, self._services, self._rules(), self._options()):
+        for event in ingest_chunk(claim, self._ledger, self._services, rules_of(self._settings), self._options()):
             if isinstance(event, ImageEnded):
                 self._ended.append(event)
                 continue
@@ -107,7 +107,7 @@ class _Run:
         self._tell(claim)
 
     def _claim(self) -> Claim:
-        run_id, keys = self._context.run_id, self._context.partition_keys
+        run_id, keys = self._context.run.run_id, self._context.partition_keys
         chunk_id = self._context.run.tags.get(CHUNK_TAG)
         claim = self._ledger.work.claim_chunk(chunk_id, run_id, now=datetime.now(UTC)) if chunk_id else None
         if claim is not None:
@@ -160,17 +160,6 @@ class _Run:
                 allow_retries=False,
             )
 
-    def _rules(self) -> Rules:
-        settings = self._settings
-        return Rules(
-            origin_bucket=settings.origin_bucket,
-            s3_origin_buckets=settings.s3_origin_buckets,
-            default_thumbnail_sizes=settings.default_thumbnail_sizes,
-            engine_open_thumbnails=settings.engine_open_thumbnails,
-            max_pixels=settings.max_pixels,
-            s3_uri_region=settings.s3_uri_region,
-        )
-
     def _options(self) -> ChunkOptions:
         settings = self._settings
         return ChunkOptions(
@@ -183,6 +172,18 @@ class _Run:
 
     def _schedule(self) -> RetrySchedule:
         return retry_schedule(self._settings)
+
+
+def rules_of(settings: Settings) -> Rules:
+    """Return what the settings decide about an image."""
+    return Rules(
+        origin_bucket=settings.origin_bucket,
+        s3_origin_buckets=settings.s3_origin_buckets,
+        default_thumbnail_sizes=settings.default_thumbnail_sizes,
+        engine_open_thumbnails=settings.engine_open_thumbnails,
+        max_pixels=settings.max_pixels,
+        s3_uri_region=settings.s3_uri_region,
+    )
 
 
 def retry_schedule(settings: Settings) -> RetrySchedule:

@@ -1,0 +1,65 @@
+"""Run the cases and write the results: `make bench`, `make bench QUICK=1`, `make bench ARGS="--pages FOLDER"`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from bench import latency, memory, throughput
+from bench.result import Result
+from bench.system import RunningSystem, running
+from dlcs_assets.local.samples import samples
+
+CASES = {"throughput": throughput.measure, "latency": latency.measure, "memory": memory.measure}
+LATEST = Path(__file__).parent / "results" / "latest.json"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="bench")
+    parser.add_argument("cases", nargs="*", choices=[*CASES, []], help="default: all")
+    parser.add_argument("--pages", type=Path, help="folder of page images; default: the drawn samples")
+    parser.add_argument("--quick", action="store_true", default=bool(os.environ.get("QUICK")))
+    options = parser.parse_args()
+    pages = page_files(options.pages)
+    results: list[Result] = []
+    for name in options.cases or CASES:
+        with system() as stack:
+            for result in CASES[name](stack, pages, quick=options.quick):
+                results.append(result)
+                print(result, flush=True)
+    write(results)
+
+
+@contextmanager
+def system() -> Iterator[RunningSystem]:
+    with running() as stack:
+        yield stack
+
+
+def page_files(folder: Path | None) -> list[Path]:
+    if folder is None:
+        return [sample.path for sample in samples() if not sample.broken and sample.path.suffix == ".jpg"]
+    return sorted(path for path in folder.iterdir() if path.suffix in {".jpg", ".jpeg", ".tif", ".tiff", ".png"})
+
+
+def write(results: list[Result]) -> None:
+    LATEST.parent.mkdir(exist_ok=True)
+    document = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {"cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()},
+        "versions": {name: version(name) for name in ("dagster", "boto3", "httpx", "moto", "pillow", "sqlalchemy")},
+        "results": [result.to_json() for result in results],
+    }
+    LATEST.write_text(json.dumps(document, indent=2) + "\n")
+    print(f"written to {LATEST.relative_to(Path.cwd()) if LATEST.is_relative_to(Path.cwd()) else LATEST}")
+
+
+if __name__ == "__main__":
+    main()

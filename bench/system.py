@@ -1,0 +1,62 @@
+"""The whole system on free ports, with what the cases do over and over."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dlcs_assets.local.stack import Stack
+from dlcs_assets.resources.ledger import Ledger
+from dlcs_assets.resources.ledger.reports import ImageStatus, Selection
+from dlcs_assets.settings import Settings
+
+
+@dataclass(frozen=True)
+class RunningSystem:
+    settings: Settings
+    ledger: Ledger
+    s3: Any
+    sqs: Any
+
+    def upload(self, path: Path, image: str) -> str:
+        self.s3.upload_file(str(path), self.settings.origin_bucket, image)
+        return f"s3://{self.settings.origin_bucket}/{image}"
+
+    def send(self, images: Sequence[tuple[str, str]], queue_url: str | None = None) -> None:
+        """Send full messages for (id, origin)."""
+        url = queue_url or self.settings.ingest_queue_url
+        for start in range(0, len(images), 10):
+            bodies = [
+                json.dumps({"asset": {"id": image, "origin": origin}}) for image, origin in images[start : start + 10]
+            ]
+            entries = [{"Id": str(number), "MessageBody": body} for number, body in enumerate(bodies)]
+            self.sqs.send_message_batch(QueueUrl=url, Entries=entries)
+
+    def wait(self, customer: int, count: int, *, timeout: float = 1800) -> list[ImageStatus]:
+        """Wait until that many images of the customer have ended; all must be done."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            counts = self.ledger.reports.counts(Selection(customer=customer))
+            if counts["failed"] or counts["rejected"]:
+                raise RuntimeError(f"images failed: {counts}")
+            if counts["done"] == count:
+                return self.ledger.reports.images(Selection(customer=customer))
+            time.sleep(0.05)
+        raise TimeoutError(f"after {timeout} s: {counts}")
+
+
+@contextmanager
+def running() -> Iterator[RunningSystem]:
+    import boto3
+
+    with tempfile.TemporaryDirectory() as folder, Stack(Path(folder) / "stack").running() as stack:
+        os.environ.update(stack.environment)
+        settings = Settings()
+        yield RunningSystem(settings, Ledger(settings.ledger_url), boto3.client("s3"), boto3.client("sqs"))
