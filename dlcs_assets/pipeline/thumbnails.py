@@ -132,7 +132,7 @@ def _size(job: Job, session: ImageServerSession, identifier: str) -> tuple[Size,
     """Return the size of the picture as it will be served, and a note where two sources differ about it."""
     measured = job.known_size
     original = job.result(Stage.ORIGINAL)
-    turned = original is not None and "orientation" in original.facts and job.plan.source is not ImageServerSource.JP2
+    turned = original is not None and "orientation" in original.facts and job.plan.jp2_outcome is not Outcome.CONVERTED
     if measured and not turned:
         return measured, None
     served = session.info(identifier)
