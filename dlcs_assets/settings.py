@@ -34,7 +34,8 @@ class Settings(BaseSettings):
     storage_bucket: str = Field("dlcs-storage", description="Bucket of JP2s and kept originals.")
     thumbs_bucket: str = Field("dlcs-thumbs", description="Bucket of thumbnails and s.json.")
     origin_bucket: str | None = Field(
-        None, description="The portal's upload bucket: an optimised s3-ambient origin; of it each customer has what is under its own number."
+        None,
+        description="The upload bucket, optimised: each customer's origins under its own number.",
     )
     s3_origin_buckets: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Further buckets that may be read as s3-ambient origins, comma-separated. Not optimised."
