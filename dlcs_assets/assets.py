@@ -28,6 +28,7 @@ CUSTOMER_TAG = "dlcs/customer"
 SPACE_TAG = "dlcs/space"
 LANE_TAG = "dlcs/lane"
 BATCH_TAG = "dlcs/batch"
+PARENT_RUN_TAG = "dagster/parent_run_id"  # on a run that a person executes again
 GROUP = "ingest"
 
 DESCRIPTIONS = {
@@ -120,6 +121,10 @@ class _Run:
                     allow_retries=False,
                 )
             return claim
+        if chunk_id and PARENT_RUN_TAG not in self._context.run.tags:
+            # A run that comes late: its images were given to another one, which has done or will do what it was for.
+            why = "this run's chunk was given up before the run began"
+            return Claim("", run_id, (), tuple((asset_id_of(key), why) for key in keys))
         if len(keys) > self._settings.chunk_size:
             raise dg.Failure(
                 f"A run takes at most {self._settings.chunk_size} images, this one was given {len(keys)}. Launch them "
