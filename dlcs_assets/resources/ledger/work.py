@@ -1,38 +1,21 @@
-"""Images in work: claimed by a run, committed stage by stage, finished or given back."""
+"""What runs record: an image's outcomes and objects, stage by stage, and the end of the attempt."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import delete, insert, select, update
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import IngestError, ServiceDown, TransientError
-from dlcs_assets.domain.ingest_request import Registration
 from dlcs_assets.domain.results import ObjectKind, StageResult, WorkItem
 from dlcs_assets.domain.stages import Lane, RequestState, Stage
-from dlcs_assets.resources.ledger.database import Database
-from dlcs_assets.resources.ledger.inbox import create_request
-from dlcs_assets.resources.ledger.records import (
-    RetrySchedule,
-    new_id,
-    stage_results,
-    stages_of,
-    stages_text,
-    stored_objects,
-)
-from dlcs_assets.resources.ledger.schema import (
-    attempts,
-    chunk_images,
-    chunks,
-    claims,
-    images,
-    objects,
-    outcomes,
-    requests,
-)
+from dlcs_assets.resources.ledger.claims import Claim, ClaimLost, Claims, check_claim, note_attempt
+from dlcs_assets.resources.ledger.records import RetrySchedule, stage_results
+from dlcs_assets.resources.ledger.schema import claims, objects, outcomes, requests
+
+__all__ = ["Claim", "ClaimLost", "Work"]
 
 KINDS_OF_STAGE = {
     Stage.ORIGINAL: (ObjectKind.ORIGINAL, ObjectKind.TRANSIENT),
@@ -41,101 +24,14 @@ KINDS_OF_STAGE = {
 }
 
 
-class ClaimLost(Exception):  # noqa: N818 (what happened, not an error of the image)
-    """The run no longer holds the image: it was given to somebody else. Publish nothing more for it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What a run got: a token, the images that it holds now, and those it must leave alone, with the reason."""
-
-    token: str
-    run_id: str
-    items: tuple[WorkItem, ...]
-    left_alone: tuple[tuple[AssetId, str], ...] = ()
-
-
-class Work:
+class Work(Claims):
     """The only way to write outcomes. Every write is refused with ClaimLost once the claim has gone."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def claim_chunk(self, chunk_id: str, run_id: str, *, now: datetime) -> Claim | None:
-        """Claim the images of a chunk for the run it was made for; None if the chunk is another run's, or ended."""
-        token = new_id()
-        with self._database.write() as connection:
-            chunk = connection.execute(select(chunks).where(chunks.c.id == chunk_id)).one_or_none()
-            if chunk is None or chunk.closed_at is not None or chunk.run_id not in {None, run_id}:
-                return None
-            connection.execute(update(chunks).where(chunks.c.id == chunk_id).values(run_id=run_id))
-            rows = connection.execute(
-                select(requests)
-                .join(chunk_images, chunk_images.c.request_id == requests.c.id)
-                .where(chunk_images.c.chunk_id == chunk_id)
-                .order_by(chunk_images.c.position)
-            ).all()
-            held = _holders(connection, [row.image_id for row in rows])
-            left: list[tuple[AssetId, str]] = []
-            mine: list[str] = []
-            for row in rows:
-                asset_id = AssetId.parse(row.image_id)
-                if row.state != RequestState.RESERVED or row.chunk_id != chunk_id:
-                    left.append((asset_id, f"its request is {row.state} by now"))
-                elif row.image_id in held:
-                    left.append((asset_id, f"run {held[row.image_id]} works on it"))
-                    _give_back(connection, [row.id], now)
-                else:
-                    mine.append(row.id)
-            items = _claim(connection, mine, token, run_id, now)
-        return Claim(token, run_id, items, tuple(left))
-
-    def claim_images(
-        self, asset_ids: Sequence[AssetId], stages: Collection[Stage], run_id: str, *, now: datetime
-    ) -> Claim:
-        """Write a request for each image (a person asked for these stages) and claim it, unless a run holds it."""
-        token = new_id()
-        with self._database.write() as connection:
-            ids = [str(asset_id) for asset_id in asset_ids]
-            known = set(connection.scalars(select(images.c.id).where(images.c.id.in_(ids))))
-            held = _holders(connection, ids)
-            left: list[tuple[AssetId, str]] = []
-            mine: list[str] = []
-            for asset_id in asset_ids:
-                if str(asset_id) not in known:
-                    left.append((asset_id, "it is not registered"))
-                elif str(asset_id) in held:
-                    left.append((asset_id, f"run {held[str(asset_id)]} works on it"))
-                else:
-                    mine.append(
-                        create_request(
-                            connection,
-                            asset_id,
-                            lane=Lane.MANUAL,
-                            stages=stages_text(stages),
-                            state=RequestState.RESERVED,
-                            due_at=now,
-                            now=now,
-                        )
-                    )
-            items = _claim(connection, mine, token, run_id, now)
-        return Claim(token, run_id, items, tuple(left))
-
-    def heartbeat(self, token: str, *, now: datetime) -> int:
-        """Renew all claims under the token; return how many there still are."""
-        with self._database.write() as connection:
-            return connection.execute(update(claims).where(claims.c.token == token).values(heartbeat_at=now)).rowcount
-
-    def check(self, token: str, asset_id: AssetId) -> None:
-        """Raise ClaimLost unless the token still holds the image. To be called before every publish."""
-        with self._database.read() as connection:
-            _check(connection, token, asset_id)
 
     def commit(self, claim: Claim, item: WorkItem, result: StageResult, *, now: datetime) -> None:
         """Record a stage's outcome and its objects, in the place of what the image had of that stage before."""
         image_id = str(item.asset_id)
         with self._database.write() as connection:
-            _check(connection, claim.token, item.asset_id)
+            check_claim(connection, claim.token, item.asset_id)
             connection.execute(
                 delete(outcomes).where(outcomes.c.image_id == image_id, outcomes.c.stage == result.stage)
             )
@@ -177,26 +73,12 @@ class Work:
         with self._database.write() as connection:
             connection.execute(delete(objects).where(objects.c.bucket == bucket, objects.c.key == key))
 
-    def reported(self, done: Iterable[tuple[AssetId, Stage, str]]) -> None:
-        """Note that Dagster has these outcomes: (image, stage, request)."""
-        with self._database.write() as connection:
-            for asset_id, stage, request_id in done:
-                connection.execute(
-                    update(outcomes)
-                    .where(
-                        outcomes.c.image_id == str(asset_id),
-                        outcomes.c.stage == stage,
-                        outcomes.c.request_id == request_id,
-                    )
-                    .values(reported=True)
-                )
-
     def finish(
         self, claim: Claim, item: WorkItem, error: IngestError | None, *, schedule: RetrySchedule, now: datetime
     ) -> RequestState:
         """End the attempt: done, failed, or pending again if the failure may pass; return which."""
         with self._database.write() as connection:
-            _check(connection, claim.token, item.asset_id)
+            check_claim(connection, claim.token, item.asset_id)
             row = connection.execute(select(requests).where(requests.c.id == item.request_id)).one()
             attempt = row.attempts + (0 if isinstance(error, ServiceDown) else 1)
             values: dict[str, object] = {"attempts": attempt, "chunk_id": None}
@@ -222,44 +104,23 @@ class Work:
                     **values,
                 )
             )
-            _note_attempt(connection, item.request_id, claim.run_id, (state, error), now)
+            note_attempt(connection, item.request_id, claim.run_id, (state, error), now)
             connection.execute(delete(claims).where(claims.c.image_id == str(item.asset_id)))
         return state
 
-    def close_chunk(self, chunk_id: str, *, now: datetime) -> None:
-        """Note that the chunk's run has ended; what it did not finish becomes due again."""
+    def reported(self, done: Iterable[tuple[AssetId, Stage, str]]) -> None:
+        """Note that Dagster has these outcomes: (image, stage, request)."""
         with self._database.write() as connection:
-            _close_chunk(connection, chunk_id, now)
-
-    def release_run(self, run_id: str, *, schedule: RetrySchedule, now: datetime) -> int:
-        """Give back all that a run holds that will not come back; return how many images became due again.
-
-        An image that was in work is counted an attempt, so that one that kills its run is not tried for ever.
-        """
-        with self._database.write() as connection:
-            held = connection.execute(select(claims).where(claims.c.run_id == run_id)).all()
-            for row in held:
-                _release(connection, row.request_id, run_id, schedule, now)
-            connection.execute(delete(claims).where(claims.c.run_id == run_id))
-            for chunk_id in connection.scalars(
-                select(chunks.c.id).where(chunks.c.run_id == run_id, chunks.c.closed_at.is_(None))
-            ).all():
-                _close_chunk(connection, chunk_id, now)
-        return len(held)
-
-    def runs_in_work(self) -> dict[str, datetime]:
-        """Return the runs that hold claims or an open chunk, with their last sign of life."""
-        found: dict[str, datetime] = {}
-        with self._database.read() as connection:
-            for row in connection.execute(
-                select(chunks.c.run_id, chunks.c.created_at).where(
-                    chunks.c.closed_at.is_(None), chunks.c.run_id.is_not(None)
+            for asset_id, stage, request_id in done:
+                connection.execute(
+                    update(outcomes)
+                    .where(
+                        outcomes.c.image_id == str(asset_id),
+                        outcomes.c.stage == stage,
+                        outcomes.c.request_id == request_id,
+                    )
+                    .values(reported=True)
                 )
-            ):
-                found[row.run_id] = row.created_at
-            for row in connection.execute(select(claims.c.run_id, claims.c.heartbeat_at)):
-                found[row.run_id] = max(found.get(row.run_id, row.heartbeat_at), row.heartbeat_at)
-        return found
 
     def unreported(self, *, limit: int) -> list[tuple[AssetId, str, str, StageResult]]:
         """Return outcomes that Dagster may not have, of images that no run holds: (image, request, run, result)."""
@@ -276,122 +137,3 @@ class Work:
             (AssetId.parse(row.image_id), row.request_id, row.run_id, results[row.image_id][Stage(row.stage)][1])
             for row in rows
         ]
-
-
-def _claim(
-    connection: Connection, request_ids: list[str], token: str, run_id: str, now: datetime
-) -> tuple[WorkItem, ...]:
-    rows = connection.execute(
-        select(requests, images.c.registration)
-        .join(images, images.c.id == requests.c.image_id)
-        .where(requests.c.id.in_(request_ids))
-    ).all()
-    rows = sorted(rows, key=lambda row: request_ids.index(row.id))
-    if not rows:
-        return ()
-    connection.execute(
-        insert(claims),
-        [
-            {"image_id": row.image_id, "request_id": row.id, "token": token, "run_id": run_id, "heartbeat_at": now}
-            for row in rows
-        ],
-    )
-    connection.execute(update(requests).where(requests.c.id.in_(request_ids)).values(state=RequestState.RUNNING))
-    ids = [row.image_id for row in rows]
-    results, stored = stage_results(connection, ids), stored_objects(connection, ids)
-    return tuple(
-        WorkItem(
-            request_id=row.id,
-            asset_id=AssetId.parse(row.image_id),
-            registration=Registration.of_json(row.registration),
-            stages=stages_of(row.stages),
-            attempt=row.attempts + 1,
-            batch=row.batch,
-            done={
-                stage: result
-                for stage, (request_id, result) in results.get(row.image_id, {}).items()
-                if request_id == row.id
-            },
-            latest={stage: result for stage, (_, result) in results.get(row.image_id, {}).items()},
-            objects=tuple(stored.get(row.image_id, ())),
-        )
-        for row in rows
-    )
-
-
-def _holders(connection: Connection, image_ids: list[str]) -> dict[str, str]:
-    rows = connection.execute(select(claims.c.image_id, claims.c.run_id).where(claims.c.image_id.in_(image_ids)))
-    return {row.image_id: row.run_id for row in rows}
-
-
-def _check(connection: Connection, token: str, asset_id: AssetId) -> None:
-    query = select(claims.c.token).where(claims.c.image_id == str(asset_id))
-    if connection.scalar(query) != token:
-        raise ClaimLost(f"{asset_id} is no longer this run's to work on")
-
-
-def _give_back(connection: Connection, request_ids: list[str], now: datetime) -> None:
-    connection.execute(
-        update(requests)
-        .where(requests.c.id.in_(request_ids))
-        .values(state=RequestState.PENDING, lane=Lane.RETRY, due_at=now, chunk_id=None)
-    )
-
-
-def _close_chunk(connection: Connection, chunk_id: str, now: datetime) -> None:
-    connection.execute(update(chunks).where(chunks.c.id == chunk_id).values(closed_at=now))
-    unclaimed = connection.scalars(
-        select(requests.c.id).where(requests.c.chunk_id == chunk_id, requests.c.state == RequestState.RESERVED)
-    ).all()
-    _give_back(connection, list(unclaimed), now)
-
-
-def _release(connection: Connection, request_id: str, run_id: str, schedule: RetrySchedule, now: datetime) -> None:
-    row = connection.execute(select(requests).where(requests.c.id == request_id)).one()
-    attempt = row.attempts + 1
-    error = TransientError(
-        "run_lost",
-        f"Run {run_id} ended without finishing this image",
-        remedy="See the run's log in Dagster; the image is tried again by itself",
-    )
-    exhausted = attempt >= schedule.attempts
-    state = RequestState.FAILED if exhausted else RequestState.PENDING
-    connection.execute(
-        update(requests)
-        .where(requests.c.id == request_id)
-        .values(
-            state=state,
-            lane=Lane.RETRY,
-            due_at=now,
-            chunk_id=None,
-            attempts=attempt,
-            finished_at=now if exhausted else None,
-            error_code=error.code,
-            error_cause=error.cause,
-            error_remedy=error.remedy,
-        )
-    )
-    _note_attempt(connection, request_id, run_id, (state, error), now)
-
-
-def _note_attempt(
-    connection: Connection,
-    request_id: str,
-    run_id: str,
-    result: tuple[RequestState, IngestError | None],
-    now: datetime,
-) -> None:
-    state, error = result
-    made = select(attempts.c.number).where(attempts.c.request_id == request_id)
-    connection.execute(
-        insert(attempts).values(
-            request_id=request_id,
-            number=len(connection.execute(made).all()) + 1,
-            run_id=run_id,
-            ended_at=now,
-            result=state,
-            error_code=error.code if error else None,
-            error_stage=error.stage if error else None,
-            error_cause=error.cause if error else None,
-        )
-    )
