@@ -95,6 +95,19 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """An attempt at a request that has ended: in which run, when, with which state and for which reason."""
+
+    number: int
+    run_id: str
+    ended_at: datetime
+    result: str
+    error_code: str | None = None
+    error_stage: str | None = None
+    error_cause: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RetrySchedule:
     """When an image whose attempt failed for a passing reason is tried again, and how often."""
 

@@ -15,8 +15,8 @@ from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
 from dlcs_assets.domain.stages import STAGES, Lane, RequestState, Stage
 from dlcs_assets.resources.ledger.database import Database
 from dlcs_assets.resources.ledger.inbox import create_request
-from dlcs_assets.resources.ledger.records import stage_results, stored_objects
-from dlcs_assets.resources.ledger.schema import images, messages, requests
+from dlcs_assets.resources.ledger.records import Attempt, stage_results, stored_objects
+from dlcs_assets.resources.ledger.schema import attempts, images, messages, requests
 
 SHOWN_STATE = {
     RequestState.WAITING: "pending",
@@ -133,6 +133,25 @@ class Reports:
         with self._database.read() as connection:
             found = connection.scalar(select(images.c.registration).where(images.c.id == str(asset_id)))
         return Registration.of_json(found) if found is not None else None
+
+    def attempts(self, request_id: str) -> list[Attempt]:
+        """Return the attempts at a request that have ended, the first one first."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(attempts).where(attempts.c.request_id == request_id).order_by(attempts.c.number)
+            ).all()
+        return [
+            Attempt(
+                row.number,
+                row.run_id,
+                row.ended_at,
+                row.result,
+                row.error_code,
+                row.error_stage,
+                row.error_cause,
+            )
+            for row in rows
+        ]
 
     def retry(self, selection: Selection, *, now: datetime) -> list[str]:
         """Write a new request for every failed image of the selection; return their ids.
