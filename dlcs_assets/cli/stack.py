@@ -21,21 +21,23 @@ from dlcs_assets.local.stack import ALL, DAGSTER_DEV_PORT, SERVICES, Component, 
 from dlcs_assets.local.supervisor import Ready, ServiceFailed, is_free
 
 CHECK_INTERVAL: Final = timedelta(seconds=1)
+INTERRUPTED: Final = 130  # the exit status of what Ctrl-C ended before it was through
 
 DataOption = Annotated[Path, typer.Option("--data", help="Folder of the stack's data; emptied at each start.")]
 UiPortOption = Annotated[
     int | None, typer.Option("--ui-port", help=f"Port of the Dagster UI; default: {DAGSTER_DEV_PORT} or a free one.")
 ]
+AwsPortOption = Annotated[int | None, typer.Option(help="Port of S3 and SQS; default: a free one.")]
+AppetiserPortOption = Annotated[int | None, typer.Option(help="Port of Appetiser; default: a free one.")]
+ImageServerPortOption = Annotated[int | None, typer.Option(help="Port of the image server; default: a free one.")]
 
 
 def up(
     data: DataOption = data_folder.DEFAULT_FOLDER,
     ui_port: UiPortOption = None,
-    aws_port: Annotated[int | None, typer.Option(help="Port of S3 and SQS; default: a free one.")] = None,
-    appetiser_port: Annotated[int | None, typer.Option(help="Port of Appetiser; default: a free one.")] = None,
-    image_server_port: Annotated[
-        int | None, typer.Option(help="Port of the image server; default: a free one.")
-    ] = None,
+    aws_port: AwsPortOption = None,
+    appetiser_port: AppetiserPortOption = None,
+    image_server_port: ImageServerPortOption = None,
     *,
     services_only: Annotated[
         bool, typer.Option("--services-only", help="Leave Dagster out: for `dagster dev` with `dlcs env`.")
@@ -90,18 +92,22 @@ def running(
 
     def show(ready: Ready) -> None:
         name, seconds = ready.service.name, ready.took.total_seconds()
-        console.print(f"[green]ready[/]  {name:<14}{ready.service.url or '':<26}{seconds:6.1f} s")
+        console.print(f"[green]ready[/]  {name:<14}{ready.service.url or '':<26}{seconds:6.1f} s", markup=True)
 
     signal.signal(signal.SIGTERM, _interrupt)
     stack = Stack(data, components=SERVICES if services_only else ALL, ports=chosen, on_ready=show)
+    started = False
     try:
         with stack.running() as up:
+            started = True
             yield up
     except (ServiceFailed, data_folder.StackRefused) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt:
         console.print("Stopped.")
+        if not started:
+            raise typer.Exit(INTERRUPTED) from None
 
 
 def stay_up(stack: RunningStack) -> None:
