@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import typer
 
-from dlcs_assets.cli import stack
+from dlcs_assets.cli import demo, ingest, plan, rejected, retry, stack, status
+from dlcs_assets.cli.failure import Commands
 
 app = typer.Typer(
+    cls=Commands,
     help="Image ingest for the Digital Library Cloud Services.",
     no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.command()(demo.demo)
 app.command()(stack.up)
 app.command()(stack.env)
+app.command(no_args_is_help=True)(ingest.ingest)
+app.command()(status.status)
+app.command()(retry.retry)
+app.command(no_args_is_help=True)(plan.plan)
+app.command()(rejected.rejected)
 
 
 def main() -> None:

@@ -1,0 +1,96 @@
+"""What a command works with: the settings of the environment or of the running stack, the ledger, queues, storage."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
+
+from dlcs_assets.cli.failure import Failure
+from dlcs_assets.domain.redaction import shown_url
+from dlcs_assets.local import data_folder
+from dlcs_assets.resources.ledger import Ledger
+from dlcs_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from dlcs_assets.resources.queue import Queues
+    from dlcs_assets.resources.storage import Storage
+
+# Whoever has set one of these means another system than the stack in this folder.
+LEADS_ELSEWHERE = ("DLCS_LEDGER_URL", "DLCS_INGEST_QUEUE_URL")
+SQLITE = "sqlite:///"
+
+
+def load_settings() -> Settings:
+    """Read the environment; where it leads nowhere, that of the stack that is up in the default data folder."""
+    if not any(name in os.environ for name in LEADS_ELSEWHERE):
+        try:
+            adopt(data_folder.read_state(data_folder.DEFAULT_FOLDER).environment)
+        except data_folder.NoStack as error:
+            if not Path(_default_ledger()).exists():
+                raise Failure(f"{error} (or set DLCS_LEDGER_URL and the others, see docs/settings.md)") from error
+    return read_settings()
+
+
+def read_settings() -> Settings:
+    """Read the environment as it is."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = "; ".join(
+            f"DLCS_{'.'.join(map(str, each['loc'])).upper()}: {each['msg']}" for each in error.errors()
+        )
+        raise Failure(f"These settings cannot be used: {problems}") from error
+
+
+def adopt(environment: Mapping[str, str]) -> None:
+    """Make a stack's environment that of this process, and forget what leads to the user's own AWS."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ.update(environment)
+
+
+@contextmanager
+def open_ledger(settings: Settings) -> Iterator[Ledger]:
+    """Open the ledger for the time of a command; a database that cannot be used is a Failure."""
+    try:
+        ledger = Ledger(settings.ledger_url)
+        try:
+            yield ledger
+        finally:
+            ledger.close()
+    except SQLAlchemyError as error:
+        raise _unusable(settings, getattr(error, "orig", None) or error) from error
+    except (ModuleNotFoundError, PermissionError, FileExistsError, NotADirectoryError) as error:
+        raise _unusable(settings, error) from error
+
+
+def make_queues() -> Queues:
+    """Return the client of SQS."""
+    from dlcs_assets.resources.queue import Queues  # noqa: PLC0415 (Dagster takes seconds to import)
+
+    return Queues()
+
+
+def make_storage(settings: Settings) -> Storage:
+    """Return the client of S3."""
+    from dlcs_assets.resources.aws import PooledS3Resource  # noqa: PLC0415 (likewise)
+    from dlcs_assets.resources.storage import Storage  # noqa: PLC0415 (likewise)
+
+    s3 = PooledS3Resource(endpoint_url=settings.s3_endpoint_url)
+    return Storage(s3=s3, storage_bucket=settings.storage_bucket, thumbs_bucket=settings.thumbs_bucket)
+
+
+def _default_ledger() -> str:
+    default: str = Settings.model_fields["ledger_url"].default
+    return default.removeprefix(SQLITE)
+
+
+def _unusable(settings: Settings, error: BaseException) -> Failure:
+    first_line = str(error).strip().partition("\n")[0]
+    return Failure(f"The ledger at {shown_url(settings.ledger_url)} (DLCS_LEDGER_URL) cannot be used: {first_line}")

@@ -1,0 +1,214 @@
+"""`dlcs demo`: the stack, the samples on their way through it, and what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import quote
+
+import typer
+from rich.console import Console
+
+from dlcs_assets.cli.connection import adopt, make_storage, open_ledger, read_settings
+from dlcs_assets.cli.demo_images import DemoImage, demo_images
+from dlcs_assets.cli.failure import FAILED
+from dlcs_assets.cli.output import counting, make_console, print_table, shown_bytes, state_text
+from dlcs_assets.cli.progress import Follower, follow, unfinished
+from dlcs_assets.cli.send import Outgoing, send, upload
+from dlcs_assets.cli.stack import (
+    INTERRUPTED,
+    AppetiserPortOption,
+    AwsPortOption,
+    DataOption,
+    ImageServerPortOption,
+    UiPortOption,
+    running,
+    stay_up,
+)
+from dlcs_assets.domain.errors import IngestError
+from dlcs_assets.domain.s3_uri import S3Location
+from dlcs_assets.domain.stages import Stage
+from dlcs_assets.local import data_folder, samples
+from dlcs_assets.local.aws import ORIGIN_BUCKET
+from dlcs_assets.local.stack import Component, RunningStack
+from dlcs_assets.resources.ledger.reports import ImageStatus
+from dlcs_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from dlcs_assets.resources.storage import Storage
+
+LIMIT = timedelta(minutes=5)
+LIMIT_PER_IMAGE = timedelta(seconds=20)
+LINK_LIFETIME = timedelta(days=7)  # as long as S3 allows
+
+
+def demo(
+    data: DataOption = data_folder.DEFAULT_FOLDER,
+    ui_port: UiPortOption = None,
+    aws_port: AwsPortOption = None,
+    appetiser_port: AppetiserPortOption = None,
+    image_server_port: ImageServerPortOption = None,
+    *,
+    exit_: Annotated[
+        bool, typer.Option("--exit", help="End when all images have; status 0 if each ended as expected.")
+    ] = False,
+) -> None:
+    """Start the stack, send a sample manuscript through it, show what became of it, and stay up until Ctrl-C."""
+    ports = {
+        Component.AWS: aws_port,
+        Component.APPETISER: appetiser_port,
+        Component.IMAGE_SERVER: image_server_port,
+        Component.WEBSERVER: ui_port,
+    }
+    raise typer.Exit(run(Demo(data, ports, stay=not exit_)))
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What to show, and where."""
+
+    data: Path
+    ports: Mapping[Component, int | None] = field(default_factory=dict)
+    stay: bool = False
+    pages: tuple[samples.PagePlan, ...] = samples.DEFAULT_PLAN
+    samples_folder: Path = samples.DEFAULT_FOLDER
+    limit: timedelta | None = None  # default: by the number of pages
+
+
+def run(demo: Demo) -> int:
+    """Show it; return the exit status."""
+    console = make_console()
+    status = INTERRUPTED
+    with running(demo.data, demo.ports, console) as stack:
+        adopt(stack.environment)
+        settings = read_settings()
+        images = demo_images(_draw(console, demo))
+        try:
+            found = _ingest(console, stack, settings, images, demo.limit or LIMIT + len(images) * LIMIT_PER_IMAGE)
+        except IngestError:
+            stack.check()  # a service that has ended is the better reason
+            raise
+        _show_table(console, images, found)
+        status = _judge(console, images, found)
+        _show_links(console, settings, images, found)
+        if demo.stay:
+            console.print("Ctrl-C stops everything.")
+            stay_up(stack)
+    return status
+
+
+def _draw(console: Console, demo: Demo) -> list[samples.Sample]:
+    with counting(console, "Samples drawn", len(demo.pages)) as show:
+        return samples.samples(demo.samples_folder, demo.pages, on_drawn=lambda done, _: show(done, ""))
+
+
+def _ingest(
+    console: Console, stack: RunningStack, settings: Settings, images: Sequence[DemoImage], limit: timedelta
+) -> dict[str, ImageStatus | None]:
+    storage = make_storage(settings)
+    files = [(image.asset_id, image.sample.path) for image in images]
+    with counting(console, "Uploaded", len(images)) as show:
+        origins = upload(storage, files, ORIGIN_BUCKET, lambda done: show(done, ""))
+    with open_ledger(settings) as ledger:
+        follower = Follower(ledger, [str(image.asset_id) for image in images])
+        send([_outgoing(image, origins[image.asset_id], storage) for image in images], settings)
+        storage.close()
+        return follow(console, follower, limit=limit, check=stack.check)
+
+
+def _outgoing(image: DemoImage, origin: str, storage: Storage) -> Outgoing:
+    wish = image.wish
+    if wish.over_http:
+        # A presigned link: to the pipeline a web address like any other, with a secret in it.
+        origin = storage.s3.get_client().generate_presigned_url(
+            "get_object",
+            Params={"Bucket": ORIGIN_BUCKET, "Key": str(image.asset_id)},
+            ExpiresIn=round(LINK_LIFETIME.total_seconds()),
+        )
+    return Outgoing(
+        image.asset_id,
+        origin,
+        channels=wish.channels,
+        max_unauthorised=wish.max_unauthorised,
+        roles=wish.roles,
+        lane=wish.lane,
+    )
+
+
+def _show_table(console: Console, images: Sequence[DemoImage], found: Mapping[str, ImageStatus | None]) -> None:
+    rows = []
+    for image in images:
+        status = found[str(image.asset_id)]
+        if status is None:
+            rows.append((str(image.asset_id), state_text("queued"), "", "", ""))
+            continue
+        stages = "; ".join(result.outcome for result in status.stages.values())
+        rows.append(
+            (
+                status.asset_id,
+                state_text(status.state),
+                shown_bytes(sum(stored.bytes for stored in status.objects)),
+                f"{_seconds(status):.1f}",
+                status.reason if status.reason and status.state != "done" else stages,
+            )
+        )
+    console.print()
+    print_table(
+        console, ("image", "outcome", "stored", "seconds", "stages (original, jp2, thumbnails) or reason"), rows
+    )
+    console.print()
+
+
+def _seconds(status: ImageStatus) -> float:
+    """Return how long the stages worked on the image, without the time it waited."""
+    milliseconds: int = sum(result.facts.get("milliseconds", 0) for result in status.stages.values())
+    return milliseconds / 1000
+
+
+def _judge(console: Console, images: Sequence[DemoImage], found: Mapping[str, ImageStatus | None]) -> int:
+    """Tell whether every image ended as expected; return the exit status."""
+    late = unfinished(dict(found))
+    if late:
+        console.print(f"{len(late)} of {len(images)} images have not ended in time:")
+    for told in late:
+        console.print(f"  {told}")
+    wrong = []
+    for image in images:
+        status = found[str(image.asset_id)]
+        if status and status.state in {"done", "failed", "rejected"} and not _as_expected(image, status):
+            wrong.append(f"  {image.asset_id}: {status.state}, expected {image.expected}. {status.reason or ''}")
+    if wrong:
+        console.print(f"{len(wrong)} of {len(images)} images did not end as expected:")
+    for told in wrong:
+        console.print(told)
+    if late or wrong:
+        return FAILED
+    broken = sum(image.sample.broken for image in images)
+    console.print(
+        f"All {len(images)} images ended as expected: {len(images) - broken} done, {broken} broken by design."
+    )
+    return 0
+
+
+def _as_expected(image: DemoImage, status: ImageStatus) -> bool:
+    if image.sample.broken:
+        # A truncated file may be noticed where it is read or where it is converted; not by a service being down.
+        return status.state == "failed" and status.error_stage in {Stage.ORIGINAL, Stage.JP2}
+    return status.state == "done"
+
+
+def _show_links(
+    console: Console, settings: Settings, images: Sequence[DemoImage], found: Mapping[str, ImageStatus | None]
+) -> None:
+    console.print(f"Dagster:    {settings.ui_url}")
+    for image in images:
+        status = found[str(image.asset_id)]
+        if status and status.state == "done" and image.wish.channels is None and image.wish.roles is None:
+            identifier = S3Location(settings.storage_bucket, status.asset_id).uri(settings.s3_uri_region)
+            service = f"{settings.image_server_url}/{settings.image_server_path}{quote(identifier, safe='')}"
+            console.print(f"A picture:  {service}/full/!400,400/0/default.jpg")
+            console.print(f"            {service}/info.json")
+            return

@@ -1,0 +1,71 @@
+"""What the demo asks for each of its samples: enough variety to see most rows of the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.delivery import NO_POLICY, USE_ORIGINAL, Channel, RequestedChannel
+from dlcs_assets.domain.stages import Lane
+from dlcs_assets.local.samples import Sample
+
+CUSTOMER = 2
+FOLIOS_PER_SPACE = 5
+USE_ORIGINAL_AND_THUMBS = (RequestedChannel(Channel.IIIF_IMG, USE_ORIGINAL), RequestedChannel(Channel.THUMBS))
+THUMBS = (RequestedChannel(Channel.THUMBS),)
+FILE_AND_THUMBS = (RequestedChannel(Channel.FILE, NO_POLICY), RequestedChannel(Channel.THUMBS))
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How an image is to be ingested; without channels, with the defaults. `over_http`: by a web address."""
+
+    channels: tuple[RequestedChannel, ...] | None = None
+    over_http: bool = False
+    max_unauthorised: int | None = None
+    roles: tuple[str, ...] | None = None
+    lane: Lane = Lane.INGEST
+
+
+ORDINARY = Wish()
+WISHES = {
+    "f002r": Wish(USE_ORIGINAL_AND_THUMBS),
+    "f003r": Wish(THUMBS),
+    "f004v": Wish(FILE_AND_THUMBS),
+    "f007r": Wish(max_unauthorised=400, roles=("https://example.org/roles/readers",)),
+    "f007v": Wish(over_http=True),
+    "f009v": Wish(USE_ORIGINAL_AND_THUMBS),
+    "f010r": Wish(USE_ORIGINAL_AND_THUMBS, over_http=True),
+    "f011v": Wish(THUMBS, over_http=True),
+    "f013r": Wish(FILE_AND_THUMBS, over_http=True),
+    "f014r": Wish(over_http=True),
+    "f015v": Wish(lane=Lane.PRIORITY),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DemoImage:
+    """A sample, the id that it gets, and what is asked for."""
+
+    sample: Sample
+    asset_id: AssetId
+    wish: Wish
+
+    @property
+    def expected(self) -> str:
+        """The state in which it is to end."""
+        return "failed" if self.sample.broken else "done"
+
+
+def demo_images(samples: Sequence[Sample]) -> list[DemoImage]:
+    """Give every sample an id, the folios in spaces of a few each."""
+    return [
+        DemoImage(sample, AssetId(CUSTOMER, _space(sample.name), sample.name), WISHES.get(sample.name, ORDINARY))
+        for sample in samples
+    ]
+
+
+def _space(name: str) -> int:
+    folio = int("".join(character for character in name if character.isdigit()))
+    return (folio - 1) // FOLIOS_PER_SPACE + 1

@@ -1,0 +1,123 @@
+"""`dlcs ingest`: sends messages for a person's own images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from dlcs_assets.cli.connection import load_settings, make_storage, open_ledger
+from dlcs_assets.cli.failure import Failure
+from dlcs_assets.cli.options import ChannelsOption, PolicyOption, parse_channels
+from dlcs_assets.cli.output import counting, make_console, print_table, state_text
+from dlcs_assets.cli.progress import Follower, follow
+from dlcs_assets.cli.send import Outgoing, check, queue_url, send, upload
+from dlcs_assets.cli.sources import Source, find_sources, name_sources
+from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.s3_uri import S3Location
+from dlcs_assets.domain.stages import Lane
+from dlcs_assets.domain.storage_keys import portal_key
+from dlcs_assets.resources.ledger.reports import ImageStatus
+from dlcs_assets.settings import Settings
+
+
+def ingest(
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH|URL|S3-URI", help="Files, folders (their images), http(s) or s3 addresses."),
+    ],
+    customer: Annotated[int, typer.Option(metavar="N", help="Customer of the images.")] = 2,
+    space: Annotated[int, typer.Option(metavar="N", help="Space of the images.")] = 1,
+    *,
+    id_: Annotated[
+        str | None,
+        typer.Option("--id", metavar="ID", help="Name of the image, or customer/space/name. Default: the file name."),
+    ] = None,
+    channels: ChannelsOption = None,
+    policy: PolicyOption = None,
+    batch: Annotated[int | None, typer.Option(metavar="N", min=1, help="Batch that the images belong to.")] = None,
+    max_unauthorised: Annotated[
+        int | None,
+        typer.Option(metavar="PIXELS", min=-1, help="Longest edge that everybody may see; -1: no limit."),
+    ] = None,
+    roles: Annotated[
+        str | None, typer.Option(metavar="ROLES", help="Roles that may see the images, separated by commas.")
+    ] = None,
+    priority: Annotated[bool, typer.Option("--priority", help="Send by the priority queue.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until all have ended; status 1 if one failed.")] = False,
+) -> None:
+    """Send images to be ingested; files are uploaded first. Prints their ids."""
+    requested = parse_channels(channels, policy)
+    found, skipped = find_sources(sources)
+    ids = name_sources(found, customer, space, id_)
+    settings = load_settings()
+    lane = Lane.PRIORITY if priority else Lane.INGEST
+    queue_url(settings, lane)
+    images = [
+        Outgoing(
+            asset_id,
+            source.address or _upload_origin(asset_id, settings),
+            channels=requested,
+            max_unauthorised=max_unauthorised,
+            roles=None if roles is None else [role.strip() for role in roles.split(",") if role.strip()],
+            batch=batch,
+            lane=lane,
+        )
+        for source, asset_id in zip(found, ids, strict=True)
+    ]
+    for image in images:
+        check(image, settings)
+    if skipped:
+        typer.echo(f"Left out of folders, being no images: {skipped} files.", err=True)
+    console = make_console()
+    _upload(Console(stderr=True), found, images, settings)
+    if not wait:
+        send(images, settings)
+        _print_ids(images)
+        return
+    with open_ledger(settings) as ledger:
+        follower = Follower(ledger, [str(image.asset_id) for image in images])
+        send(images, settings)
+        _print_ids(images)
+        ended = [status for status in follow(console, follower).values() if status]
+    _print_results(console, ended)
+    if any(status.state != "done" for status in ended):
+        raise typer.Exit(1)
+
+
+def _upload_origin(asset_id: AssetId, settings: Settings) -> str:
+    if settings.origin_bucket is None:
+        raise Failure(
+            "Files are uploaded to the origin bucket, and none is configured: set DLCS_ORIGIN_BUCKET, "
+            "or give an address from which the image can be fetched."
+        )
+    return S3Location(settings.origin_bucket, portal_key(asset_id)).uri()
+
+
+def _upload(console: Console, sources: Sequence[Source], images: Sequence[Outgoing], settings: Settings) -> None:
+    files = [
+        (image.asset_id, source.path) for source, image in zip(sources, images, strict=True) if source.path is not None
+    ]
+    if not files or settings.origin_bucket is None:
+        return
+    storage = make_storage(settings)
+    try:
+        with counting(console, "Uploaded", len(files)) as show:
+            upload(storage, files, settings.origin_bucket, lambda done: show(done, ""))
+    finally:
+        storage.close()
+
+
+def _print_ids(images: Sequence[Outgoing]) -> None:
+    for image in images:
+        typer.echo(str(image.asset_id))
+
+
+def _print_results(console: Console, ended: Sequence[ImageStatus]) -> None:
+    print_table(
+        console,
+        ("image", "state", "why"),
+        [(status.asset_id, state_text(status.state), status.reason or "") for status in ended],
+    )

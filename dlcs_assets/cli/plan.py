@@ -1,0 +1,61 @@
+"""`dlcs plan`: what would be done for an image, and why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from dlcs_assets.cli.connection import load_settings, open_ledger, read_settings
+from dlcs_assets.cli.failure import Failure
+from dlcs_assets.cli.image_view import known_of
+from dlcs_assets.cli.options import ChannelsOption, PolicyOption, parse_channels
+from dlcs_assets.cli.output import make_console, print_lines
+from dlcs_assets.cli.planning import Known, explain
+from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.ingest_request import Registration
+from dlcs_assets.resources.ledger.reports import ImageStatus, Selection
+from dlcs_assets.settings import Settings
+
+
+def plan(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="The image, as customer/space/asset.")],
+    origin: Annotated[
+        str | None, typer.Option(metavar="URL", help="As if it were registered with this origin; needs no ledger.")
+    ] = None,
+    channels: ChannelsOption = None,
+    policy: PolicyOption = None,
+) -> None:
+    """Say what would be done for an image and why, from what is registered. Nothing is done, and nothing asked."""
+    asset_id = AssetId.parse(id_)
+    requested = parse_channels(channels, policy)
+    if origin is None:
+        settings = load_settings()
+        image = _registered(asset_id, settings)
+        assert image.registration is not None
+        registration, known = image.registration, known_of(image)
+    else:
+        settings = _settings_for_planning()
+        registration, known = Registration(origin), Known()
+    if requested is not None:
+        registration = replace(registration, channels=requested or None)
+    console = make_console()
+    console.print(str(asset_id), style="bold")
+    print_lines(console, explain(asset_id, registration, settings, known))
+
+
+def _registered(asset_id: AssetId, settings: Settings) -> ImageStatus:
+    with open_ledger(settings) as ledger:
+        found = ledger.reports.images(Selection(ids=(str(asset_id),)))
+    if not found or found[0].registration is None:
+        raise Failure(f"{asset_id} is not registered: give --origin to plan for an image that might be.")
+    return found[0]
+
+
+def _settings_for_planning() -> Settings:
+    """Return the running stack's settings, for its bucket names; without one, the environment's."""
+    try:
+        return load_settings()
+    except Failure:
+        return read_settings()

@@ -1,0 +1,182 @@
+"""What would be done for an image, and why, in words: the rules of the domain, asked without any network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from urllib.parse import urlsplit
+
+from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.delivery import DEFAULT_POLICIES, Channel, DeliveryChannel, resolve_channels, thumbnail_sizes
+from dlcs_assets.domain.iiif_size import Size
+from dlcs_assets.domain.ingest_plan import Conversion, ImageServerSource, IngestPlan, plan_ingest
+from dlcs_assets.domain.ingest_request import Registration
+from dlcs_assets.domain.media_type import media_type_for_extension
+from dlcs_assets.domain.origin import Origin, OriginStrategy, classify_origin
+from dlcs_assets.domain.redaction import shown_url
+from dlcs_assets.domain.s3_uri import S3Location
+from dlcs_assets.domain.stages import STAGES, Outcome
+from dlcs_assets.domain.storage_keys import (
+    jp2_key,
+    original_key,
+    sizes_key,
+    thumbnail_key,
+    transient_key,
+)
+from dlcs_assets.domain.thumbnails import UNRESTRICTED, plan_thumbnails, thumbnail_set
+from dlcs_assets.settings import Settings
+
+Lines = list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What earlier work found out about an original: None is not known."""
+
+    media_type: str | None = None
+    size: Size | None = None
+
+
+def explain(asset_id: AssetId, registration: Registration, settings: Settings, known: Known) -> Lines:
+    """Give the plan as (what, how) lines. Raises `PermanentError` or `MessageRejected` where there can be none."""
+    origin = classify_origin(
+        registration.origin,
+        customer=asset_id.customer,
+        portal_bucket=settings.origin_bucket,
+        ambient_buckets=settings.s3_origin_buckets,
+        own_buckets=(settings.storage_bucket, settings.thumbs_bucket),
+    )
+    media_type, assumed = _media_type(registration, known)
+    channels = resolve_channels(registration.channels, media_type, DEFAULT_POLICIES)
+    is_jp2 = known.media_type == "image/jp2" if known.media_type else None
+    plan = plan_ingest(channels, optimised=origin.optimised, is_jp2=is_jp2)
+    lines = [
+        ("origin", shown_url(origin.url)),
+        ("", _strategy(origin)),
+        *([("", origin.note)] if origin.note else []),
+        ("channels", ", ".join(map(str, channels))),
+        *([("", assumed)] if assumed and (registration.channels is None or _lacks_policy(registration)) else []),
+        ("row", plan.row),
+        ("why", plan.why),
+        ("stages", _stages(plan)),
+        ("fetch", "the original is fetched" if plan.fetch else "nothing is fetched"),
+        ("Appetiser", _appetiser(plan)),
+        *_stored(asset_id, plan, settings),
+        ("image server", _source(asset_id, plan, origin, settings)),
+    ]
+    if not plan.thumbnails:
+        return [*lines, ("thumbnails", "none; what there is from before is removed")]
+    return lines + _thumbnails(asset_id, registration, channels, settings, known.size)
+
+
+def _media_type(registration: Registration, known: Known) -> tuple[str, str | None]:
+    """Return the media type, and how it was come by where it is a guess."""
+    told = known.media_type or registration.media_type
+    if told:
+        return told, None
+    name = PurePosixPath(urlsplit(registration.origin).path).suffix
+    guessed = media_type_for_extension(name) if name else None
+    if guessed:
+        return guessed, f"assuming {guessed} by the name: the bytes decide when it is ingested"
+    return "image/*", "assuming an image: the bytes decide when it is ingested"
+
+
+def _lacks_policy(registration: Registration) -> bool:
+    return any(
+        item.policy is None and item.channel in {Channel.IIIF_IMG, Channel.THUMBS}
+        for item in registration.channels or ()
+    )
+
+
+def _strategy(origin: Origin) -> str:
+    if origin.strategy is OriginStrategy.DEFAULT:
+        return "over HTTP (strategy default)"
+    reach = "optimised: the image server reads it where it is" if origin.optimised else "not optimised"
+    return f"from S3 with our own credentials (strategy s3-ambient), {reach}"
+
+
+def _stages(plan: IngestPlan) -> str:
+    thumbnails = Outcome.MADE if plan.thumbnails else Outcome.NOT_REQUIRED
+    outcomes = zip(STAGES, (plan.original_outcome, plan.jp2_outcome, thumbnails), strict=True)
+    return "; ".join(f"{stage}: {outcome}" for stage, outcome in outcomes)
+
+
+def _appetiser(plan: IngestPlan) -> str:
+    if plan.conversion is not Conversion.APPETISER:
+        return "not called"
+    if not plan.depends_on_format:
+        return f"called; the JP2 is {plan.jp2_outcome}"
+    return f"called, the JP2 is {plan.jp2_outcome}; should the original be a JP2 already, it is copied"
+
+
+def _stored(asset_id: AssetId, plan: IngestPlan, settings: Settings) -> Lines:
+    keys = [
+        (jp2_key(asset_id), "the JP2", plan.conversion is not Conversion.NONE),
+        (original_key(asset_id), "the original", plan.keep_original),
+        (
+            transient_key(asset_id, "{request}"),
+            "the original, deleted when the thumbnails are stored",
+            plan.transient,
+        ),
+    ]
+    stored = [f"{_uri(settings.storage_bucket, key, settings)}  {what}" for key, what, wanted in keys if wanted]
+    if plan.thumbnails:
+        stored.append(f"{_uri(settings.thumbs_bucket, sizes_key(asset_id), settings)}  the sizes of the thumbnails")
+    return [("" if number else "stored", text) for number, text in enumerate(stored or ["nothing"])]
+
+
+def _source(asset_id: AssetId, plan: IngestPlan, origin: Origin, settings: Settings) -> str:
+    match plan.source:
+        case ImageServerSource.NONE:
+            return "reads nothing"
+        case ImageServerSource.ORIGIN:
+            assert origin.location is not None
+            return f"reads {origin.location.uri(settings.s3_uri_region)}"
+        case ImageServerSource.JP2:
+            key = jp2_key(asset_id)
+        case ImageServerSource.ORIGINAL:
+            key = original_key(asset_id)
+        case ImageServerSource.TRANSIENT:
+            key = transient_key(asset_id, "{request}")
+    return f"reads {_uri(settings.storage_bucket, key, settings)}"
+
+
+def _thumbnails(
+    asset_id: AssetId,
+    registration: Registration,
+    channels: tuple[DeliveryChannel, ...],
+    settings: Settings,
+    size: Size | None,
+) -> Lines:
+    sizes = thumbnail_sizes(channels, DEFAULT_POLICIES, settings.default_thumbnail_sizes)
+    access = _access(registration, settings)
+    if size is None:
+        return [("thumbnails", f"{'  '.join(sizes)}  (in pixels as soon as the image's size is known)"), ("", access)]
+    planned = plan_thumbnails(sizes, size)
+    chosen = thumbnail_set(
+        [ask.expected for ask in planned.asks],
+        max_unauthorised=registration.max_unauthorised,
+        roles=registration.roles,
+        engine_open_thumbnails=settings.engine_open_thumbnails,
+    )
+    made = [f"of an image of {size}; {access}"]
+    for ask in planned.asks:
+        key = thumbnail_key(asset_id, ask.expected.longest, chosen.is_open(ask.expected))
+        made.append(f"{ask.expected!s:<10} {ask.parameter:<12} {_uri(settings.thumbs_bucket, key, settings)}")
+    left_out = [("left out", f"{each.parameter}: {each.why}") for each in planned.left_out]
+    return [("" if number else "thumbnails", text) for number, text in enumerate(made)] + left_out
+
+
+def _access(registration: Registration, settings: Settings) -> str:
+    limit = registration.max_unauthorised
+    if limit != UNRESTRICTED:
+        return f"open to everybody up to {limit} pixels of the longest edge, larger ones restricted (maxUnauthorised)"
+    if not registration.roles:
+        return "all open to everybody"
+    if settings.engine_open_thumbnails:
+        return "all open in spite of the image's roles (DLCS_ENGINE_OPEN_THUMBNAILS)"
+    return "all restricted: the image has roles, and no maxUnauthorised that would open some"
+
+
+def _uri(bucket: str, key: str, settings: Settings) -> str:
+    return S3Location(bucket, key).uri(settings.s3_uri_region)

@@ -1,0 +1,97 @@
+"""Following images from the queue to their end."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+
+from rich.console import Console
+
+from dlcs_assets.cli.output import counting
+from dlcs_assets.resources.ledger import Ledger
+from dlcs_assets.resources.ledger.reports import ImageStatus, Selection
+
+POLL_INTERVAL = timedelta(seconds=0.5)
+ENDED = frozenset({"done", "failed", "rejected"})
+STATES = ("pending", "running", "done", "failed", "rejected")
+
+
+class Follower:
+    """What becomes of images whose messages are about to be sent. Make it before they are."""
+
+    def __init__(self, ledger: Ledger, ids: Iterable[str]) -> None:
+        self._ledger = ledger
+        self._selection = Selection(ids=tuple(ids))
+        self._before = {status.asset_id: _request(status) for status in ledger.reports.images(self._selection)}
+        self._rejected_before = {row["id"] for row in ledger.inbox.rejected()}
+
+    def look(self) -> dict[str, ImageStatus | None]:
+        """Return the state of each image; None as long as the message waits in its queue."""
+        found: dict[str, ImageStatus | None] = dict.fromkeys(self._selection.ids)
+        for status in self._ledger.reports.images(self._selection):
+            if self._before.get(status.asset_id) != _request(status):
+                found[status.asset_id] = status
+        if None in found.values():
+            self._add_rejected(found)
+        return found
+
+    def _add_rejected(self, found: dict[str, ImageStatus | None]) -> None:
+        """Add images that are known from before, whose new message was rejected."""
+        for row in self._ledger.inbox.rejected():
+            image_id = row["image_id"]
+            if row["id"] not in self._rejected_before and image_id in found and found[image_id] is None:
+                found[image_id] = ImageStatus(
+                    image_id,
+                    "rejected",
+                    error_code=row["code"],
+                    error_cause=row["cause"],
+                    error_remedy=row["remedy"],
+                )
+
+
+def follow(
+    console: Console,
+    follower: Follower,
+    *,
+    limit: timedelta | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> dict[str, ImageStatus | None]:
+    """Show how far the images are until all have ended or the time is up; return where they are then.
+
+    `check` is called all the while, and raises when there is nothing to wait for any more.
+    """
+    began = time.monotonic()
+    found = follower.look()
+    with counting(console, "Images", len(found)) as show:
+        while True:
+            found = follower.look()
+            seconds = time.monotonic() - began
+            ended = [status for status in found.values() if status and status.state in ENDED]
+            show(len(ended), f"({_note(found.values(), len(ended) / seconds if seconds > 1 else 0)})")
+            if len(ended) == len(found) or (limit and seconds > limit.total_seconds()):
+                return found
+            check()
+            time.sleep(POLL_INTERVAL.total_seconds())
+
+
+def unfinished(found: dict[str, ImageStatus | None]) -> list[str]:
+    """Tell of each image that has not ended where it is and why."""
+    told = []
+    for image_id, status in found.items():
+        if status is None:
+            told.append(f"{image_id}: its message is still in the queue, or was taken by somebody else")
+        elif status.state not in ENDED:
+            told.append(f"{image_id}: {status.state}{': ' if status.reason else ''}{status.reason or ''}")
+    return told
+
+
+def _note(found: Iterable[ImageStatus | None], rate: float) -> str:
+    counts = Counter("queued" if status is None else status.state for status in found)
+    told = [f"{counts[state]} {state}" for state in ("queued", *STATES) if counts[state]]
+    return ", ".join([*told, *([f"{rate:.2f} images/s"] if rate else [])])
+
+
+def _request(status: ImageStatus) -> Sequence[object]:
+    return status.request_id, status.created_at

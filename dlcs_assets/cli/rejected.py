@@ -1,0 +1,98 @@
+"""`dlcs rejected`: messages that could not become requests, and sending them again."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from dlcs_assets.cli.connection import load_settings, make_queues, open_ledger
+from dlcs_assets.cli.failure import Failure, WrongUsage
+from dlcs_assets.cli.output import make_console
+from dlcs_assets.cli.send import queue_urls
+from dlcs_assets.domain.redaction import shown_url
+from dlcs_assets.domain.text import shown_text
+from dlcs_assets.resources.ledger import Ledger
+from dlcs_assets.settings import Settings
+
+SHOWN_FIELDS = ("id", "queue", "received_at", "image_id", "code", "cause", "remedy", "body")
+MOST = 100_000
+URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s\"'\\]+", re.IGNORECASE)
+
+
+def rejected(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array of objects instead.")] = False,
+    requeue: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="Send this message to its queue again. May be given again."),
+    ] = None,
+    requeue_all: Annotated[bool, typer.Option("--requeue-all", help="Send all of them to their queues again.")] = False,
+) -> None:
+    """Show messages that could not become requests, with the reason; or send them again, once the cause is gone."""
+    if requeue and requeue_all:
+        raise WrongUsage("Give --requeue ID or --requeue-all, not both.")
+    settings = load_settings()
+    with open_ledger(settings) as ledger:
+        kept = ledger.inbox.rejected(MOST)
+        if requeue or requeue_all:
+            _requeue(ledger, _chosen(kept, requeue), settings)
+        elif as_json:
+            typer.echo(json.dumps([{name: _plain(row[name]) for name in SHOWN_FIELDS} for row in kept], indent=2))
+        else:
+            _show(make_console(), kept)
+
+
+def _chosen(kept: Sequence[dict[str, Any]], ids: Sequence[str] | None) -> list[dict[str, Any]]:
+    """Give the messages to send; the parts of one S3 event are one message."""
+    if ids is None:
+        return list(kept)
+    wanted = {_message_id(each) for each in ids}
+    if unknown := wanted - {_message_id(row["id"]) for row in kept}:
+        raise Failure(f"No rejected message has the id {', '.join(sorted(unknown))}: see dlcs rejected.")
+    return [row for row in kept if _message_id(row["id"]) in wanted]
+
+
+def _requeue(ledger: Ledger, chosen: Sequence[dict[str, Any]], settings: Settings) -> None:
+    urls = {url.rsplit("/", 1)[-1]: url for url in queue_urls(settings).values()}
+    if foreign := {row["queue"] for row in chosen} - urls.keys():
+        raise Failure(
+            f"The queue {', '.join(sorted(foreign))} is not configured: "
+            "set DLCS_INGEST_QUEUE_URL or DLCS_PRIORITY_QUEUE_URL to it."
+        )
+    messages: dict[str, list[dict[str, Any]]] = {}
+    for row in chosen:
+        messages.setdefault(_message_id(row["id"]), []).append(row)
+    queues = make_queues()
+    try:
+        # One by one: each is marked as soon as it is sent, so that a failure on the way sends none twice.
+        for parts in messages.values():
+            queues.send(urls[parts[0]["queue"]], [parts[0]["body"]])
+            ledger.inbox.requeued([part["id"] for part in parts])
+    finally:
+        queues.close()
+    typer.echo(f"{len(messages)} message{'' if len(messages) == 1 else 's'} sent again.")
+
+
+def _show(console: Console, kept: Sequence[dict[str, Any]]) -> None:
+    if not kept:
+        console.print("No message is rejected.")
+    for row in kept:
+        console.print(f"{row['id']}  {row['received_at']:%Y-%m-%d %H:%M:%S} UTC  queue {row['queue']}")
+        if row["image_id"]:
+            console.print(f"    image   {row['image_id']}")
+        console.print(f"    reason  {row['cause']} ({row['code']}). {row['remedy']}")
+        console.print(f"    body    {shown_text(URL.sub(lambda url: shown_url(url[0]), row['body'])) or '(empty)'}")
+
+
+def _message_id(row_id: str) -> str:
+    return row_id.partition("#")[0]
+
+
+def _plain(value: object) -> object:
+    return value.isoformat() if isinstance(value, datetime) else value

@@ -1,0 +1,125 @@
+"""Sending images: the message as the queue takes it, checked as the intake will check it, and the upload before it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dlcs_assets.cli.connection import make_queues
+from dlcs_assets.cli.failure import Failure
+from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.delivery import RequestedChannel
+from dlcs_assets.domain.errors import MessageRejected
+from dlcs_assets.domain.ingest_request import register
+from dlcs_assets.domain.media_type import sniff
+from dlcs_assets.domain.s3_uri import S3Location
+from dlcs_assets.domain.stages import Lane
+from dlcs_assets.domain.storage_keys import portal_key
+from dlcs_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from dlcs_assets.resources.storage import Storage
+
+UPLOADS_IN_FLIGHT = 4
+HEAD_BYTES = 65536
+UNKNOWN_TYPE = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """An image to send. What is None is left out of the message, so that what is registered stays."""
+
+    asset_id: AssetId
+    origin: str
+    channels: Sequence[RequestedChannel] | None = None
+    max_unauthorised: int | None = None
+    roles: Sequence[str] | None = None
+    batch: int | None = None
+    lane: Lane = Lane.INGEST
+
+    def body(self) -> str:
+        """Give the full message, which registers the image."""
+        channels = None
+        if self.channels is not None:
+            channels = [_filled(channel=str(each.channel), policy=each.policy) for each in self.channels]
+        asset = _filled(
+            id=str(self.asset_id),
+            origin=self.origin,
+            deliveryChannels=channels,
+            maxUnauthorised=self.max_unauthorised,
+            roles=None if self.roles is None else list(self.roles),
+        )
+        return json.dumps(_filled(created=datetime.now(UTC).isoformat(), batchId=self.batch, asset=asset))
+
+
+def check(outgoing: Outgoing, settings: Settings) -> None:
+    """Raise MessageRejected for a message that the intake would keep as rejected, in its own words."""
+    from dlcs_assets.resources.queue import QueueMessage  # noqa: PLC0415 (Dagster takes seconds to import)
+    from dlcs_assets.sensors.intake import check_registration, read_message  # noqa: PLC0415 (likewise)
+
+    message = QueueMessage("", outgoing.body(), "", None)
+    for entry in read_message(message, "", outgoing.lane, settings):
+        if entry.rejection:
+            raise MessageRejected(entry.rejection.code, entry.rejection.cause, remedy=entry.rejection.remedy)
+        if entry.message and entry.message.asset:
+            check_registration(entry.message.asset_id, register(entry.message.asset, None), settings)
+
+
+def queue_urls(settings: Settings) -> dict[Lane, str]:
+    """Return the queues that are configured, by the lane they lead to."""
+    urls = {Lane.INGEST: settings.ingest_queue_url, Lane.PRIORITY: settings.priority_queue_url}
+    return {lane: url for lane, url in urls.items() if url is not None}
+
+
+def queue_url(settings: Settings, lane: Lane) -> str:
+    """Return the queue of a lane; a Failure if none is configured."""
+    try:
+        return queue_urls(settings)[lane]
+    except KeyError as error:
+        variable = f"DLCS_{lane.upper()}_QUEUE_URL"
+        raise Failure(f"No queue is configured: set {variable}, or start a stack with dlcs up.") from error
+
+
+def send(images: Sequence[Outgoing], settings: Settings) -> None:
+    """Send a message for each image to the queue of its lane."""
+    urls = {lane: queue_url(settings, lane) for lane in dict.fromkeys(image.lane for image in images)}
+    queues = make_queues()
+    try:
+        for lane, url in urls.items():
+            queues.send(url, [image.body() for image in images if image.lane is lane])
+    finally:
+        queues.close()
+
+
+def upload(
+    storage: Storage, files: Sequence[tuple[AssetId, Path]], bucket: str, on_stored: Callable[[int], None]
+) -> dict[AssetId, str]:
+    """Put files where the portal puts its uploads; return their origins. `on_stored` is told how many are there."""
+    origins: dict[AssetId, str] = {}
+
+    def one(asset_id: AssetId, path: Path) -> tuple[AssetId, str]:
+        with path.open("rb") as file:
+            found = sniff(file.read(HEAD_BYTES))
+            file.seek(0)
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        key = portal_key(asset_id)
+        storage.put_file(path, bucket, key, found.media_type if found else UNKNOWN_TYPE, sha256)
+        return asset_id, S3Location(bucket, key).uri()
+
+    with ThreadPoolExecutor(UPLOADS_IN_FLIGHT) as pool:
+        jobs = [pool.submit(one, asset_id, path) for asset_id, path in files]
+        for job in as_completed(jobs):
+            asset_id, origin = job.result()
+            origins[asset_id] = origin
+            on_stored(len(origins))
+    return origins
+
+
+def _filled(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

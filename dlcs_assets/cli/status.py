@@ -1,0 +1,84 @@
+"""`dlcs status`: where images are, and why."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from dlcs_assets.cli.connection import load_settings, open_ledger
+from dlcs_assets.cli.failure import FAILED
+from dlcs_assets.cli.image_view import show_image
+from dlcs_assets.cli.options import BatchOption, CustomerOption, IdsArgument, SpaceOption, parse_ids, parse_space
+from dlcs_assets.cli.output import make_console, print_table, shown_bytes, state_text
+from dlcs_assets.cli.progress import STATES
+from dlcs_assets.resources.ledger.reports import ImageStatus, Selection
+
+MOST_ROWS = 200
+BY_INTEREST = ("rejected", "failed", "running", "pending", "done")
+
+
+def status(
+    ids: IdsArgument = None,
+    batch: BatchOption = None,
+    customer: CustomerOption = None,
+    space: SpaceOption = None,
+    state: Annotated[
+        Literal["pending", "running", "done", "failed", "rejected"] | None,
+        typer.Option(help="Images in this state only."),
+    ] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array of objects instead.")] = False,
+) -> None:
+    """Show where images are and why: all of them, those chosen, or everything about a single ID."""
+    selection = Selection(parse_ids(ids), *parse_space(customer, space), batch)
+    settings = load_settings()
+    console = make_console()
+    with open_ledger(settings) as ledger:
+        known = ledger.reports.images(selection)
+        chosen = [image for image in known if state in {None, image.state}]
+        if as_json:
+            typer.echo(json.dumps([image.to_json() for image in chosen], indent=2))
+        elif len(selection.ids) == 1 and chosen:
+            show_image(console, chosen[0], ledger, settings)
+        elif known or not selection.ids:
+            _show_all(console, chosen, known)
+    if unknown := sorted(set(selection.ids) - {image.asset_id for image in known}):
+        typer.echo(f"Not known here: {', '.join(unknown)}.", err=True)
+        raise typer.Exit(FAILED)
+
+
+def _show_all(console: Console, chosen: Sequence[ImageStatus], known: Sequence[ImageStatus]) -> None:
+    counts = Counter(image.state for image in known)
+    told = [f"{counts[state]} {state}" for state in STATES if counts[state]]
+    console.print(f"{len(known)} image{'' if len(known) == 1 else 's'}{': ' if told else ''}{', '.join(told)}")
+    if not chosen:
+        return
+    rows = sorted(chosen, key=lambda image: BY_INTEREST.index(image.state))[:MOST_ROWS]
+    print_table(
+        console,
+        ("image", "state", "pixels", "bytes", "stages and reason"),
+        [
+            (image.asset_id, state_text(image.state), _pixels(image), _stored_bytes(image), _summary(image))
+            for image in rows
+        ],
+    )
+    if len(chosen) > MOST_ROWS:
+        console.print(f"... and {len(chosen) - MOST_ROWS} more: choose with --space or --state, or use --json.")
+
+
+def _pixels(image: ImageStatus) -> str:
+    values = image.to_json()
+    return f"{values['width']}x{values['height']}" if values["width"] else ""
+
+
+def _stored_bytes(image: ImageStatus) -> str:
+    return shown_bytes(sum(stored.bytes for stored in image.objects)) if image.objects else ""
+
+
+def _summary(image: ImageStatus) -> str:
+    return image.reason or "; ".join(result.outcome for result in image.stages.values())
