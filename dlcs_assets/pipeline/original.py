@@ -15,6 +15,9 @@ from dlcs_assets.pipeline.picture import read_picture
 
 HEAD_BYTES = 65536
 UNKNOWN_TYPE = "application/octet-stream"
+# What other formats are made of: bytes that look like these may well be text/csv or a word processor's.
+GENERAL_TYPES = frozenset({"text/plain", "application/xml", "application/zip"})
+PARTICULAR = ("text/", "application/")
 
 
 def make_original(job: Job) -> StageResult:
@@ -114,10 +117,13 @@ def _require_image(job: Job) -> None:
 
 def _media_type(job: Job) -> str:
     """Return what the bytes are; where they don't tell, what is registered, then what the origin claims."""
+    registered = job.item.registration.media_type
+    if job.format and job.format.media_type in GENERAL_TYPES and registered and registered.startswith(PARTICULAR):
+        return registered
     if job.format:
         return job.format.media_type
     seen = job.fetched or job.peeked
-    return job.item.registration.media_type or (seen.content_type if seen else None) or UNKNOWN_TYPE
+    return registered or (seen.content_type if seen else None) or UNKNOWN_TYPE
 
 
 def _location(job: Job, objects: tuple[ObjectRecord, ...]) -> str | None:
