@@ -7,7 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dlcs_assets.domain.delivery import DEFAULT_POLICIES, DeliveryChannel, Policies, resolve_channels, thumbnail_sizes
+from dlcs_assets.domain.delivery import (
+    DEFAULT_POLICIES,
+    Channel,
+    DeliveryChannel,
+    Policies,
+    resolve_channels,
+    thumbnail_sizes,
+)
 from dlcs_assets.domain.errors import MessageRejected, PermanentError
 from dlcs_assets.domain.iiif_size import Size
 from dlcs_assets.domain.ingest_plan import IngestPlan, plan_ingest
@@ -91,7 +98,9 @@ class Job:
 
     def _needs_media_type(self) -> bool:
         channels = self.item.registration.channels
-        return channels is None or any(channel.policy is None for channel in channels)
+        # The policy of the other channels is the same whatever the media type: no origin is asked for their sake.
+        typed = {Channel.IIIF_IMG, Channel.THUMBS}
+        return channels is None or any(item.policy is None and item.channel in typed for item in channels)
 
     def replan(self) -> None:
         """Make the plan with what is known of the format by now."""
