@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy.exc import OperationalError
-
 from dlcs_assets.domain.errors import IngestError, PermanentError, TransientError
 from dlcs_assets.domain.ingest_plan import Conversion
 from dlcs_assets.domain.results import StageResult, WorkItem
@@ -24,6 +22,7 @@ from dlcs_assets.pipeline.job import Job, Rules, Services
 from dlcs_assets.pipeline.jp2 import make_jp2
 from dlcs_assets.pipeline.original import drop_transient, make_original
 from dlcs_assets.pipeline.thumbnails import clear_info, make_thumbnails
+from dlcs_assets.resources.ledger.engine import UNAVAILABLE
 from dlcs_assets.resources.ledger.ledger import Ledger
 from dlcs_assets.resources.ledger.records import RetrySchedule
 from dlcs_assets.resources.ledger.work import Claim, ClaimLost
@@ -197,7 +196,7 @@ def _unexpected(error: Exception) -> IngestError:
             "The scratch folder's disk is full",
             remedy="Make room in DLCS_SCRATCH, or lower DLCS_IMAGES_IN_FLIGHT; the image is tried again by itself",
         )
-    if isinstance(error, OperationalError):
+    if isinstance(error, UNAVAILABLE):
         return TransientError(
             "ledger_unavailable",
             "The ledger's database did not answer",

@@ -1,82 +1,80 @@
-"""The ledger's database connection: engine, pragmas, transactions."""
+"""The ledger's database: transactions that are alike on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from pathlib import Path
-from typing import Any
+from contextlib import contextmanager
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, select
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
-from dlcs_assets.resources.ledger import schema
+from dlcs_assets.resources.ledger import version
+from dlcs_assets.resources.ledger.engine import BUSY_TIMEOUT_SECONDS, make_engine, unusable
 
-BUSY_TIMEOUT_SECONDS = 30
+IDLE_TIMEOUT_SECONDS = 20  # shorter than the others' wait, so that they outlast a writer that froze
+WRITE_LOCK = int.from_bytes(b"dlcs")  # any number that others who share the database do not lock
+
+# One writer at a time on either, see docs/decisions/0003. PostgreSQL's lock is taken before the first statement that
+# reads, and each statement after it sees all that earlier writers committed.
+BEGIN_WRITE = {
+    "sqlite": "BEGIN IMMEDIATE",
+    "postgresql": (
+        "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;"
+        "SET LOCAL lock_timeout = '{busy}s';"
+        "SET LOCAL idle_in_transaction_session_timeout = '{idle}s';"
+        "SELECT pg_advisory_xact_lock({lock})"
+    ),
+}
+BEGIN_READ = {
+    "sqlite": "BEGIN",
+    "postgresql": "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+}
 
 
 class Database:
-    """Short transactions on one database. No I/O other than SQL may happen inside one."""
+    """Short transactions on one database. No I/O other than SQL may happen inside one.
+
+    Opening it brings its tables to today's version. Raises LedgerUnusable.
+    """
 
     def __init__(self, url: str) -> None:
-        self._engine = _create_engine(url)
-        # SQLite has one writer: threads of one process queue here instead of polling its lock.
-        self._writers: Any = threading.Lock() if self._engine.dialect.name == "sqlite" else nullcontext()
-        self._create_tables()
+        self._engine = make_engine(url)
+        # There is one writer: threads of one process queue here, not each with a connection in hand.
+        self._writers = threading.Lock()
+        dialect = self._engine.dialect.name
+        self._begin_read = BEGIN_READ[dialect]
+        self._begin_write = BEGIN_WRITE[dialect].format(
+            busy=BUSY_TIMEOUT_SECONDS, idle=IDLE_TIMEOUT_SECONDS, lock=WRITE_LOCK
+        )
+        self._bring_up_to_date()
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """Open a transaction that may write. It holds the write lock from its first statement on."""
+        """Open a transaction that may write. No other one, in whatever process, runs at the same time."""
         with self._writers, self._engine.connect() as connection:
-            if self._engine.dialect.name == "sqlite":
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-            try:
-                yield connection
-            except BaseException:
-                connection.rollback()
-                raise
+            connection.exec_driver_sql(self._begin_write)
+            yield connection
             connection.commit()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Open a transaction that only reads, all from one moment."""
         with self._engine.connect() as connection:
-            if self._engine.dialect.name == "sqlite":
-                connection.exec_driver_sql("BEGIN")
+            connection.exec_driver_sql(self._begin_read)
             yield connection
-            connection.rollback()
 
     def close(self) -> None:
         """Close all pooled connections."""
         self._engine.dispose()
 
-    def _create_tables(self) -> None:
-        with self.write() as connection:
-            schema.metadata.create_all(connection)
-            if connection.scalar(select(schema.meta.c.value).where(schema.meta.c.name == "schema")) is None:
-                try:
-                    with connection.begin_nested():
-                        connection.execute(insert(schema.meta).values(name="schema", value=str(schema.SCHEMA_VERSION)))
-                except IntegrityError:
-                    return  # another process was first; PostgreSQL has no lock over a table's creation
-
-
-def _create_engine(url: str) -> Engine:
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, pool_pre_ping=True)
-    if parsed.database:
-        Path(parsed.database).absolute().parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
-
-    @event.listens_for(engine, "connect")
-    def _configure(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # transactions are opened by `write` and `read`, not by the driver
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=FULL")
-        cursor.close()
-
-    return engine
+    def _bring_up_to_date(self) -> None:
+        try:
+            with self.read() as connection:
+                if version.is_current(connection):
+                    return
+            with self.write() as connection:
+                version.upgrade(connection)
+        except DBAPIError as error:
+            self.close()
+            raise unusable(self._engine, error) from error

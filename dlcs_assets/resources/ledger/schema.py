@@ -1,4 +1,4 @@
-"""The ledger's tables.
+"""The ledger's tables, as they are today. How older ones become these is in `migrations`.
 
 An image's state is that of its newest request. Nothing here is counted up: totals are sums and counts of rows, so that
 they cannot drift.
@@ -6,6 +6,7 @@ they cannot drift.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,7 +27,8 @@ from sqlalchemy import (
     TypeDecorator,
 )
 
-SCHEMA_VERSION = 1
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+SCHEMA_VERSION = "0001"  # of the newest file in migrations/versions
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -44,9 +46,18 @@ class UtcDateTime(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC)
 
 
-metadata = MetaData()
+class OutsideText(TypeDecorator[str]):
+    """Text of others' making, of any length. What PostgreSQL refuses to store is written as a replacement character."""
 
-meta = Table("meta", metadata, Column("name", String(50), primary_key=True), Column("value", Text, nullable=False))
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 (likewise)
+        """Replace NUL and halves of surrogate pairs."""
+        return None if value is None else UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value)
+
+
+metadata = MetaData()
 
 images = Table(
     "images",
@@ -79,8 +90,8 @@ requests = Table(
     Column("superseded_by", String(32)),
     Column("error_code", String(100)),
     Column("error_stage", String(20)),
-    Column("error_cause", Text),
-    Column("error_remedy", Text),
+    Column("error_cause", OutsideText),
+    Column("error_remedy", OutsideText),
     Index("requests_due", "state", "lane", "due_at"),
     Index("requests_by_image", "image_id", "state"),
     Index("requests_by_batch", "batch", "customer"),
@@ -97,24 +108,24 @@ attempts = Table(
     Column("result", String(20), nullable=False),
     Column("error_code", String(100)),
     Column("error_stage", String(20)),
-    Column("error_cause", Text),
+    Column("error_cause", OutsideText),
     PrimaryKeyConstraint("request_id", "number"),
 )
 
 messages = Table(
     "messages",
     metadata,
-    Column("id", String(100), primary_key=True),
-    Column("queue", String(200), nullable=False),
+    Column("id", Text, primary_key=True),
+    Column("queue", Text, nullable=False),
     Column("lane", String(20), nullable=False),
     Column("received_at", UtcDateTime, nullable=False),
     Column("state", String(20), nullable=False, comment="accepted, waiting, rejected, forwarded, ignored or requeued"),
     Column("image_id", String(300)),
     Column("request_id", String(32)),
-    Column("body", Text, comment="kept while the message waits or is rejected"),
+    Column("body", OutsideText, comment="kept while the message waits or is rejected"),
     Column("code", String(100)),
-    Column("cause", Text),
-    Column("remedy", Text),
+    Column("cause", OutsideText),
+    Column("remedy", OutsideText),
     Index("messages_by_state", "state", "received_at"),
     Index("messages_by_request", "request_id"),
 )
@@ -165,7 +176,7 @@ outcomes = Table(
     Column("request_id", String(32), nullable=False),
     Column("run_id", String(64), nullable=False),
     Column("outcome", String(40), nullable=False),
-    Column("data_version", String(100), nullable=False),
+    Column("data_version", OutsideText, nullable=False),
     Column("facts", JSON, nullable=False),
     Column("committed_at", UtcDateTime, nullable=False),
     Column("reported", Boolean, nullable=False, comment="whether Dagster has it"),
@@ -182,7 +193,7 @@ objects = Table(
     Column("kind", String(20), nullable=False),
     Column("bytes", BigInteger, nullable=False),
     Column("sha256", String(64), nullable=False),
-    Column("content_type", String(100), nullable=False),
+    Column("content_type", OutsideText, nullable=False),
     PrimaryKeyConstraint("bucket", "key"),
     Index("objects_by_image", "image_id"),
 )

@@ -15,14 +15,33 @@ from dlcs_assets.resources.ledger import Ledger
 from dlcs_assets.resources.ledger.records import Chunk, InboxMessage, IntakeCount, RetrySchedule, new_id
 from dlcs_assets.resources.ledger.reports import Selection
 from dlcs_assets.resources.ledger.work import Claim
+from dlcs_assets_tests import postgresql
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 SCHEDULE = RetrySchedule(attempts=3, delay=timedelta(seconds=60))
 
 
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[postgresql.Server]:
+    binaries = postgresql.find_binaries()
+    if binaries is None:
+        pytest.skip(postgresql.MISSING)
+    with postgresql.running(binaries) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database, of either kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'ledger.db'}"
+    server: postgresql.Server = request.getfixturevalue("postgresql_server")
+    return server.new_database()
+
+
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    opened = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+def ledger(url: str) -> Iterator[Ledger]:
+    opened = Ledger(url)
     yield opened
     opened.close()
 

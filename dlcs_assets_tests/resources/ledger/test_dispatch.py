@@ -1,11 +1,8 @@
 from __future__ import annotations
 
-import threading
 from datetime import timedelta
-from pathlib import Path
 
 from dlcs_assets.domain.stages import Lane
-from dlcs_assets.resources.ledger import Ledger
 from dlcs_assets_tests.resources.ledger.conftest import NOW, SCHEDULE, Desk
 
 
@@ -39,32 +36,6 @@ def test_the_unclaimed_images_of_a_chunk_that_ended_are_due_again(desk: Desk) ->
     assert chunk is not None
     desk.ledger.work.close_chunk(chunk.id, now=NOW)
     assert len(desk.ledger.dispatch.due([Lane.RETRY], limit=10, now=NOW)) == 1
-
-
-def test_an_image_is_reserved_once_however_many_dispatch_at_a_time(tmp_path: Path) -> None:
-    """Two sensors that read the same due images must not both get them."""
-    url = f"sqlite:///{tmp_path / 'ledger.db'}"
-    ledgers = [Ledger(url) for _ in range(4)]
-    desk = Desk(ledgers[0])
-    for number in range(20):
-        desk.send(f"2/1/{number}")
-    reserved: list[str] = []
-    barrier = threading.Barrier(4)
-
-    def dispatch(ledger: Ledger) -> None:
-        barrier.wait()
-        chunk = Desk(ledger).reserve()
-        if chunk:
-            reserved.extend(image.request_id for image in chunk.images)
-
-    threads = [threading.Thread(target=dispatch, args=(ledger,)) for ledger in ledgers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(reserved) == len(set(reserved)) == 20
-    for ledger in ledgers:
-        ledger.close()
 
 
 def test_a_lease_has_one_holder_and_runs_out(desk: Desk) -> None:

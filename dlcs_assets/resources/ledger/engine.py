@@ -1,0 +1,93 @@
+"""From the ledger's URL to SQLAlchemy's engine; what is wrong with a URL or its server is said without the password."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import URL, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from dlcs_assets.domain.redaction import shown_url
+
+# What a database raises that is down, too busy, or has ended our transaction: the same work may succeed later.
+UNAVAILABLE: Final = (OperationalError, InterfaceError, InternalError, PoolTimeout)
+
+BUSY_TIMEOUT_SECONDS = 30
+CONNECT_TIMEOUT_SECONDS = 10
+# The driver that dagster-postgres brings too; SQLAlchemy's own default for postgresql:// is another.
+DRIVERS: Final = {
+    "sqlite": "sqlite",
+    "sqlite+pysqlite": "sqlite",
+    "postgresql": "postgresql+psycopg2",
+    "postgresql+psycopg2": "postgresql+psycopg2",
+}
+
+
+class LedgerUnusable(Exception):  # noqa: N818 (a state of the ledger, and read as one)
+    """The ledger cannot be opened: its URL is wrong, its server does not answer, or its tables are not this version's.
+
+    The message is complete, and shows the URL without user and password.
+    """
+
+    def __init__(self, where: str, cause: str) -> None:
+        super().__init__(f"The ledger at {where} (DLCS_LEDGER_URL) cannot be used: {cause}")
+
+
+def make_engine(text: str) -> Engine:
+    """Make the engine for a URL; nothing is connected yet. Raises LedgerUnusable for a URL that can't be right."""
+    url = _parse(text)
+    if url.get_backend_name() == "sqlite":
+        return _sqlite(url, shown_url(text))
+    defaults: dict[str, Any] = {
+        "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+        "fallback_application_name": "dlcs-assets",
+    }
+    asked = {name: value for name, value in defaults.items() if name not in url.query}
+    return create_engine(url, pool_pre_ping=True, connect_args=asked)
+
+
+def unusable(engine: Engine, error: DBAPIError) -> LedgerUnusable:
+    """Say what the driver said, in one line."""
+    cause = str(error.orig).strip().partition("\n")[0]
+    return LedgerUnusable(shown(engine), cause)
+
+
+def shown(engine: Engine) -> str:
+    """Return the URL as errors may show it."""
+    return shown_url(engine.url.set(drivername=engine.dialect.name).render_as_string())
+
+
+def _parse(text: str) -> URL:
+    # The causes of these errors may quote a part of the password, so they are not chained.
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        hint = "it is no URL such as postgresql://user:password@host:5432/name; is a character to be %-encoded?"
+        raise LedgerUnusable("…", hint) from None
+    if "@" in (url.host or ""):
+        raise LedgerUnusable("…", "there are two @ in it: write the one in the password as %40")
+    if url.drivername not in DRIVERS:
+        raise LedgerUnusable(shown_url(text), "only sqlite:///… and postgresql://… are supported")
+    return url.set(drivername=DRIVERS[url.drivername])
+
+
+def _sqlite(url: URL, where: str) -> Engine:
+    if url.database:
+        try:
+            Path(url.database).absolute().parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LedgerUnusable(where, f"its folder cannot be made: {error}") from error
+    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # transactions are opened by `Database`, not by the driver
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.close()
+
+    return engine

@@ -1,0 +1,94 @@
+"""A PostgreSQL server for tests: Debian's own binaries, in a temporary folder, reachable by its socket only."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import create_engine
+
+ROLE = "dlcs"
+MISSING = "no PostgreSQL server here: apt-get install postgresql"
+
+
+def find_binaries() -> Path | None:
+    """Return the folder of the newest server that is installed."""
+    found = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+    return max(found, key=lambda path: float(path.parent.name), default=None)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that is up. Every test gets a database of its own."""
+
+    folder: Path
+    numbers: Iterator[int]
+
+    def url(self, database: str = "postgres") -> str:
+        return f"postgresql://{ROLE}@/{database}?host={self.folder}"
+
+    def new_database(self) -> str:
+        """Create an empty database; return its URL."""
+        name = f"ledger_{next(self.numbers)}"
+        self.execute(f"CREATE DATABASE {name}")
+        return self.url(name)
+
+    def execute(self, statement: str) -> list[Any]:
+        """Run a statement as the server's administrator."""
+        engine = create_engine(self.url().replace("postgresql:", "postgresql+psycopg2:"), isolation_level="AUTOCOMMIT")
+        try:
+            with engine.connect() as connection:
+                result = connection.exec_driver_sql(statement)
+                return list(result) if result.returns_rows else []
+        finally:
+            engine.dispose()
+
+
+@contextmanager
+def running(binaries: Path) -> Iterator[Server]:
+    """Start a server, and stop it at the end."""
+    # Not below pytest's folder: the server must not run as root, and that folder is its owner's alone.
+    folder = Path(tempfile.mkdtemp(prefix="pg"))
+    user = _unprivileged()
+    identity: dict[str, Any] = {}
+    if user:
+        shutil.chown(folder, user.pw_uid, user.pw_gid)
+        identity = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    data, log = folder / "data", folder / "log"
+
+    def run(*command: str) -> None:
+        subprocess.run(
+            [str(binaries / command[0]), "-D", str(data), *command[1:]],
+            cwd=folder,
+            check=True,
+            stdout=subprocess.DEVNULL,
+            **identity,
+        )
+
+    try:
+        run("initdb", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C", f"--username={ROLE}")
+        options = f"-k {folder} -c listen_addresses='' -c fsync=off"
+        run("pg_ctl", "start", "--wait", "--log", str(log), "-o", options)
+        try:
+            yield Server(folder, count())
+        finally:
+            run("pg_ctl", "stop", "--mode=immediate")
+    finally:
+        shutil.rmtree(folder)
+
+
+def _unprivileged() -> pwd.struct_passwd | None:
+    """Return whom to run the server as: root must not, everybody else may."""
+    if os.getuid() != 0:
+        return None
+    accounts = {entry.pw_name: entry for entry in pwd.getpwall()}
+    return accounts.get("postgres") or accounts["nobody"]
