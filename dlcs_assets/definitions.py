@@ -36,6 +36,7 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
 def build_resources(settings: Settings) -> dict[str, Any]:
     """Return the resources that assets and sensors use, by name."""
     s3 = PooledS3Resource(endpoint_url=settings.s3_endpoint_url)
+    slots = str(settings.slots.absolute())
     return {
         # Named, not written out: the UI shows resources' configuration, and a database's URL may hold a password.
         "ledger": LedgerResource(
@@ -55,6 +56,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             scratch_root=str(settings.scratch.absolute()),
             appetiser_scratch_root=str(settings.appetiser_root),
             in_flight=settings.appetiser_in_flight,
+            slots_folder=slots,
             timeout_seconds=settings.appetiser_timeout.total_seconds(),
         ),
         "image_server": ImageServer(
@@ -62,6 +64,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             path=settings.image_server_path,
             cache=settings.image_server_cache,
             in_flight=settings.image_server_in_flight,
+            slots_folder=slots,
             timeout_seconds=settings.image_server_timeout.total_seconds(),
         ),
     }

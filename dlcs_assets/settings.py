@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     appetiser_scratch_root: Path | None = Field(
         None, description="The scratch folder as Appetiser sees it; default: the same path."
     )
-    appetiser_in_flight: int = Field(2, ge=1, description="Conversions in flight per run.")
+    appetiser_in_flight: int = Field(4, ge=1, description="Conversions in flight at most, over all runs of a machine.")
     appetiser_timeout: Duration = Field(timedelta(seconds=300), description="Time limit of one conversion.")
 
     # Image server
@@ -69,7 +69,9 @@ class Settings(BaseSettings):
     image_server_cache: Literal["recache", "nocache", ""] = Field(
         "recache", description="Value of ?cache= in each request, so that a re-ingested image is read anew."
     )
-    image_server_in_flight: int = Field(8, ge=1, description="Thumbnail requests in flight per run.")
+    image_server_in_flight: int = Field(
+        16, ge=1, description="Thumbnail requests in flight at most, over all runs of a machine."
+    )
     image_server_timeout: Duration = Field(timedelta(seconds=60), description="Time limit of one thumbnail.")
 
     # Origins
@@ -92,6 +94,10 @@ class Settings(BaseSettings):
 
     # Work
     scratch: Path = Field(Path(".dlcs/scratch"), description="Folder for files in work, shared with Appetiser.")
+    slots: Path = Field(
+        Path(".dlcs/slots"),
+        description="Folder of the locks by which the runs of a machine share the limits of requests in flight.",
+    )
     ledger_url: str = Field("sqlite:///.dlcs/ledger.db", description="The ledger's database, as SQLAlchemy URL.")
     chunk_size: int = Field(50, ge=1, le=1000, description="Images per run at most.")
     images_in_flight: int = Field(8, ge=1, description="Images in work at a time in one run.")

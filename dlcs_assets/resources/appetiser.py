@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import httpx
 from pydantic import Field
 
 from dlcs_assets.domain.errors import IngestError, PermanentError, TransientError
-from dlcs_assets.resources.http import HttpService, Peer, error_of_exception, error_of_status, one_line
+from dlcs_assets.resources.gentle import GentleService
+from dlcs_assets.resources.http import Peer, error_of_status, one_line
 
 _PEER: Final = Peer(
     "Appetiser", "appetiser", ours=True, remedy="See that Appetiser is up (GET /ping) and read its log; then retry."
@@ -34,8 +35,10 @@ class Conversion:
     milliseconds: int
 
 
-class Appetiser(HttpService):
+class Appetiser(GentleService):
     """Appetiser's `POST /convert`, operation `image-only`."""
+
+    peer: ClassVar[Peer] = _PEER
 
     url: str = Field(default="http://127.0.0.1:8000", description="Base URL of Appetiser.")
     optimisation: str = Field(default="kdu_max", description="Profile that Appetiser is asked for.")
@@ -105,11 +108,10 @@ class Appetiser(HttpService):
 
     def _post(self, request: dict[str, Any]) -> httpx.Response:
         url = self._route("convert")
-        with self.slot() as client:
-            try:
-                return client.post(url, json=request)
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
-                raise error_of_exception(error, _PEER, url) from error
+        with self.turn(url) as turn:
+            response = turn.client.post(url, json=request)
+            turn.status = response.status_code
+        return response
 
 
 def refusal_text(status: int, body: bytes) -> str:

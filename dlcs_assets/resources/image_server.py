@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import ClassVar, Final, TypeAlias
 from urllib.parse import quote
 
 import httpx
@@ -16,15 +16,8 @@ from pydantic import Field
 
 from dlcs_assets.domain.errors import IngestError, PermanentError, TransientError
 from dlcs_assets.domain.iiif_size import Size, is_size_asked, parse_size
-from dlcs_assets.resources.http import (
-    BodyTooLong,
-    HttpService,
-    Peer,
-    error_of_exception,
-    error_of_status,
-    one_line,
-    read_body,
-)
+from dlcs_assets.resources.gentle import GentleService
+from dlcs_assets.resources.http import BodyTooLong, Peer, error_of_status, one_line, read_body
 from dlcs_assets.resources.jpeg import NotAJpeg, decode_jpeg, measure_jpeg
 
 _PEER: Final = Peer(
@@ -59,8 +52,10 @@ class Refused:
 Thumbnail: TypeAlias = ThumbnailBytes | Refused
 
 
-class ImageServer(HttpService):
+class ImageServer(GentleService):
     """An image server that speaks IIIF Image API 3 and finds the source by its identifier."""
+
+    peer: ClassVar[Peer] = _PEER
 
     url: str = Field(default="http://127.0.0.1:8182", description="Base URL of the image server.")
     path: str = Field(default="iiif/3/", description="Path of the Image API under the base URL.")
@@ -108,17 +103,22 @@ class ImageServerSession:
         """
         url = self._server.request_url(identifier, f"full/{ask}/0/default.jpg")
         began = time.monotonic()
+        failures: set[str] = set()
 
         def attempt() -> Thumbnail:
-            answer = self._get(url)
-            if answer.status == httpx.codes.BAD_REQUEST and answer.refuses_the_size():
-                return Refused(answer.text())
-            return _read_thumbnail(answer, parameter, image, began)
+            try:
+                answer = self._get(url)
+                if answer.status == httpx.codes.BAD_REQUEST and answer.refuses_the_size():
+                    return Refused(answer.text())
+                return _read_thumbnail(answer, parameter, image, began)
+            except TransientError as error:
+                failures.add(error.cause)
+                raise
 
         try:
             return self._server.retrying.call(attempt)
         except TransientError as error:
-            if error.code != _WRONG_SIZE:
+            if error.code != _WRONG_SIZE or len(failures) > 1:
                 raise
             # It was asked again, and what comes is always the same.
             raise PermanentError(error.code, error.cause, remedy=error.remedy) from error
@@ -128,19 +128,19 @@ class ImageServerSession:
         with self._lock:
             if self._cookies:
                 headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in self._cookies.items())
-        deadline = time.monotonic() + self._server.timeout_seconds
-        with self._server.slot() as client:
-            try:
-                with client.stream("GET", url, headers=headers) as response:
+        try:
+            with self._server.turn(url) as turn:
+                # From here on: time spent waiting for a place is not the server's.
+                deadline = time.monotonic() + self._server.timeout_seconds
+                with turn.client.stream("GET", url, headers=headers) as response:
                     self._keep_cookies(response)
                     body = read_body(response, max_bytes=_MAX_BODY_BYTES, deadline=deadline)
-                    return _Answer(url, response.status_code, response.headers, body)
-            except BodyTooLong as error:
-                raise TransientError(
-                    "thumbnail_unreadable", f"The image server's answer has {error}", remedy=_PEER.remedy
-                ) from error
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
-                raise error_of_exception(error, _PEER, url) from error
+                turn.status = response.status_code
+            return _Answer(url, response.status_code, response.headers, body)
+        except BodyTooLong as error:
+            raise TransientError(
+                "thumbnail_unreadable", f"The image server's answer has {error}", remedy=_PEER.remedy
+            ) from error
 
     def _keep_cookies(self, response: httpx.Response) -> None:
         with self._lock:

@@ -11,11 +11,15 @@ from typing import Final, TypeVar
 
 import tenacity
 
-from dlcs_assets.domain.errors import TransientError, is_retryable
+from dlcs_assets.domain.errors import ServiceDown, TransientError, is_retryable
 
 T = TypeVar("T")
 
 MAX_RETRY_AFTER: Final = timedelta(hours=1)
+
+
+class CircuitOpen(ServiceDown):
+    """A service that was found down is left alone: nobody asked, so there is nothing to repeat."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Retrying:
     def call(self, work: Callable[[], T]) -> T:
         """Return what `work` returns. Raises its last error, as it is."""
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(is_retryable),
+            retry=tenacity.retry_if_exception(_is_worth_repeating),
             stop=tenacity.stop_after_attempt(self.attempts) | tenacity.stop_before_delay(self.budget_seconds),
             wait=self._pause,
             reraise=True,
@@ -48,6 +52,10 @@ class Retrying:
         error = state.outcome.exception() if state.outcome else None
         asked = error.retry_after if isinstance(error, TransientError) else None
         return jitter + (asked.total_seconds() if asked else 0)
+
+
+def _is_worth_repeating(error: BaseException) -> bool:
+    return is_retryable(error) and not isinstance(error, CircuitOpen)
 
 
 def parse_retry_after(value: str | None, *, now: datetime | None = None) -> timedelta | None:

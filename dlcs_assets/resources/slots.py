@@ -1,0 +1,54 @@
+"""Places that all processes of a machine share, as locks on files: the kernel frees those of the dead."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+_LONGEST_PAUSE_SECONDS: Final = 0.02
+
+
+class Slots:
+    """`count` places under a folder. Threads of one process queue for them; one of them looks at a time."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self._folder = folder
+        self._count = count
+        self._looking = threading.Lock()
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Wait for a place, and hold it."""
+        with self._looking:
+            taken = self._take()
+        try:
+            yield
+        finally:
+            os.close(taken)
+
+    def _take(self) -> int:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        while True:
+            # In random order, so that processes that look at the same time don't meet at the same file.
+            for number in random.sample(range(self._count), self._count):
+                if (taken := _lock(self._folder / f"{number}.lock")) is not None:
+                    return taken
+            time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS))  # noqa: S311 (no secret depends on it)
+
+
+def _lock(path: Path) -> int | None:
+    # A descriptor of its own each time: a lock belongs to the descriptor, so it also holds between threads.
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
