@@ -51,19 +51,24 @@ def identifier(key: str) -> str:
 
 
 @contextmanager
-def serving(config: Config, s3: S3Client) -> Iterator[Server]:
+def listening(config: Config) -> Iterator[str]:
+    """Run an image server; yield its URL."""
     server = uvicorn.Server(uvicorn.Config(create_app(config), log_level="warning", lifespan="on"))
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
         thread.start()
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         try:
             # Connections wait in the socket's backlog until the server has started.
-            with httpx.Client(base_url=url, timeout=60) as client:
-                yield Server(url, client, s3)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             server.should_exit = True
             thread.join()
+
+
+@contextmanager
+def serving(config: Config, s3: S3Client) -> Iterator[Server]:
+    with listening(config) as url, httpx.Client(base_url=url, timeout=60) as client:
+        yield Server(url, client, s3)
 
 
 @pytest.fixture(scope="session")
