@@ -14,6 +14,7 @@ from dlcs_assets.partitions import images_partitions
 from dlcs_assets.pipeline.chunk import ChunkOptions, ImageEnded, StageDone, ingest_chunk
 from dlcs_assets.pipeline.job import Rules, Services
 from dlcs_assets.resources.appetiser import Appetiser
+from dlcs_assets.resources.customers import customers_file
 from dlcs_assets.resources.image_server import ImageServer
 from dlcs_assets.resources.ledger.ledger import Ledger
 from dlcs_assets.resources.ledger.records import RetrySchedule
@@ -96,6 +97,8 @@ class _Run:
 
     def events(self) -> Iterator[dg.AssetMaterialization]:
         """Yield a materialisation for each stage of each image as it ends; raise Failure if an image failed."""
+        if problem := customers_file(self._settings).problem():
+            self._context.log.warning(problem)
         claim = self._claim()
         upstream = Upstream(self._context.instance)
         for event in ingest_chunk(claim, self._ledger, self._services, rules_of(self._settings), self._options()):
@@ -182,8 +185,8 @@ class _Run:
 def rules_of(settings: Settings) -> Rules:
     """Return what the settings decide about an image."""
     return Rules(
+        customers=customers_file(settings).customers,
         origin_bucket=settings.origin_bucket,
-        s3_origin_buckets=settings.s3_origin_buckets,
         default_thumbnail_sizes=settings.default_thumbnail_sizes,
         engine_open_thumbnails=settings.engine_open_thumbnails,
         max_pixels=settings.max_pixels,

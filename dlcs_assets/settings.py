@@ -38,7 +38,9 @@ class Settings(BaseSettings):
         description="The upload bucket, optimised: each customer's origins under its own number.",
     )
     s3_origin_buckets: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Further buckets that may be read as s3-ambient origins, comma-separated. Not optimised."
+        (),
+        description="Without a customers file: further buckets that may be read as s3-ambient origins, "
+        "comma-separated. Not optimised.",
     )
     s3_endpoint_url: str | None = Field(None, description="Endpoint of S3; default: AWS_ENDPOINT_URL, else AWS itself.")
     s3_uri_region: str | None = Field(
@@ -88,8 +90,15 @@ class Settings(BaseSettings):
     engine_open_thumbnails: bool = Field(
         False, description="Leave thumbnails of images with roles and no maxUnauthorised open, as the engine does."
     )
+
+    # Customers
+    customers_file: Path = Field(
+        Path("dlcs.yaml"),
+        description="Customers with their policies, default channels and origins. It may be missing unless it is named "
+        "here; while there is one, DLCS_CUSTOMERS and DLCS_S3_ORIGIN_BUCKETS are not used.",
+    )
     customers: Annotated[tuple[int, ...], NoDecode] | None = Field(
-        None, description="Customers configured here, comma-separated; default: all."
+        None, description="Without a customers file: customers configured here, comma-separated; default: all."
     )
 
     # Work

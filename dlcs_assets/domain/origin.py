@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
-from urllib.parse import urlsplit
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
 
 from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.redaction import shown_url
@@ -17,7 +18,42 @@ class OriginStrategy(StrEnum):
     """How an original is fetched, in the DLCS's words."""
 
     DEFAULT = "default"
+    BASIC_HTTP = "basic-http-authentication"
     S3_AMBIENT = "s3-ambient"
+    SFTP = "sftp"
+
+
+@dataclass(frozen=True, slots=True)
+class OriginBucket:
+    """Where a bucket is, if not where our own storage is; the image server reaches our own storage only."""
+
+    endpoint: str | None = None
+    region: str | None = None
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Tell whether the image server can't read it."""
+        return self.endpoint is not None or self.region is not None
+
+
+@dataclass(frozen=True, slots=True)
+class OriginStrategyRule:
+    """A customer's rule: origins in which `finds` finds something are fetched so.
+
+    `finds` searches case-insensitively, unanchored, and may raise `PermanentError` where that takes for ever.
+    `credentials` says where user and password are, never what they are. `known_hosts` are lines as OpenSSH has them.
+    """
+
+    id: str
+    strategy: OriginStrategy
+    finds: Callable[[str], bool] = field(repr=False)
+    order: int = 0
+    optimised: bool = False
+    credentials: str | None = None
+    known_hosts: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"'{self.id}' ({self.strategy})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +61,8 @@ class Origin:
     """An origin and its strategy.
 
     `location` is set for `s3-ambient` only: nobody can use the ambient credentials for any other origin by mistake.
-    `optimised` says that the image server reads it where it is. `note` says what a person may wonder about.
+    `optimised` says that the image server reads it where it is. `note` says what a person may wonder about. `rule` is
+    the customer's that matched, if one did; `bucket` says where the location's bucket is.
     """
 
     url: str
@@ -33,6 +70,8 @@ class Origin:
     location: S3Location | None
     optimised: bool
     note: str | None
+    rule: OriginStrategyRule | None = None
+    bucket: OriginBucket = OriginBucket()
 
 
 def classify_origin(
@@ -42,25 +81,30 @@ def classify_origin(
     portal_bucket: str | None,
     ambient_buckets: Collection[str],
     own_buckets: Collection[str],
+    rules: Sequence[OriginStrategyRule] = (),
 ) -> Origin:
     """Tell how an origin is fetched. Raises `PermanentError` for one that can't be, or must not be.
 
-    The ambient credentials reach everything of ours, so they are used for listed buckets only, and never for our own
-    storage and thumbnails, which hold every customer's images. Of the portal's bucket a customer has what is under
-    its own number.
+    The first of the rules, by their order, that finds something decides; then come the portal's bucket and the listed
+    ones. The ambient credentials reach everything of ours, so they are used for listed buckets only, whatever a rule
+    says, and never for our own storage and thumbnails, which hold every customer's images. Of the portal's bucket a
+    customer has what is under its own number.
     """
     url = url.strip()
     if not url:
         raise PermanentError("origin_missing", "The image has no origin.", remedy="Register it with an origin.")
     location = parse_s3_uri(url)
+    is_portal = location is not None and location.bucket == portal_bucket and portal_bucket not in own_buckets
+    rule = next((rule for rule in sorted(rules, key=lambda rule: rule.order) if rule.finds(url)), None)
+    if rule is not None and rule.strategy is not OriginStrategy.S3_AMBIENT:
+        return _by_rule(url, rule)
     if location is None:
+        if rule is not None:
+            raise _mismatch(url, rule)
         return _web_origin(url, note=None)
-    allowed = location.bucket not in own_buckets
-    if allowed and location.bucket == portal_bucket and location.key.startswith(f"{customer}/"):
-        return _s3_origin(url, location, optimised=True)
-    if allowed and location.bucket != portal_bucket and location.bucket in ambient_buckets:
-        return _s3_origin(url, location, optimised=False)
-    if allowed and location.bucket == portal_bucket:
+    if is_portal and location.key.startswith(f"{customer}/"):
+        return _s3_origin(url, location, rule, optimised=rule is None or rule.optimised)
+    if is_portal:
         if not location.key:
             raise _malformed(url)
         raise PermanentError(
@@ -68,41 +112,78 @@ def classify_origin(
             f"The origin {shown_url(url)} is not under '{customer}/' in the upload bucket.",
             remedy=f"Upload the original to {customer}/space/asset, and register it with that address.",
         )
-    if url.lower().startswith("s3://"):
+    if location.bucket not in own_buckets and location.bucket in ambient_buckets:
+        return _s3_origin(url, location, rule, optimised=rule is not None and rule.optimised)
+    if rule is not None or url.lower().startswith("s3://"):
         raise PermanentError(
             "origin_not_allowed",
             f"The bucket '{location.bucket}' of origin {shown_url(url)} is not one that may be read from.",
             remedy=(
-                "Name it in DLCS_S3_ORIGIN_BUCKETS if all customers may read it; "
-                "the buckets of storage and thumbnails are never origins."
+                f"Name it under buckets of customer {customer} in the customers file, or without one in "
+                "DLCS_S3_ORIGIN_BUCKETS; the buckets of storage and thumbnails are never origins."
             ),
         )
-    return _web_origin(
-        url, note=f"read over plain HTTP: the bucket '{location.bucket}' is not listed in DLCS_S3_ORIGIN_BUCKETS"
-    )
+    return _web_origin(url, note=f"read over plain HTTP: the bucket '{location.bucket}' is not listed as an origin")
 
 
-def _s3_origin(url: str, location: S3Location, *, optimised: bool) -> Origin:
+_SCHEMES: Final = {
+    OriginStrategy.DEFAULT: ("http", "https"),
+    OriginStrategy.BASIC_HTTP: ("http", "https"),
+    OriginStrategy.SFTP: ("sftp",),
+}
+
+
+def _by_rule(url: str, rule: OriginStrategyRule) -> Origin:
+    parts = _parts(url)
+    if parts.scheme not in _SCHEMES[rule.strategy]:
+        raise _mismatch(url, rule)
+    if rule.strategy is OriginStrategy.SFTP and (parts.query or parts.fragment or parts.path.endswith("/")):
+        raise _malformed(url)
+    return Origin(url, rule.strategy, None, optimised=False, note=None, rule=rule)
+
+
+def _s3_origin(url: str, location: S3Location, rule: OriginStrategyRule | None, *, optimised: bool) -> Origin:
     if not location.key:
         raise _malformed(url)
-    return Origin(url, OriginStrategy.S3_AMBIENT, location, optimised, None)
+    return Origin(url, OriginStrategy.S3_AMBIENT, location, optimised, None, rule)
 
 
 def _web_origin(url: str, *, note: str | None) -> Origin:
+    scheme = _parts(url).scheme
+    if scheme == "s3":
+        raise _malformed(url)
+    if scheme == "sftp":
+        raise PermanentError(
+            "origin_strategy_missing",
+            f"The origin {shown_url(url)} matches no origin strategy of the customer.",
+            remedy="Add one of strategy sftp, with credentials and known hosts, to the customers file.",
+        )
+    return Origin(url, OriginStrategy.DEFAULT, None, optimised=False, note=note)
+
+
+def _parts(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
-        host = parts.hostname
+        host, _ = parts.hostname, parts.port
     except ValueError as error:
         raise _malformed(url) from error
-    if parts.scheme not in {"http", "https", "s3"}:
+    if parts.scheme not in {"http", "https", "s3", "sftp"}:
         raise PermanentError(
             "origin_scheme_not_supported",
-            f"The origin {shown_url(url)} is neither an http(s) nor an s3 address.",
-            remedy="Give an origin that starts with https://, http:// or s3://.",
+            f"The origin {shown_url(url)} is neither an http(s), nor an s3, nor an sftp address.",
+            remedy="Give an origin that starts with https://, http://, s3:// or sftp://.",
         )
-    if parts.scheme == "s3" or not host or not is_storable(url):
+    if not host or not is_storable(url):
         raise _malformed(url)
-    return Origin(url, OriginStrategy.DEFAULT, None, optimised=False, note=note)
+    return parts
+
+
+def _mismatch(url: str, rule: OriginStrategyRule) -> PermanentError:
+    return PermanentError(
+        "origin_strategy_mismatch",
+        f"The origin {shown_url(url)} matches the origin strategy {rule}, which can't read such an address.",
+        remedy="Correct the strategy's regex in the customers file, or the origin.",
+    )
 
 
 def _malformed(url: str) -> PermanentError:

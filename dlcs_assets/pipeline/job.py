@@ -7,19 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dlcs_assets.domain.delivery import (
-    DEFAULT_POLICIES,
-    Channel,
-    DeliveryChannel,
-    Policies,
-    resolve_channels,
-    thumbnail_sizes,
-)
+from dlcs_assets.domain.customers import Customer, Customers
+from dlcs_assets.domain.delivery import Channel, DeliveryChannel, resolve_channels, thumbnail_sizes
 from dlcs_assets.domain.errors import MessageRejected, PermanentError
 from dlcs_assets.domain.iiif_size import Size
 from dlcs_assets.domain.ingest_plan import IngestPlan, plan_ingest
 from dlcs_assets.domain.media_type import SourceFormat, sniff
-from dlcs_assets.domain.origin import Origin, classify_origin
+from dlcs_assets.domain.origin import Origin
 from dlcs_assets.domain.results import StageResult, WorkItem
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.pipeline.jp2_structure import Jp2Structure
@@ -33,15 +27,14 @@ from dlcs_assets.resources.transfer import Fetched
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The settings that decide about an image, apart from where the services are."""
+    """What decides about an image, apart from where the services are. `customers` gives those in force just now."""
 
+    customers: Callable[[], Customers]
     origin_bucket: str | None
-    s3_origin_buckets: tuple[str, ...]
     default_thumbnail_sizes: tuple[str, ...]
     engine_open_thumbnails: bool
     max_pixels: int
     s3_uri_region: str | None = None
-    policies: Policies = field(default_factory=lambda: DEFAULT_POLICIES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +57,7 @@ class Job:
     folder: Path
     guard: Callable[[], None]
 
+    customer: Customer = field(init=False)
     origin: Origin = field(init=False)
     channels: tuple[DeliveryChannel, ...] = field(init=False)
     plan: IngestPlan = field(init=False)
@@ -79,11 +73,10 @@ class Job:
         """Make the plan, as far as it can be made before anything is fetched."""
         registration = self.item.registration
         storage = self.services.storage
-        self.origin = classify_origin(
+        self.customer = self.rules.customers().get(self.item.asset_id.customer)
+        self.origin = self.customer.origin(
             registration.origin,
-            customer=self.item.asset_id.customer,
             portal_bucket=self.rules.origin_bucket,
-            ambient_buckets=self.rules.s3_origin_buckets,
             own_buckets=(storage.storage_bucket, storage.thumbs_bucket),
         )
         media_type = registration.media_type
@@ -91,7 +84,9 @@ class Job:
             self.peek()
             media_type = self.format.media_type if self.format else (self.peeked and self.peeked.content_type) or None
         try:
-            self.channels = resolve_channels(registration.channels, media_type, self.rules.policies)
+            self.channels = resolve_channels(
+                registration.channels, media_type, self.customer.policies, space=self.item.asset_id.space
+            )
         except MessageRejected as error:
             raise PermanentError(error.code, error.cause, remedy=error.remedy, stage=Stage.ORIGINAL) from error
         self.replan()
@@ -126,7 +121,7 @@ class Job:
     @property
     def sizes(self) -> tuple[str, ...]:
         """The size parameters that this image is to have thumbnails of, those that don't apply to it included."""
-        return thumbnail_sizes(self.channels, self.rules.policies, self.rules.default_thumbnail_sizes)
+        return thumbnail_sizes(self.channels, self.customer.policies, self.rules.default_thumbnail_sizes)
 
     @property
     def known_size(self) -> Size | None:

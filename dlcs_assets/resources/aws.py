@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _SESSION_LOCK: Final = threading.Lock()
 _NOT_FOUND: Final = frozenset(
     {"NoSuchKey", "NoSuchBucket", "NotFound", "404", "AWS.SimpleQueueService.NonExistentQueue"}
+    | {"ResourceNotFoundException"}
 )
 # Codes that S3 and SQS send with a 4xx, and that pass.
 _PASSING: Final = frozenset(
@@ -47,13 +48,17 @@ class PooledS3Resource(S3Resource):
 
     def get_client(self) -> Any:
         """Make a client; whoever needs one keeps it, with its connections."""
+        return self.get_client_at(None, None)
+
+    def get_client_at(self, endpoint_url: str | None, region_name: str | None) -> Any:
+        """Make a client for another endpoint or region, None being this resource's own."""
         return make_client(
             "s3",
             profile_name=self.profile_name,
-            region_name=self.region_name,
+            region_name=region_name or self.region_name,
             use_ssl=self.use_ssl,
             verify=self.verify,
-            endpoint_url=self.endpoint_url,
+            endpoint_url=endpoint_url or self.endpoint_url,
             aws_access_key_id=self.aws_access_key_id,
             aws_secret_access_key=self.aws_secret_access_key,
             aws_session_token=self.aws_session_token,
@@ -67,7 +72,9 @@ class PooledS3Resource(S3Resource):
         )
 
 
-def make_client(service: Literal["s3", "sqs"], *, profile_name: str | None = None, **options: Any) -> Any:
+def make_client(
+    service: Literal["s3", "secretsmanager", "sqs"], *, profile_name: str | None = None, **options: Any
+) -> Any:
     """Make a boto3 client. The session is shared: a new one reads botocore's description of the service anew."""
     with _SESSION_LOCK:  # sessions, unlike clients, are not for several threads
         return _session(profile_name).client(service, **options)

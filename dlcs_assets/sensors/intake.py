@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
 from dlcs_assets.domain.asset_id import AssetId
-from dlcs_assets.domain.delivery import DEFAULT_POLICIES, Channel, check_requested
+from dlcs_assets.domain.delivery import Channel, check_requested
 from dlcs_assets.domain.errors import IngestError, MessageRejected
 from dlcs_assets.domain.ingest_request import AssetFields, IngestMessage, Registration, S3Event, parse_message
-from dlcs_assets.domain.origin import classify_origin
 from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets.domain.stages import Lane
+from dlcs_assets.resources.customers import customers_file
 from dlcs_assets.resources.ledger.ledger import Ledger
 from dlcs_assets.resources.ledger.records import InboxMessage, IntakeCount, Rejection
 from dlcs_assets.resources.queue import QueueMessage, Queues
@@ -39,8 +39,10 @@ class Taken:
 def take_in(queues: Queues, ledger: Ledger, url: str, lane: Lane, settings: Settings) -> Taken:
     """Take messages in until the queue is empty or the time budget is spent.
 
+    Without customers in force (NoCustomers) none is received: they stay in the queue.
     The first receive waits for messages to come, so that one that arrives into an idle system is seen at once.
     """
+    customers_file(settings).customers()
     taken = Taken()
     deadline = time.monotonic() + settings.intake_budget.total_seconds()
     wait = settings.receive_wait.total_seconds()
@@ -84,7 +86,7 @@ def read_message(message: QueueMessage, url: str, lane: Lane, settings: Settings
 
 
 def _read_ingest(message: IngestMessage, entry: InboxMessage, settings: Settings) -> InboxMessage:
-    ours = settings.customers is None or message.asset_id.customer in settings.customers
+    ours = customers_file(settings).customers().find(message.asset_id.customer) is not None
     channels = (message.asset.channels if message.asset else None) or ()
     if ours and all(channel.channel is not Channel.IIIF_AV for channel in channels):
         return entry
@@ -100,7 +102,8 @@ def _read_ingest(message: IngestMessage, entry: InboxMessage, settings: Settings
         else Rejection(
             "customer_not_configured",
             f"Customer {message.asset_id.customer} is not configured here",
-            "Add the customer to DLCS_CUSTOMERS, or set DLCS_FORWARD_QUEUE_URL to the queue of the engine that has it",
+            "Add the customer to the customers file (without one, to DLCS_CUSTOMERS), or set DLCS_FORWARD_QUEUE_URL to "
+            "the queue of the engine that has it",
         )
     )
     return InboxMessage(entry.id, entry.queue, entry.lane, entry.body, message=message, rejection=reason)
@@ -121,13 +124,13 @@ def _read_event(event: S3Event, entry: InboxMessage) -> InboxMessage:
 
 def check_registration(asset_id: AssetId, registration: Registration, settings: Settings) -> None:
     """Raise MessageRejected for a registration of which it is clear already that it can't be ingested."""
-    check_requested(registration.channels, DEFAULT_POLICIES)
+    customers = customers_file(settings).customers()
     try:
-        classify_origin(
+        customer = customers.get(asset_id.customer)
+        check_requested(registration.channels, customer.policies)
+        customer.origin(
             registration.origin,
-            customer=asset_id.customer,
             portal_bucket=settings.origin_bucket,
-            ambient_buckets=settings.s3_origin_buckets,
             own_buckets=(settings.storage_bucket, settings.thumbs_bucket),
         )
     except IngestError as error:

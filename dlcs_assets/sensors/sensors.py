@@ -7,6 +7,7 @@ import dagster as dg
 from dlcs_assets.assets import CHUNK_TAG
 from dlcs_assets.domain.stages import Lane
 from dlcs_assets.jobs import INGEST_JOB
+from dlcs_assets.resources.customers import NoCustomers, customers_file
 from dlcs_assets.resources.ledger.resource import LedgerResource
 from dlcs_assets.resources.queue import Queues
 from dlcs_assets.sensors.dispatch import Dispatched, dispatch
@@ -41,8 +42,13 @@ def _queue_sensor(name: str, lane: Lane, url: str | None, settings: Settings) ->
         if url is None:
             variable = "DLCS_INGEST_QUEUE_URL" if lane is Lane.INGEST else "DLCS_PRIORITY_QUEUE_URL"
             return dg.SkipReason(f"No queue is configured: set {variable}")
-        taken = take_in(queues, ledger.open(), url, lane, settings)
-        return _result(context, str(taken), _dispatch(context, ledger, lane, settings))
+        problem = customers_file(settings).problem()
+        try:
+            told = str(take_in(queues, ledger.open(), url, lane, settings))
+        except NoCustomers as error:
+            problem, told = f"No messages are taken in: {error.cause}", ""
+        told = " ".join(filter(None, (problem, told)))
+        return _result(context, told, _dispatch(context, ledger, lane, settings))
 
     return sqs_sensor
 

@@ -1,0 +1,222 @@
+"""What a customers file may say, field by field, and what becomes of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+from dlcs_assets.domain.customers import Customer, Customers
+from dlcs_assets.domain.delivery import SEEDED_DEFAULTS, Channel, DefaultChannel, Policies
+from dlcs_assets.domain.origin import OriginBucket, OriginStrategy, OriginStrategyRule
+from dlcs_assets.resources.credentials import check_reference
+from dlcs_assets.resources.customers.fields import Value, parse_yaml
+from dlcs_assets.resources.customers.patterns import compile_search
+from dlcs_assets.resources.known_hosts import check_known_host
+
+_LARGEST_NUMBER: Final = 2**31 - 1
+_BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_REGION: Final = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+")
+_MEDIA_TYPE: Final = re.compile(r"[a-z0-9.+*-]+/[a-z0-9.+*-]+|\*")
+_RULE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
+_WITH_CREDENTIALS: Final = (OriginStrategy.BASIC_HTTP, OriginStrategy.SFTP)
+
+
+def parse_customers(data: bytes) -> Customers:
+    """Read the bytes of a customers file. Raises `Invalid` with all of its problems."""
+    return parse_yaml(data, _customers)
+
+
+def _customers(root: Value) -> Customers:
+    fields = root.fields(["customers"])
+    found = {}
+    for name, value in fields["customers"].pairs() if "customers" in fields else ():
+        number = _number(name, "a customer's number")
+        if number is not None:
+            found[number] = _customer(number, value)
+    return Customers(found)
+
+
+def _customer(number: int, value: Value) -> Customer:
+    fields = value.fields([], ["buckets", "origins", "policies", "default_channels", "spaces"])
+    thumbs = _thumbs(fields["policies"]) if "policies" in fields else {}
+    known = Policies(thumbs)
+    customer_wide = _defaults(fields["default_channels"], 0, known) if "default_channels" in fields else SEEDED_DEFAULTS
+    of_spaces = _spaces(fields["spaces"], known) if "spaces" in fields else ()
+    return Customer(
+        number,
+        policies=Policies(thumbs, defaults=(*customer_wide, *of_spaces)),
+        rules=_rules(fields["origins"]) if "origins" in fields else (),
+        buckets=_buckets(fields["buckets"]) if "buckets" in fields else {},
+    )
+
+
+def _number(name: Value, what: str) -> int | None:
+    number = name.number()
+    if number is not None and not 0 < number <= _LARGEST_NUMBER:
+        name.refuse(f"is {number}; expected {what}, from 1 to {_LARGEST_NUMBER}")
+        return None
+    return number
+
+
+def _buckets(value: Value) -> dict[str, OriginBucket]:
+    found = {}
+    for name, place in value.pairs():
+        bucket = name.read(lambda text: _matching(text, _BUCKET, "the name of a bucket"))
+        fields = place.fields([], ["endpoint", "region"])
+        endpoint = fields["endpoint"].read(_endpoint) if "endpoint" in fields else None
+        region = (
+            fields["region"].read(lambda text: _matching(text, _REGION, "a region, such as eu-west-1"))
+            if "region" in fields
+            else None
+        )
+        if bucket is not None:
+            found[bucket] = OriginBucket(endpoint, region)
+    return found
+
+
+def _thumbs(value: Value) -> Mapping[str, tuple[str, ...]]:
+    fields = value.fields(["thumbs"])
+    policies = {}
+    for name, sizes in fields["thumbs"].pairs() if "thumbs" in fields else ():
+        policy = name.text()
+        values = [(size, size.text()) for size in sizes.items()]
+        texts = [(size, text) for size, text in values if text is not None]
+        if policy is None:
+            continue
+        good = True
+        for size, text in texts:
+            good = _policy_is_good(size, policy, (text,)) and good
+        if not values and good:
+            good = _policy_is_good(sizes, policy, ())
+        if good and texts:
+            policies[policy] = tuple(text for _, text in texts)
+    return policies
+
+
+def _policy_is_good(value: Value, name: str, sizes: tuple[str, ...]) -> bool:
+    try:
+        Policies({name: sizes})
+    except ValueError as error:
+        value.refuse(f"{error} Expected a size as w, or ,h or !w,h, with ^ before it where it may enlarge")
+        return False
+    return True
+
+
+def _spaces(value: Value, known: Policies) -> tuple[DefaultChannel, ...]:
+    found: list[DefaultChannel] = []
+    for name, space in value.pairs():
+        number = _number(name, "a space's number")
+        fields = space.fields(["default_channels"])
+        if number is not None and "default_channels" in fields:
+            found += _defaults(fields["default_channels"], number, known)
+    return tuple(found)
+
+
+def _defaults(value: Value, space: int, known: Policies) -> tuple[DefaultChannel, ...]:
+    found: dict[tuple[str, Channel], DefaultChannel] = {}
+    for item in value.items():
+        fields = item.fields(["media_type", "channel", "policy"])
+        media_type = (
+            fields["media_type"].read(lambda text: _matching(text, _MEDIA_TYPE, "a media type, such as image/*"))
+            if "media_type" in fields
+            else None
+        )
+        channel = fields["channel"].read(_channel) if "channel" in fields else None
+        policy = fields["policy"].text() if "policy" in fields else None
+        if media_type is None or channel is None or policy is None:
+            continue
+        names = known.of(channel)
+        if names is not None and policy not in names:
+            fields["policy"].refuse(f"is '{policy}'; expected a policy of {channel}: {', '.join(sorted(names))}")
+        elif (media_type, channel) in found:
+            item.refuse(f"is there already for {media_type} and {channel}; expected each once")
+        else:
+            found[media_type, channel] = DefaultChannel(media_type, channel, policy, space)
+    return tuple(found.values())
+
+
+def _rules(value: Value) -> tuple[OriginStrategyRule, ...]:
+    found: dict[str, OriginStrategyRule] = {}
+    orders: dict[int, str] = {}
+    for item in value.items():
+        fields = item.fields(["id", "regex", "strategy", "order"], ["credentials", "optimised", "known_hosts"])
+        rule = _rule(item, fields)
+        if rule.id and rule.id in found:
+            fields["id"].refuse(f"is '{rule.id}', which another origin strategy has; expected each once")
+        if "order" in fields and rule.order in orders:
+            fields["order"].refuse(f"is {rule.order}, as that of '{orders[rule.order]}'; expected each once")
+        found[rule.id] = rule
+        orders[rule.order] = rule.id
+    return tuple(sorted(found.values(), key=lambda rule: rule.order))
+
+
+def _rule(item: Value, fields: Mapping[str, Value]) -> OriginStrategyRule:
+    """Read a rule; what can't be read is a problem noted, and the rule is never used."""
+    name = fields["id"].read(_rule_id) if "id" in fields else None
+    strategy = fields["strategy"].read(_strategy) if "strategy" in fields else None
+    finds = fields["regex"].read(lambda text: compile_search(text, name or "?")) if "regex" in fields else None
+    credentials = fields["credentials"].read(check_reference) if "credentials" in fields else None
+    optimised = fields["optimised"].flag() if "optimised" in fields else None
+    hosts = [line.read(check_known_host) for line in fields["known_hosts"].items()] if "known_hosts" in fields else []
+    if strategy is not None:
+        _check_combination(item, fields, strategy, optimised=bool(optimised))
+    return OriginStrategyRule(
+        name or "",
+        strategy or OriginStrategy.DEFAULT,
+        finds or (lambda _: False),
+        (fields["order"].number() if "order" in fields else None) or 0,
+        bool(optimised),
+        credentials,
+        tuple(host for host in hosts if host is not None),
+    )
+
+
+def _check_combination(item: Value, fields: Mapping[str, Value], strategy: OriginStrategy, *, optimised: bool) -> None:
+    if strategy in _WITH_CREDENTIALS and "credentials" not in fields:
+        item.refuse(f"has no field 'credentials'; expected with the strategy {strategy}")
+    if strategy not in _WITH_CREDENTIALS and "credentials" in fields:
+        fields["credentials"].refuse(f"is given; expected with {' and '.join(_WITH_CREDENTIALS)} only")
+    if optimised and strategy is not OriginStrategy.S3_AMBIENT:
+        fields["optimised"].refuse(f"is true; expected with {OriginStrategy.S3_AMBIENT} only")
+    if strategy is OriginStrategy.SFTP and "known_hosts" not in fields:
+        item.refuse("has no field 'known_hosts'; expected with the strategy sftp, as ssh-keyscan prints them")
+    if strategy is not OriginStrategy.SFTP and "known_hosts" in fields:
+        fields["known_hosts"].refuse("is given; expected with sftp only")
+
+
+def _matching(text: str, pattern: re.Pattern[str], what: str) -> str:
+    if not pattern.fullmatch(text):
+        raise ValueError(f"is '{text}'; expected {what}")
+    return text
+
+
+def _rule_id(text: str) -> str:
+    return _matching(text, _RULE_ID, "letters, digits, dots, dashes and underscores, 100 at most")
+
+
+def _endpoint(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        raise ValueError("is no URL; expected one such as https://s3.example.org") from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query or parts.fragment:
+        raise ValueError("is no plain http(s) URL; expected one such as https://s3.example.org, without credentials")
+    return text
+
+
+def _strategy(text: str) -> OriginStrategy:
+    try:
+        return OriginStrategy(text)
+    except ValueError:
+        raise ValueError(f"is '{text}'; expected one of {', '.join(OriginStrategy)}") from None
+
+
+def _channel(text: str) -> Channel:
+    # `none` as a default would make every image of that type invisible; it is for messages to ask for.
+    allowed = [channel for channel in Channel if channel is not Channel.NONE]
+    if text not in allowed:
+        raise ValueError(f"is '{text}'; expected one of {', '.join(allowed)}")
+    return Channel(text)
