@@ -20,7 +20,7 @@ from dlcs_assets.resources.http import Peer
 from dlcs_assets.resources.lazy import Lazy
 from dlcs_assets.resources.retrying import Retrying
 from dlcs_assets.resources.s3_objects import download_object
-from dlcs_assets.resources.transfer import Fetched
+from dlcs_assets.resources.transfer import Fetched, PartialFile
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -119,13 +119,14 @@ class Storage(dg.ConfigurableResource):  # type: ignore[type-arg]  # its paramet
 
     def download(self, bucket: str, key: str, path: Path) -> Fetched:
         """Write an object to a file. Raises PermanentError `storage_not_found` if there is none."""
+        file = PartialFile(path)
 
         def attempt() -> Fetched:
             with self._slot() as client:
                 return download_object(
                     client,
                     S3Location(bucket, key),
-                    path,
+                    file,
                     peer=_PEER,
                     time_limit_seconds=self.download_timeout_seconds,
                 )

@@ -28,24 +28,55 @@ class TooManyBytes(Exception):  # noqa: N818 (it is said of what is being read)
     """There is more to read than the limit allows."""
 
 
-def write_stream(chunks: Iterable[bytes], path: Path, *, max_bytes: int | None = None) -> tuple[int, str]:
-    """Write the chunks to a new file; return their number of bytes and SHA-256.
+class PartialFile:
+    """A new file that may come in several goes: what broke off goes on where it ended, hash and length with it.
 
-    Raises TooManyBytes, and TransientError `scratch_not_writable` where the disk is full.
+    `version` says which original the bytes are of, in the words of its server; None where they can't be gone on with.
     """
-    digest = hashlib.sha256()
-    length = 0
-    with _disk_errors():
-        file = path.open("wb", buffering=0)
-    with file:
-        for chunk in chunks:
-            length += len(chunk)
-            if max_bytes is not None and length > max_bytes:
-                raise TooManyBytes
-            digest.update(chunk)
-            with _disk_errors():
-                _write_all(file, chunk)
-    return length, digest.hexdigest()
+
+    def __init__(self, path: Path, *, max_bytes: int | None = None) -> None:
+        self.path = path
+        self.length = 0
+        self.version: str | None = None
+        self._max_bytes = max_bytes
+        self._digest = hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of all bytes so far, in hex."""
+        return self._digest.hexdigest()
+
+    @property
+    def can_go_on(self) -> bool:
+        """Tell whether there are bytes, of a known version."""
+        return self.length > 0 and self.version is not None
+
+    def begin(self, version: str | None) -> None:
+        """Forget what came, and begin with the bytes of a version."""
+        self.length = 0
+        self.version = version
+        self._digest = hashlib.sha256()
+
+    def expect(self, length: int | None) -> None:
+        """Raise TooManyBytes if that many more are too many."""
+        if length is not None and self._max_bytes is not None and self.length + length > self._max_bytes:
+            raise TooManyBytes
+
+    def append(self, chunks: Iterable[bytes]) -> None:
+        """Write further chunks.
+
+        Raises TooManyBytes, and TransientError `scratch_not_writable` where the disk is full.
+        """
+        with _disk_errors():
+            file = FileIO(self.path, "ab")
+        with file:
+            file.truncate(self.length)  # a write that failed in the middle left more there than was counted
+            for chunk in chunks:
+                self.expect(len(chunk))
+                with _disk_errors():
+                    _write_all(file, chunk)
+                self._digest.update(chunk)
+                self.length += len(chunk)
 
 
 def _write_all(file: FileIO, data: bytes) -> None:

@@ -1,0 +1,184 @@
+"""The strategy `sftp`: originals over SSH, from hosts whose keys are known."""
+
+from __future__ import annotations
+
+import io
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote, urlsplit
+
+import httpx
+
+from dlcs_assets.domain.errors import IngestError, PermanentError, TransientError
+from dlcs_assets.domain.origin import Origin
+from dlcs_assets.domain.redaction import shown_url
+from dlcs_assets.resources.credentials import Credentials
+from dlcs_assets.resources.http import error_of_exception
+from dlcs_assets.resources.origins.strategy import (
+    CHUNK_BYTES,
+    PEER,
+    Peeked,
+    TimeLimits,
+    login_refused,
+    not_found,
+    refused,
+    within,
+)
+from dlcs_assets.resources.transfer import Fetched, PartialFile
+
+if TYPE_CHECKING:
+    import paramiko  # type: ignore[import-untyped]  # its stubs would be one more package
+
+_PORT: Final = 22
+_REQUESTS_IN_FLIGHT: Final = 64  # of 32 KB each
+
+
+def fetch(origin: Origin, file: PartialFile, limits: TimeLimits, credentials: Credentials | None) -> Fetched:
+    """Download to the file; from where an earlier attempt broke off, if size and time of the original are the same."""
+    began = time.monotonic()
+    with _opened(origin, limits, credentials) as remote:
+        known = remote.stat()
+        _expect_file(known, origin)
+        version = _version(known)
+        if file.can_go_on and file.version == version:
+            remote.seek(file.length)
+        else:
+            file.begin(version)
+        size = known.st_size or 0
+        file.expect(size - file.length)
+        remote.prefetch(size, max_concurrent_requests=_REQUESTS_IN_FLIGHT)
+        file.append(within(limits.whole, iter(lambda: remote.read(CHUNK_BYTES), b"")))
+        if file.length != size:
+            raise _broke_off(origin, f"sent {file.length} of {size} bytes")
+    milliseconds = round((time.monotonic() - began) * 1000)
+    return Fetched(file.path, file.length, file.sha256, None, version, milliseconds)
+
+
+def peek(origin: Origin, limit: int, limits: TimeLimits, credentials: Credentials | None) -> Peeked:
+    """Read what the server knows of a file, and its first bytes."""
+    with _opened(origin, limits, credentials) as remote:
+        known = remote.stat()
+        _expect_file(known, origin)
+        return Peeked(remote.read(limit), known.st_size, None, _version(known))
+
+
+@contextmanager
+def _opened(origin: Origin, limits: TimeLimits, credentials: Credentials | None) -> Iterator[paramiko.SFTPFile]:
+    """Connect, log in, and open the file. Raises the errors of the error tree."""
+    from paramiko import SSHClient
+
+    assert credentials is not None  # the customers file says where they are, or is refused
+    parts = urlsplit(origin.url)
+    with _errors(origin), SSHClient() as client:
+        _know_hosts(client, origin)
+        client.connect(
+            parts.hostname,
+            parts.port or _PORT,
+            username=credentials.user,
+            password=credentials.password,
+            pkey=_private_key(credentials, origin),
+            # What else lies about on this machine is not the customer's.
+            allow_agent=False,
+            look_for_keys=False,
+            timeout=limits.connect,
+            banner_timeout=limits.connect,
+            auth_timeout=limits.read,
+            channel_timeout=limits.read,
+        )
+        with client.open_sftp() as sftp:
+            channel = sftp.get_channel()
+            assert channel is not None
+            channel.settimeout(min(limits.read, limits.whole))
+            with sftp.open(unquote(parts.path), "rb") as remote:
+                yield remote
+
+
+@contextmanager
+def _errors(origin: Origin) -> Iterator[None]:
+    import paramiko
+
+    try:
+        yield
+    except IngestError:
+        raise
+    except httpx.TimeoutException as error:
+        raise error_of_exception(error, PEER, origin.url) from error
+    except paramiko.BadHostKeyException:
+        raise _unknown_host(origin, "origin_host_key_changed", "shows another host key than the known one") from None
+    except paramiko.AuthenticationException:
+        # Without its cause: the error may hold what was sent.
+        raise login_refused(origin) from None
+    except FileNotFoundError:
+        raise not_found(origin.url, "has no file") from None
+    except PermissionError:
+        raise refused(origin.url, "does not let the user read") from None
+    except TimeoutError as error:
+        cause = f"The origin at {shown_url(origin.url)} took too long to answer"
+        raise TransientError("origin_timeout", cause, remedy=PEER.remedy) from error
+    except (paramiko.ssh_exception.NoValidConnectionsError, OSError) as error:
+        cause = f"The origin at {shown_url(origin.url)} can't be reached: {error.strerror or type(error).__name__}"
+        raise TransientError("origin_unreachable", cause, remedy=PEER.remedy) from error
+    except (paramiko.SSHException, EOFError) as error:
+        raise _broke_off(origin, f"broke off the connection: {error or type(error).__name__}") from error
+
+
+def _know_hosts(client: paramiko.SSHClient, origin: Origin) -> None:
+    from paramiko import MissingHostKeyPolicy
+    from paramiko.hostkeys import HostKeyEntry  # type: ignore[import-untyped]  # likewise
+
+    class Refuse(MissingHostKeyPolicy):  # type: ignore[misc]  # of a library without types
+        """A host that is not known is not logged in to: it would learn the password."""
+
+        def missing_host_key(self, *_: object) -> None:
+            raise _unknown_host(origin, "origin_host_unknown", "is not among the known hosts")
+
+    known = client.get_host_keys()
+    for line in origin.rule.known_hosts if origin.rule else ():
+        entry = HostKeyEntry.from_line(line)
+        if entry is not None and entry.key is not None:
+            for name in entry.hostnames:
+                known.add(name, entry.key.get_name(), entry.key)
+    client.set_missing_host_key_policy(Refuse())
+
+
+def _private_key(credentials: Credentials, origin: Origin) -> paramiko.PKey | None:
+    from paramiko import ECDSAKey, Ed25519Key, RSAKey, SSHException
+
+    if credentials.private_key is None:
+        return None
+    for kind in (Ed25519Key, ECDSAKey, RSAKey):
+        try:
+            return kind.from_private_key(io.StringIO(credentials.private_key), credentials.passphrase)
+        except (SSHException, ValueError, IndexError):
+            continue
+    raise PermanentError(
+        "origin_credentials_malformed",
+        f"The private key of origin strategy {origin.rule} can't be read, or its passphrase does not fit.",
+        remedy="Store an Ed25519, ECDSA or RSA key as OpenSSH or PEM has it, with its passphrase if it has one.",
+    )
+
+
+def _unknown_host(origin: Origin, code: str, what: str) -> PermanentError:
+    return PermanentError(
+        code,
+        f"The host of {shown_url(origin.url)} {what} (origin strategy {origin.rule})",
+        remedy="Ask its keeper for its keys, compare them with ssh-keyscan, and correct known_hosts; then retry.",
+    )
+
+
+def _expect_file(known: paramiko.SFTPAttributes, origin: Origin) -> None:
+    if known.st_mode is not None and not stat.S_ISREG(known.st_mode):
+        raise not_found(origin.url, "has no regular file")
+
+
+def _broke_off(origin: Origin, what: str) -> TransientError:
+    return TransientError("origin_broke_off", f"The origin at {shown_url(origin.url)} {what}", remedy=PEER.remedy)
+
+
+def _version(known: paramiko.SFTPAttributes) -> str | None:
+    if known.st_mtime is None or known.st_size is None:
+        return None
+    return f"{known.st_mtime}-{known.st_size}"
