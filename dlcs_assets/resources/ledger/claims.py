@@ -25,6 +25,8 @@ from dlcs_assets.resources.ledger.records import (
 )
 from dlcs_assets.resources.ledger.schema import attempts, chunk_images, chunks, claims, images, requests
 
+RUN_LOST = "run_lost"
+
 
 class ClaimLost(Exception):  # noqa: N818 (what happened, not an error of the image)
     """The run no longer holds the image: it was given to somebody else. Publish nothing more for it."""
@@ -136,6 +138,28 @@ class Claims:
             ).all():
                 _close_chunk(connection, chunk_id, now)
         return len(held)
+
+    def cancel(self, claim: Claim, *, now: datetime) -> int:
+        """End what a run gave back because a person terminated it; return how many images that were.
+
+        It would else be launched again at once, to the surprise of whoever stopped it.
+        """
+        with self._database.write() as connection:
+            return connection.execute(
+                update(requests)
+                .where(
+                    requests.c.id.in_([item.request_id for item in claim.items]),
+                    requests.c.state == RequestState.PENDING,
+                    requests.c.error_code == RUN_LOST,
+                )
+                .values(
+                    state=RequestState.FAILED,
+                    finished_at=now,
+                    error_code="cancelled",
+                    error_cause=f"Run {claim.run_id} was terminated by hand before this image was done",
+                    error_remedy="If that was a mistake: dlcs retry --reason cancelled",
+                )
+            ).rowcount
 
     def runs_in_work(self) -> dict[str, datetime]:
         """Return the runs that hold claims or an open chunk, with their last sign of life."""
@@ -249,7 +273,7 @@ def _release(connection: Connection, request_id: str, run_id: str, schedule: Ret
     row = connection.execute(select(requests).where(requests.c.id == request_id)).one()
     attempt = row.attempts + 1
     error = TransientError(
-        "run_lost",
+        RUN_LOST,
         f"Run {run_id} ended without finishing this image",
         remedy="See the run's log in Dagster; the image is tried again by itself",
     )

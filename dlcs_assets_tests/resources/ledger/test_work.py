@@ -173,3 +173,15 @@ def test_a_batch_counts_the_request_that_took_its_image_over(desk: Desk) -> None
     assert desk.ledger.reports.counts(Selection(batch=5))["running"] == 1
     desk.ledger.work.finish(claim, claim.items[0], None, schedule=SCHEDULE, now=NOW)
     assert desk.ledger.reports.counts(Selection(batch=5))["done"] == 1
+
+
+def test_what_a_person_terminated_fails_as_cancelled_and_what_was_done_stays_done(desk: Desk) -> None:
+    for name in ("a", "b"):
+        desk.send(f"2/1/{name}")
+    claim = desk.claim("run-1")
+    desk.ledger.work.finish(claim, claim.items[0], None, schedule=SCHEDULE, now=NOW)
+    desk.ledger.work.release_run("run-1", schedule=SCHEDULE, now=NOW)
+    assert desk.ledger.work.cancel(claim, now=NOW) == 1
+    done, cancelled = desk.ledger.reports.images(SELECT_ALL)
+    assert (done.state, cancelled.state, cancelled.error_code) == ("done", "failed", "cancelled")
+    assert desk.ledger.dispatch.due([Lane.RETRY], limit=10, now=NOW) == []
