@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 
 from dlcs_assets.cli.failure import Failure
 from dlcs_assets.domain.redaction import shown_url
 from dlcs_assets.local import data_folder
 from dlcs_assets.resources.ledger import Ledger
+from dlcs_assets.resources.ledger.engine import LedgerUnusable
 from dlcs_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -60,14 +61,17 @@ def open_ledger(settings: Settings) -> Iterator[Ledger]:
     """Open the ledger for the time of a command; a database that cannot be used is a Failure."""
     try:
         ledger = Ledger(settings.ledger_url)
-        try:
-            yield ledger
-        finally:
-            ledger.close()
-    except SQLAlchemyError as error:
-        raise _unusable(settings, getattr(error, "orig", None) or error) from error
-    except (ModuleNotFoundError, PermissionError, FileExistsError, NotADirectoryError) as error:
-        raise _unusable(settings, error) from error
+    except LedgerUnusable as error:
+        raise Failure(str(error)) from error
+    try:
+        yield ledger
+    except DBAPIError as error:
+        first_line = str(error.orig).strip().partition("\n")[0]
+        raise Failure(
+            f"The ledger at {shown_url(settings.ledger_url)} (DLCS_LEDGER_URL) failed: {first_line}"
+        ) from error
+    finally:
+        ledger.close()
 
 
 def make_queues() -> Queues:
@@ -89,8 +93,3 @@ def make_storage(settings: Settings) -> Storage:
 def _default_ledger() -> str:
     default: str = Settings.model_fields["ledger_url"].default
     return default.removeprefix(SQLITE)
-
-
-def _unusable(settings: Settings, error: BaseException) -> Failure:
-    first_line = str(error).strip().partition("\n")[0]
-    return Failure(f"The ledger at {shown_url(settings.ledger_url)} (DLCS_LEDGER_URL) cannot be used: {first_line}")

@@ -75,7 +75,6 @@ class Demo:
     stay: bool = False
     pages: tuple[samples.PagePlan, ...] = samples.DEFAULT_PLAN
     samples_folder: Path = samples.DEFAULT_FOLDER
-    limit: timedelta | None = None  # default: by the number of pages
 
 
 def run(demo: Demo) -> int:
@@ -87,12 +86,12 @@ def run(demo: Demo) -> int:
         settings = read_settings()
         images = demo_images(_draw(console, demo))
         try:
-            found = _ingest(console, stack, settings, images, demo.limit or LIMIT + len(images) * LIMIT_PER_IMAGE)
+            found = _ingest(console, stack, settings, images)
         except IngestError:
             stack.check()  # a service that has ended is the better reason
             raise
         _show_table(console, images, found)
-        status = _judge(console, images, found)
+        status = judge(console, images, found)
         _show_links(console, settings, images, found)
         if demo.stay:
             console.print("Ctrl-C stops everything.")
@@ -106,7 +105,7 @@ def _draw(console: Console, demo: Demo) -> list[samples.Sample]:
 
 
 def _ingest(
-    console: Console, stack: RunningStack, settings: Settings, images: Sequence[DemoImage], limit: timedelta
+    console: Console, stack: RunningStack, settings: Settings, images: Sequence[DemoImage]
 ) -> dict[str, ImageStatus | None]:
     storage = make_storage(settings)
     files = [(image.asset_id, image.sample.path) for image in images]
@@ -116,6 +115,7 @@ def _ingest(
         follower = Follower(ledger, [str(image.asset_id) for image in images])
         send([_outgoing(image, origins[image.asset_id], storage) for image in images], settings)
         storage.close()
+        limit = LIMIT + len(images) * LIMIT_PER_IMAGE
         return follow(console, follower, limit=limit, check=stack.check)
 
 
@@ -168,7 +168,7 @@ def _seconds(status: ImageStatus) -> float:
     return milliseconds / 1000
 
 
-def _judge(console: Console, images: Sequence[DemoImage], found: Mapping[str, ImageStatus | None]) -> int:
+def judge(console: Console, images: Sequence[DemoImage], found: Mapping[str, ImageStatus | None]) -> int:
     """Tell whether every image ended as expected; return the exit status."""
     late = unfinished(dict(found))
     if late:

@@ -40,9 +40,10 @@ def plan(
         registration, known = Registration(origin), Known()
     if requested is not None:
         registration = replace(registration, channels=requested or None)
+    lines = explain(asset_id, registration, settings, known)
     console = make_console()
     console.print(str(asset_id), style="bold")
-    print_lines(console, explain(asset_id, registration, settings, known))
+    print_lines(console, lines)
 
 
 def _registered(asset_id: AssetId, settings: Settings) -> ImageStatus:

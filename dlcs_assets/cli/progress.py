@@ -70,7 +70,7 @@ def follow(
             seconds = time.monotonic() - began
             ended = [status for status in found.values() if status and status.state in ENDED]
             show(len(ended), f"({_note(found.values(), len(ended) / seconds if seconds > 1 else 0)})")
-            if len(ended) == len(found) or (limit and seconds > limit.total_seconds()):
+            if len(ended) == len(found) or (limit is not None and seconds >= limit.total_seconds()):
                 return found
             check()
             time.sleep(POLL_INTERVAL.total_seconds())

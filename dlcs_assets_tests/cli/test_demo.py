@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from dlcs_assets.cli.demo import judge
+from dlcs_assets.cli.demo_images import WISHES, demo_images
+from dlcs_assets.cli.progress import Follower, follow
+from dlcs_assets.domain.errors import PermanentError, TransientError
+from dlcs_assets.domain.stages import Stage
+from dlcs_assets.local.samples import DEFAULT_PLAN, Sample
+from dlcs_assets_tests.cli.conftest import Desk
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from dlcs_assets.cli.demo import Demo, run
+from dlcs_assets.local.drawing.page import Layout
+from dlcs_assets.local.samples import PagePlan
+
+def page(name, extension="jpg", **more):
+    return PagePlan(name, extension, 500, 750, Layout.TEXT, **more)
+
+if __name__ == "__main__":
+    pages = (page("f001r"), page("f006r", "jp2"), page("f007r", "tif"), page("f011v"), page("f014v", broken=True))
+    folder = Path(sys.argv[1])
+    sys.exit(run(Demo(folder / "stack", pages=pages, samples_folder=folder / "samples")))
+"""
+
+
+@pytest.mark.e2e
+def test_the_demo_ends_well_if_every_image_ends_as_expected(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    done = subprocess.run(
+        [sys.executable, program, tmp_path], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    table = {line.split()[0]: line for line in done.stdout.splitlines() if line.startswith("2/")}
+    assert {image: line.split()[1] for image, line in table.items()} == {
+        "2/1/f001r": "done",
+        "2/2/f006r": "done",
+        "2/2/f007r": "done",
+        "2/3/f011v": "done",
+        "2/3/f014v": "failed",
+    }
+    assert "copied" in table["2/2/f006r"]
+    assert "kept for the thumbnails only" in table["2/3/f011v"]
+    assert "truncated" in table["2/3/f014v"]
+    for part in ("Samples drawn 5/5", "Uploaded 5/5", "Images 5/5 (4 done, 1 failed", "Dagster:    http://127.0.0.1:"):
+        assert part in done.stdout
+    assert "/iiif/3/s3%3A%2F%2Fdlcs-storage%2F2%2F1%2Ff001r/full/!400,400/0/default.jpg" in done.stdout
+    assert not {"\x1b", "\r"} & set(done.stdout)
+
+
+def sample(name: str, *, broken: bool = False) -> Sample:
+    return Sample(name, Path(name), "image/jpeg", 1, 1, broken)
+
+
+def outcome_of(follower: Follower) -> tuple[int, str]:
+    """Judge the images f001r and f014v (which has to fail) as they are now."""
+    console = Console(file=StringIO(), width=1000)
+    found = follow(console, follower, limit=timedelta(0))
+    status = judge(console, demo_images([sample("f001r"), sample("f014v", broken=True)]), found)
+    assert isinstance(console.file, StringIO)
+    return status, console.file.getvalue()
+
+
+def test_what_does_not_end_in_time_is_named_with_the_reason(desk: Desk) -> None:
+    follower = Follower(desk.ledger, ["2/1/f001r", "2/3/f014v"])
+    desk.failed("2/1/f001r", TransientError("appetiser_unavailable", "503", remedy="See its log", stage=Stage.JP2))
+    status, told = outcome_of(follower)
+    assert status == 1
+    assert "2 of 2 images have not ended in time:" in told
+    assert "2/1/f001r: pending: jp2: 503 (appetiser_unavailable). See its log" in told
+    assert "2/3/f014v: its message is still in the queue" in told
+
+
+def test_what_ends_otherwise_than_expected_is_named_with_the_reason(desk: Desk) -> None:
+    follower = Follower(desk.ledger, ["2/1/f001r", "2/3/f014v"])
+    desk.failed("2/1/f001r", PermanentError("odd", "It is so", remedy="None", stage=Stage.THUMBNAILS))
+    desk.done("2/3/f014v")
+    status, told = outcome_of(follower)
+    assert status == 1
+    assert "2 of 2 images did not end as expected:" in told
+    assert "2/1/f001r: failed, expected done. thumbnails: It is so (odd). None" in told
+    assert "2/3/f014v: done, expected failed." in told
+
+
+def test_a_new_message_that_is_rejected_ends_the_wait_for_an_image_that_is_known(desk: Desk) -> None:
+    desk.done("2/1/x")
+    follower = Follower(desk.ledger, ["2/1/x"])
+    assert follower.look() == {"2/1/x": None}
+    desk.reject("{}", image="2/1/x")
+    status = follower.look()["2/1/x"]
+    assert status is not None
+    assert (status.state, status.error_code) == ("rejected", "not_json")
+
+
+def test_each_wish_is_for_a_sample_that_there_is_and_the_ids_are_always_the_same() -> None:
+    images = demo_images([sample(page.name, broken=page.broken) for page in DEFAULT_PLAN])
+    assert set(WISHES) <= {image.sample.name for image in images}
+    assert [str(image.asset_id) for image in images][::10] == ["2/1/f001r", "2/2/f006r", "2/3/f011r"]
+    assert [image.sample.name for image in images if image.expected == "failed"] == ["f014v"]
+    assert {image.asset_id.space for image in images} == {1, 2, 3}

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from dlcs_assets.cli import app
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "cli.md"
+COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined] # the app is a group
+
+
+def section(command: str) -> str:
+    return DOCUMENT.read_text().partition(f"\n## dlcs {command}\n")[2].partition("\n## ")[0]
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_command_has_a_section_that_names_each_of_its_options(command: str) -> None:
+    text = section(command)
+    assert text, f"docs/cli.md has no section for {command}"
+    options = [name for option in COMMANDS[command].params for name in option.opts if name.startswith("--")]
+    assert [name for name in options if f"`{name}" not in text] == []
+
+
+def test_no_section_is_about_a_command_that_there_is_not() -> None:
+    named = [line.removeprefix("## dlcs ") for line in DOCUMENT.read_text().splitlines() if line.startswith("## dlcs ")]
+    assert sorted(named) == sorted(COMMANDS)

@@ -1,0 +1,122 @@
+"""Where the commands look for the system, and what they say if it isn't there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dlcs_assets.domain.errors import PermanentError
+from dlcs_assets.domain.stages import Stage
+from dlcs_assets.local import data_folder
+from dlcs_assets.local.data_folder import StackState
+from dlcs_assets.resources.ledger import Ledger
+from dlcs_assets_tests.cli.conftest import Desk, dlcs
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in an empty folder, with an environment that leads nowhere; put it back whatever a command changes."""
+    monkeypatch.chdir(tmp_path)
+    for name in list(os.environ):
+        if name.startswith(("DLCS_", "AWS_")):
+            monkeypatch.delenv(name)
+    for name in ("DLCS_LEDGER_URL", "AWS_ENDPOINT_URL"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    return tmp_path
+
+
+def test_without_environment_the_stack_of_this_folder_is_used(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "production")
+    url = f"sqlite:///{nowhere / 'elsewhere.db'}"
+    ledger = Ledger(url)
+    Desk(ledger).send("2/1/x")
+    ledger.close()
+    environment = {"DLCS_LEDGER_URL": url, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    with data_folder.claimed(data_folder.DEFAULT_FOLDER) as folder:
+        data_folder.write_state(folder, StackState(os.getpid(), {}, environment))
+        done = dlcs("status", "--json")
+    assert '"2/1/x"' in done.stdout
+    assert done.stderr == ""
+    assert "AWS_PROFILE" not in os.environ
+
+
+@pytest.mark.usefixtures("ledger")
+def test_an_environment_of_the_users_own_goes_before_the_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with data_folder.claimed(data_folder.DEFAULT_FOLDER) as folder:
+        data_folder.write_state(folder, StackState(os.getpid(), {}, {"DLCS_LEDGER_URL": "sqlite:////nowhere/x.db"}))
+        assert dlcs("status").stdout == "0 images\n"
+
+
+@pytest.mark.usefixtures("nowhere")
+@pytest.mark.parametrize(
+    "arguments", [["status"], ["retry", "2/1/x"], ["rejected"], ["plan", "2/1/x"], ["ingest", "s3://b/k"]]
+)
+def test_without_stack_and_environment_a_command_says_so_and_makes_nothing(arguments: list[str]) -> None:
+    done = dlcs(*arguments)
+    assert done.exit_code == 1
+    assert "No stack is up" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert list(Path.cwd().iterdir()) == []
+
+
+@pytest.mark.parametrize("url", ["nonsense", "postgresql+nodriver://u:secret@h/d", "sqlite:////proc/nowhere/x.db"])
+def test_a_ledger_that_cannot_be_used_is_said_in_one_line_without_its_password(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DLCS_LEDGER_URL", url)
+    done = dlcs("status")
+    assert done.exit_code == 1
+    assert "(DLCS_LEDGER_URL) cannot be used" in done.stderr
+    assert "secret" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_file_that_is_no_ledger_is_said_to_be_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "notes.txt").write_text("not a database, " * 100)
+    monkeypatch.setenv("DLCS_LEDGER_URL", f"sqlite:///{tmp_path / 'notes.txt'}")
+    done = dlcs("status")
+    assert done.exit_code == 1
+    assert "file is not a database" in done.stderr
+
+
+@pytest.mark.usefixtures("ledger")
+def test_a_setting_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DLCS_CHUNK_SIZE", "many")
+    done = dlcs("status")
+    assert done.exit_code == 1
+    assert "DLCS_CHUNK_SIZE" in done.stderr
+
+
+def test_status_starts_without_dagster_and_boto3(ledger: Ledger) -> None:
+    Desk(ledger).done("2/1/x")
+    script = (
+        "import sys; from typer.testing import CliRunner; from dlcs_assets.cli import app\n"
+        "assert 'converted' in CliRunner().invoke(app, ['status', '2/1/x']).stdout\n"
+        "print([name for name in ('dagster', 'boto3', 'moto', 'PIL', 'numpy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("command", ["ingest", "plan"])
+def test_a_command_that_needs_arguments_shows_its_help_without_any(command: str) -> None:
+    done = dlcs(command)
+    assert done.exit_code == 2
+    assert "Options:" in done.stdout + done.stderr
+
+
+def test_output_in_a_pipe_is_plain_and_not_cut(desk: Desk) -> None:
+    cause = "A very long reason [in brackets] " * 20
+    desk.failed("2/1/x", PermanentError("odd", cause.strip(), remedy="None", stage=Stage.JP2))
+    done = subprocess.run(
+        [Path(sys.executable).with_name("dlcs"), "status"], capture_output=True, text=True, check=True
+    )
+    assert f"jp2: {cause.strip()} (odd). None\n" in done.stdout
+    assert "\x1b" not in done.stdout
+    assert "\r" not in done.stdout

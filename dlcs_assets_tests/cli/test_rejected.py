@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from dlcs_assets_tests.cli.conftest import Aws, Desk, dlcs
+
+
+def queue_name(url: str) -> str:
+    return url.rsplit("/", 1)[-1]
+
+
+@pytest.mark.usefixtures("ledger")
+def test_no_rejected_message_is_no_error() -> None:
+    assert dlcs("rejected").stdout == "No message is rejected.\n"
+    assert json.loads(dlcs("rejected", "--json").stdout) == []
+
+
+def test_a_rejected_message_is_shown_with_reason_and_body_but_without_credentials(desk: Desk) -> None:
+    body = '{"asset": {"id": "2/1/x",\n "origin": "https://u:secret@example.org/x?sig=secret"}}'
+    message_id = desk.reject(body, image="2/1/x")
+    text = dlcs("rejected").stdout
+    assert text.startswith(message_id)
+    assert "image   2/1/x" in text
+    assert "reason  the message is not JSON (not_json). Send JSON" in text
+    assert '"origin": "https://example.org/x?…"' in text
+    assert "secret" not in text
+    assert len(text.splitlines()) == 4
+
+
+def test_json_has_the_body_as_it_came(desk: Desk) -> None:
+    body = '{"asset": "https://u:secret@h/"} \u0001'
+    message_id = desk.reject(body)
+    (told,) = json.loads(dlcs("rejected", "--json").stdout)
+    assert (told["id"], told["body"], told["code"], told["queue"]) == (message_id, body, "not_json", "images")
+
+
+def test_a_message_goes_to_the_queue_that_it_came_from_and_is_no_longer_rejected(desk: Desk, aws: Aws) -> None:
+    first = desk.reject("one", queue=queue_name(aws.priority))
+    desk.reject("two", queue=queue_name(aws.ingest))
+    assert dlcs("rejected", "--requeue", first).stdout == "1 message sent again.\n"
+    assert aws.bodies(aws.priority) == ["one"]
+    assert aws.bodies(aws.ingest) == []
+    assert [row["body"] for row in desk.ledger.inbox.rejected()] == ["two"]
+
+
+def test_all_go_at_once_and_the_parts_of_one_event_as_the_one_message_that_they_were(desk: Desk, aws: Aws) -> None:
+    for message_id, body in [("m1#0", "event"), ("m1#1", "event"), ("m2", "other")]:
+        desk.reject(body, message_id=message_id, queue=queue_name(aws.ingest))
+    assert dlcs("rejected", "--requeue-all").stdout == "2 messages sent again.\n"
+    assert sorted(aws.bodies(aws.ingest)) == ["event", "other"]
+    assert desk.ledger.inbox.rejected() == []
+
+
+@pytest.mark.usefixtures("aws")
+@pytest.mark.parametrize(
+    ("options", "status", "said"),
+    [
+        (["--requeue", "nothing"], 1, "No rejected message has the id nothing"),
+        (["--requeue", "m1"], 1, "The queue elsewhere is not configured"),
+        (["--requeue", "m1", "--requeue-all"], 2, "not both"),
+    ],
+)
+def test_what_cannot_be_sent_stays_rejected(desk: Desk, options: list[str], status: int, said: str) -> None:
+    desk.reject("one", message_id="m1", queue="elsewhere")
+    done = dlcs("rejected", *options)
+    assert (done.exit_code, said in done.stderr) == (status, True)
+    assert len(desk.ledger.inbox.rejected()) == 1
+
+
+def test_a_queue_that_does_not_answer_leaves_the_message_rejected(
+    desk: Desk, aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DLCS_INGEST_QUEUE_URL", aws.ingest + "-gone")
+    desk.reject("one", queue=queue_name(aws.ingest) + "-gone")
+    done = dlcs("rejected", "--requeue-all")
+    assert done.exit_code == 1
+    assert "queue_not_found" in done.stderr
+    assert len(desk.ledger.inbox.rejected()) == 1

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from dlcs_assets.domain.errors import PermanentError
+from dlcs_assets.domain.stages import STAGES, Lane, Stage
+from dlcs_assets.resources.ledger.records import Chunk, new_id
+from dlcs_assets.resources.ledger.reports import Selection
+from dlcs_assets_tests.cli.conftest import NOW, SCHEDULE, Desk, dlcs
+
+
+@pytest.fixture
+def shop(desk: Desk) -> Desk:
+    for image, code in [("2/1/a", "odd"), ("2/1/b", "odd"), ("2/2/c", "odd"), ("2/2/d", "other")]:
+        desk.failed(image, PermanentError(code, "It is so", remedy="None", stage=Stage.JP2))
+    desk.done("2/1/good")
+    return desk
+
+
+def pending(desk: Desk) -> set[str]:
+    return {image.asset_id for image in desk.ledger.reports.images(Selection()) if image.state == "pending"}
+
+
+@pytest.mark.parametrize(
+    ("options", "chosen", "said"),
+    [
+        (["2/1/a"], {"2/1/a"}, "1 image asked for again, in 1 space."),
+        (["2/1/good"], {"2/1/good"}, "1 image asked for again, in 1 space."),
+        (["--reason", "odd"], {"2/1/a", "2/1/b", "2/2/c"}, "3 images asked for again, in 2 spaces."),
+        (["--reason", "odd", "--space", "2/2"], {"2/2/c"}, "1 image asked for again, in 1 space."),
+        (["--customer", "2", "--space", "1"], {"2/1/a", "2/1/b"}, "2 images asked for again, in 1 space."),
+    ],
+)
+def test_what_is_chosen_and_failed_is_asked_for_again(
+    shop: Desk, options: list[str], chosen: set[str], said: str
+) -> None:
+    done = dlcs("retry", *options)
+    assert done.stdout == said + "\n"
+    assert pending(shop) == chosen
+
+
+def test_a_batch_is_retried_as_a_whole(desk: Desk) -> None:
+    desk.send("2/1/x", batch=7)
+    due = desk.ledger.dispatch.due([Lane.INGEST], limit=10, now=datetime.now(UTC))
+    (chunk,) = desk.ledger.dispatch.reserve(
+        [Chunk(new_id(), Lane.INGEST, 2, 1, frozenset(STAGES), "/a", "/b", tuple(due))], NOW
+    )
+    claim = desk.ledger.work.claim_chunk(chunk.id, "run", now=NOW)
+    assert claim is not None
+    error = PermanentError("odd", "It is so", remedy="None", stage=Stage.JP2)
+    desk.ledger.work.finish(claim, claim.items[0], error, schedule=SCHEDULE, now=NOW)
+    assert dlcs("retry", "--batch", "7").stdout == "1 image asked for again, in 1 space.\n"
+    assert pending(desk) == {"2/1/x"}
+
+
+def test_a_second_retry_says_that_they_are_pending_already(shop: Desk) -> None:
+    dlcs("retry", "--reason", "odd")
+    before = pending(shop)
+    done = dlcs("retry", "--space", "2/1")
+    assert done.exit_code == 0
+    assert done.stdout == "None of these images has failed; 2 are pending or running already: nothing to do.\n"
+    assert pending(shop) == before
+
+
+def test_without_a_choice_nothing_is_retried(shop: Desk) -> None:
+    done = dlcs("retry")
+    assert done.exit_code == 2
+    assert "--batch" in done.stderr
+    assert pending(shop) == set()
+
+
+def test_an_unknown_id_stops_the_whole_retry(shop: Desk) -> None:
+    done = dlcs("retry", "2/1/a", "2/1/nothing")
+    assert done.exit_code == 1
+    assert "2/1/nothing" in done.stderr
+    assert pending(shop) == set()
