@@ -107,7 +107,10 @@ class Settings(BaseSettings):
         Path(".dlcs/slots"),
         description="Folder of the locks by which the runs of a machine share the limits of requests in flight.",
     )
-    ledger_url: str = Field("sqlite:///.dlcs/ledger.db", description="The ledger's database, as SQLAlchemy URL.")
+    ledger_url: str = Field(
+        "sqlite:///.dlcs/ledger.db",
+        description="The ledger's database: sqlite:///path or postgresql://user:password@host:port/name.",
+    )
     chunk_size: int = Field(50, ge=1, le=1000, description="Images per run at most.")
     images_in_flight: int = Field(8, ge=1, description="Images in work at a time in one run.")
     chunks_in_flight: int = Field(4, ge=1, description="Runs dispatched and not yet ended, per lane.")
