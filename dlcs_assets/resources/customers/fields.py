@@ -116,20 +116,22 @@ class Value:
                 found[key] = value
             elif key is not None:
                 name.refuse(f"is no field here; expected {_listed(known)}")
-        if self._kind == "map":
-            for missing in (key for key in required if key not in found):
-                self.refuse(f"has no field '{missing}'; expected {_listed(required)}")
+        if self.kind == "map":
+            missing = [key for key in required if key not in found]
+            if missing:
+                self.refuse(f"lacks {_listed(missing)}; expected {_listed(required)}")
         return found
 
     @property
-    def _kind(self) -> str:
+    def kind(self) -> str:
+        """What it is in YAML: `str`, `int`, `bool`, `seq`, `map`, and some that are of no use."""
         return str(self._node.tag).rpartition(":")[2]
 
     def _is(self, kind: str) -> bool:
-        if self._kind == kind:
+        if self.kind == kind:
             return True
         hint = " (put it in quotes)" if kind == "str" and isinstance(self._node, yaml.ScalarNode) else ""
-        self.refuse(f"is {_KINDS.get(self._kind, 'empty or of another kind')}; expected {_KINDS[kind]}{hint}")
+        self.refuse(f"is {_KINDS.get(self.kind, 'empty or of another kind')}; expected {_KINDS[kind]}{hint}")
         return False
 
 

@@ -21,7 +21,7 @@ _LONGEST: Final = 1000
 _MOST_REPEATS: Final = 10_000
 _REPEATS: Final = re.compile(r"\{\s*(\d*)\s*(?:,\s*(\d*)\s*)?\}")
 # What expressions that run away run away on: a long run of one kind of character, and then something else.
-_PROBES: Final = tuple(f"https://example.org/{run}\n" for run in ("a" * 400, "0" * 400, "a/" * 200, ".-_" * 130))
+_PROBES: Final = tuple(f"https://example.org/{run}\n!" for run in ("a" * 1500, "0" * 1500, "a/" * 750, ".-_" * 500))
 
 
 def compile_search(expression: str, rule: str) -> Callable[[str], bool]:

@@ -77,7 +77,7 @@ def _buckets(value: Value) -> dict[str, OriginBucket]:
 
 
 def _thumbs(value: Value) -> Mapping[str, tuple[str, ...]]:
-    fields = value.fields(["thumbs"])
+    fields = value.fields([], ["thumbs"])
     policies = {}
     for name, sizes in fields["thumbs"].pairs() if "thumbs" in fields else ():
         policy = name.text()
@@ -88,7 +88,7 @@ def _thumbs(value: Value) -> Mapping[str, tuple[str, ...]]:
         good = True
         for size, text in texts:
             good = _policy_is_good(size, policy, (text,)) and good
-        if not values and good:
+        if good and not values and sizes.kind == "seq":
             good = _policy_is_good(sizes, policy, ())
         if good and texts:
             policies[policy] = tuple(text for _, text in texts)
@@ -175,13 +175,13 @@ def _rule(item: Value, fields: Mapping[str, Value]) -> OriginStrategyRule:
 
 def _check_combination(item: Value, fields: Mapping[str, Value], strategy: OriginStrategy, *, optimised: bool) -> None:
     if strategy in _WITH_CREDENTIALS and "credentials" not in fields:
-        item.refuse(f"has no field 'credentials'; expected with the strategy {strategy}")
+        item.refuse(f"lacks 'credentials'; expected with the strategy {strategy}")
     if strategy not in _WITH_CREDENTIALS and "credentials" in fields:
         fields["credentials"].refuse(f"is given; expected with {' and '.join(_WITH_CREDENTIALS)} only")
     if optimised and strategy is not OriginStrategy.S3_AMBIENT:
         fields["optimised"].refuse(f"is true; expected with {OriginStrategy.S3_AMBIENT} only")
     if strategy is OriginStrategy.SFTP and "known_hosts" not in fields:
-        item.refuse("has no field 'known_hosts'; expected with the strategy sftp, as ssh-keyscan prints them")
+        item.refuse("lacks 'known_hosts'; expected with the strategy sftp, as ssh-keyscan prints them")
     if strategy is not OriginStrategy.SFTP and "known_hosts" in fields:
         fields["known_hosts"].refuse("is given; expected with sftp only")
 
