@@ -128,6 +128,7 @@ class Dispatch:
             rows = connection.execute(
                 select(chunks).where(chunks.c.closed_at.is_(None), *where).order_by(chunks.c.id)  # type: ignore[arg-type] # SQL expressions
             ).all()
+            of_chunk = _images_of(connection, [row.id for row in rows])
         return [
             Chunk(
                 row.id,
@@ -137,11 +138,26 @@ class Dispatch:
                 stages_of(row.stages),
                 row.first_key,
                 row.last_key,
+                tuple(of_chunk.get(row.id, ())),
                 run_id=row.run_id,
                 created_at=row.created_at,
             )
             for row in rows
         ]
+
+
+def _images_of(connection: Connection, chunk_ids: list[str]) -> dict[str, list[DueImage]]:
+    rows = connection.execute(
+        select(chunk_images.c.chunk_id, requests)
+        .join(requests, requests.c.id == chunk_images.c.request_id)
+        .where(chunk_images.c.chunk_id.in_(chunk_ids))
+        .order_by(chunk_images.c.chunk_id, chunk_images.c.position)
+    ).all()
+    found: dict[str, list[DueImage]] = {}
+    for row in rows:
+        image = DueImage(row.id, AssetId.parse(row.image_id), stages_of(row.stages), row.batch)
+        found.setdefault(row[0], []).append(image)
+    return found
 
 
 def _insert_chunk(connection: Connection, chunk: Chunk, now: datetime) -> None:
