@@ -1,0 +1,31 @@
+"""One stack of services for all tests of a process; everything else is each test's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from dlcs_assets.local.stack import SERVICES, RunningStack, Stack
+from dlcs_assets_tests.system.harness import System, running_system
+
+
+@pytest.fixture(scope="session")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    with Stack(tmp_path_factory.mktemp("stack") / "data", components=SERVICES).running() as stack:
+        yield stack
+
+
+@pytest.fixture
+def make_system(services: RunningStack, tmp_path: Path) -> Iterator[Callable[..., System]]:
+    """Make the system with settings of the test's choice."""
+    with ExitStack() as opened:
+        yield lambda **settings: opened.enter_context(running_system(services, tmp_path, **settings))
+
+
+@pytest.fixture
+def system(services: RunningStack, tmp_path: Path) -> Iterator[System]:
+    with running_system(services, tmp_path) as running:
+        yield running

@@ -1,0 +1,130 @@
+"""Bad images among good ones: each fails alone, at its stage, and is put right by one retry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from dlcs_assets.domain.stages import STAGES, Stage
+from dlcs_assets.resources.ledger.reports import Selection
+from dlcs_assets_tests.pictures import drawing, encoded, jpeg
+from dlcs_assets_tests.resources.scripted_server import Answer
+from dlcs_assets_tests.system.harness import System, full_message
+
+DEFAULT = "iiif-img:default,thumbs:default"
+MISSING, TRUNCATED, REFUSED = "2/1/page-004", "2/1/page-011", "2/1/page-017"
+BAD = {MISSING, TRUNCATED, REFUSED}
+TOO_MANY_PIXELS = (403, "Too many pixels")
+
+
+def send_pages(system: System, count: int, channels: str, width: int = 120, height: int = 90) -> list[str]:
+    """Send pages, of which one is not at its origin, one is cut off, and one the image server refuses."""
+    images = [f"2/1/page-{number:03}" for number in range(count)]
+    for number, image in enumerate(images):
+        data = encoded(drawing(width, height, seed=number + 1), "JPEG")
+        system.serve(image, data[: len(data) // 2] if image == TRUNCATED else data)
+    system.serve(MISSING, b"", status=404)
+    system.image_server.refusing[f"{REFUSED}/"] = TOO_MANY_PIXELS
+    system.send(*(full_message(image, f"{system.origin.url}/{image}", channels) for image in images))
+    return images
+
+
+def put_right(system: System) -> None:
+    for number, image in enumerate((MISSING, TRUNCATED)):
+        system.serve(image, jpeg(120 + number, 90))
+    system.image_server.refusing.clear()
+
+
+def retry(system: System, *images: str) -> None:
+    asked = system.ledger.reports.retry(Selection(ids=images), now=datetime.now(UTC))
+    assert sorted(asked) == sorted(images)
+
+
+def in_state(system: System, stage: Stage, state: str) -> set[str]:
+    return {image for image, found in system.partitions(stage).items() if found == state}
+
+
+def test_three_bad_images_of_twenty_fail_each_at_its_stage_and_one_run_clears_them(system: System) -> None:
+    images = set(send_pages(system, 20, DEFAULT))
+    (run,) = system.settle()
+    assert run.status is dg.DagsterRunStatus.FAILURE
+    assert {image for image, state in system.states().items() if state == "failed"} == BAD
+    assert {image for image, state in system.states().items() if state == "done"} == images - BAD
+    assert in_state(system, Stage.ORIGINAL, "failed") == {MISSING}
+    assert in_state(system, Stage.JP2, "failed") == {MISSING, TRUNCATED}
+    assert in_state(system, Stage.THUMBNAILS, "failed") == BAD
+    for stage in STAGES:
+        assert in_state(system, stage, "materialized") == images - in_state(system, stage, "failed")
+    codes = {image: (system.status(image).error_stage, system.status(image).error_code) for image in BAD}
+    assert codes == {
+        MISSING: ("original", "origin_not_found"),
+        TRUNCATED: ("jp2", "conversion_failed"),
+        REFUSED: ("thumbnails", "thumbnail_too_many_pixels"),
+    }
+
+    said, table = system.failure_of(run)
+    assert said == "3 of 20 images failed, 17 are done, 0 will be tried again."
+    lines = table.splitlines()
+    assert lines[0] == "| image | stage | reason | what to do |"
+    assert {line.split(" | ")[0].removeprefix("| ") for line in lines[2:]} == BAD
+    assert all(line.count("|") == 5 and line.split(" | ")[3] for line in lines)
+
+    put_right(system)
+    retry(system, *BAD)
+    (again,) = system.settle()
+    assert again.is_success
+    assert set(system.states().values()) == {"done"}
+    for stage in STAGES:
+        assert in_state(system, stage, "materialized") == images
+    assert len(system.thumbs()) == 20 * 3  # of 120 x 90: its own size, 100 x 75, and s.json
+
+
+def test_three_bad_images_scattered_over_two_hundred_are_retried_in_one_run(make_system: Callable[..., System]) -> None:
+    system = make_system(chunk_size=100, default_thumbnail_sizes=("!48,48",), images_in_flight=16)
+    images = set(send_pages(system, 200, "file", 64, 56))
+    bad = {MISSING, "2/1/page-099", "2/1/page-190"}
+    for image in bad:
+        system.serve(image, b"", status=404)
+    runs = system.settle()
+    assert len(runs) == 2
+    assert {image for image, state in system.states().items() if state == "failed"} == bad
+    assert in_state(system, Stage.ORIGINAL, "failed") == bad
+
+    for image in bad:
+        system.serve(image, jpeg(64, 56))
+    retry(system, *bad)
+    (again,) = system.settle()
+    assert again.is_success
+    assert set(system.states().values()) == {"done"}
+    for stage in STAGES:
+        assert in_state(system, stage, "materialized") == images
+
+
+def test_an_image_that_was_good_and_fails_when_ingested_again_shows_as_failed(system: System) -> None:
+    system.ingest("2/1/page", system.serve("page.jpg", jpeg(120, 90)), "thumbs:default")
+    assert system.partition("2/1/page") == ("materialized",) * 3
+    system.serve("page.jpg", b"", status=404)
+    system.send({"id": "2/1/page"})
+    system.settle()
+    assert system.partition("2/1/page") == ("failed",) * 3
+    assert system.status("2/1/page").state == "failed"
+    assert system.status("2/1/page").objects, "what is published stays until there is something better"
+    system.serve("page.jpg", jpeg(120, 90))
+    retry(system, "2/1/page")
+    system.settle()
+    assert system.partition("2/1/page") == ("materialized",) * 3
+
+
+def test_a_failure_that_may_pass_is_tried_again_by_itself_up_to_the_limit(system: System) -> None:
+    url = system.serve("page.jpg", b"", status=503)
+    status = system.ingest("2/1/page", url, "thumbs:default")
+    assert (status.state, status.error_code, status.attempts) == ("failed", "origin_unavailable", 2)
+    assert [run.is_success for run in system.runs] == [True, False]  # the first had only pending images left
+
+
+def test_an_origin_that_recovers_within_the_attempts_costs_nothing_but_time(system: System) -> None:
+    system.origin.answers = [Answer(500), Answer(502), Answer(body=jpeg(120, 90))]
+    status = system.ingest("2/1/page", f"{system.origin.url}/page.jpg", "thumbs:default")
+    assert (status.state, status.attempts) == ("done", 1)

@@ -1,0 +1,130 @@
+"""Runs that a person launches from the UI: of one image, of one stage, of a range."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import dagster as dg
+import pytest
+
+from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.stages import STAGES, Stage
+from dlcs_assets.partitions import PARTITIONS_NAME
+from dlcs_assets_tests.pictures import drawing, encoded, jpeg
+from dlcs_assets_tests.system.harness import System, full_message, key_of
+
+DEFAULT = "iiif-img:default,thumbs:default"
+PAGE = "2/1/page"
+
+
+@pytest.fixture
+def system(make_system: Callable[..., System]) -> System:
+    """Return a system that has ingested one page, and counts from there."""
+    system = make_system(chunk_size=3)
+    system.ingest(PAGE, system.serve("page.jpg", jpeg(120, 90)), DEFAULT)
+    for asked in (system.origin.asked, system.appetiser.asked, system.image_server.asked):
+        asked.clear()
+    return system
+
+
+def is_up_to_date(system: System, stage: Stage, upstream: Stage) -> bool:
+    """Tell as Dagster does: was the newest materialisation made from the newest one of its upstream?"""
+    newest = {}
+    for each in (stage, upstream):
+        found = system.instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=dg.AssetKey(each.value), asset_partitions=[key_of(PAGE)]), limit=1
+        )
+        newest[each] = found.records[0]
+    made = newest[stage].asset_materialization
+    assert made is not None
+    pointer = (made.tags or {})[f"dagster/input_event_pointer/{upstream}"]
+    return pointer == str(newest[upstream].storage_id)
+
+
+def test_thumbnails_alone_ask_the_image_server_alone(system: System) -> None:
+    run = system.materialize([PAGE], [Stage.THUMBNAILS])
+    assert run.is_success
+    assert system.origin.asked == []
+    assert system.appetiser.asked == []
+    assert system.image_server.count("GET", "/full/") == 2
+    assert system.partition(PAGE) == ("materialized",) * 3
+
+
+def test_a_run_by_hand_is_tagged_and_registered_like_any_other(system: System) -> None:
+    run = system.materialize([PAGE], [Stage.THUMBNAILS])
+    tags = {name: value for name, value in run.tags.items() if name.startswith("dlcs/")}
+    stored = system.instance.get_run_by_id(run.run_id)
+    assert stored is not None
+    assert tags.items() <= stored.tags.items()
+    assert {name: stored.tags[f"dlcs/{name}"] for name in ("lane", "customer", "space")} == {
+        "lane": "manual",
+        "customer": "2",
+        "space": "1",
+    }
+    assert (system.status(PAGE).state, system.status(PAGE).lane) == ("done", "manual")
+
+
+def test_a_jp2_made_anew_clears_info_json_and_leaves_the_thumbnails_out_of_date(system: System) -> None:
+    system.put(system.settings.storage_bucket, f"{PAGE}/info/cantaloupe/v3/info.json")
+    assert is_up_to_date(system, Stage.THUMBNAILS, Stage.JP2)
+    assert system.materialize([PAGE], [Stage.JP2]).is_success
+    assert len(system.origin.asked) == 1
+    assert system.appetiser.count("POST") == 1
+    assert system.image_server.asked == []
+    assert set(system.storage()) == {PAGE}
+    assert is_up_to_date(system, Stage.JP2, Stage.ORIGINAL)
+    assert not is_up_to_date(system, Stage.THUMBNAILS, Stage.JP2)
+    assert system.materialize([PAGE], [Stage.THUMBNAILS]).is_success
+    assert is_up_to_date(system, Stage.THUMBNAILS, Stage.JP2)
+
+
+def test_the_jp2_of_an_image_that_has_none_is_not_required_again(system: System) -> None:
+    system.ingest("2/1/plain", system.serve("plain.png", encoded(drawing(60, 50), "PNG")), "iiif-img:use-original")
+    assert system.materialize(["2/1/plain"], [Stage.JP2]).is_success
+    assert system.metadata("2/1/plain", Stage.JP2)["outcome"] == "not required"
+    assert system.appetiser.asked == []
+
+
+def test_an_image_that_another_run_holds_is_left_alone(system: System) -> None:
+    claim = system.ledger.work.claim_images([AssetId.parse(PAGE)], STAGES, "another-run", now=datetime.now(UTC))
+    assert len(claim.items) == 1
+    run = system.materialize([PAGE])
+    assert system.origin.asked == []
+    assert system.image_server.asked == []
+    assert system.status(PAGE).state == "running"
+    assert "another-run" in system.log_of(run)
+
+
+def test_an_image_that_nobody_registered_is_named_and_the_run_is_red(system: System) -> None:
+    system.instance.add_dynamic_partitions(PARTITIONS_NAME, [key_of("2/1/unheard-of")])
+    run = system.materialize(["2/1/unheard-of"])
+    assert run.status is dg.DagsterRunStatus.FAILURE
+    _, table = system.failure_of(run)
+    assert "2/1/unheard-of" in table
+    assert "it is not registered" in table
+
+
+def test_a_range_beyond_the_size_of_a_chunk_is_refused_before_anything_is_done(system: System) -> None:
+    url = f"{system.origin.url}/page.jpg"
+    images = [f"2/1/more-{number}" for number in range(4)]
+    system.send(*(full_message(image, url, "file") for image in images))
+    system.settle()
+    system.origin.asked.clear()
+    run = system.materialize(images)
+    assert run.status is dg.DagsterRunStatus.FAILURE
+    assert "at most 3 images, this one was given 4" in system.failure_of(run)[0]
+    assert system.origin.asked == []
+    assert {system.status(image).state for image in images} == {"done"}
+
+
+def test_a_range_of_images_is_one_run(system: System) -> None:
+    url = f"{system.origin.url}/page.jpg"
+    images = [f"2/1/more-{number}" for number in range(3)]
+    system.send(*(full_message(image, url, "file") for image in images))
+    system.settle()
+    system.origin.asked.clear()
+    run = system.materialize(images, [Stage.ORIGINAL])
+    assert run.is_success
+    assert len(system.origin.asked) == 3
+    assert {system.status(image).lane for image in images} == {"manual"}

@@ -1,0 +1,254 @@
+"""Every row of the plan from the message to the objects, in one run: it is the rows that differ, not the runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dlcs_assets.domain.stages import Outcome, Stage
+from dlcs_assets.local.stack import RunningStack
+from dlcs_assets_tests.pictures import drawing, encoded
+from dlcs_assets_tests.system.harness import System, full_message, running_system
+from dlcs_assets_tests.system.looking import decoded, shows
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+JPEG, JP2, PNG, PDF = "image/jpeg", "image/jp2", "image/png", "application/pdf"
+DEFAULT, USE_ORIGINAL = "iiif-img:default,thumbs:default", "iiif-img:use-original,thumbs:default"
+WIDTH, HEIGHT = 480, 360
+SIZES = [[480, 360], [400, 300], [200, 150], [100, 75]]
+LISTED_BUCKET = "a-librarys-own-bucket"
+PDF_BYTES = b"%PDF-1.7\n" + b"1 0 obj\n" * 20
+FETCHED, AT_ORIGIN, KEPT = Outcome.FETCHED, Outcome.AT_ORIGIN, Outcome.KEPT
+CONVERTED, COPIED, MADE, NOT_REQUIRED = Outcome.CONVERTED, Outcome.COPIED, Outcome.MADE, Outcome.NOT_REQUIRED
+
+
+@dataclass(frozen=True)
+class Row:
+    """`stored`: content types in the storage bucket by what follows the id in the key. `read`: by the image server."""
+
+    plan: str
+    channels: str
+    at: str  # http, portal (optimised) or listed (s3-ambient, not optimised)
+    format: str
+    outcomes: tuple[Outcome, Outcome, Outcome]
+    fetches: int
+    converts: int
+    stored: dict[str, str]
+    read: str  # jp2, original, transient, origin or nothing
+    media_type: str | None = None
+
+    @property
+    def image(self) -> str:
+        return f"2/1/row-{ROWS.index(self)}"
+
+    @property
+    def picture(self) -> Image:
+        return drawing(WIDTH, HEIGHT, seed=ROWS.index(self) + 1)
+
+    @property
+    def bytes(self) -> bytes:
+        match self.format:
+            case "application/pdf":
+                return PDF_BYTES
+            case "text/csv":
+                return b"shelfmark;folio\nMS 12;3r\n"
+            case _:
+                names = {JPEG: "JPEG", JP2: "JPEG2000", PNG: "PNG"}
+                return encoded(self.picture, names[self.format])
+
+    def __str__(self) -> str:
+        return f"{self.plan}-{self.channels}-{self.at}-{self.format.rpartition('/')[2]}"
+
+
+ROWS = [
+    Row("1", DEFAULT, "http", JPEG, (FETCHED, CONVERTED, MADE), 1, 1, {"": JP2}, "jp2"),
+    Row("2", DEFAULT, "http", JP2, (FETCHED, COPIED, MADE), 1, 1, {"": JP2}, "jp2"),
+    Row("3", DEFAULT, "portal", PNG, (AT_ORIGIN, CONVERTED, MADE), 1, 1, {"": JP2}, "jp2"),
+    Row("4", DEFAULT, "portal", JP2, (AT_ORIGIN, COPIED, MADE), 1, 0, {"": JP2}, "jp2"),
+    Row("5", USE_ORIGINAL, "http", PNG, (KEPT, NOT_REQUIRED, MADE), 1, 0, {"/original": PNG}, "original"),
+    Row("6", USE_ORIGINAL, "portal", JPEG, (AT_ORIGIN, NOT_REQUIRED, MADE), 1, 0, {}, "origin"),
+    Row("7", "thumbs:default", "http", JPEG, (Outcome.KEPT_FOR_THUMBNAILS, NOT_REQUIRED, MADE), 1, 0, {}, "transient"),
+    Row("8", "thumbs:default", "portal", JPEG, (AT_ORIGIN, NOT_REQUIRED, MADE), 0, 0, {}, "origin"),
+    Row("9", "file,thumbs:default", "http", PNG, (KEPT, NOT_REQUIRED, MADE), 1, 0, {"/original": PNG}, "original"),
+    Row("10", "file,thumbs:default", "portal", PNG, (AT_ORIGIN, NOT_REQUIRED, MADE), 0, 0, {}, "origin"),
+    # And those that the table of ten leaves out
+    Row("1", DEFAULT, "listed", JPEG, (FETCHED, CONVERTED, MADE), 1, 1, {"": JP2}, "jp2"),
+    Row("1", "iiif-img:default", "http", JPEG, (FETCHED, CONVERTED, MADE), 1, 1, {"": JP2}, "jp2"),
+    Row("1+file", f"file,{DEFAULT}", "http", JPEG, (KEPT, CONVERTED, MADE), 1, 1, {"": JP2, "/original": JPEG}, "jp2"),
+    Row(
+        "1+file",
+        "file,iiif-img:default",
+        "http",
+        PNG,
+        (KEPT, CONVERTED, MADE),
+        1,
+        1,
+        {"": JP2, "/original": PNG},
+        "jp2",
+    ),
+    Row("3+file", f"file,{DEFAULT}", "portal", JPEG, (AT_ORIGIN, CONVERTED, MADE), 1, 1, {"": JP2}, "jp2"),
+    Row(
+        "5+file",
+        f"file,{USE_ORIGINAL}",
+        "http",
+        JPEG,
+        (KEPT, NOT_REQUIRED, MADE),
+        1,
+        0,
+        {"/original": JPEG},
+        "original",
+    ),
+    Row("file", "file", "http", PDF, (KEPT, NOT_REQUIRED, NOT_REQUIRED), 1, 0, {"/original": PDF}, "nothing"),
+    Row(
+        "file",
+        "file",
+        "http",
+        "text/csv",
+        (KEPT, NOT_REQUIRED, NOT_REQUIRED),
+        1,
+        0,
+        {"/original": "text/csv"},
+        "nothing",
+        "text/csv",
+    ),
+    Row("file", "file", "portal", PDF, (AT_ORIGIN, NOT_REQUIRED, NOT_REQUIRED), 0, 0, {}, "nothing"),
+    Row("none", "none", "http", JPEG, (NOT_REQUIRED, NOT_REQUIRED, NOT_REQUIRED), 0, 0, {}, "nothing"),
+]  # fmt: skip (a table is read by its columns)
+every_row = pytest.mark.parametrize("row", ROWS, ids=str)
+
+
+@pytest.fixture(scope="module")
+def system(services: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """Ingest one image per row."""
+    with running_system(services, tmp_path_factory.mktemp("plan"), s3_origin_buckets=(LISTED_BUCKET,)) as system:
+        system.use(s3_endpoint_url=system.s3_proxy.url)
+        system.s3.create_bucket(Bucket=LISTED_BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+        for row in ROWS:
+            # Left by an earlier ingest: everything under the id that is not of the new set is to go.
+            system.put(system.settings.thumbs_bucket, f"{row.image}/open/77.jpg")
+            system.put(system.settings.storage_bucket, f"{row.image}/info/cantaloupe/v3/info.json")
+            system.send(full_message(row.image, origin_of(row, system), row.channels, mediaType=row.media_type))
+        system.settle()
+        yield system
+
+
+def origin_of(row: Row, system: System) -> str:
+    match row.at:
+        case "http":
+            return system.serve(row.image, row.bytes)
+        case "portal":
+            return system.upload(row.image, row.bytes)
+        case _:
+            system.put(LISTED_BUCKET, row.image, row.bytes)
+            return f"s3://{LISTED_BUCKET}/{row.image}"
+
+
+def is_of(row: Row, key: str) -> bool:
+    """Tell whether a key, or a path that ends in one, is that of the row's image or below it."""
+    return f"/{row.image}/" in f"/{key}/"
+
+
+def test_one_run_did_all_rows_and_is_green(system: System) -> None:
+    (run,) = system.runs
+    assert run.is_success
+    assert system.states() == {row.image: "done" for row in ROWS}
+
+
+@every_row
+def test_the_ledger_and_dagster_name_the_row_and_its_outcomes(system: System, row: Row) -> None:
+    status = system.status(row.image)
+    assert status.state == "done"
+    assert status.stages[Stage.ORIGINAL].facts["plan"] == row.plan
+    assert tuple(status.stages[stage].outcome for stage in Stage) == row.outcomes
+    assert tuple(system.metadata(row.image, stage)["outcome"] for stage in Stage) == row.outcomes
+    assert system.partition(row.image) == ("materialized",) * 3
+
+
+@every_row
+def test_the_storage_bucket_has_exactly_what_the_row_says(system: System, row: Row) -> None:
+    stored = {key: each.content_type for key, each in system.storage(row.image).items() if is_of(row, key)}
+    assert stored == {f"{row.image}{suffix}": content_type for suffix, content_type in row.stored.items()}
+
+
+@every_row
+def test_what_is_stored_is_the_picture_or_the_very_bytes(system: System, row: Row) -> None:
+    for suffix in row.stored:
+        data = system.storage()[f"{row.image}{suffix}"].data
+        if suffix == "/original" or row.outcomes[1] is COPIED:
+            assert data == row.bytes
+        else:
+            assert decoded(data).format == "JPEG2000"
+            assert decoded(data).size == (WIDTH, HEIGHT)
+            assert shows(data, row.picture)
+
+
+@every_row
+def test_the_thumbnails_are_of_the_sizes_of_s_json_and_show_the_picture(system: System, row: Row) -> None:
+    found = system.thumbs(f"{row.image}/")
+    if row.outcomes[2] is NOT_REQUIRED:
+        assert found == {}
+        return
+    sizes = found.pop(f"{row.image}/s.json")
+    assert sizes.content_type == "application/json"
+    assert sizes.data == json.dumps({"o": SIZES, "a": []}, separators=(",", ":")).encode()
+    assert set(found) == {f"{row.image}/open/{width}.jpg" for width, _ in SIZES}
+    for width, height in SIZES:
+        thumbnail = found[f"{row.image}/open/{width}.jpg"]
+        assert thumbnail.content_type == JPEG
+        assert decoded(thumbnail.data).format == "JPEG"
+        assert decoded(thumbnail.data).size == (width, height)
+        assert shows(thumbnail.data, row.picture)
+
+
+@every_row
+def test_the_origin_is_fetched_as_often_as_the_row_says(system: System, row: Row) -> None:
+    if row.at == "http":
+        # Not even a look without a fetch: media type and policies need none here.
+        assert [each.method for each in system.origin.asked if each.path == f"/{row.image}"] == ["GET"] * row.fetches
+    else:
+        bucket = system.settings.origin_bucket if row.at == "portal" else LISTED_BUCKET
+        # The proxy sees our own requests; the image server reads S3 by itself.
+        asked = [each for each in system.s3_proxy.asked if each.path == f"/{bucket}/{row.image}"]
+        assert sum(each.method == "GET" and not each.ranged for each in asked) == row.fetches
+
+
+@every_row
+def test_appetiser_is_called_as_often_as_the_row_says(system: System, row: Row) -> None:
+    asked = [json.loads(each.body) for each in system.appetiser.asked]
+    assert sum(body["imageId"] == row.image.rpartition("/")[2] for body in asked) == row.converts
+
+
+@every_row
+def test_the_image_server_reads_what_the_row_says(system: System, row: Row) -> None:
+    storage, request = system.settings.storage_bucket, system.status(row.image).request_id
+    expected = {
+        "jp2": {f"s3://{storage}/{row.image}"},
+        "original": {f"s3://{storage}/{row.image}/original"},
+        "transient": {f"s3://{storage}/transient/{row.image}/{request}"},
+        "origin": {f"s3://{system.settings.origin_bucket}/{row.image}"},
+        "nothing": set(),
+    }
+    asked = {each.path.removeprefix("/iiif/3/") for each in system.image_server.asked}
+    identifiers = {path.partition("/full/")[0].partition("/info.json")[0] for path in asked}
+    assert {identifier for identifier in identifiers if is_of(row, identifier)} == expected[row.read]
+
+
+def test_nothing_is_left_over(system: System) -> None:
+    assert system.storage("transient/") == {}
+    assert system.left_in_scratch() == []
+    assert system.waiting_messages() == 0
+    kept: dict[str, Any] = {key: each for key, each in system.storage().items() if "/info/" in key}
+    assert kept == {}
+
+
+@every_row
+def test_the_ledger_accounts_for_every_object_and_no_other(system: System, row: Row) -> None:
+    everything = {**system.storage(row.image), **system.thumbs(row.image)}
+    there = {key: len(each.data) for key, each in everything.items() if is_of(row, key)}
+    assert {record.key: record.bytes for record in system.status(row.image).objects} == there

@@ -1,0 +1,90 @@
+"""A request that was interrupted goes on where it was; that a service was down costs no attempt."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from dlcs_assets.domain.stages import Stage
+from dlcs_assets_tests.pictures import jpeg
+from dlcs_assets_tests.system.harness import System
+
+DEFAULT = "iiif-img:default,thumbs:default"
+PAGE = "2/1/page"
+
+
+def interrupted(system: System, channels: str) -> None:
+    """Ingest a page while the image server is down, up to the first run's end."""
+    system.image_server.stop()
+    system.ingest_once(PAGE, system.serve("page.jpg", jpeg(120, 90)), channels)
+
+
+def test_an_image_waits_for_a_service_that_is_down_and_no_attempt_is_burnt(system: System) -> None:
+    interrupted(system, DEFAULT)
+    (run,) = system.runs
+    assert run.is_success
+    status = system.status(PAGE)
+    assert (status.state, status.attempts, status.error_code) == ("pending", 0, "image_server_down")
+    assert status.error_stage == "thumbnails"
+    assert system.partition(PAGE) == ("materialized", "materialized", "missing")
+    for _ in range(system.settings.attempts + 1):
+        system.tick("due_images")
+    assert (system.status(PAGE).state, system.status(PAGE).attempts) == ("pending", 0)
+
+
+def test_what_waits_is_told_by_its_reason_in_the_sensor(system: System) -> None:
+    system.use(attempt_delay=timedelta(minutes=5))
+    interrupted(system, DEFAULT)
+    assert "1 after image_server_down" in system.told_by("due_images")
+
+
+@pytest.mark.parametrize(
+    ("channels", "fetches", "conversions"),
+    [(DEFAULT, 1, 1), ("iiif-img:use-original,thumbs:default", 1, 0), ("file,thumbs:default", 1, 0)],
+)
+def test_once_the_service_is_back_only_what_is_missing_is_done(
+    system: System, channels: str, fetches: int, conversions: int
+) -> None:
+    interrupted(system, channels)
+    system.image_server.start()
+    system.settle()
+    assert system.status(PAGE).state == "done"
+    assert len(system.origin.asked) == fetches
+    assert system.appetiser.count("POST") == conversions
+    assert system.partition(PAGE) == ("materialized",) * 3
+    assert set(system.thumbs()) == {f"{PAGE}/open/120.jpg", f"{PAGE}/open/100.jpg", f"{PAGE}/s.json"}
+
+
+def test_outcomes_of_an_earlier_run_are_told_again_by_the_one_that_resumes(system: System) -> None:
+    """Dagster counts a partition of a red run as failed unless that very run tells of it."""
+    interrupted(system, DEFAULT)
+    system.image_server.start()
+    system.image_server.refusing["/full/"] = (403, "Too many pixels")
+    system.settle()
+    assert system.runs[-1].is_failure
+    assert system.partition(PAGE) == ("materialized", "materialized", "failed")
+    assert len(system.origin.asked) == 1
+
+
+def test_a_transient_original_is_put_back_for_the_thumbnails_and_removed_again(system: System) -> None:
+    interrupted(system, "thumbs:default")
+    assert system.storage() == {}, "the transient object goes with the run that put it there"
+    system.image_server.start()
+    system.settle()
+    assert system.status(PAGE).state == "done"
+    assert system.storage() == {}
+    assert system.status(PAGE).objects
+    assert not any(record.key.startswith("transient/") for record in system.status(PAGE).objects)
+
+
+def test_while_appetiser_is_down_the_original_is_not_lost_for_the_next_run(system: System) -> None:
+    system.appetiser.stop()
+    system.ingest_once(PAGE, system.serve("page.jpg", jpeg(120, 90)), DEFAULT)
+    assert system.status(PAGE).error_code == "appetiser_down"
+    assert system.partition(PAGE) == ("materialized", "missing", "missing")
+    system.appetiser.start()
+    system.settle()
+    assert system.status(PAGE).state == "done"
+    assert system.metadata(PAGE, Stage.JP2)["outcome"] == "converted"
+    assert system.left_in_scratch() == []

@@ -1,0 +1,197 @@
+"""What the sensors do when all is well, and when something between them and the runs was lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+
+from dlcs_assets.assets import CHUNK_TAG
+from dlcs_assets.domain.stages import STAGES, Lane, Stage
+from dlcs_assets.partitions import PARTITIONS_NAME, RANGE_END_TAG, RANGE_START_TAG
+from dlcs_assets.sensors.intake import read_message
+from dlcs_assets_tests.pictures import jpeg
+from dlcs_assets_tests.system.harness import System, full_message, key_of
+
+PAGES = [f"2/1/page-{number}" for number in range(4)]
+
+
+@pytest.fixture
+def page(system: System) -> str:
+    return system.serve("page.jpg", jpeg(120, 90))
+
+
+def run_requests(system: System, name: str) -> list[dg.RunRequest]:
+    """Return what a sensor asks for, of which the daemon then does nothing: it dies."""
+    result = system.evaluate(name)
+    return list(result.run_requests or []) if isinstance(result, dg.SensorResult) else []
+
+
+def send_files(system: System, url: str, images: list[str]) -> None:
+    system.send(*(full_message(image, url, "file") for image in images))
+
+
+def test_a_tick_that_launches_nothing_says_how_many_messages_came_and_what_became_of_them(system: System) -> None:
+    system.send("not json", {"id": "2/1/unknown"}, {"Event": "s3:TestEvent"})
+    told = system.told_by("sqs_ingest")
+    assert told == "3 messages received (1 waiting, 1 rejected, 1 ignored); nothing is due"
+
+
+def test_a_tick_that_launches_runs_logs_how_many_messages_came_and_for_which_chunks(
+    system: System, page: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    send_files(system, page, PAGES)
+    (request,) = run_requests(system, "sqs_ingest")
+    logged = capsys.readouterr().err
+    assert f"4 messages received (4 accepted); 1 runs, for chunks {request.run_key}" in logged
+
+
+def test_a_run_request_carries_chunk_range_and_who_it_is_for(system: System, page: str) -> None:
+    system.send(*(full_message(image, page, "file", batch=12) for image in PAGES))
+    (request,) = run_requests(system, "sqs_ingest")
+    assert request.run_key == request.tags[CHUNK_TAG]
+    assert (request.tags[RANGE_START_TAG], request.tags[RANGE_END_TAG]) == (key_of(PAGES[0]), key_of(PAGES[-1]))
+    names = ("customer", "space", "lane", "batch")
+    assert [request.tags[f"dlcs/{name}"] for name in names] == ["2", "1", "ingest", "12"]
+    assert list(system.instance.get_dynamic_partitions(PARTITIONS_NAME)) == [key_of(image) for image in PAGES]
+
+
+def test_no_more_is_dispatched_than_chunks_may_be_in_flight(make_system: Callable[..., System]) -> None:
+    system = make_system(chunk_size=2, chunks_in_flight=1)
+    url = system.serve("page.jpg", jpeg(120, 90))
+    send_files(system, url, PAGES)
+    assert len(system.tick("sqs_ingest").runs) == 1
+    assert sorted(system.states().values()) == ["done", "done", "pending", "pending"]
+    (second,) = run_requests(system, "sqs_ingest")
+    (again,) = run_requests(system, "sqs_ingest")
+    assert again.run_key == second.run_key
+    system.begin(again)
+    assert "1 runs of this lane are in flight already (DLCS_CHUNKS_IN_FLIGHT)" in system.told_by("sqs_ingest")
+
+
+def test_a_lane_that_is_full_does_not_hold_up_another(make_system: Callable[..., System]) -> None:
+    system = make_system(chunks_in_flight=1)
+    url = system.serve("page.jpg", jpeg(120, 90))
+    send_files(system, url, PAGES[:1])
+    (request,) = run_requests(system, "sqs_ingest")
+    system.begin(request)
+    system.send(full_message(PAGES[1], url, "file"), queue=system.settings.priority_queue_url)
+    (run,) = system.tick("sqs_priority").runs
+    assert run.is_success
+    assert system.status(PAGES[1]).lane == Lane.PRIORITY
+
+
+def test_a_dispatch_that_was_lost_is_asked_for_again_and_runs_once(system: System, page: str) -> None:
+    send_files(system, page, PAGES)
+    (lost,) = run_requests(system, "sqs_ingest")
+    (run,) = system.settle()
+    assert run.tags[CHUNK_TAG] == lost.run_key
+    assert len(system.origin.asked) == len(PAGES)
+    assert system.states() == dict.fromkeys(PAGES, "done")
+
+
+def test_the_images_of_a_run_that_died_are_due_again_and_done_once(system: System, page: str) -> None:
+    send_files(system, page, PAGES)
+    (request,) = run_requests(system, "sqs_ingest")
+    dead = system.begin(request)
+    claim = system.ledger.work.claim_chunk(str(request.run_key), dead, now=datetime.now(UTC))
+    assert claim is not None
+    assert system.told_by("reconcile") == "All is well"
+    system.end_dead(dead)
+    assert system.told_by("reconcile") == "1 lost runs ended, 4 images due again"
+    runs = system.settle()
+    assert len(runs) == 1
+    assert runs[0].is_success
+    assert len(system.origin.asked) == len(PAGES)
+    for stage in STAGES:
+        assert system.partitions(stage) == dict.fromkeys(PAGES, "materialized")
+
+
+def test_images_of_a_run_that_died_before_it_began_cost_no_attempt(system: System, page: str) -> None:
+    send_files(system, page, PAGES[:1])
+    (request,) = run_requests(system, "sqs_ingest")
+    system.end_dead(system.begin(request))
+    system.settle()
+    assert (system.status(PAGES[0]).state, system.status(PAGES[0]).attempts) == ("done", 1)
+
+
+def test_a_run_that_gives_no_sign_of_life_loses_its_images(make_system: Callable[..., System]) -> None:
+    system = make_system(claim_ttl=timedelta(0))
+    send_files(system, system.serve("page.jpg", jpeg(120, 90)), PAGES[:1])
+    (request,) = run_requests(system, "sqs_ingest")
+    stuck = system.begin(request)
+    claim = system.ledger.work.claim_chunk(str(request.run_key), stuck, now=datetime.now(UTC) - timedelta(hours=1))
+    assert claim is not None
+    assert system.told_by("reconcile") == "1 lost runs ended, 1 images due again"
+
+
+def test_outcomes_that_dagster_never_got_are_reported(system: System, page: str) -> None:
+    """As after a run that died between the ledger's commit and the event."""
+    send_files(system, page, PAGES[:1])
+    system.settle()
+    system.instance.wipe_assets([dg.AssetKey(stage.value) for stage in STAGES])
+    system.forget_reports(PAGES[0])
+    assert system.partition(PAGES[0]) == ("missing",) * 3
+    assert system.told_by("reconcile") == "3 outcomes reported to dagster"
+    assert system.partition(PAGES[0]) == ("materialized",) * 3
+    assert system.metadata(PAGES[0], Stage.ORIGINAL)["outcome"] == "kept"
+    assert system.told_by("reconcile") == "All is well"
+
+
+def test_an_outcome_that_dagster_has_is_not_reported_twice(system: System, page: str) -> None:
+    send_files(system, page, PAGES[:1])
+    system.settle()
+    system.forget_reports(PAGES[0])
+    assert system.told_by("reconcile") == "All is well"
+
+
+def test_a_short_message_waits_for_its_registration(system: System, page: str) -> None:
+    system.send({"id": "2/1/page"})
+    assert "1 waiting" in system.told_by("sqs_ingest")
+    assert system.status("2/1/page").state == "pending"
+    system.ingest("2/1/page", page, "file")
+    assert system.status("2/1/page").state == "done"
+    assert len(system.origin.asked) == 1
+
+
+def test_a_short_message_whose_registration_never_comes_is_rejected(make_system: Callable[..., System]) -> None:
+    system = make_system(registration_wait=timedelta(0))
+    system.send({"id": "2/1/page"})
+    system.tick("sqs_ingest")
+    assert "1 messages rejected that waited in vain" in system.told_by("reconcile")
+    (kept,) = system.ledger.inbox.rejected()
+    assert kept["code"] == "image_unknown"
+
+
+def test_an_upload_to_the_portal_registers_and_ingests_an_image(system: System) -> None:
+    origin = system.upload("2/1/uploaded", jpeg(120, 90))
+    bucket = system.settings.origin_bucket
+    record = {"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "eventTime": "2026-11-22T10:00:00.000Z"}
+    stored = {"bucket": {"name": bucket}, "object": {"key": "2/1/uploaded"}}
+    system.send({"Records": [{**record, "s3": stored}]})
+    system.settle()
+    status = system.status("2/1/uploaded")
+    assert status.state == "done"
+    assert status.registration is not None
+    assert status.registration.origin == origin
+    assert status.stages[Stage.ORIGINAL].facts["plan"] == "3"
+    assert set(system.storage()) == {"2/1/uploaded"}
+
+
+def test_a_message_that_comes_twice_is_one_request(system: System, page: str) -> None:
+    """SQS delivers at least once, and a message may be taken in and not deleted: it comes again with its id."""
+    send_files(system, page, PAGES[:1])
+    url = str(system.settings.ingest_queue_url)
+    (message,) = system.queues.receive(url)
+    system.sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=message.receipt_handle, VisibilityTimeout=0)
+    entries = read_message(message, url, Lane.INGEST, system.settings)
+    system.ledger.inbox.take_in(
+        entries, check=lambda *_: None, registration_wait=timedelta(0), now=datetime.now(UTC)
+    )  # and then the sensor died
+    (request,) = run_requests(system, "sqs_ingest")
+    assert request.tags[RANGE_START_TAG] == request.tags[RANGE_END_TAG] == key_of(PAGES[0])
+    system.settle()
+    assert len(system.origin.asked) == 1
+    assert system.waiting_messages() == 0
