@@ -93,13 +93,23 @@ class _Run:
         self._settings = settings
         self._stages = frozenset(Stage(key.path[-1]) for key in context.selected_asset_keys)
         self._ended: list[ImageEnded] = []
-        self._unclaimable: list[tuple[AssetId, str]] = []
 
     def events(self) -> Iterator[dg.AssetMaterialization]:
         """Yield a materialisation for each stage of each image as it ends; raise Failure if an image failed."""
         if problem := customers_file(self._settings).problem():
             self._context.log.warning(problem)
         claim = self._claim()
+        try:
+            yield from self._work(claim)
+        except dg.DagsterExecutionInterruptedError:
+            run = self._context.instance.get_run_by_id(claim.run_id)
+            # Terminated by a person, not by a machine that goes away: then the images go on elsewhere.
+            if run is not None and run.status is dg.DagsterRunStatus.CANCELING:
+                self._ledger.work.cancel(claim, now=datetime.now(UTC))
+            raise
+        self._tell(claim)
+
+    def _work(self, claim: Claim) -> Iterator[dg.AssetMaterialization]:
         upstream = Upstream(self._context.instance)
         for event in ingest_chunk(claim, self._ledger, self._services, rules_of(self._settings), self._options()):
             if isinstance(event, ImageEnded):
@@ -108,7 +118,6 @@ class _Run:
             if event.result.stage in self._stages:
                 yield self._materialization(event, upstream)
                 self._ledger.work.reported([(event.item.asset_id, event.result.stage, event.item.request_id)])
-        self._tell(claim)
 
     def _claim(self) -> Claim:
         run_id, keys = self._context.run.run_id, self._context.partition_keys
