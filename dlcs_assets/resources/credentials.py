@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Final
 from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.origin import OriginStrategyRule
 from dlcs_assets.domain.s3_uri import parse_s3_uri
-from dlcs_assets.resources.aws import aws_errors, client_config, make_client
-from dlcs_assets.resources.http import Peer
 from dlcs_assets.resources.lazy import Lazy
 
 if TYPE_CHECKING:
@@ -84,6 +82,10 @@ class CredentialStore:
             if value is None:
                 raise _missing(rule)
             return value
+        # Imported here: it brings Dagster, which takes seconds, and who only reads a customers file needs neither.
+        from dlcs_assets.resources.aws import aws_errors  # noqa: PLC0415 (see above)
+        from dlcs_assets.resources.http import Peer  # noqa: PLC0415 (likewise)
+
         peer = Peer("The store of credentials", "origin_credentials", ours=True, remedy=_remedy(rule))
         with aws_errors(peer, f"Reading the credentials of origin strategy {rule}"):
             if kind == "secretsmanager":
@@ -100,6 +102,8 @@ class CredentialStore:
 
 
 def _secrets_client() -> object:
+    from dlcs_assets.resources.aws import client_config, make_client  # noqa: PLC0415 (likewise)
+
     # botocore logs the bodies of answers at DEBUG, which here are the secrets.
     logging.getLogger("botocore.parsers").setLevel(logging.INFO)
     config = client_config(attempts=3, connections=4, connect_timeout_seconds=5.0, read_timeout_seconds=20.0)
