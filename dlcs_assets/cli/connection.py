@@ -12,8 +12,10 @@ from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 
 from dlcs_assets.cli.failure import Failure
+from dlcs_assets.domain.customers import Customer
 from dlcs_assets.domain.redaction import shown_url
 from dlcs_assets.local import data_folder
+from dlcs_assets.resources.customers import customers_file
 from dlcs_assets.resources.ledger import Ledger
 from dlcs_assets.resources.ledger.engine import LedgerUnusable
 from dlcs_assets.settings import Settings
@@ -54,6 +56,11 @@ def adopt(environment: Mapping[str, str]) -> None:
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ.update(environment)
+
+
+def load_customer(settings: Settings, number: int) -> Customer:
+    """Return what is configured of a customer. Raises `PermanentError` if nothing is, NoCustomers if none can tell."""
+    return customers_file(settings).customers().get(number)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from dlcs_assets.cli.connection import load_customer
 from dlcs_assets.cli.output import print_lines, shown_bytes
 from dlcs_assets.cli.planning import Known, Lines, explain
 from dlcs_assets.domain.asset_id import AssetId
@@ -93,7 +94,9 @@ def _registration(registration: Registration) -> Lines:
 
 def _plan(image: ImageStatus, registration: Registration, settings: Settings) -> Lines:
     try:
-        explained = dict(explain(AssetId.parse(image.asset_id), registration, settings, known_of(image)))
+        asset_id = AssetId.parse(image.asset_id)
+        customer = load_customer(settings, asset_id.customer)
+        explained = dict(explain(asset_id, registration, customer, settings, known_of(image)))
     except (IngestError, MessageRejected) as error:
         return [("plan", f"none: {error}")]
     return [("plan", f"row {explained['row']}: {explained['why']}")]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from dlcs_assets.cli.connection import load_settings, make_storage, open_ledger
+from dlcs_assets.cli.connection import load_customer, load_settings, make_storage, open_ledger
 from dlcs_assets.cli.failure import Failure
 from dlcs_assets.cli.options import ChannelsOption, PolicyOption, parse_channels
 from dlcs_assets.cli.output import counting, make_console, print_table, state_text
@@ -49,10 +49,10 @@ def ingest(
     wait: Annotated[bool, typer.Option("--wait", help="Wait until all have ended; status 1 if one failed.")] = False,
 ) -> None:
     """Send images to be ingested; files are uploaded first. Prints their ids."""
-    requested = parse_channels(channels, policy)
     found, skipped = find_sources(sources)
     ids = name_sources(found, customer, space, id_)
     settings = load_settings()
+    requested = parse_channels(channels, policy, load_customer(settings, ids[0].customer).policies)
     lane = Lane.PRIORITY if priority else Lane.INGEST
     queue_url(settings, lane)
     images = [

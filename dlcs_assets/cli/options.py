@@ -10,7 +10,6 @@ import typer
 from dlcs_assets.cli.failure import WrongUsage
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import (
-    DEFAULT_POLICIES,
     Channel,
     Policies,
     RequestedChannel,
@@ -62,7 +61,7 @@ def parse_space(customer: int | None, space: str | None) -> tuple[int | None, in
 
 
 def parse_channels(
-    channels: str | None, policies: Sequence[str] | None, known: Policies = DEFAULT_POLICIES
+    channels: str | None, policies: Sequence[str] | None, known: Policies
 ) -> tuple[RequestedChannel, ...] | None:
     """Read --channels and --policy; None if neither is given. Raises `MessageRejected` or WrongUsage."""
     if channels is None and not policies:

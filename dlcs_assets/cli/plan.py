@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dlcs_assets.cli.connection import load_settings, open_ledger, read_settings
+from dlcs_assets.cli.connection import load_customer, load_settings, open_ledger, read_settings
 from dlcs_assets.cli.failure import Failure
 from dlcs_assets.cli.image_view import known_of
 from dlcs_assets.cli.options import ChannelsOption, PolicyOption, parse_channels
@@ -29,7 +29,6 @@ def plan(
 ) -> None:
     """Say what would be done for an image and why, from what is registered. Nothing is done, and nothing asked."""
     asset_id = AssetId.parse(id_)
-    requested = parse_channels(channels, policy)
     if origin is None:
         settings = load_settings()
         image = _registered(asset_id, settings)
@@ -38,9 +37,11 @@ def plan(
     else:
         settings = _settings_for_planning()
         registration, known = Registration(origin), Known()
+    customer = load_customer(settings, asset_id.customer)
+    requested = parse_channels(channels, policy, customer.policies)
     if requested is not None:
         registration = replace(registration, channels=requested or None)
-    lines = explain(asset_id, registration, settings, known)
+    lines = explain(asset_id, registration, customer, settings, known)
     console = make_console()
     console.print(str(asset_id), style="bold")
     print_lines(console, lines)

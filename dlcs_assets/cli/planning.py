@@ -7,12 +7,13 @@ from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 from dlcs_assets.domain.asset_id import AssetId
-from dlcs_assets.domain.delivery import DEFAULT_POLICIES, Channel, DeliveryChannel, resolve_channels, thumbnail_sizes
+from dlcs_assets.domain.customers import Customer
+from dlcs_assets.domain.delivery import Channel, resolve_channels, thumbnail_sizes
 from dlcs_assets.domain.iiif_size import Size
 from dlcs_assets.domain.ingest_plan import Conversion, ImageServerSource, IngestPlan, plan_ingest
 from dlcs_assets.domain.ingest_request import Registration
 from dlcs_assets.domain.media_type import media_type_for_extension
-from dlcs_assets.domain.origin import Origin, OriginStrategy, classify_origin
+from dlcs_assets.domain.origin import Origin, OriginStrategy
 from dlcs_assets.domain.redaction import shown_url
 from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets.domain.stages import STAGES, Outcome
@@ -28,6 +29,13 @@ from dlcs_assets.settings import Settings
 
 Lines = list[tuple[str, str]]
 
+_BY_STRATEGY = {
+    OriginStrategy.DEFAULT: "over HTTP",
+    OriginStrategy.BASIC_HTTP: "over HTTP with user and password",
+    OriginStrategy.S3_AMBIENT: "from S3 with our own credentials",
+    OriginStrategy.SFTP: "over SFTP",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Known:
@@ -37,17 +45,17 @@ class Known:
     size: Size | None = None
 
 
-def explain(asset_id: AssetId, registration: Registration, settings: Settings, known: Known) -> Lines:
+def explain(
+    asset_id: AssetId, registration: Registration, customer: Customer, settings: Settings, known: Known
+) -> Lines:
     """Give the plan as (what, how) lines. Raises `PermanentError` or `MessageRejected` where there can be none."""
-    origin = classify_origin(
+    origin = customer.origin(
         registration.origin,
-        customer=asset_id.customer,
         portal_bucket=settings.origin_bucket,
-        ambient_buckets=settings.s3_origin_buckets,
         own_buckets=(settings.storage_bucket, settings.thumbs_bucket),
     )
     media_type, assumed = _media_type(registration, known)
-    channels = resolve_channels(registration.channels, media_type, DEFAULT_POLICIES)
+    channels = resolve_channels(registration.channels, media_type, customer.policies, space=asset_id.space)
     is_jp2 = known.media_type == "image/jp2" if known.media_type else None
     plan = plan_ingest(channels, optimised=origin.optimised, is_jp2=is_jp2)
     lines = [
@@ -66,7 +74,8 @@ def explain(asset_id: AssetId, registration: Registration, settings: Settings, k
     ]
     if not plan.thumbnails:
         return [*lines, ("thumbnails", "none; what there is from before is removed")]
-    return lines + _thumbnails(asset_id, registration, channels, settings, known.size)
+    sizes = thumbnail_sizes(channels, customer.policies, settings.default_thumbnail_sizes)
+    return lines + _thumbnails(asset_id, registration, sizes, settings, known.size)
 
 
 def _media_type(registration: Registration, known: Known) -> tuple[str, str | None]:
@@ -89,10 +98,11 @@ def _lacks_policy(registration: Registration) -> bool:
 
 
 def _strategy(origin: Origin) -> str:
-    if origin.strategy is OriginStrategy.DEFAULT:
-        return "over HTTP (strategy default)"
-    reach = "optimised: the image server reads it where it is" if origin.optimised else "not optimised"
-    return f"from S3 with our own credentials (strategy s3-ambient), {reach}"
+    reach = ""
+    if origin.strategy is OriginStrategy.S3_AMBIENT:
+        reach = ", optimised: the image server reads it where it is" if origin.optimised else ", not optimised"
+    rule = f", by the customer's rule '{origin.rule.id}'" if origin.rule else ""
+    return f"{_BY_STRATEGY[origin.strategy]} (strategy {origin.strategy}){reach}{rule}"
 
 
 def _stages(plan: IngestPlan) -> str:
@@ -144,11 +154,10 @@ def _source(asset_id: AssetId, plan: IngestPlan, origin: Origin, settings: Setti
 def _thumbnails(
     asset_id: AssetId,
     registration: Registration,
-    channels: tuple[DeliveryChannel, ...],
+    sizes: tuple[str, ...],
     settings: Settings,
     size: Size | None,
 ) -> Lines:
-    sizes = thumbnail_sizes(channels, DEFAULT_POLICIES, settings.default_thumbnail_sizes)
     access = _access(registration, settings)
     if size is None:
         return [("thumbnails", f"{'  '.join(sizes)}  (in pixels as soon as the image's size is known)"), ("", access)]

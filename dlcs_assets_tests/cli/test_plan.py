@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from dlcs_assets.domain.ingest_request import AssetFields
 from dlcs_assets_tests.cli.conftest import Desk, dlcs
 
+CUSTOMERS = "customers: {2: {policies: {thumbs: {tiny: ['!50,50']}}}}"
 OPTIMISED = "s3://dlcs-origin/2/1/x"
 
 
@@ -106,3 +109,15 @@ def test_where_there_can_be_no_plan_the_reason_is_given(arguments: list[str], st
     assert (done.exit_code, done.stdout) == (status, "")
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.usefixtures("ledger")
+def test_a_customers_own_policies_and_origins_are_in_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "dlcs.yaml").write_text(CUSTOMERS)
+    monkeypatch.setenv("DLCS_CUSTOMERS_FILE", str(tmp_path / "dlcs.yaml"))
+    monkeypatch.setenv("DLCS_SCRATCH", str(tmp_path / "scratch"))
+    told = plan("--origin", "https://h/x.jpg", "--policy", "thumbs=tiny")
+    assert told["channels"].startswith("iiif-img/default, thumbs/tiny")
+    assert told["thumbnails"].startswith("!1024,1024  !400,400  !200,200  !100,100  !50,50")
+    elsewhere = dlcs("plan", "3/1/x", "--origin", "https://h/x.jpg")
+    assert (elsewhere.exit_code, "customer_not_configured" in elsewhere.stderr) == (1, True)
