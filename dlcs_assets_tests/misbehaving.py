@@ -53,7 +53,8 @@ class Load:
 class Misbehaving:
     """`share` of the requests meet one of `faults`.
 
-    Which ones depends on the seed, the path and how often it was asked for, so not on what threads do.
+    Which ones depends on the seed, on what is asked for (a file's folder or bucket left out) and how often it was
+    before: not on what threads do.
     """
 
     target: str
@@ -112,10 +113,11 @@ class Misbehaving:
     def counted(self, path: str) -> Iterator[tuple[Fault | None, random.Random]]:
         """Count a request; say what it is to meet, and give what else is to be drawn for it."""
         with self._lock:
-            self.asked[path] += 1
+            what = path.rpartition("%2F")[2]
+            self.asked[what] += 1
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
-            drawn = random.Random(f"{self.seed} {path} {self.asked[path]}")
+            drawn = random.Random(f"{self.seed} {what} {self.asked[what]}")
             loaded = self.load is not None and self._at_once > self.load.more_than
             share = self.load.share if self.load is not None and loaded else self.share
             fault = drawn.choice(self.faults) if drawn.random() < share else None
