@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -36,6 +37,35 @@ def test_every_setting_is_documented_with_its_default(name: str, field: FieldInf
 
 def test_no_setting_is_documented_that_does_not_exist() -> None:
     assert set(ROWS) == {f"DLCS_{name.upper()}" for name in Settings.model_fields}
+
+
+RAISED = {"PermanentError", "TransientError", "ServiceDown", "MessageRejected", "InvalidAssetId", "Rejection"}
+PEERS = ("appetiser", "image_server", "origin", "origin_credentials", "queue", "storage")
+SHARED_ENDINGS = ("broke_off", "not_found", "refused", "timeout", "unavailable")
+FIRST_CELLS = re.findall(r"^\| (`[^|]+`) \|", (ROOT / "docs/errors.md").read_text(), flags=re.MULTILINE)
+CODES = {code for cell in FIRST_CELLS for code in re.findall(r"`(\w+)`", cell)}
+
+
+def codes_in_the_source() -> set[str]:
+    """Return the codes that are written out where an error is made."""
+    calls = (
+        node
+        for path in (ROOT / "dlcs_assets").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and node.args and isinstance(node.func, ast.Name) and node.func.id in RAISED
+    )
+    written = (call.args[0].value for call in calls if isinstance(call.args[0], ast.Constant))
+    return {code for code in written if isinstance(code, str)}
+
+
+def test_every_code_of_a_failure_is_explained() -> None:
+    assert codes_in_the_source() - CODES == set()
+
+
+def test_no_code_is_explained_that_nothing_raises() -> None:
+    source = "".join(path.read_text() for path in (ROOT / "dlcs_assets").rglob("*.py"))
+    shared = {f"{peer}_{ending}" for peer in PEERS for ending in SHARED_ENDINGS}
+    assert {code for code in CODES - shared if f'"{code}"' not in source} == set()
 
 
 @pytest.mark.parametrize("page", [*sorted(ROOT.glob("docs/**/*.md")), ROOT / "README.md"], ids=lambda page: page.name)
