@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ _CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]+)-[0-9]+/(?:[0-9]+|\*)")
 
 def make_client(limits: TimeLimits, connections: int) -> httpx.Client:
     """Make a client for all origins. They may be behind a proxy, which the environment names."""
+    # It logs whole URLs at INFO, and with them the tokens and signatures in their queries.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     return httpx.Client(
         timeout=httpx.Timeout(min(limits.read, limits.whole), connect=limits.connect, pool=None),
         limits=httpx.Limits(max_connections=connections),
