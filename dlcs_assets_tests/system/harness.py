@@ -29,13 +29,10 @@ from dlcs_assets.domain.stages import STAGES, Stage
 from dlcs_assets.jobs import INGEST_JOB
 from dlcs_assets.local.stack import Component, RunningStack
 from dlcs_assets.partitions import PARTITIONS_NAME, RANGE_END_TAG, RANGE_START_TAG, images_partitions
-from dlcs_assets.resources.appetiser import Appetiser
-from dlcs_assets.resources.aws import PooledS3Resource, make_client
-from dlcs_assets.resources.image_server import ImageServer
+from dlcs_assets.resources.aws import make_client
 from dlcs_assets.resources.ledger.ledger import Ledger
 from dlcs_assets.resources.ledger.reports import ImageStatus, Selection
 from dlcs_assets.resources.ledger.resource import LedgerResource
-from dlcs_assets.resources.origins import Origins
 from dlcs_assets.resources.queue import Queues
 from dlcs_assets.settings import Settings
 from dlcs_assets_tests.resources.scripted_server import Answer, ScriptedServer, scripted_server
@@ -297,20 +294,11 @@ class System:
 
 def impatient_resources(settings: Settings) -> dict[str, Any]:
     """Return the clients of the services with the pauses between their attempts left out."""
+    quick = {"attempts": 2, "first_delay_seconds": 0.0, "longest_delay_seconds": 0.01}
     usual = build_resources(settings)
-    quick: dict[str, Any] = {"first_delay_seconds": 0.0, "longest_delay_seconds": 0.01}
-    return {
-        "origins": Origins(
-            s3=PooledS3Resource(endpoint_url=settings.s3_endpoint_url),
-            max_bytes=settings.origin_max_bytes,
-            timeout_seconds=settings.origin_timeout.total_seconds(),
-            **quick,
-        ),
-        "appetiser": Appetiser(
-            url=settings.appetiser_url, scratch_root=usual["appetiser"].scratch_root, attempts=2, **quick
-        ),
-        "image_server": ImageServer(url=settings.image_server_url, attempts=2, **quick),
-    }
+    impatient = {name: {**dict(usual[name]), **quick} for name in ("origins", "appetiser", "image_server")}
+    impatient["origins"]["attempts"] = 3
+    return {name: type(usual[name])(**fields) for name, fields in impatient.items()}
 
 
 def key_of(image: str) -> str:
@@ -367,6 +355,7 @@ def _system(stack: RunningStack, folder: Path, settings: dict[str, Any]) -> Iter
             "priority_queue_url": queues["priority"],
             "appetiser_url": appetiser.url,
             "image_server_url": image_server.url,
+            "slots": folder / "slots",
             "scratch": stack.data / "scratch" / name,
             "ledger_url": f"sqlite:///{folder / 'ledger.db'}",
             "receive_wait": timedelta(0),
