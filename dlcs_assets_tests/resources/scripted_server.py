@@ -32,11 +32,15 @@ class Asked:
 
 @dataclass
 class ScriptedServer:
-    """Gives `answers` in order, the last one again and again; `by_path` goes first; `work` is done before each."""
+    """Gives `answers` in order, the last one again and again; `by_path` goes first; `work` is done before each.
+
+    A path that is `locked` is answered with 401 unless the request has that Authorization header.
+    """
 
     url: str = ""
     answers: list[Answer] = field(default_factory=list)
     by_path: dict[str, Answer] = field(default_factory=dict)
+    locked: dict[str, str] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
     work: Callable[[Asked], None] = lambda _asked: None
     most_at_once: int = 0
@@ -47,6 +51,8 @@ class ScriptedServer:
     def next_answer(self, asked: Asked) -> Answer:
         with self._lock:
             self.asked.append(asked)
+            if asked.path in self.locked and self.locked[asked.path] != asked.headers.get("authorization"):
+                return Answer(401)
             if asked.path in self.by_path:
                 return self.by_path[asked.path]
             return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]

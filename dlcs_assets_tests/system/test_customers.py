@@ -1,0 +1,120 @@
+"""A customers file in force: whose policies, channels and credentials an image gets, and what a slip in it does."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dlcs_assets_tests.pictures import drawing, encoded, jpeg
+from dlcs_assets_tests.system.harness import System, full_message
+
+CUSTOMERS = """
+customers:
+  2:
+    origins:
+      - {id: library, regex: '/locked/', strategy: basic-http-authentication, credentials: env:LIBRARY, order: 1}
+    policies:
+      thumbs:
+        small: ['!50,50']
+    default_channels:
+      - {media_type: image/*, channel: iiif-img, policy: default}
+      - {media_type: image/*, channel: thumbs, policy: small}
+    spaces:
+      5:
+        default_channels:
+          - {media_type: image/*, channel: iiif-img, policy: use-original}
+  22: {}
+"""
+PASSWORD = "hunter" + "2"
+BASIC = "Basic bGlicmFyaWFuOmh1bnRlcjI="
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "customers.yaml"
+    path.write_text(CUSTOMERS)
+    monkeypatch.setenv("LIBRARY", json.dumps({"user": "librarian", "password": PASSWORD}))
+    return path
+
+
+@pytest.fixture
+def system(make_system: Callable[..., System], file: Path) -> System:
+    return make_system(customers_file=file)
+
+
+def ask(system: System, image: str, origin: str, channels: str) -> None:
+    system.send(full_message(image, origin, channels))
+
+
+def test_each_customer_and_space_has_its_own_policies_and_default_channels(system: System) -> None:
+    url = system.serve("page.jpg", jpeg(300, 200))
+    for image in ("2/1/page", "2/5/page", "22/1/page"):
+        ask(system, image, url, "")
+    system.settle()
+    assert set(system.states().values()) == {"done"}
+    assert set(system.storage()) == {"2/1/page", "2/5/page/original", "22/1/page"}
+    small = {image for image in ("2/1/page", "2/5/page", "22/1/page") if f"{image}/open/50.jpg" in system.thumbs()}
+    assert small == {"2/1/page", "2/5/page"}
+
+
+def test_credentials_open_an_origin_for_their_customer_only_and_are_shown_nowhere(
+    system: System, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    url = system.serve("locked/page.tif", encoded(drawing(300, 200), "TIFF"))
+    system.origin.locked["/locked/page.tif"] = BASIC
+    with caplog.at_level(logging.DEBUG):
+        ask(system, "2/1/page", url, "iiif-img:default")
+        ask(system, "22/1/page", url, "iiif-img:default")
+        system.settle()
+    assert system.states() == {"2/1/page": "done", "22/1/page": "failed"}
+    folders = (tmp_path, system.settings.scratch)  # Dagster's storage and the ledger; files in work
+    written = [path.read_bytes() for folder in folders for path in folder.rglob("*") if path.is_file()]
+    told = caplog.text + "".join(capfd.readouterr())
+    assert len(written) > 1
+    assert [text for text in (PASSWORD, BASIC) if text in told or any(text.encode() in data for data in written)] == []
+
+
+def test_refused_credentials_fail_the_image_with_the_strategy_s_name(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIBRARY", json.dumps({"user": "librarian", "password": "wrong"}))
+    url = system.serve("locked/page.jpg", jpeg(300, 200))
+    system.origin.locked["/locked/page.jpg"] = BASIC
+    failed = system.ingest("2/1/page", url, "iiif-img:default")
+    assert (failed.state, failed.error_code) == ("failed", "origin_login_refused")
+    assert "'library' (basic-http-authentication)" in str(failed.reason)
+
+
+def test_messages_of_customers_that_are_not_in_the_file_are_rejected(system: System) -> None:
+    ask(system, "3/1/page", "https://example.org/page.jpg", "file")
+    system.settle()
+    assert system.states() == {"3/1/page": "rejected"}
+    (rejected,) = system.ledger.inbox.rejected()
+    assert rejected["code"] == "customer_not_configured"
+
+
+def test_a_bad_edit_is_told_in_the_tick_and_what_was_good_stays_in_force(
+    system: System, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dlcs_assets.resources.customers.file.SECONDS_BETWEEN_LOOKS", 0.0)
+    assert "dlcs.yaml" not in str(system.tick("sqs_ingest").skipped)
+    file.write_text(CUSTOMERS.replace("small: [", "tiny: ["))
+    told = str(system.tick("sqs_ingest").skipped)
+    assert f"{file}, line 11: customers.2.default_channels[1].policy: is 'small'; expected a policy of thumbs" in told
+    assert "The last good one stays in force." in told
+    assert system.ingest("2/1/page", system.serve("page.jpg", jpeg(300, 200)), "").state == "done"
+    assert "2/1/page/open/50.jpg" in system.thumbs()
+
+
+def test_without_a_good_file_messages_stay_in_their_queue(make_system: Callable[..., System], file: Path) -> None:
+    file.write_text("customers: [2]\n")
+    system = make_system(customers_file=file)
+    ask(system, "2/1/page", "https://example.org/page.jpg", "file")
+    told = str(system.tick("sqs_ingest").skipped)
+    assert "No messages are taken in" in told
+    assert "line 1: customers: is a list; expected fields" in told
+    assert (system.waiting_messages(), system.states()) == (1, {})
