@@ -1,0 +1,35 @@
+"""How tests are given to several processes (`pytest -n`): together with those whose servers they share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped] # it has no types
+
+WHOLE_SYSTEM = "dlcs_assets_tests/e2e/"
+ON_ITS_OWN = "test_dagster_dev.py"  # has servers of its own
+
+
+def scope_of(nodeid: str) -> str:
+    """Tests of one scope run in one process, one after the other: those of a file, and all on the whole system."""
+    file = nodeid.partition("::")[0]
+    return WHOLE_SYSTEM if file.startswith(WHOLE_SYSTEM) and not file.endswith(ON_ITS_OWN) else file
+
+
+class ByServers(LoadScopeScheduling):  # type: ignore[misc] # likewise
+    """xdist_group does not do: with pytest 9.2, pytest-xdist 3.8 ignores the marks without a word."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return scope_of(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServers:
+    """Keep the order of collection, too."""
+    config.option.loadscopereorder = False
+    return ByServers(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that the others run beside it."""
+    items.sort(key=lambda item: not scope_of(item.nodeid).startswith(WHOLE_SYSTEM))
