@@ -1,0 +1,43 @@
+"""One whole system for all tests of this folder: real processes, kept apart by customers."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Generator, Iterator
+
+import pytest
+
+from dlcs_assets.local.stack import RunningStack, Stack
+from dlcs_assets_tests.e2e.system import System
+
+CUSTOMERS = itertools.count(101)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    settings = {"DLCS_ATTEMPT_DELAY": "PT2S"}  # images that wait for a service are tried again soon
+    with Stack(tmp_path_factory.mktemp("e2e") / "stack", settings=settings).running() as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def system(stack: RunningStack) -> System:
+    return System(stack.environment)
+
+
+@pytest.fixture
+def customer() -> int:
+    """Give a customer that no other test has."""
+    return next(CUSTOMERS)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Keep a screenshot of the page of a browser test that fails, and say where."""
+    report = yield
+    funcargs = getattr(item, "funcargs", {})
+    if report.when == "call" and report.failed and "page" in funcargs:
+        picture = funcargs["tmp_path"] / "failed.png"
+        funcargs["page"].screenshot(path=picture)
+        report.sections.append(("browser", f"At {funcargs['page'].url}; screenshot: {picture}"))
+    return report

@@ -1,0 +1,64 @@
+"""Killing the process of a run in the middle of its images, and what must be true once all is over."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Sequence
+
+import psutil
+
+from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.local.data_folder import read_state
+from dlcs_assets.local.stack import RunningStack
+from dlcs_assets_tests.e2e.dagster_api import Run
+from dlcs_assets_tests.e2e.system import System
+from dlcs_assets_tests.e2e.waiting import eventually
+
+DONE_IN_RUN = "SELECT count(*) FROM attempts WHERE run_id = ? AND result = 'done'"
+NEWEST_REQUEST_ATTEMPTS = """SELECT result FROM attempts
+    WHERE request_id = (SELECT max(id) FROM requests WHERE image_id = ?) ORDER BY number"""
+CLAIMS = "SELECT count(*) FROM claims WHERE image_id LIKE ?"
+
+
+def images_of(customer: int, space: int = 1) -> list[str]:
+    """Name the images of a run to be killed: large enough that there is time to kill it."""
+    return [f"{customer}/{space}/page-{number}" for number in range(10)]
+
+
+def send_large_pages(system: System, images: Sequence[str]) -> None:
+    """Ask for the ingest of pages that keep Appetiser busy for some seconds."""
+    system.send_pages(images, width=2000, height=3000)
+
+
+def kill_in_the_middle(stack: RunningStack, system: System, find_run: Callable[[], Run | None]) -> Run:
+    """Kill the process of a run as soon as an image of it is done and others are not; return the run."""
+    run = eventually(find_run)
+    assert run is not None
+    pid = eventually(lambda: system.dagster.pid(run.id))
+    assert pid is not None
+    guards = [psutil.Process(pid) for pid in read_state(stack.data).services.values()]
+    assert pid in {child.pid for guard in guards for child in guard.children(recursive=True)}  # it is the stack's
+    eventually(lambda: system.rows(DONE_IN_RUN, run.id) > [(0,)])
+    os.kill(pid, signal.SIGKILL)
+    return run
+
+
+def check_recovered(stack: RunningStack, system: System, killed: Run, images: Sequence[str]) -> None:
+    """Check that every image ends done and materialised, and that those done before are not worked on again."""
+    ((done_before,),) = system.rows(DONE_IN_RUN, killed.id)
+    assert 0 < done_before < len(images), "the kill came too late to show anything"
+    system.await_end(images, timeout=150)  # a backfill's end is noticed by Dagster only twice a minute
+    asset_id = AssetId.parse(images[0])
+    prefix = f"{asset_id.customer}/{asset_id.space}/"
+    system.await_materialized(f"/{prefix}", len(images))
+    assert system.dagster.run(killed.id).status == "FAILURE"
+
+    attempts = [[result for (result,) in system.rows(NEWEST_REQUEST_ATTEMPTS, image)] for image in images]
+    once, again = attempts.count(["done"]), attempts.count(["pending", "done"])
+    assert once >= done_before
+    # In work when the process died; that is counted, so that an image that kills its run is not tried for ever.
+    assert again > 0
+    assert once + again == len(images)
+    assert system.rows(CLAIMS, f"{prefix}%") == [(0,)]
+    stack.check()
