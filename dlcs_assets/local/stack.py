@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from dlcs_assets.local import aws, dagster_health, data_folder
-from dlcs_assets.local.supervisor import Health, Ready, Service, Supervisor, free_port, http_health
+from dlcs_assets.local.supervisor import Health, Ready, Service, Supervisor, free_port, http_health, is_free
 
 CHECKOUT: Final = Path(__file__).parents[2]
 HOST: Final = "127.0.0.1"
@@ -104,6 +104,14 @@ class Stack:
             state = data_folder.StackState(os.getpid(), supervisor.pids(), dict(environment))
             data_folder.write_state(data, state)
             yield RunningStack(data, environment, supervisor, services)
+
+    def _check_ports(self) -> None:
+        """Refuse a taken port here: the server that has it would answer the health check in our service's place."""
+        for component, port in self.ports.items():
+            if component in self.components and not is_free(port):
+                raise data_folder.StackRefused(
+                    f"Port {port}, which {component} was given, is in use; choose another one"
+                )
 
     def _prepare(self, data: Path) -> None:
         for name in ("dagster", "logs", "scratch"):

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dlcs_assets.cli import app
-from dlcs_assets.local.data_folder import NoStack, read_state
+from dlcs_assets.local.data_folder import NoStack, StackRefused, read_state
 from dlcs_assets.local.stack import SERVICES, Component, RunningStack, Stack
 from dlcs_assets.local.supervisor import ServiceFailed, fetch, is_free
 from dlcs_assets_tests.local.waiting import eventually, is_running
@@ -139,6 +139,13 @@ def test_up_beside_a_running_stack_is_refused(services: RunningStack) -> None:
     done = subprocess.run([DLCS, "up", "--data", services.data], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "A stack is up" in done.stderr
+
+
+def test_a_port_that_somebody_else_has_is_refused_by_number(services: RunningStack, tmp_path: Path) -> None:
+    taken = int(services.environment["DLCS_APPETISER_URL"].rpartition(":")[2])
+    stack = Stack(tmp_path / "stack", components=frozenset({Component.APPETISER}), ports={Component.APPETISER: taken})
+    with pytest.raises(StackRefused, match=f"Port {taken}, which appetiser was given, is in use"), stack.running():
+        pass
 
 
 def test_a_service_that_was_stopped_can_be_started_again_at_the_same_url(services: RunningStack) -> None:
