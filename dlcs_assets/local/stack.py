@@ -89,6 +89,7 @@ class Stack:
         Buckets, queues, ledger and Dagster's history are parts of one whole. The first two live in memory, so what
         an earlier stack left of the others in the data folder is removed.
         """
+        self._check_ports()
         with (
             data_folder.claimed(self.data) as data,
             # Not in the data folder: the sockets of process pools lie here, and their paths must be short.
