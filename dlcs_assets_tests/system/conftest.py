@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from dlcs_assets.local.stack import SERVICES, RunningStack, Stack
-from dlcs_assets_tests.system.harness import System, running_system
+from dlcs_assets_tests.system.harness import System
+from dlcs_assets_tests.system.running import running_system
 
 
 @pytest.fixture(scope="session")

@@ -7,27 +7,21 @@ executed at once.
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
-import uuid
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import pytest
 
 from dlcs_assets.definitions import build_definitions, build_resources
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.partition_key import asset_id_of, partition_key
 from dlcs_assets.domain.stages import STAGES, Stage
 from dlcs_assets.jobs import INGEST_JOB
-from dlcs_assets.local.stack import Component, RunningStack
+from dlcs_assets.local.stack import RunningStack
 from dlcs_assets.partitions import PARTITIONS_NAME, RANGE_END_TAG, RANGE_START_TAG, images_partitions
 from dlcs_assets.resources.aws import make_client
 from dlcs_assets.resources.ledger.ledger import Ledger
@@ -35,8 +29,8 @@ from dlcs_assets.resources.ledger.reports import ImageStatus, Selection
 from dlcs_assets.resources.ledger.resource import LedgerResource
 from dlcs_assets.resources.queue import Queues
 from dlcs_assets.settings import Settings
-from dlcs_assets_tests.resources.scripted_server import Answer, ScriptedServer, scripted_server
-from dlcs_assets_tests.system.proxy import Proxy, proxy_to
+from dlcs_assets_tests.resources.scripted_server import Answer, ScriptedServer
+from dlcs_assets_tests.system.proxy import Proxy
 
 SENSORS = ("reconcile", "sqs_priority", "sqs_ingest", "due_images")
 RUN_KEY_TAG = "dagster/run_key"
@@ -314,58 +308,3 @@ def full_message(
         named = (part.partition(":") for part in channels.split(","))
         asset["deliveryChannels"] = [{"channel": name, "policy": policy or None} for name, _, policy in named]
     return {"created": created, "batchId": batch, "asset": asset}
-
-
-@contextmanager
-def running_system(stack: RunningStack, folder: Path, **settings: Any) -> Iterator[System]:
-    """Make a system beside the services that are up; `settings` take the place of those it would choose."""
-    with pytest.MonkeyPatch.context() as patch:
-        for variable in [variable for variable in os.environ if variable.startswith(("DLCS_", "AWS_"))]:
-            patch.delenv(variable)
-        for variable, value in stack.environment.items():
-            if variable.startswith("AWS_"):
-                patch.setenv(variable, value)
-        with _system(stack, folder, settings) as system:
-            yield system
-
-
-@contextmanager
-def _system(stack: RunningStack, folder: Path, settings: dict[str, Any]) -> Iterator[System]:
-    name = uuid.uuid4().hex[:12]
-    endpoint = stack.environment["AWS_ENDPOINT_URL"]
-    buckets = {kind: f"{kind}-{name}" for kind in ("storage", "thumbs", "origin")}
-    s3, sqs = make_client("s3"), make_client("sqs")
-    for bucket in buckets.values():
-        s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
-    queues = {
-        kind: sqs.create_queue(QueueName=f"{kind}-{name}", Attributes={"VisibilityTimeout": "60"})["QueueUrl"]
-        for kind in ("ingest", "priority")
-    }
-    with ExitStack() as opened:
-        origin = opened.enter_context(scripted_server(Answer(404, b"There is no such page.")))
-        s3_proxy = opened.enter_context(proxy_to(endpoint))
-        appetiser = opened.enter_context(proxy_to(str(stack.url(Component.APPETISER))))
-        image_server = opened.enter_context(proxy_to(str(stack.url(Component.IMAGE_SERVER))))
-        instance = opened.enter_context(dg.instance_for_test(temp_dir=str(folder)))
-        chosen: dict[str, Any] = {
-            "storage_bucket": buckets["storage"],
-            "thumbs_bucket": buckets["thumbs"],
-            "origin_bucket": buckets["origin"],
-            "ingest_queue_url": queues["ingest"],
-            "priority_queue_url": queues["priority"],
-            "appetiser_url": appetiser.url,
-            "image_server_url": image_server.url,
-            "slots": folder / "slots",
-            "scratch": stack.data / "scratch" / name,
-            "ledger_url": f"sqlite:///{folder / 'ledger.db'}",
-            "receive_wait": timedelta(0),
-            "attempt_delay": timedelta(0),
-            "attempts": 2,
-        }
-        system = System(stack, Settings(**{**chosen, **settings}), instance, origin, s3_proxy, appetiser, image_server)
-        try:
-            yield system
-        finally:
-            system.ledger.close()
-            for client in (system.s3, system.sqs, s3, sqs):
-                client.close()

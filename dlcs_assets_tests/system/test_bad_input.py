@@ -12,7 +12,8 @@ from dlcs_assets.domain.stages import STAGES, Stage
 from dlcs_assets.local.stack import RunningStack
 from dlcs_assets_tests.pictures import drawing, encoded, jpeg
 from dlcs_assets_tests.resources.scripted_server import Answer
-from dlcs_assets_tests.system.harness import System, full_message, running_system
+from dlcs_assets_tests.system.harness import System, full_message
+from dlcs_assets_tests.system.running import running_system
 
 GOOD_URL = "https://example.org/page.jpg"
 BAD_MESSAGES: list[tuple[str, str]] = [

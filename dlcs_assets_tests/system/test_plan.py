@@ -12,8 +12,9 @@ import pytest
 from dlcs_assets.domain.stages import Outcome, Stage
 from dlcs_assets.local.stack import RunningStack
 from dlcs_assets_tests.pictures import drawing, encoded
-from dlcs_assets_tests.system.harness import System, full_message, running_system
+from dlcs_assets_tests.system.harness import System, full_message
 from dlcs_assets_tests.system.looking import decoded, shows
+from dlcs_assets_tests.system.running import running_system
 
 if TYPE_CHECKING:
     from PIL.Image import Image
