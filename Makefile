@@ -12,7 +12,7 @@ demo: $(READY)
 	$(BIN)/dlcs demo $(ARGS)
 
 test: $(READY)
-	$(BIN)/pytest --numprocesses $(JOBS) --dist loadgroup $(ARGS)
+	$(BIN)/pytest --numprocesses $(JOBS) $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

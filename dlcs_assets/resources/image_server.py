@@ -196,8 +196,9 @@ class _Answer:
             case httpx.codes.NOT_IMPLEMENTED:
                 return PermanentError(
                     "source_unreadable",
-                    f"The image server does not read this format: {detail}",
-                    remedy="Use the image policy default, which converts the image, instead of use-original.",
+                    f"The image server cannot read what is stored: {detail}",
+                    remedy="Replace the original if it is damaged; if its format is not known there, use the "
+                    "image policy default, which converts the image.",
                 )
         return error_of_status(self.status, self.headers, _PEER, self.url, detail=detail)
 

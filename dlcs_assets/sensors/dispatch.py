@@ -45,11 +45,16 @@ def dispatch(
     with ledger.dispatch.lease("dispatch", wait=LEASE_WAIT) as held:
         if not held:
             return Dispatched(note="another sensor is dispatching; the next tick will")
-        chunks = _without_run(instance, ledger, lane)
+        lost = _without_run(instance, ledger, lane)
         now = datetime.now(UTC)
         due = ledger.dispatch.due([lane], limit=limit, now=now)
-        movable, blocked = _movable(instance, asset_graph, due)
-        chunks += ledger.dispatch.reserve(plan_chunks(movable, lane, settings.chunk_size)[: max(room, 0)], now)
+        used = _used_among(instance, asset_graph, [*(key for chunk in lost for key in _keys(chunk)), *map(_key, due)])
+        if used:  # others of the lane must not wait behind those that are blocked
+            due = ledger.dispatch.due([lane], limit=limit + len(used), now=now)
+        movable = [image for image in due if _key(image) not in used]
+        blocked = len(due) - len(movable)
+        planned = plan_chunks(movable[:limit], lane, settings.chunk_size)[: max(room, 0)]
+        chunks = [chunk for chunk in lost if used.isdisjoint(_keys(chunk))] + ledger.dispatch.reserve(planned, now)
         arrange(instance, [_keys(chunk) for chunk in chunks])
     note = f"{blocked} due images wait for runs or backfills that hold their partitions" if blocked else ""
     return Dispatched([_run_request(chunk) for chunk in chunks], note or _nothing_to_do(room, settings))
@@ -86,18 +91,23 @@ def _without_run(instance: dg.DagsterInstance, ledger: Ledger, lane: Lane) -> li
     return lost
 
 
-def _movable(instance: dg.DagsterInstance, asset_graph: Any, due: Sequence[DueImage]) -> tuple[list[DueImage], int]:
-    """Leave out images whose keys a run or backfill in progress holds: to move those would pull them from under it."""
+def _used_among(instance: dg.DagsterInstance, asset_graph: Any, keys: Sequence[str]) -> set[str]:
+    """Return the keys that runs or backfills in progress hold: to move one would pull it from under them.
+
+    Nothing is asked where all the given keys are new.
+    """
     working_set = WorkingSet.of(instance)
-    if not any(partition_key(image.asset_id) in working_set.position for image in due):
-        return list(due), 0
-    used = keys_in_use(instance, working_set, asset_graph)
-    movable = [image for image in due if partition_key(image.asset_id) not in used]
-    return movable, len(due) - len(movable)
+    if not any(key in working_set.position for key in keys):
+        return set()
+    return keys_in_use(instance, working_set, asset_graph)
+
+
+def _key(image: DueImage) -> str:
+    return partition_key(image.asset_id)
 
 
 def _keys(chunk: Chunk) -> list[str]:
-    return [partition_key(image.asset_id) for image in chunk.images]
+    return [_key(image) for image in chunk.images]
 
 
 def _run_request(chunk: Chunk) -> dg.RunRequest:
