@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped] # it has no types
+
+# A shell that starts the tests in the background has them, and all that they start, ignore Ctrl-C. Some start what is
+# ended by it.
+if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 WHOLE_SYSTEM = "dlcs_assets_tests/e2e/"
 ON_ITS_OWN = "test_dagster_dev.py"  # has servers of its own
