@@ -6,18 +6,17 @@ import argparse
 import json
 import os
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 from bench import latency, memory, throughput
 from bench.result import Result
-from bench.system import RunningSystem, running
+from bench.system import running
 from dlcs_assets.local.samples import samples
 
 CASES = {"throughput": throughput.measure, "latency": latency.measure, "memory": memory.measure}
+SETTINGS = {"memory": {"DLCS_CHUNK_SIZE": "100"}}  # all images of the case in one run
 LATEST = Path(__file__).parent / "results" / "latest.json"
 
 
@@ -30,17 +29,11 @@ def main() -> None:
     pages = page_files(options.pages)
     results: list[Result] = []
     for name in options.cases or CASES:
-        with system() as stack:
-            for result in CASES[name](stack, pages, quick=options.quick):
+        with running(SETTINGS.get(name, {})) as system:
+            for result in CASES[name](system, pages, quick=options.quick):
                 results.append(result)
                 print(result, flush=True)
     write(results)
-
-
-@contextmanager
-def system() -> Iterator[RunningSystem]:
-    with running() as stack:
-        yield stack
 
 
 def page_files(folder: Path | None) -> list[Path]:

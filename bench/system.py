@@ -53,10 +53,10 @@ class RunningSystem:
 
 
 @contextmanager
-def running() -> Iterator[RunningSystem]:
+def running(settings: dict[str, str]) -> Iterator[RunningSystem]:
     import boto3
 
-    with tempfile.TemporaryDirectory() as folder, Stack(Path(folder) / "stack").running() as stack:
+    with tempfile.TemporaryDirectory() as folder, Stack(Path(folder) / "stack", settings=settings).running() as stack:
         os.environ.update(stack.environment)
-        settings = Settings()
-        yield RunningSystem(settings, Ledger(settings.ledger_url), boto3.client("s3"), boto3.client("sqs"))
+        read = Settings()
+        yield RunningSystem(read, Ledger(read.ledger_url), boto3.client("s3"), boto3.client("sqs"))
