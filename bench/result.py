@@ -26,4 +26,4 @@ class Result:
 
 
 def of_many(case: str, metric: str, values: list[float], unit: str, goal: float | None = None) -> Result:
-    return Result(case, metric, median(values), unit, goal, tuple(round(value, 3) for value in values))
+    return Result(case, metric, round(median(values), 3), unit, goal, tuple(round(value, 3) for value in values))
