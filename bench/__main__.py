@@ -46,7 +46,11 @@ def write(results: list[Result]) -> None:
     LATEST.parent.mkdir(exist_ok=True)
     document = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {"cores": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}", "python": platform.python_version()},
+        "machine": {
+            "cores": os.cpu_count(),
+            "system": f"{platform.system()} {platform.machine()}",
+            "python": platform.python_version(),
+        },
         "versions": {name: version(name) for name in ("dagster", "boto3", "httpx", "moto", "pillow", "sqlalchemy")},
         "results": [result.to_json() for result in results],
     }
