@@ -279,9 +279,7 @@ def test_a_service_that_is_down_is_asked_a_few_times_and_then_left_alone() -> No
     with client_of(refused_url(), attempts=4, circuit_failures=3, first_delay_seconds=0.001) as client:
         with pytest.raises(CircuitOpen):
             ask(client)
-        began = time.monotonic()
         for _ in range(200):
             with pytest.raises(CircuitOpen) as caught:
                 ask(client)
-        assert time.monotonic() - began < 2
         assert caught.value.code == "image_server_down"

@@ -7,11 +7,11 @@ import logging
 import os
 import tempfile
 import threading
-import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from time import monotonic
 from typing import Final
 
 from dlcs_assets.domain.customers import Customer, Customers
@@ -74,7 +74,7 @@ class CustomersFile:
 
     def _current(self) -> _Known:
         with self._lock:
-            now = time.monotonic()
+            now = monotonic()
             if self._known is None or now - self._looked >= SECONDS_BETWEEN_LOOKS:
                 self._known = self._look()
                 self._looked = now
