@@ -17,6 +17,7 @@ from dlcs_assets.resources.ledger.ledger import Ledger
 from dlcs_assets.resources.ledger.records import Chunk, DueImage, new_id
 from dlcs_assets.settings import Settings
 
+DISPATCH_LEASE = "dispatch"  # held by whoever adds or moves keys
 LEASE_WAIT = timedelta(seconds=3)
 PRIORITIES = {Lane.PRIORITY: "10", Lane.INGEST: "0", Lane.RETRY: "-1", Lane.MANUAL: "0"}
 
@@ -42,7 +43,7 @@ def dispatch(
     if not ledger.dispatch.unlaunched([lane]) and not ledger.dispatch.due([lane], limit=limit, now=datetime.now(UTC)):
         return Dispatched(note=_nothing_to_do(room, settings))
     # Dagster's keys are moved by one dispatch at a time, whichever sensor or person started it.
-    with ledger.dispatch.lease("dispatch", wait=LEASE_WAIT) as held:
+    with ledger.dispatch.lease(DISPATCH_LEASE, wait=LEASE_WAIT) as held:
         if not held:
             return Dispatched(note="another sensor is dispatching; the next tick will")
         lost = _without_run(instance, ledger, lane)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
@@ -12,6 +12,7 @@ from dlcs_assets.domain.partition_key import partition_key
 from dlcs_assets.materializations import REQUEST_TAG, Upstream, materialization, newest
 from dlcs_assets.partitions import PARTITIONS_NAME, UNFINISHED_RUNS
 from dlcs_assets.resources.ledger.ledger import Ledger
+from dlcs_assets.sensors.dispatch import DISPATCH_LEASE, LEASE_WAIT
 from dlcs_assets.settings import Settings
 
 REPORTS_PER_TICK = 200
@@ -57,6 +58,20 @@ def _is_lost(instance: dg.DagsterInstance, run_id: str, alive_at: datetime, sett
     return datetime.now(UTC) - last_sign > settings.claim_ttl
 
 
+def keep_key(instance: dg.DagsterInstance, ledger: Ledger, key: str, *, wait: timedelta = LEASE_WAIT) -> bool:
+    """See to it that Dagster has the key; return whether it has.
+
+    A key that is missing may be one that dispatch is moving at this moment: added here, it would stand outside of the
+    range that it is to be part of.
+    """
+    if instance.has_dynamic_partition(PARTITIONS_NAME, key):
+        return True
+    with ledger.dispatch.lease(DISPATCH_LEASE, wait=wait) as held:
+        if held:
+            instance.add_dynamic_partitions(PARTITIONS_NAME, [key])
+        return held
+
+
 def _report(instance: dg.DagsterInstance, ledger: Ledger) -> int:
     reported = 0
     upstream = Upstream(instance)
@@ -70,7 +85,8 @@ def _report(instance: dg.DagsterInstance, ledger: Ledger) -> int:
         if (tags or {}).get(REQUEST_TAG) != request_id or (tags or {}).get(
             "dagster/data_version"
         ) != result.data_version:
-            instance.add_dynamic_partitions(PARTITIONS_NAME, [key])
+            if not keep_key(instance, ledger, key):
+                continue  # the next tick will
             instance.report_runless_asset_event(materialization(asset_id, request_id, result, upstream=upstream))
             reported += 1
         ledger.work.reported([(asset_id, result.stage, request_id)])
