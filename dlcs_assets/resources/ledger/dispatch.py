@@ -79,11 +79,23 @@ class Dispatch:
 
     def unlaunched(self, lanes: Collection[Lane]) -> list[Chunk]:
         """Return the open chunks of these lanes for which no run is known yet."""
-        return self._chunks(chunks.c.lane.in_(list(lanes)), chunks.c.run_id.is_(None))
-
-    def open_chunks(self) -> list[Chunk]:
-        """Return all chunks that have not ended."""
-        return self._chunks()
+        waiting = (chunks.c.closed_at.is_(None), chunks.c.run_id.is_(None), chunks.c.lane.in_(list(lanes)))
+        with self._database.read() as connection:
+            rows = connection.execute(select(chunks).where(*waiting).order_by(chunks.c.id)).all()
+            of_chunk = _images_of(connection, [row.id for row in rows])
+        return [
+            Chunk(
+                row.id,
+                Lane(row.lane),
+                row.customer,
+                row.space,
+                stages_of(row.stages),
+                row.first_key,
+                row.last_key,
+                tuple(of_chunk.get(row.id, ())),
+            )
+            for row in rows
+        ]
 
     def in_flight(self, lanes: Collection[Lane]) -> int:
         """Count the chunks of these lanes that have not ended."""
@@ -122,28 +134,6 @@ class Dispatch:
         except IntegrityError:
             return False
         return True
-
-    def _chunks(self, *where: object) -> list[Chunk]:
-        with self._database.read() as connection:
-            rows = connection.execute(
-                select(chunks).where(chunks.c.closed_at.is_(None), *where).order_by(chunks.c.id)  # type: ignore[arg-type] # SQL expressions
-            ).all()
-            of_chunk = _images_of(connection, [row.id for row in rows])
-        return [
-            Chunk(
-                row.id,
-                Lane(row.lane),
-                row.customer,
-                row.space,
-                stages_of(row.stages),
-                row.first_key,
-                row.last_key,
-                tuple(of_chunk.get(row.id, ())),
-                run_id=row.run_id,
-                created_at=row.created_at,
-            )
-            for row in rows
-        ]
 
 
 def _images_of(connection: Connection, chunk_ids: list[str]) -> dict[str, list[DueImage]]:

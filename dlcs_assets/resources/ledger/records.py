@@ -90,8 +90,6 @@ class Chunk:
     first_key: str
     last_key: str
     images: tuple[DueImage, ...] = ()
-    run_id: str | None = None
-    created_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
