@@ -243,7 +243,7 @@ def test_a_download_that_broke_off_goes_on_where_it_ended(server: Server, origin
     with relay_to(server.sshd.port, break_after=passed, on_break=wait_for_the_file) as relay:
         fetched = origins.fetch(server.origin(port=relay.port), path)
         assert relay.connections == 2
-        assert relay.bytes < (passed + len(IMAGE) - written) * 1.1  # beside the file there is the protocol
+        assert relay.bytes < passed + len(IMAGE)  # begun anew, it would have been more than that
     assert fetched.path.read_bytes() == IMAGE
     assert fetched.sha256 == SHA256
 
