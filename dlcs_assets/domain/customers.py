@@ -10,14 +10,27 @@ from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.origin import Origin, OriginBucket, OriginStrategyRule, classify_origin
 
 
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What a customer may have stored at most: images, and bytes of originals and JP2s. None: without a limit."""
+
+    images: int | None = None
+    bytes: int | None = None
+
+
 @dataclass(frozen=True)
 class Customer:
-    """A customer's configuration. `buckets` are those that the ambient credentials may read originals from for it."""
+    """A customer's configuration. `buckets` are those that the ambient credentials may read originals from for it.
+
+    `runs_in_flight` is how many runs of its images there may be at a time, over all lanes; None: no limit of its own.
+    """
 
     number: int
     policies: Policies = DEFAULT_POLICIES
     rules: tuple[OriginStrategyRule, ...] = ()
     buckets: Mapping[str, OriginBucket] = field(default_factory=dict)
+    quota: Quota = Quota()
+    runs_in_flight: int | None = None
 
     def origin(self, url: str, *, portal_bucket: str | None, own_buckets: Collection[str]) -> Origin:
         """Tell how one of its originals is fetched. Raises `PermanentError` as `classify_origin` does."""

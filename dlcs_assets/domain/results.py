@@ -39,7 +39,8 @@ class StageResult:
     """How a stage ended well.
 
     `facts` are plain JSON values (bytes, width, height, milliseconds, sha256, location, sizes, notes ...), the same in
-    the ledger and in Dagster's metadata. `data_version` changes exactly when what was produced changes.
+    the ledger and in Dagster's metadata. `data_version` changes exactly when what was produced changes. `recipe` is
+    what decided about it (see `dlcs_assets.domain.recipe`); a result whose recipe is not today's is stale.
     """
 
     stage: Stage
@@ -47,6 +48,7 @@ class StageResult:
     data_version: str
     facts: Mapping[str, Any] = field(default_factory=dict)
     objects: tuple[ObjectRecord, ...] = ()
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

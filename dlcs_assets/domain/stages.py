@@ -48,4 +48,6 @@ class Lane(StrEnum):
     INGEST = "ingest"
     PRIORITY = "priority"
     RETRY = "retry"
+    BACKFILL = "backfill"
     MANUAL = "manual"
+    DELETE = "delete"

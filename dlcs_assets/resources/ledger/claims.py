@@ -221,7 +221,14 @@ def _claim(
     connection.execute(
         insert(claims),
         [
-            {"image_id": row.image_id, "request_id": row.id, "token": token, "run_id": run_id, "heartbeat_at": now}
+            {
+                "image_id": row.image_id,
+                "request_id": row.id,
+                "token": token,
+                "run_id": run_id,
+                "heartbeat_at": now,
+                "customer": row.customer,
+            }
             for row in rows
         ],
     )

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, insert, select, update
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import MessageRejected
 from dlcs_assets.domain.ingest_request import BatchReference, IngestMessage, Registration, register
+from dlcs_assets.domain.s3_uri import parse_s3_uri
 from dlcs_assets.domain.stages import STAGES, Lane, RequestState
 from dlcs_assets.resources.ledger.database import Database
 from dlcs_assets.resources.ledger.records import InboxMessage, IntakeCount, Rejection, new_id, stages_text
@@ -111,6 +112,8 @@ def _take_in_one(
         "lane": received.lane,
         "received_at": now,
         "image_id": str(received.message.asset_id) if received.message else None,
+        "customer": received.message.asset_id.customer if received.message else None,
+        "batch": received.message.batch.id if received.message and received.message.batch else None,
     }
     rejection = received.rejection
     state = "forwarded" if received.forwarded else "ignored"
@@ -158,7 +161,13 @@ def _register(connection: Connection, message: IngestMessage, check: Registratio
         return row is not None
     after = register(message.asset, before)
     check(message.asset_id, after)
-    values = {"registration": after.to_json(), "asserted_at": message.created or (row.asserted_at if row else None)}
+    location = parse_s3_uri(after.origin)
+    values = {
+        "registration": after.to_json(),
+        "asserted_at": message.created or (row.asserted_at if row else None),
+        "origin_bucket": location.bucket if location else None,
+        "origin_key": location.key if location else None,
+    }
     if row:
         connection.execute(update(images).where(images.c.id == image_id).values(**values))
         return True

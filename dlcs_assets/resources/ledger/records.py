@@ -129,7 +129,7 @@ def stage_results(connection: Connection, image_ids: list[str]) -> dict[str, dic
 
 def stage_result(row: Row[Any]) -> StageResult:
     """Read a row of `outcomes`. Its objects are rows of their own."""
-    return StageResult(Stage(row.stage), Outcome(row.outcome), row.data_version, row.facts)
+    return StageResult(Stage(row.stage), Outcome(row.outcome), row.data_version, row.facts, recipe=row.recipe or {})
 
 
 def stored_objects(connection: Connection, image_ids: list[str]) -> dict[str, list[ObjectRecord]]:

@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-SCHEMA_VERSION = "0001"  # of the newest file in migrations/versions
+SCHEMA_VERSION = "0002"  # of the newest file in migrations/versions
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -68,7 +68,35 @@ images = Table(
     Column("registration", JSON, nullable=False),
     Column("asserted_at", UtcDateTime, comment="`created` of the message that the registration is from"),
     Column("registered_at", UtcDateTime, nullable=False),
+    Column("origin_bucket", String(100), comment="of an origin in S3, so that no clean-up deletes somebody's origin"),
+    Column("origin_key", OutsideText),
     Index("images_by_space", "customer", "space"),
+    Index("images_by_origin", "origin_bucket", "origin_key"),
+)
+
+tombstones = Table(
+    "tombstones",
+    metadata,
+    Column("image_id", String(220), primary_key=True),
+    Column("customer", Integer, nullable=False),
+    Column("space", Integer, nullable=False),
+    Column("asserted_at", UtcDateTime, nullable=False, comment="when the deletion was said; what was said later holds"),
+    Column("deleted_at", UtcDateTime, comment="when everything of the image had been deleted"),
+    Column("request_id", String(32), nullable=False, comment="of the deletion"),
+    Column("detail", JSON, nullable=False, comment="the customer's name, from where else to delete, the channels"),
+)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("bucket", String(100), nullable=False),
+    Column("key", String(500), nullable=False),
+    Column("image_id", String(220)),
+    Column("sequencer", String(100), comment="orders the events of one key"),
+    Column("etag", String(100)),
+    Column("size", BigInteger),
+    Column("seen_at", UtcDateTime, nullable=False),
+    PrimaryKeyConstraint("bucket", "key"),
 )
 
 requests = Table(
@@ -121,6 +149,8 @@ messages = Table(
     Column("received_at", UtcDateTime, nullable=False),
     Column("state", String(20), nullable=False, comment="accepted, waiting, rejected, forwarded, ignored or requeued"),
     Column("image_id", String(300)),
+    Column("customer", Integer),
+    Column("batch", Integer),
     Column("request_id", String(32)),
     Column("body", OutsideText, comment="kept while the message waits or is rejected"),
     Column("code", String(100)),
@@ -128,6 +158,7 @@ messages = Table(
     Column("remedy", OutsideText),
     Index("messages_by_state", "state", "received_at"),
     Index("messages_by_request", "request_id"),
+    Index("messages_by_batch", "batch", "customer"),
 )
 
 chunks = Table(
@@ -164,8 +195,11 @@ claims = Table(
     Column("token", String(32), nullable=False),
     Column("run_id", String(64), nullable=False),
     Column("heartbeat_at", UtcDateTime, nullable=False),
+    Column("customer", Integer, nullable=False),
+    Column("reserved_bytes", BigInteger, nullable=False, default=0, comment="of the customer's quota, until the end"),
     Index("claims_by_token", "token"),
     Index("claims_by_run", "run_id"),
+    Index("claims_by_customer", "customer", "reserved_bytes"),
 )
 
 outcomes = Table(
@@ -178,6 +212,7 @@ outcomes = Table(
     Column("outcome", String(40), nullable=False),
     Column("data_version", OutsideText, nullable=False),
     Column("facts", JSON, nullable=False),
+    Column("recipe", JSON, comment="what decided about the result: policy, profile, code version; unknown before 0002"),
     Column("committed_at", UtcDateTime, nullable=False),
     Column("reported", Boolean, nullable=False, comment="whether Dagster has it"),
     PrimaryKeyConstraint("image_id", "stage"),
@@ -190,12 +225,15 @@ objects = Table(
     Column("bucket", String(100), nullable=False),
     Column("key", String(500), nullable=False),
     Column("image_id", String(220), nullable=False),
+    Column("customer", Integer, nullable=False),
+    Column("space", Integer, nullable=False),
     Column("kind", String(20), nullable=False),
     Column("bytes", BigInteger, nullable=False),
     Column("sha256", String(64), nullable=False),
     Column("content_type", OutsideText, nullable=False),
     PrimaryKeyConstraint("bucket", "key"),
     Index("objects_by_image", "image_id"),
+    Index("objects_by_space", "customer", "space", "kind", "bytes"),
 )
 
 batches = Table(
@@ -207,7 +245,25 @@ batches = Table(
         "count", Integer, comment="as declared by whoever submitted it; unknown: the batch never counts as finished"
     ),
     Column("submitted_at", UtcDateTime, nullable=False),
+    Column("closed_at", UtcDateTime, comment="nobody will submit more to it: what is there is its count"),
+    Column("finished_at", UtcDateTime),
     PrimaryKeyConstraint("id", "customer"),
+    Index("batches_unfinished", "finished_at"),
+)
+
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("topic", String(50), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("attributes", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("published_at", UtcDateTime),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("due_at", UtcDateTime, nullable=False),
+    Column("error", OutsideText, comment="why the last attempt to publish it failed"),
+    Index("notifications_unpublished", "published_at", "due_at"),
 )
 
 leases = Table(

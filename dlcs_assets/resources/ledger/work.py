@@ -44,6 +44,7 @@ class Work(Claims):
                     outcome=result.outcome,
                     data_version=result.data_version,
                     facts=dict(result.facts),
+                    recipe=dict(result.recipe),
                     committed_at=now,
                     reported=False,
                 )
@@ -59,6 +60,8 @@ class Work(Claims):
                             "bucket": stored.bucket,
                             "key": stored.key,
                             "image_id": image_id,
+                            "customer": item.asset_id.customer,
+                            "space": item.asset_id.space,
                             "kind": stored.kind,
                             "bytes": stored.bytes,
                             "sha256": stored.sha256,
