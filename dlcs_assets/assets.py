@@ -8,8 +8,9 @@ import dagster as dg
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.partition_key import asset_id_of
+from dlcs_assets.domain.recipe import CODE_VERSIONS
 from dlcs_assets.domain.stages import Lane, RequestState, Stage
-from dlcs_assets.materializations import CODE_VERSIONS, UPSTREAM, Upstream, materialization
+from dlcs_assets.materializations import UPSTREAM, Upstream, materialization
 from dlcs_assets.partitions import images_partitions
 from dlcs_assets.pipeline.chunk import ChunkOptions, ImageEnded, StageDone, ingest_chunk
 from dlcs_assets.pipeline.job import Rules, Services

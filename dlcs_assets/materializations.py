@@ -10,11 +10,10 @@ import dagster as dg
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.partition_key import partition_key
+from dlcs_assets.domain.recipe import CODE_VERSIONS
 from dlcs_assets.domain.results import StageResult
 from dlcs_assets.domain.stages import Stage
 
-# Raised by hand when a stage's result would differ: images made under an older one then show as outdated.
-CODE_VERSIONS: Mapping[Stage, str] = {Stage.ORIGINAL: "1", Stage.JP2: "1", Stage.THUMBNAILS: "1"}
 UPSTREAM: Mapping[Stage, Stage] = {Stage.JP2: Stage.ORIGINAL, Stage.THUMBNAILS: Stage.JP2}
 REQUEST_TAG = "dlcs/request"
 

@@ -7,9 +7,10 @@ import dagster as dg
 import pytest
 
 from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.recipe import CODE_VERSIONS
 from dlcs_assets.domain.results import StageResult
 from dlcs_assets.domain.stages import STAGES, Outcome, Stage
-from dlcs_assets.materializations import CODE_VERSIONS, Upstream, materialization, newest
+from dlcs_assets.materializations import Upstream, materialization, newest
 
 IMAGE = AssetId.parse("2/1/a,b")
 KEY = "/2/1/a%2Cb"
