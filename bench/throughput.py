@@ -19,7 +19,8 @@ from dlcs_assets.domain.stages import STAGES, Stage
 from dlcs_assets.pipeline.job import Job, Services
 from dlcs_assets.pipeline.jp2 import make_jp2
 from dlcs_assets.pipeline.original import make_original
-from dlcs_assets.pipeline.thumbnails import clear_info, make_thumbnails
+from dlcs_assets.pipeline.thumbnails import make_thumbnails
+from dlcs_assets.pipeline.tidy import tidy
 from dlcs_assets.resources.ledger.records import new_id
 
 GOAL = 1.5
@@ -74,11 +75,11 @@ def through_the_bare_loop(system: RunningSystem, pages: list[Path], count: int, 
             registration: Registration = register(message.asset, None)
             item = WorkItem(new_id(), message.asset_id, registration, frozenset(STAGES))
             with tempfile.TemporaryDirectory(dir=settings.scratch) as folder:
-                job = Job(item, services, rules_of(settings), Path(folder), lambda: None)
+                job = Job(item, services, rules_of(settings), Path(folder), lambda: None, lambda *_: set())
                 job.results[Stage.ORIGINAL] = make_original(job)
                 job.results[Stage.JP2] = make_jp2(job)
                 make_thumbnails(job, sizes)
-                clear_info(job)
+                tidy(job)
 
         done = list(workers.map(ingest, messages))
     if len(done) != count:

@@ -200,6 +200,7 @@ def rules_of(settings: Settings) -> Rules:
         default_thumbnail_sizes=settings.default_thumbnail_sizes,
         engine_open_thumbnails=settings.engine_open_thumbnails,
         max_pixels=settings.max_pixels,
+        profile=settings.appetiser_optimisation,
         s3_uri_region=settings.s3_uri_region,
     )
 

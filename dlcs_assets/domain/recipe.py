@@ -7,7 +7,7 @@ result without one was made before recipes were kept.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -97,15 +97,9 @@ def outdated(made: Mapping[Stage, Recipe], today: Mapping[Stage, Recipe]) -> dic
     return found
 
 
-def needs_bytes(stages: Collection[Stage], made: Mapping[Stage, Recipe], today: Mapping[Stage, Recipe]) -> bool:
-    """Tell whether the stage `original`, done over, has to look at the original itself.
-
-    It has not if all that changed is that it is no longer kept, and no later stage needs it.
-    """
-    before, after = made.get(Stage.ORIGINAL, {}), today[Stage.ORIGINAL]
-    same = before.get("code") == after["code"] and before.get("origin") == after["origin"]
-    wanted = after["kept"] or (Stage.JP2 in stages and today[Stage.JP2]["made"])
-    return not same or wanted
+def is_only_released(made: Recipe, today: Recipe) -> bool:
+    """Tell of the stage `original` whether all that changed is that it is no longer kept."""
+    return bool(made.get("kept")) and {**made, "kept": False} == today
 
 
 def _source(plan: IngestPlan) -> str:

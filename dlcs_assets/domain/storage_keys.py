@@ -38,6 +38,11 @@ def transient_key(asset_id: AssetId, request_id: str) -> str:
     return f"{TRANSIENT_PREFIX}{asset_id}/{request_id}"
 
 
+def storage_prefix(asset_id: AssetId) -> str:
+    """Folder of everything in the storage bucket but the JP2, whose key is the folder's own name."""
+    return f"{asset_id}/"
+
+
 def info_prefix(asset_id: AssetId) -> str:
     """Folder of cached info.json documents, of every image server and version."""
     return f"{asset_id}/info/"

@@ -9,7 +9,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,7 +21,8 @@ from dlcs_assets.domain.storage_keys import transient_key
 from dlcs_assets.pipeline.job import Job, Rules, Services
 from dlcs_assets.pipeline.jp2 import make_jp2
 from dlcs_assets.pipeline.original import drop_transient, make_original
-from dlcs_assets.pipeline.thumbnails import clear_info, make_thumbnails
+from dlcs_assets.pipeline.thumbnails import make_thumbnails
+from dlcs_assets.pipeline.tidy import tidy
 from dlcs_assets.resources.ledger.engine import UNAVAILABLE
 from dlcs_assets.resources.ledger.ledger import Ledger
 from dlcs_assets.resources.ledger.records import RetrySchedule
@@ -137,11 +138,13 @@ class _Worker:
         stage = Stage.ORIGINAL
         job: Job | None = None
         try:
-            job = Job(item, self.services, self.rules, folder, lambda: self._guard(item))
+            job = Job(
+                item, self.services, self.rules, folder, lambda: self._guard(item), self.ledger.reports.origins_among
+            )
             for stage in STAGES:
                 if stage in item.stages:
                     self._stage(job, stage)
-            clear_info(job)
+            self._tidy(job)
         except IngestError as error:
             error.stage = error.stage or stage
             raise
@@ -164,9 +167,18 @@ class _Worker:
             case Stage.THUMBNAILS:
                 thumbnails = make_thumbnails(job, self.sizes)
                 result, picture = thumbnails.result, thumbnails.picture
+        # The plan may have become definite only now, with the original at hand.
+        result = replace(result, recipe=job.recipes[stage])
         job.results[stage] = result
         self.ledger.work.commit(self.claim, job.item, result, now=datetime.now(UTC))
         self.happened.put(StageDone(job.item, result, picture))
+
+    def _tidy(self, job: Job) -> None:
+        self._guard(job.item)
+        gone = {(self.services.storage.storage_bucket, key) for key in tidy(job)}
+        for stored in job.item.objects:
+            if (stored.bucket, stored.key) in gone:
+                self.ledger.work.forget_object(stored.bucket, stored.key)
 
     def _drop_transient(self, job: Job) -> None:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from dlcs_assets.domain.iiif_size import Size
 from dlcs_assets.domain.ingest_plan import IngestPlan, plan_ingest
 from dlcs_assets.domain.media_type import SourceFormat, sniff
 from dlcs_assets.domain.origin import Origin
+from dlcs_assets.domain.recipe import Making, Recipe
 from dlcs_assets.domain.results import StageResult, WorkItem
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.pipeline.jp2_structure import Jp2Structure
@@ -34,6 +35,7 @@ class Rules:
     default_thumbnail_sizes: tuple[str, ...]
     engine_open_thumbnails: bool
     max_pixels: int
+    profile: str
     s3_uri_region: str | None = None
 
 
@@ -56,6 +58,8 @@ class Job:
     rules: Rules
     folder: Path
     guard: Callable[[], None]
+    # Given a bucket and keys, returns those that are some image's origin: they are not ours to delete.
+    origins_among: Callable[[str, Collection[str]], set[str]]
 
     customer: Customer = field(init=False)
     origin: Origin = field(init=False)
@@ -117,6 +121,13 @@ class Job:
             self.peeked = self.services.origins.peek(self.origin)
             self.format = sniff(self.peeked.head)
         return self.peeked
+
+    @property
+    def recipes(self) -> Mapping[Stage, Recipe]:
+        """What decides about each stage's result, as far as it is known by now."""
+        rules = self.rules
+        making = Making(self.item.registration, self.plan, self.sizes, rules.profile, rules.engine_open_thumbnails)
+        return making.recipes()
 
     @property
     def sizes(self) -> tuple[str, ...]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dlcs_assets.domain.errors import PermanentError
-from dlcs_assets.domain.ingest_plan import ImageServerSource
+from dlcs_assets.domain.ingest_plan import Conversion, ImageServerSource
 from dlcs_assets.domain.media_type import sniff
+from dlcs_assets.domain.recipe import is_only_released
 from dlcs_assets.domain.redaction import shown_url
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
 from dlcs_assets.domain.s3_uri import S3Location
@@ -22,6 +23,8 @@ PARTICULAR = ("text/", "application/")
 
 def make_original(job: Job) -> StageResult:
     """Do what the plan says of the original; the job then knows its bytes, its format and the final plan."""
+    if (released := _released(job)) is not None:
+        return released
     watch = Stopwatch()
     facts: dict[str, object] = {"origin": shown_url(job.origin.url)}
     if job.origin.note:
@@ -60,6 +63,18 @@ def make_original(job: Job) -> StageResult:
         {name: value for name, value in facts.items() if value is not None},
         objects,
     )
+
+
+def _released(job: Job) -> StageResult | None:
+    """Return what is known of an original that is kept no longer, where nothing else changed and nobody needs it."""
+    before = job.item.latest.get(Stage.ORIGINAL)
+    if before is None or not is_only_released(before.recipe, job.recipes[Stage.ORIGINAL]):
+        return None
+    if Stage.JP2 in job.item.stages and job.plan.conversion is not Conversion.NONE:
+        return None
+    facts = {**before.facts, "plan": job.plan.row, "why": job.plan.why}
+    facts.pop("location", None)
+    return StageResult(Stage.ORIGINAL, job.plan.original_outcome, before.data_version, facts)
 
 
 def fetch_original(job: Job) -> None:

@@ -13,7 +13,6 @@ from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
 from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets.domain.stages import Outcome, Stage
 from dlcs_assets.domain.storage_keys import (
-    info_prefix,
     jp2_key,
     original_key,
     sizes_key,
@@ -87,12 +86,6 @@ def make_thumbnails(job: Job, executor: Executor) -> Thumbnails:
         StageResult(Stage.THUMBNAILS, Outcome.MADE, str(facts["sha256"]), facts, (*stored, sizes)),
         of_size[smallest].data if smallest else None,
     )
-
-
-def clear_info(job: Job) -> None:
-    """Remove the info.json documents that image servers have cached of the picture as it was before."""
-    storage = job.services.storage
-    storage.delete(storage.storage_bucket, storage.list_keys(storage.storage_bucket, info_prefix(job.item.asset_id)))
 
 
 def _source(job: Job) -> str:
@@ -187,5 +180,5 @@ def _remove_others(job: Job, *, keep: frozenset[str]) -> None:
     """Delete thumbnails of other sizes, of the other prefix (open, auth) and of the legacy layout."""
     storage = job.services.storage
     there = storage.list_keys(storage.thumbs_bucket, thumbnail_prefix(job.item.asset_id))
-    stale = [key for key in there if key not in keep and (key.endswith(".jpg") or not keep)]
-    storage.delete(storage.thumbs_bucket, stale)
+    stale = {key for key in there if key not in keep and (key.endswith(".jpg") or not keep)}
+    storage.delete(storage.thumbs_bucket, sorted(stale - job.origins_among(storage.thumbs_bucket, stale)))

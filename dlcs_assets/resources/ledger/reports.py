@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -133,6 +133,17 @@ class Reports:
         with self._database.read() as connection:
             found = connection.scalar(select(images.c.registration).where(images.c.id == str(asset_id)))
         return Registration.of_json(found) if found is not None else None
+
+    def origins_among(self, bucket: str, keys: Collection[str]) -> set[str]:
+        """Return those of the keys that are the registered origin of some image."""
+        with self._database.read() as connection:
+            return set(
+                connection.scalars(
+                    select(images.c.origin_key).where(
+                        images.c.origin_bucket == bucket, images.c.origin_key.in_(list(keys))
+                    )
+                )
+            )
 
     def attempts(self, request_id: str) -> list[Attempt]:
         """Return the attempts at a request that have ended, the first one first."""
