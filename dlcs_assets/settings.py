@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from dlcs_assets.domain.iiif_size import validate_policy_size
 
+SHORTEST_HISTORY = timedelta(days=15)
 DEFAULT_THUMBNAIL_SIZES = ("!1024,1024", "!400,400", "!200,200", "!100,100")
 
 
@@ -127,6 +128,30 @@ class Settings(BaseSettings):
     claim_ttl: Duration = Field(
         timedelta(seconds=120), description="A claim without heartbeat for this long is up for reconcile."
     )
+
+    # Maintenance
+    maintenance_cron: str = Field("0 3 * * *", description="When the maintenance job runs, as a cron line, in UTC.")
+    partition_window: Duration = Field(
+        timedelta(days=7), description="How long a quiet image stays among Dagster's partitions."
+    )
+    partition_keys: int = Field(
+        20_000, ge=1, description="Partitions beyond which the images longest quiet leave earlier."
+    )
+    run_retention: Duration = Field(
+        timedelta(days=30),
+        description="How long Dagster's runs are kept, with their events and logs; those that a partition's state is "
+        "from stay longer.",
+    )
+    history_retention: Duration = Field(
+        timedelta(days=90),
+        description="How long the ledger keeps attempts, outlived requests, chunks and the ids of messages; at least "
+        "15 days.",
+    )
+    rejected_retention: Duration = Field(
+        timedelta(days=30), description="How long the bodies of rejected messages are kept; their reasons stay."
+    )
+
+    # Links
     ui_url: str | None = Field(None, description="Base URL of the Dagster UI, for links.")
     public_iiif_url: str | None = Field(
         None, description="Base URL of the public image services; metadata links there, else to the image server."
@@ -150,6 +175,16 @@ class Settings(BaseSettings):
         for size in sizes:
             validate_policy_size(size)
         return sizes
+
+    @field_validator("history_retention")
+    @classmethod
+    def _check_history(cls, retention: timedelta) -> timedelta:
+        if retention < SHORTEST_HISTORY:
+            raise ValueError(
+                f"it must be at least {SHORTEST_HISTORY.days} days: SQS delivers a message again for up to 14 days, and "
+                "the ids in the ledger are how it is known"
+            )
+        return retention
 
     @model_validator(mode="after")
     def _check_buckets(self) -> Self:

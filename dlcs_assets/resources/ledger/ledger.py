@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dlcs_assets.resources.ledger.database import Database
 from dlcs_assets.resources.ledger.dispatch import Dispatch
+from dlcs_assets.resources.ledger.housekeeping import Housekeeping
 from dlcs_assets.resources.ledger.inbox import Inbox
 from dlcs_assets.resources.ledger.reports import Reports
 from dlcs_assets.resources.ledger.work import Work
@@ -13,7 +14,7 @@ class Ledger:
     """Open the ledger at an SQLAlchemy URL, creating its tables if they are missing.
 
     `inbox` takes messages in, `dispatch` gives due images to chunks, `work` is where runs claim and commit, `reports`
-    tells where everything is.
+    tells where everything is, `housekeeping` lets go of what is old.
     """
 
     def __init__(self, url: str) -> None:
@@ -22,6 +23,7 @@ class Ledger:
         self.dispatch = Dispatch(self._database)
         self.work = Work(self._database)
         self.reports = Reports(self._database)
+        self.housekeeping = Housekeeping(self._database)
 
     def close(self) -> None:
         """Close the connections."""
