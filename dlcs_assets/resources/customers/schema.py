@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-from dlcs_assets.domain.customers import Customer, Customers
+from dlcs_assets.domain.customers import Customer, Customers, Quota
 from dlcs_assets.domain.delivery import SEEDED_DEFAULTS, Channel, DefaultChannel, Policies
 from dlcs_assets.domain.origin import OriginBucket, OriginStrategy, OriginStrategyRule
 from dlcs_assets.resources.credentials import check_reference
@@ -20,6 +20,15 @@ _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _REGION: Final = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+")
 _MEDIA_TYPE: Final = re.compile(r"[a-z0-9.+*-]+/[a-z0-9.+*-]+|\*")
 _RULE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
+_LARGEST_BYTES: Final = 2**63 - 1
+_MOST_RUNS: Final = 1000
+_BYTES: Final = re.compile(r"([1-9][0-9]{0,18})([KMGT]i?B)")
+_UNITS: Final = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12} | {
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+    "TiB": 2**40,
+}
 _WITH_CREDENTIALS: Final = (OriginStrategy.BASIC_HTTP, OriginStrategy.SFTP)
 
 
@@ -39,7 +48,9 @@ def _customers(root: Value) -> Customers:
 
 
 def _customer(number: int, value: Value) -> Customer:
-    fields = value.fields([], ["buckets", "origins", "policies", "default_channels", "spaces"])
+    fields = value.fields(
+        [], ["buckets", "origins", "policies", "default_channels", "spaces", "quota", "runs_in_flight"]
+    )
     thumbs = _thumbs(fields["policies"]) if "policies" in fields else {}
     known = Policies(thumbs)
     customer_wide = _defaults(fields["default_channels"], 0, known) if "default_channels" in fields else SEEDED_DEFAULTS
@@ -49,15 +60,50 @@ def _customer(number: int, value: Value) -> Customer:
         policies=Policies(thumbs, defaults=(*customer_wide, *of_spaces)),
         rules=_rules(fields["origins"]) if "origins" in fields else (),
         buckets=_buckets(fields["buckets"]) if "buckets" in fields else {},
+        quota=_quota(fields["quota"]) if "quota" in fields else Quota(),
+        runs_in_flight=_number(fields["runs_in_flight"], "how many runs", _MOST_RUNS)
+        if "runs_in_flight" in fields
+        else None,
     )
 
 
-def _number(name: Value, what: str) -> int | None:
+def _number(name: Value, what: str, largest: int = _LARGEST_NUMBER) -> int | None:
     number = name.number()
-    if number is not None and not 0 < number <= _LARGEST_NUMBER:
-        name.refuse(f"is {number}; expected {what}, from 1 to {_LARGEST_NUMBER}")
+    if number is not None and not 0 < number <= largest:
+        name.refuse(f"is {number}; expected {what}, from 1 to {largest}")
         return None
     return number
+
+
+def _quota(value: Value) -> Quota:
+    fields = value.fields([], ["images", "bytes"])
+    if value.kind == "map" and not fields:
+        value.refuse("says nothing; expected 'images', 'bytes' or both")
+    return Quota(
+        images=_number(fields["images"], "how many images") if "images" in fields else None,
+        bytes=_size(fields["bytes"]) if "bytes" in fields else None,
+    )
+
+
+def _size(value: Value) -> int | None:
+    """Read a number of bytes: plain, or with a unit of powers of 1000 (KB) or of 1024 (KiB)."""
+    if value.kind == "int":
+        return _number(value, "how many bytes", _LARGEST_BYTES)
+    if value.kind == "str":
+        return value.read(_with_unit)
+    value.refuse("is no size; expected whole bytes, or a whole number with a unit, such as 500GB")
+    return None
+
+
+def _with_unit(text: str) -> int:
+    match = _BYTES.fullmatch(text)
+    size = int(match[1]) * _UNITS[match[2]] if match else 0
+    if not 0 < size <= _LARGEST_BYTES:
+        raise ValueError(
+            f"is '{text}'; expected whole bytes, or a whole number with a unit, such as 500GB, up to "
+            f"{_LARGEST_BYTES} bytes; units are {', '.join(_UNITS)}"
+        )
+    return size
 
 
 def _buckets(value: Value) -> dict[str, OriginBucket]:

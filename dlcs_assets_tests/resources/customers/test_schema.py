@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from dlcs_assets.domain.customers import Quota
 from dlcs_assets.domain.delivery import SEEDED_DEFAULTS, resolve_channels
 from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.origin import OriginBucket, OriginStrategy
@@ -38,6 +39,8 @@ def test_the_example_is_one() -> None:
     assert library.rules[1].finds("https://IMAGES.partner.example/x.jpg")
     assert not library.rules[1].finds("https://images-partner.example/x.jpg")
     assert library.buckets["partner-scans"] == OriginBucket("https://s3.partner.example", "eu-west-2")
+    assert (plain.quota, plain.runs_in_flight) == (Quota(), None)
+    assert (library.quota, library.runs_in_flight) == (Quota(100_000, 500 * 10**9), 2)
     assert library.policies.thumbs["wide"] == ("1600,", "!400,400")
 
 
@@ -55,6 +58,32 @@ def test_the_example_s_default_channels_are_those_of_the_space_and_then_of_the_c
 ) -> None:
     policies = parse_customers(EXAMPLE.read_bytes()).get(2).policies
     assert {str(channel) for channel in resolve_channels(None, media_type, policies, space=space)} == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{}", Quota()),
+        ("{quota: {images: 100000}}", Quota(images=100_000)),
+        ("{quota: {bytes: 1}}", Quota(bytes=1)),
+        ("{quota: {bytes: 9223372036854775807}}", Quota(bytes=2**63 - 1)),
+        ("{quota: {images: 1, bytes: 500KB}}", Quota(1, 500_000)),
+        ("{quota: {bytes: 1MB}}", Quota(bytes=10**6)),
+        ("{quota: {bytes: 2GB}}", Quota(bytes=2 * 10**9)),
+        ("{quota: {bytes: '3TB'}}", Quota(bytes=3 * 10**12)),
+        ("{quota: {bytes: 1KiB}}", Quota(bytes=1024)),
+        ("{quota: {bytes: 2MiB}}", Quota(bytes=2 * 1024**2)),
+        ("{quota: {bytes: 3GiB}}", Quota(bytes=3 * 1024**3)),
+        ("{quota: {bytes: 4TiB}}", Quota(bytes=4 * 1024**4)),
+    ],
+)
+def test_a_quota_is_of_images_and_of_bytes_and_either_may_be_left_out(text: str, expected: Quota) -> None:
+    assert parse_customers(f"customers: {{2: {text}}}".encode()).get(2).quota == expected
+
+
+@pytest.mark.parametrize(("text", "expected"), [("{}", None), ("{runs_in_flight: 3}", 3)])
+def test_runs_in_flight_are_as_many_as_the_file_says(text: str, expected: int | None) -> None:
+    assert parse_customers(f"customers: {{2: {text}}}".encode()).get(2).runs_in_flight == expected
 
 
 @pytest.mark.parametrize(
@@ -98,7 +127,43 @@ RULE = "origins:\n  - {id: a, order: 1, "
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("quota: 3", "line 3: customers.2.quota: is no field here; expected 'buckets', 'origins'"),
+        ("quotas: 3", "line 3: customers.2.quotas: is no field here; expected 'buckets', 'origins'"),
+        ("quota: 3", "line 3: customers.2.quota: is a whole number; expected fields"),
+        ("quota: 500GB", "customers.2.quota: is text; expected fields"),
+        ("quota: {}", "customers.2.quota: says nothing; expected 'images', 'bytes' or both"),
+        ("quota:\n  image: 3\n  bytes: 5", "line 4: customers.2.quota.image: is no field here; expected 'images', 'bytes'"),
+        ("quota: {images: 0}", "quota.images: is 0; expected how many images, from 1 to 2147483647"),
+        ("quota: {images: -1}", "quota.images: is '-1'; expected a whole number, in plain digits"),
+        ("quota: {images: 2147483648}", "quota.images: is 2147483648; expected how many images, from 1 to 2147483647"),
+        ("quota: {images: true}", "quota.images: is true or false; expected a whole number"),
+        ("quota: {images: 100k}", "quota.images: is text; expected a whole number"),
+        ("quota: {images: 1e3}", "quota.images: is text; expected a whole number"),
+        ("quota: {images: 10.5}", "quota.images: is empty or of another kind; expected a whole number"),
+        ("quota: {images: '5'}", "quota.images: is text; expected a whole number"),
+        ("quota: {images: 1_000}", "quota.images: is '1_000'; expected a whole number, in plain digits"),
+        ("quota: {bytes: 0}", "quota.bytes: is 0; expected how many bytes, from 1 to 9223372036854775807"),
+        ("quota: {bytes: -5}", "quota.bytes: is '-5'; expected a whole number, in plain digits"),
+        ("quota: {bytes: 9223372036854775808}", "quota.bytes: is 9223372036854775808; expected how many bytes"),
+        ("quota: {bytes: 10000000TB}", "quota.bytes: is '10000000TB'; expected whole bytes, or a whole number with"),
+        ("quota: {bytes: 0GB}", "quota.bytes: is '0GB'; expected whole bytes"),
+        ("quota: {bytes: -5GB}", "quota.bytes: is '-5GB'; expected whole bytes"),
+        ("quota: {bytes: 1.5TB}", "quota.bytes: is '1.5TB'; expected whole bytes"),
+        ("quota: {bytes: 1.5}", "quota.bytes: is no size; expected whole bytes"),
+        ("quota: {bytes: 500 GB}", "quota.bytes: is '500 GB'; expected whole bytes"),
+        ("quota: {bytes: 500gb}", "quota.bytes: is '500gb'; expected whole bytes"),
+        ("quota: {bytes: 500G}", "quota.bytes: is '500G'; expected whole bytes"),
+        ("quota: {bytes: 5PB}", "quota.bytes: is '5PB'; expected whole bytes"),
+        ("quota: {bytes: GB}", "such as 500GB, up to 9223372036854775807 bytes; units are KB, MB, GB, TB, KiB"),
+        ("quota: {bytes: '500'}", "quota.bytes: is '500'; expected whole bytes"),
+        ("quota: {bytes: false}", "quota.bytes: is no size; expected whole bytes"),
+        ("quota: {bytes: }", "quota.bytes: is no size; expected whole bytes"),
+        ("quota: {bytes: [5]}", "quota.bytes: is no size; expected whole bytes"),
+        ("runs_in_flight: 0", "customers.2.runs_in_flight: is 0; expected how many runs, from 1 to 1000"),
+        ("runs_in_flight: 1001", "customers.2.runs_in_flight: is 1001; expected how many runs, from 1 to 1000"),
+        ("runs_in_flight: -1", "customers.2.runs_in_flight: is '-1'; expected a whole number, in plain digits"),
+        ("runs_in_flight: true", "customers.2.runs_in_flight: is true or false; expected a whole number"),
+        ("runs_in_flight: many", "customers.2.runs_in_flight: is text; expected a whole number"),
+        ("spaces: {5: {default_channels: [], quota: {images: 5}}}", "spaces.5.quota: is no field here"),
         ("buckets: {A_b: {}}", "line 3: customers.2.buckets.A_b: is 'A_b'; expected the name of a bucket"),
         ("buckets: {a-b: {url: x}}", "buckets.a-b.url: is no field here; expected 'endpoint', 'region'"),
         ("buckets: {a-b: {endpoint: ftp://x}}", "buckets.a-b.endpoint: is no plain http(s) URL"),
