@@ -10,6 +10,7 @@ import dagster as dg
 
 from dlcs_assets.assets import ingest_assets
 from dlcs_assets.jobs import INGEST_JOB
+from dlcs_assets.maintenance.job import maintenance_job, maintenance_schedule
 from dlcs_assets.resources.appetiser import Appetiser
 from dlcs_assets.resources.aws import PooledS3Resource
 from dlcs_assets.resources.image_server import ImageServer
@@ -23,14 +24,21 @@ from dlcs_assets.settings import Settings
 
 def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
     """Return the whole project for these settings; `resources` take the place of those made from them."""
-    return dg.Definitions(
+
+    def asset_graph() -> Any:
+        return definitions.resolve_asset_graph()
+
+    maintenance = maintenance_job(settings, asset_graph)
+    definitions = dg.Definitions(
         assets=[ingest_assets(settings)],
-        jobs=[INGEST_JOB],
+        jobs=[INGEST_JOB, maintenance],
+        schedules=[maintenance_schedule(settings, maintenance)],
         sensors=ingest_sensors(settings),
         resources={**build_resources(settings), **(resources or {})},
         # One process per run: a step process of its own would work on beside the successor of a killed run.
         executor=dg.in_process_executor,
     )
+    return definitions
 
 
 def build_resources(settings: Settings) -> dict[str, Any]:

@@ -12,6 +12,9 @@ from typing import Any
 
 import dagster as dg
 
+# Not public, but without a filter Dagster reads backfills of long ago, each with all of its keys.
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
+
 PARTITIONS_NAME = "images"
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
@@ -27,6 +30,7 @@ UNFINISHED_RUNS = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+UNFINISHED_BACKFILLS = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING]
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,8 @@ def keys_in_use(instance: dg.DagsterInstance, working_set: WorkingSet, asset_gra
             used.update(working_set.range(run.tags[RANGE_START_TAG], run.tags[RANGE_END_TAG]))
         elif PARTITION_TAG in run.tags:
             used.add(run.tags[PARTITION_TAG])
-    for backfill in instance.get_backfills(limit=100):
-        if backfill.is_asset_backfill and backfill.status.value in {"REQUESTED", "CANCELING"}:
+    for backfill in instance.get_backfills(filters=BulkActionsFilter(statuses=UNFINISHED_BACKFILLS)):
+        if backfill.is_asset_backfill:
             target = backfill.get_asset_backfill_data(asset_graph).target_subset
             used.update(
                 partition.partition_key for partition in target.iterate_asset_partitions() if partition.partition_key

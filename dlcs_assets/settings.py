@@ -114,7 +114,19 @@ class Settings(BaseSettings):
     )
     chunk_size: int = Field(50, ge=1, le=1000, description="Images per run at most.")
     images_in_flight: int = Field(8, ge=1, description="Images in work at a time in one run.")
-    chunks_in_flight: int = Field(4, ge=1, description="Runs dispatched and not yet ended, per lane.")
+    chunks_in_flight: int = Field(
+        4,
+        ge=1,
+        description="Runs dispatched and not yet ended, per lane. A customer that has none there gets its first one even "
+        "so, up to twice the number.",
+    )
+    backfill_runs: int = Field(2, ge=1, description="The same for the lane of backfills, of all customers together.")
+    customer_runs: int | None = Field(
+        None,
+        ge=1,
+        description="Runs of one customer dispatched and not yet ended, in all lanes but priority and delete, unless its "
+        "`runs_in_flight` in the customers file says otherwise; default: no limit of its own.",
+    )
     receive_wait: Duration = Field(timedelta(seconds=4), description="How long a tick waits for messages.")
     intake_budget: Duration = Field(timedelta(seconds=8), description="How long a tick takes messages in.")
     registration_wait: Duration = Field(
@@ -181,8 +193,8 @@ class Settings(BaseSettings):
     def _check_history(cls, retention: timedelta) -> timedelta:
         if retention < SHORTEST_HISTORY:
             raise ValueError(
-                f"it must be at least {SHORTEST_HISTORY.days} days: SQS delivers a message again for up to 14 days, and "
-                "the ids in the ledger are how it is known"
+                f"it must be at least {SHORTEST_HISTORY.days} days: SQS delivers a message again for up to 14 days, "
+                "and the ids in the ledger are how it is known"
             )
         return retention
 
