@@ -176,11 +176,17 @@ class Claims:
         return found
 
 
-def check_claim(connection: Connection, token: str, asset_id: AssetId) -> None:
-    """Raise ClaimLost unless the token holds the image, within the transaction that relies on it."""
-    query = select(claims.c.token).where(claims.c.image_id == str(asset_id))
-    if connection.scalar(query) != token:
+def check_claim(connection: Connection, token: str, asset_id: AssetId) -> int:
+    """Raise ClaimLost unless the token holds the image, within the transaction that relies on it.
+
+    Returns how many bytes of the customer's quota are reserved for the image.
+    """
+    query = select(claims.c.token, claims.c.reserved_bytes).where(claims.c.image_id == str(asset_id))
+    row = connection.execute(query).one_or_none()
+    if row is None or row.token != token:
         raise ClaimLost(f"{asset_id} is no longer this run's to work on")
+    reserved: int = row.reserved_bytes
+    return reserved
 
 
 def note_attempt(

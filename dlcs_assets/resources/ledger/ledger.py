@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dlcs_assets.resources.ledger.accounting import Accounting
 from dlcs_assets.resources.ledger.database import Database
 from dlcs_assets.resources.ledger.dispatch import Dispatch
 from dlcs_assets.resources.ledger.housekeeping import Housekeeping
@@ -14,7 +15,7 @@ class Ledger:
     """Open the ledger at an SQLAlchemy URL, creating its tables if they are missing.
 
     `inbox` takes messages in, `dispatch` gives due images to chunks, `work` is where runs claim and commit, `reports`
-    tells where everything is, `housekeeping` lets go of what is old.
+    tells where everything is, `accounting` how much it is, `housekeeping` lets go of what is old.
     """
 
     def __init__(self, url: str) -> None:
@@ -23,6 +24,7 @@ class Ledger:
         self.dispatch = Dispatch(self._database)
         self.work = Work(self._database)
         self.reports = Reports(self._database)
+        self.accounting = Accounting(self._database)
         self.housekeeping = Housekeeping(self._database)
 
     def close(self) -> None:

@@ -233,7 +233,7 @@ objects = Table(
     Column("content_type", OutsideText, nullable=False),
     PrimaryKeyConstraint("bucket", "key"),
     Index("objects_by_image", "image_id"),
-    Index("objects_by_space", "customer", "space", "kind", "bytes"),
+    Index("objects_by_kind", "customer", "kind", "space", "bytes"),
 )
 
 batches = Table(

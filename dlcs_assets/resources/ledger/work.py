@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import IngestError, ServiceDown, TransientError
+from dlcs_assets.domain.quota import SOURCE_KINDS, require_room
 from dlcs_assets.domain.results import ObjectKind, StageResult, WorkItem
 from dlcs_assets.domain.stages import Lane, RequestState, Stage
+from dlcs_assets.resources.ledger.accounting import stored_of, taken_beside
 from dlcs_assets.resources.ledger.claims import Claim, ClaimLost, Claims, check_claim, note_attempt
 from dlcs_assets.resources.ledger.records import RetrySchedule, stage_results
 from dlcs_assets.resources.ledger.schema import claims, objects, outcomes, requests
@@ -27,11 +29,26 @@ KINDS_OF_STAGE = {
 class Work(Claims):
     """The only way to write outcomes. Every write is refused with ClaimLost once the claim has gone."""
 
+    def reserve(self, claim: Claim, item: WorkItem, limit: int, new: int, replaces: Collection[ObjectKind]) -> None:
+        """Check that `new` bytes in place of what the image has of these kinds fit in, and reserve what it grows by.
+
+        That takes the place of what was reserved for the image before, and lasts until it is committed or the claim
+        ends. Raises `PermanentError`, code `quota_exceeded`, if they don't fit in, and then changes nothing.
+        """
+        with self._database.write() as connection:
+            check_claim(connection, claim.token, item.asset_id)
+            taken = taken_beside(connection, item.asset_id)
+            replaced = stored_of(connection, item.asset_id, replaces)
+            growth = require_room(item.asset_id, limit, taken, new=new, replaced=replaced)
+            _set_reserved(connection, item, growth)
+
     def commit(self, claim: Claim, item: WorkItem, result: StageResult, *, now: datetime) -> None:
         """Record a stage's outcome and its objects, in the place of what the image had of that stage before."""
         image_id = str(item.asset_id)
         with self._database.write() as connection:
-            check_claim(connection, claim.token, item.asset_id)
+            reserved = check_claim(connection, claim.token, item.asset_id)
+            if reserved:
+                _settle(connection, item, result, reserved)
             connection.execute(
                 delete(outcomes).where(outcomes.c.image_id == image_id, outcomes.c.stage == result.stage)
             )
@@ -140,3 +157,15 @@ class Work(Claims):
             (AssetId.parse(row.image_id), row.request_id, row.run_id, results[row.image_id][Stage(row.stage)][1])
             for row in rows
         ]
+
+
+def _settle(connection: Connection, item: WorkItem, result: StageResult, reserved: int) -> None:
+    """Take from the reservation what is about to be rows, so that it does not count twice."""
+    kinds = [kind for kind in KINDS_OF_STAGE[result.stage] if kind in SOURCE_KINDS]
+    new = sum(stored.bytes for stored in result.objects if stored.kind in kinds)
+    growth = new - stored_of(connection, item.asset_id, kinds)
+    _set_reserved(connection, item, max(0, reserved - max(0, growth)))
+
+
+def _set_reserved(connection: Connection, item: WorkItem, reserved: int) -> None:
+    connection.execute(update(claims).where(claims.c.image_id == str(item.asset_id)).values(reserved_bytes=reserved))

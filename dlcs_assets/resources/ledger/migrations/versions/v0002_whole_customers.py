@@ -59,7 +59,7 @@ def upgrade() -> None:
         claims.alter_column("reserved_bytes", server_default=None)
         claims.create_index("claims_by_customer", ["customer", "reserved_bytes"])
     _add_owner("objects", ["customer", "space"])
-    op.create_index("objects_by_space", "objects", ["customer", "space", "kind", "bytes"])
+    op.create_index("objects_by_kind", "objects", ["customer", "kind", "space", "bytes"])
     _fill_origins()
 
 
