@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from dlcs_assets.domain.errors import IngestError, PermanentError, TransientError
@@ -139,7 +140,13 @@ class _Worker:
         job: Job | None = None
         try:
             job = Job(
-                item, self.services, self.rules, folder, lambda: self._guard(item), self.ledger.reports.origins_among
+                item,
+                self.services,
+                self.rules,
+                folder,
+                guard=lambda: self._guard(item),
+                origins_among=self.ledger.reports.origins_among,
+                reserve=partial(self.ledger.work.reserve, self.claim, item),
             )
             for stage in STAGES:
                 if stage in item.stages:

@@ -15,7 +15,7 @@ from dlcs_assets.domain.ingest_plan import IngestPlan, plan_ingest
 from dlcs_assets.domain.media_type import SourceFormat, sniff
 from dlcs_assets.domain.origin import Origin
 from dlcs_assets.domain.recipe import Making, Recipe
-from dlcs_assets.domain.results import StageResult, WorkItem
+from dlcs_assets.domain.results import ObjectKind, StageResult, WorkItem
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.pipeline.jp2_structure import Jp2Structure
 from dlcs_assets.pipeline.picture import Picture
@@ -60,6 +60,8 @@ class Job:
     guard: Callable[[], None]
     # Given a bucket and keys, returns those that are some image's origin: they are not ours to delete.
     origins_among: Callable[[str, Collection[str]], set[str]]
+    # Given the customer's limit and how many bytes will take the place of what there is of some kinds, reserves them.
+    reserve: Callable[[int, int, Collection[ObjectKind]], None]
 
     customer: Customer = field(init=False)
     origin: Origin = field(init=False)
@@ -128,6 +130,12 @@ class Job:
         rules = self.rules
         making = Making(self.item.registration, self.plan, self.sizes, rules.profile, rules.engine_open_thumbnails)
         return making.recipes()
+
+    def require_room(self, new: int, kinds: Collection[ObjectKind]) -> None:
+        """Reserve bytes for objects of these kinds. Raises `PermanentError`, code `quota_exceeded`."""
+        limit = self.customer.quota.bytes
+        if limit is not None and kinds:
+            self.reserve(limit, new, kinds)
 
     @property
     def sizes(self) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ def make_jp2(job: Job) -> StageResult:
     if job.plan.jp2_outcome is Outcome.COPIED:
         _check_decodes(path)
     sha256 = _sha256(path)
+    job.require_room(path.stat().st_size, [ObjectKind.JP2])
     job.guard()
     storage = job.services.storage
     stored = storage.put_file(

@@ -6,6 +6,7 @@ from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.ingest_plan import Conversion, ImageServerSource
 from dlcs_assets.domain.media_type import sniff
 from dlcs_assets.domain.recipe import is_only_released
+from dlcs_assets.domain.quota import LEAST_BYTES, stored_kinds
 from dlcs_assets.domain.redaction import shown_url
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
 from dlcs_assets.domain.s3_uri import S3Location
@@ -79,6 +80,7 @@ def _released(job: Job) -> StageResult | None:
 
 def fetch_original(job: Job) -> None:
     """Bring the original to the scratch folder, from our own storage if it was kept there, else from its origin."""
+    job.require_room(LEAST_BYTES, stored_kinds(job.plan, job.item.stages))
     path = job.folder / "original"
     job.fetched = job.services.origins.fetch(job.origin, path)
     with path.open("rb") as file:
@@ -104,6 +106,8 @@ def drop_transient(job: Job) -> None:
 def _keep(job: Job) -> tuple[ObjectRecord, ...]:
     job.guard()
     if job.plan.keep_original:
+        assert job.fetched is not None
+        job.require_room(job.fetched.bytes, [ObjectKind.ORIGINAL])
         return (_put(job, original_key(job.item.asset_id), ObjectKind.ORIGINAL),)
     if job.plan.transient:
         return (put_transient(job),)

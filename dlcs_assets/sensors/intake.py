@@ -122,8 +122,11 @@ def _read_event(event: S3Event, entry: InboxMessage) -> InboxMessage:
     return InboxMessage(entry.id, entry.queue, entry.lane, entry.body, message=message)
 
 
-def check_registration(asset_id: AssetId, registration: Registration, settings: Settings) -> None:
-    """Raise MessageRejected for a registration of which it is clear already that it can't be ingested."""
+def check_registration(asset_id: AssetId, registration: Registration, settings: Settings) -> int | None:
+    """Raise MessageRejected for a registration of which it is clear already that it can't be ingested.
+
+    Returns how many images the customer may have; None: any number.
+    """
     customers = customers_file(settings).customers()
     try:
         customer = customers.get(asset_id.customer)
@@ -135,3 +138,4 @@ def check_registration(asset_id: AssetId, registration: Registration, settings: 
         )
     except IngestError as error:
         raise MessageRejected(error.code, f"{asset_id}: {error.cause}", remedy=error.remedy) from error
+    return customer.quota.images
