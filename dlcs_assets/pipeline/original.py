@@ -5,8 +5,8 @@ from __future__ import annotations
 from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.ingest_plan import Conversion, ImageServerSource
 from dlcs_assets.domain.media_type import sniff
-from dlcs_assets.domain.recipe import is_only_released
 from dlcs_assets.domain.quota import LEAST_BYTES, stored_kinds
+from dlcs_assets.domain.recipe import is_only_released
 from dlcs_assets.domain.redaction import shown_url
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
 from dlcs_assets.domain.s3_uri import S3Location
