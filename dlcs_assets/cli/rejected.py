@@ -50,12 +50,18 @@ def rejected(
 
 def _chosen(kept: Sequence[dict[str, Any]], ids: Sequence[str] | None) -> list[dict[str, Any]]:
     """Give the messages to send; the parts of one S3 event are one message."""
+    whole = [row for row in kept if row["body"] is not None]
     if ids is None:
-        return list(kept)
+        return whole
     wanted = {_message_id(each) for each in ids}
     if unknown := wanted - {_message_id(row["id"]) for row in kept}:
         raise Failure(f"No rejected message has the id {', '.join(sorted(unknown))}: see dlcs rejected.")
-    return [row for row in kept if _message_id(row["id"]) in wanted]
+    if bodiless := wanted - {_message_id(row["id"]) for row in whole}:
+        raise Failure(
+            f"The body of {', '.join(sorted(bodiless))} is no longer kept (DLCS_REJECTED_RETENTION): "
+            "whoever sent the message has to send it again."
+        )
+    return [row for row in whole if _message_id(row["id"]) in wanted]
 
 
 def _requeue(ledger: Ledger, chosen: Sequence[dict[str, Any]], settings: Settings) -> None:
@@ -87,7 +93,13 @@ def _show(console: Console, kept: Sequence[dict[str, Any]]) -> None:
         if row["image_id"]:
             console.print(f"    image   {row['image_id']}")
         console.print(f"    reason  {row['cause']} ({row['code']}). {row['remedy']}")
-        console.print(f"    body    {shown_text(URL.sub(lambda url: shown_url(url[0]), row['body'])) or '(empty)'}")
+        console.print(f"    body    {_shown_body(row['body'])}")
+
+
+def _shown_body(body: str | None) -> str:
+    if body is None:
+        return "(no longer kept)"
+    return shown_text(URL.sub(lambda url: shown_url(url[0]), body)) or "(empty)"
 
 
 def _message_id(row_id: str) -> str:

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 
-from dlcs_assets_tests.cli.conftest import Aws, Desk, dlcs
+from dlcs_assets_tests.cli.conftest import NOW, Aws, Desk, dlcs
 
 
 def queue_name(url: str) -> str:
@@ -78,3 +79,17 @@ def test_a_queue_that_does_not_answer_leaves_the_message_rejected(
     assert done.exit_code == 1
     assert "queue_not_found" in done.stderr
     assert len(desk.ledger.inbox.rejected()) == 1
+
+
+def test_a_message_whose_body_is_no_longer_kept_is_told_and_cannot_be_sent_again(desk: Desk, aws: Aws) -> None:
+    gone = desk.reject("gone", queue=queue_name(aws.ingest))
+    desk.ledger.housekeeping.forget(history=NOW, bodies=datetime.now(UTC))
+    desk.reject("kept", queue=queue_name(aws.ingest))
+    told = dlcs("rejected").stdout
+    assert "body    (no longer kept)" in told
+    assert told.count("reason  the message is not JSON") == 2
+    refused = dlcs("rejected", "--requeue", gone)
+    assert (refused.exit_code, aws.bodies(aws.ingest)) == (1, [])
+    assert "is no longer kept (DLCS_REJECTED_RETENTION)" in refused.stderr
+    assert dlcs("rejected", "--requeue-all").stdout == "1 message sent again.\n"
+    assert [row["id"] for row in desk.ledger.inbox.rejected()] == [gone]

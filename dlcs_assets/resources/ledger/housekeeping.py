@@ -36,7 +36,7 @@ class _Old:
     name: str
     old: Select[str]
     let_go: Callable[[Connection, Sequence[str]], object]
-    slice: int = SLICE
+    slice: int
 
 
 class Housekeeping:
@@ -108,6 +108,7 @@ def _old_attempts(before: datetime) -> _Old:
         "attempts",
         select(attempts.c.request_id).where(old, ended).distinct(),
         lambda connection, ids: connection.execute(delete(attempts).where(attempts.c.request_id.in_(ids), old)),
+        SLICE,
     )
 
 
@@ -133,7 +134,7 @@ def _old_requests(before: datetime) -> _Old:
         connection.execute(delete(attempts).where(attempts.c.request_id.in_(ids)))
         connection.execute(delete(requests).where(requests.c.id.in_(ids)))
 
-    return _Old("requests", select(requests.c.id).where(old), let_go)
+    return _Old("requests", select(requests.c.id).where(old), let_go, SLICE)
 
 
 def _old_chunks(before: datetime) -> _Old:
@@ -150,6 +151,7 @@ def _old_messages(before: datetime) -> _Old:
         "messages",
         select(messages.c.id).where(old),
         lambda connection, ids: connection.execute(delete(messages).where(messages.c.id.in_(ids))),
+        SLICE,
     )
 
 
@@ -160,6 +162,7 @@ def _old_bodies(before: datetime) -> _Old:
         "rejected bodies",
         select(messages.c.id).where(old),
         lambda connection, ids: connection.execute(update(messages).where(messages.c.id.in_(ids)).values(body=None)),
+        SLICE,
     )
 
 
@@ -168,6 +171,7 @@ def _old_notifications(before: datetime) -> _Old:
         "notifications",
         select(notifications.c.id).where(notifications.c.published_at < before),
         lambda connection, ids: connection.execute(delete(notifications).where(notifications.c.id.in_(ids))),
+        SLICE,
     )
 
 
