@@ -117,15 +117,15 @@ class Settings(BaseSettings):
     chunks_in_flight: int = Field(
         4,
         ge=1,
-        description="Runs dispatched and not yet ended, per lane. A customer that has none there gets its first one even "
-        "so, up to twice the number.",
+        description="Runs dispatched and not yet ended, per lane. A customer that has none there gets its first one "
+        "even so, up to twice the number.",
     )
     backfill_runs: int = Field(2, ge=1, description="The same for the lane of backfills, of all customers together.")
     customer_runs: int | None = Field(
         None,
         ge=1,
-        description="Runs of one customer dispatched and not yet ended, in all lanes but priority and delete, unless its "
-        "`runs_in_flight` in the customers file says otherwise; default: no limit of its own.",
+        description="Runs of one customer dispatched and not yet ended, in all lanes but priority and delete, unless "
+        "its `runs_in_flight` in the customers file says otherwise; default: no limit of its own.",
     )
     receive_wait: Duration = Field(timedelta(seconds=4), description="How long a tick waits for messages.")
     intake_budget: Duration = Field(timedelta(seconds=8), description="How long a tick takes messages in.")

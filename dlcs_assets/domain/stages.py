@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 
@@ -51,3 +52,12 @@ class Lane(StrEnum):
     BACKFILL = "backfill"
     MANUAL = "manual"
     DELETE = "delete"
+
+    def or_better(self, others: Iterable[Lane]) -> Lane:
+        """Return the lane of a request that takes the place of others: what was urgent stays so, but for a deletion."""
+        if self is Lane.DELETE:
+            return self
+        return min((self, *(lane for lane in others if lane is not Lane.DELETE)), key=MOST_URGENT_FIRST.index)
+
+
+MOST_URGENT_FIRST = (Lane.PRIORITY, Lane.MANUAL, Lane.INGEST, Lane.RETRY, Lane.BACKFILL)

@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 import dagster as dg
 
 from dlcs_assets.assets import BATCH_TAG, CHUNK_TAG, CUSTOMER_TAG, LANE_TAG, SPACE_TAG
+from dlcs_assets.domain.customers import Customers
 from dlcs_assets.domain.partition_key import partition_key
 from dlcs_assets.domain.stages import STAGES, Lane
 from dlcs_assets.partitions import RANGE_END_TAG, RANGE_START_TAG, WorkingSet, arrange, keys_in_use
+from dlcs_assets.resources.customers import NoCustomers, customers_file
 from dlcs_assets.resources.ledger.ledger import Ledger
 from dlcs_assets.resources.ledger.records import Chunk, DueImage, new_id
+from dlcs_assets.sensors.turns import Turn, Turns, deal, turns_in
 from dlcs_assets.settings import Settings
 
 DISPATCH_LEASE = "dispatch"  # held by whoever adds or moves keys
 LEASE_WAIT = timedelta(seconds=3)
-PRIORITIES = {Lane.PRIORITY: "10", Lane.INGEST: "0", Lane.RETRY: "-1", Lane.MANUAL: "0"}
+# Which run Dagster takes from its queue next. Whatever a person launches has 0.
+PRIORITIES = {
+    Lane.PRIORITY: 10,
+    Lane.INGEST: 0,
+    Lane.MANUAL: 0,
+    Lane.DELETE: 0,
+    Lane.RETRY: -2,
+    Lane.BACKFILL: -5,
+}
+FIRST_OF_CUSTOMER = 1  # on top of it: one customer's only run goes before another's second
 
 
 @dataclass
@@ -38,27 +53,28 @@ def dispatch(
     The chunk's row is written first: whatever dies after that, the next tick asks for the same run again, and Dagster
     drops the request if the run is there already.
     """
-    room = settings.chunks_in_flight - ledger.dispatch.in_flight([lane])
-    limit = max(room, 0) * settings.chunk_size
-    if not ledger.dispatch.unlaunched([lane]) and not ledger.dispatch.due([lane], limit=limit, now=datetime.now(UTC)):
-        return Dispatched(note=_nothing_to_do(room, settings))
+    turns = _turns(ledger, lane, settings)
+    if not turns.order and not ledger.dispatch.unlaunched([lane]):
+        return Dispatched(note=_note(turns, lane, settings))
     # Dagster's keys are moved by one dispatch at a time, whichever sensor or person started it.
     with ledger.dispatch.lease(DISPATCH_LEASE, wait=LEASE_WAIT) as held:
         if not held:
             return Dispatched(note="another sensor is dispatching; the next tick will")
         lost = _without_run(instance, ledger, lane)
-        now = datetime.now(UTC)
-        due = ledger.dispatch.due([lane], limit=limit, now=now)
-        used = _used_among(instance, asset_graph, [*(key for chunk in lost for key in _keys(chunk)), *map(_key, due)])
-        if used:  # others of the lane must not wait behind those that are blocked
-            due = ledger.dispatch.due([lane], limit=limit + len(used), now=now)
-        movable = [image for image in due if _key(image) not in used]
-        blocked = len(due) - len(movable)
-        planned = plan_chunks(movable[:limit], lane, settings.chunk_size)[: max(room, 0)]
-        chunks = [chunk for chunk in lost if used.isdisjoint(_keys(chunk))] + ledger.dispatch.reserve(planned, now)
+        turns = _turns(ledger, lane, settings)  # others may have dispatched since
+        in_flight = ledger.dispatch.in_flight()
+        offers = _Offers(instance, asset_graph, ledger, lane, settings)
+        planned = deal(turns, offers.of)
+        chunks = [chunk for chunk in lost if offers.used_if_any_of(_keys(chunk)).isdisjoint(_keys(chunk))]
+        chunks += ledger.dispatch.reserve(planned, offers.now)
         arrange(instance, [_keys(chunk) for chunk in chunks])
-    note = f"{blocked} due images wait for runs or backfills that hold their partitions" if blocked else ""
-    return Dispatched([_run_request(chunk) for chunk in chunks], note or _nothing_to_do(room, settings))
+    has_run = Counter({customer: count for (where, customer), count in in_flight.items() if where is lane})
+    has_run.subtract(chunk.customer for chunk in lost)
+    requests = []
+    for chunk in chunks:
+        requests.append(_run_request(chunk, first=not has_run[chunk.customer]))
+        has_run[chunk.customer] += 1
+    return Dispatched(requests, _note(turns, lane, settings, offers.blocked))
 
 
 def plan_chunks(due: Sequence[DueImage], lane: Lane, chunk_size: int) -> list[Chunk]:
@@ -75,10 +91,91 @@ def plan_chunks(due: Sequence[DueImage], lane: Lane, chunk_size: int) -> list[Ch
     return chunks
 
 
-def _nothing_to_do(room: int, settings: Settings) -> str:
-    if room <= 0:
-        return f"{settings.chunks_in_flight} runs of this lane are in flight already (DLCS_CHUNKS_IN_FLIGHT)"
-    return "nothing is due"
+class _Offers:
+    """What each customer has due in the lane, as chunks, less what runs and backfills in progress hold."""
+
+    def __init__(
+        self, instance: dg.DagsterInstance, asset_graph: Any, ledger: Ledger, lane: Lane, settings: Settings
+    ) -> None:
+        self.now = datetime.now(UTC)
+        self.blocked = 0
+        self._instance = instance
+        self._asset_graph = asset_graph
+        self._ledger = ledger
+        self._lane = lane
+        self._chunk_size = settings.chunk_size
+
+    def of(self, turn: Turn) -> list[Chunk]:
+        """Return the customer's next chunks, the longest due images first."""
+        limit = turn.most * self._chunk_size
+        due = self._due(turn, limit)
+        if used := self.used_if_any_of([_key(image) for image in due]):
+            due = self._due(turn, limit + len(used))  # others must not wait behind those that are blocked
+        movable = [image for image in due if _key(image) not in used]
+        self.blocked += len(due) - len(movable)
+        return plan_chunks(movable[:limit], self._lane, self._chunk_size)
+
+    def used_if_any_of(self, keys: Sequence[str]) -> frozenset[str]:
+        """Return all keys that runs or backfills in progress hold: to move one would pull it from under them.
+
+        Nothing is asked, nor returned, where all the given keys are new.
+        """
+        return self._used if any(key in self._working_set.position for key in keys) else frozenset()
+
+    def _due(self, turn: Turn, limit: int) -> list[DueImage]:
+        return self._ledger.dispatch.due([self._lane], limit=limit, now=self.now, customer=turn.customer)
+
+    @cached_property
+    def _working_set(self) -> WorkingSet:
+        return WorkingSet.of(self._instance)
+
+    @cached_property
+    def _used(self) -> frozenset[str]:
+        return frozenset(keys_in_use(self._instance, self._working_set, self._asset_graph))
+
+
+def _turns(ledger: Ledger, lane: Lane, settings: Settings) -> Turns:
+    return turns_in(
+        lane,
+        ledger.dispatch.customers_due(lane, now=datetime.now(UTC)),
+        ledger.dispatch.in_flight(),
+        most_in_lane=_most_in(lane, settings),
+        limit_of=_limits(settings),
+    )
+
+
+def _most_in(lane: Lane, settings: Settings) -> int:
+    return settings.backfill_runs if lane is Lane.BACKFILL else settings.chunks_in_flight
+
+
+def _limits(settings: Settings) -> Callable[[int], int | None]:
+    """Return how many runs each customer may have in flight, as far as the customers file can be read."""
+    customers = Customers({})
+    with suppress(NoCustomers):
+        customers = customers_file(settings).customers()
+
+    def limit_of(number: int) -> int | None:
+        customer = customers.find(number)
+        own = customer.runs_in_flight if customer else None
+        return settings.customer_runs if own is None else own
+
+    return limit_of
+
+
+def _note(turns: Turns, lane: Lane, settings: Settings, blocked: int = 0) -> str:
+    """Say why no more runs are asked for."""
+    told = []
+    if blocked:
+        told.append(f"{blocked} due images wait for runs or backfills that hold their partitions")
+    if turns.at_limit:
+        who = ", ".join(map(str, turns.at_limit))
+        told.append(
+            f"customers with as many runs in flight as they may have (runs_in_flight, DLCS_CUSTOMER_RUNS): {who}"
+        )
+    if not told and not turns.room:
+        variable = "DLCS_BACKFILL_RUNS" if lane is Lane.BACKFILL else "DLCS_CHUNKS_IN_FLIGHT"
+        told.append(f"{_most_in(lane, settings)} runs of this lane are in flight already ({variable})")
+    return "; ".join(told) or "nothing is due"
 
 
 def _without_run(instance: dg.DagsterInstance, ledger: Ledger, lane: Lane) -> list[Chunk]:
@@ -92,17 +189,6 @@ def _without_run(instance: dg.DagsterInstance, ledger: Ledger, lane: Lane) -> li
     return lost
 
 
-def _used_among(instance: dg.DagsterInstance, asset_graph: Any, keys: Sequence[str]) -> set[str]:
-    """Return the keys that runs or backfills in progress hold: to move one would pull it from under them.
-
-    Nothing is asked where all the given keys are new.
-    """
-    working_set = WorkingSet.of(instance)
-    if not any(key in working_set.position for key in keys):
-        return set()
-    return keys_in_use(instance, working_set, asset_graph)
-
-
 def _key(image: DueImage) -> str:
     return partition_key(image.asset_id)
 
@@ -111,7 +197,7 @@ def _keys(chunk: Chunk) -> list[str]:
     return [_key(image) for image in chunk.images]
 
 
-def _run_request(chunk: Chunk) -> dg.RunRequest:
+def _run_request(chunk: Chunk, *, first: bool) -> dg.RunRequest:
     tags = {
         RANGE_START_TAG: chunk.first_key,
         RANGE_END_TAG: chunk.last_key,
@@ -119,7 +205,7 @@ def _run_request(chunk: Chunk) -> dg.RunRequest:
         CUSTOMER_TAG: str(chunk.customer),
         SPACE_TAG: str(chunk.space),
         LANE_TAG: chunk.lane.value,
-        "dagster/priority": PRIORITIES[chunk.lane],
+        "dagster/priority": str(PRIORITIES[chunk.lane] + (FIRST_OF_CUSTOMER if first else 0)),
     }
     batches = {image.batch for image in chunk.images}
     if len(batches) == 1 and None not in batches:

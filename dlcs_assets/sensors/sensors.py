@@ -23,7 +23,18 @@ def ingest_sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
     return [
         _queue_sensor("sqs_ingest", Lane.INGEST, settings.ingest_queue_url, settings),
         _queue_sensor("sqs_priority", Lane.PRIORITY, settings.priority_queue_url, settings),
-        _due_images_sensor(settings),
+        _due_sensor(
+            "due_images",
+            Lane.RETRY,
+            settings,
+            "Launches runs for images that are to be tried again, by schedule or because somebody asked.",
+        ),
+        _due_sensor(
+            "backfills",
+            Lane.BACKFILL,
+            settings,
+            "Launches runs for images that are to be made again, a few at a time: they come after everything else.",
+        ),
         _reconcile_sensor(settings),
     ]
 
@@ -53,20 +64,20 @@ def _queue_sensor(name: str, lane: Lane, url: str | None, settings: Settings) ->
     return sqs_sensor
 
 
-def _due_images_sensor(settings: Settings) -> dg.SensorDefinition:
+def _due_sensor(name: str, lane: Lane, settings: Settings, description: str) -> dg.SensorDefinition:
     @dg.sensor(
-        name="due_images",
+        name=name,
         job=INGEST_JOB,
         minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Launches runs for images that are to be tried again, by schedule or because somebody asked.",
+        description=description,
     )
-    def due_images(context: dg.SensorEvaluationContext, ledger: LedgerResource) -> dg.SensorResult | dg.SkipReason:
-        waiting = ledger.open().reports.pending_reasons([Lane.RETRY])
+    def due_sensor(context: dg.SensorEvaluationContext, ledger: LedgerResource) -> dg.SensorResult | dg.SkipReason:
+        waiting = ledger.open().reports.pending_reasons([lane])
         told = ", ".join(f"{count} after {code or 'a request by hand'}" for code, count in waiting.items())
-        return _result(context, f"Pending: {told or 'none'}", _dispatch(context, ledger, Lane.RETRY, settings))
+        return _result(context, f"Pending: {told or 'none'}", _dispatch(context, ledger, lane, settings))
 
-    return due_images
+    return due_sensor
 
 
 def _reconcile_sensor(settings: Settings) -> dg.SensorDefinition:

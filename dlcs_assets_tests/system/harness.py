@@ -32,7 +32,7 @@ from dlcs_assets.settings import Settings
 from dlcs_assets_tests.resources.scripted_server import Answer, ScriptedServer
 from dlcs_assets_tests.system.proxy import Proxy
 
-SENSORS = ("reconcile", "sqs_priority", "sqs_ingest", "due_images")
+SENSORS = ("reconcile", "sqs_priority", "sqs_ingest", "due_images", "backfills")
 RUN_KEY_TAG = "dagster/run_key"
 MOST_ROUNDS = 12
 QUIET_ROUNDS = 2  # that a run was lost is noted in one round, what it held is due in the next

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, case, delete, insert, select, update
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import IngestError, TransientError
@@ -26,6 +26,8 @@ from dlcs_assets.resources.ledger.records import (
 from dlcs_assets.resources.ledger.schema import attempts, chunk_images, chunks, claims, images, requests
 
 RUN_LOST = "run_lost"
+# Of a request that is tried again. A backfill stays in its lane: it may be large, and a service down for long.
+NEXT_LANE = case((requests.c.lane == Lane.BACKFILL, Lane.BACKFILL), else_=Lane.RETRY)
 
 
 class ClaimLost(Exception):  # noqa: N818 (what happened, not an error of the image)
@@ -270,7 +272,7 @@ def _give_back(connection: Connection, request_ids: list[str], now: datetime) ->
     connection.execute(
         update(requests)
         .where(requests.c.id.in_(request_ids))
-        .values(state=RequestState.PENDING, lane=Lane.RETRY, due_at=now, chunk_id=None)
+        .values(state=RequestState.PENDING, lane=NEXT_LANE, due_at=now, chunk_id=None)
     )
 
 
@@ -297,7 +299,7 @@ def _release(connection: Connection, request_id: str, run_id: str, schedule: Ret
         .where(requests.c.id == request_id)
         .values(
             state=state,
-            lane=Lane.RETRY,
+            lane=NEXT_LANE,
             due_at=now,
             chunk_id=None,
             attempts=attempt,

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Connection, delete, exists, func, insert, select, update
+from sqlalchemy import Connection, delete, exists, func, insert, select, true, update
 from sqlalchemy.exc import IntegrityError
 
 from dlcs_assets.domain.asset_id import AssetId
@@ -26,8 +26,26 @@ class Dispatch:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def due(self, lanes: Collection[Lane], *, limit: int, now: datetime) -> list[DueImage]:
-        """Return at most `limit` due images that no run holds or is about to, those longest due first."""
+    def customers_due(self, lane: Lane, *, now: datetime) -> list[int]:
+        """Return the customers that have something due in the lane, first those whose last chunk is longest ago."""
+        last_chunk = (
+            select(func.max(chunks.c.id))
+            .where(chunks.c.lane == lane, chunks.c.customer == requests.c.customer)
+            .scalar_subquery()
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(requests.c.customer, func.min(requests.c.due_at), last_chunk)
+                .where(requests.c.state == RequestState.PENDING, requests.c.lane == lane, requests.c.due_at <= now)
+                .group_by(requests.c.customer)
+            ).all()
+        return [row[0] for row in sorted(rows, key=lambda row: (row[2] or "", row[1], row[0]))]
+
+    def due(self, lanes: Collection[Lane], *, limit: int, now: datetime, customer: int | None = None) -> list[DueImage]:
+        """Return at most `limit` due images that no run holds or is about to, those longest due first.
+
+        They are those of all customers, or of one.
+        """
         other = requests.alias("other")
         held = exists().where(claims.c.image_id == requests.c.image_id)
         taken = exists().where(
@@ -41,6 +59,7 @@ class Dispatch:
                     requests.c.state == RequestState.PENDING,
                     requests.c.lane.in_(list(lanes)),
                     requests.c.due_at <= now,
+                    true() if customer is None else requests.c.customer == customer,
                     ~held,
                     ~taken,
                 )
@@ -97,11 +116,15 @@ class Dispatch:
             for row in rows
         ]
 
-    def in_flight(self, lanes: Collection[Lane]) -> int:
-        """Count the chunks of these lanes that have not ended."""
+    def in_flight(self) -> dict[tuple[Lane, int], int]:
+        """Count the chunks that have not ended, by lane and customer."""
         with self._database.read() as connection:
-            query = select(func.count()).where(chunks.c.closed_at.is_(None), chunks.c.lane.in_(list(lanes)))
-            return connection.scalar(query) or 0
+            rows = connection.execute(
+                select(chunks.c.lane, chunks.c.customer, func.count())
+                .where(chunks.c.closed_at.is_(None))
+                .group_by(chunks.c.lane, chunks.c.customer)
+            ).all()
+        return {(Lane(lane), customer): count for lane, customer, count in rows}
 
     def launched(self, chunk_id: str, run_id: str) -> None:
         """Note that Dagster has a run for the chunk."""

@@ -222,8 +222,7 @@ def create_request(
         connection.execute(
             update(requests).where(requests.c.superseded_by.in_(replaced)).values(superseded_by=request_id)
         )
-        if any(row.lane == Lane.PRIORITY for row in unbegun):
-            lane = Lane.PRIORITY
+        lane = lane.or_better(Lane(row.lane) for row in unbegun)
     connection.execute(
         insert(requests).values(
             id=request_id,

@@ -120,7 +120,7 @@ requests = Table(
     Column("error_stage", String(20)),
     Column("error_cause", OutsideText),
     Column("error_remedy", OutsideText),
-    Index("requests_due", "state", "lane", "due_at"),
+    Index("requests_due", "state", "lane", "customer", "due_at", "id"),
     Index("requests_by_image", "image_id", "state"),
     Index("requests_by_batch", "batch", "customer"),
     Index("requests_by_chunk", "chunk_id"),
@@ -175,6 +175,7 @@ chunks = Table(
     Column("run_id", String(64)),
     Column("closed_at", UtcDateTime),
     Index("chunks_open", "closed_at", "lane"),
+    Index("chunks_by_customer", "lane", "customer", "id"),
 )
 
 chunk_images = Table(

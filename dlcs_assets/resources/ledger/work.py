@@ -11,9 +11,9 @@ from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import IngestError, ServiceDown, TransientError
 from dlcs_assets.domain.quota import SOURCE_KINDS, require_room
 from dlcs_assets.domain.results import ObjectKind, StageResult, WorkItem
-from dlcs_assets.domain.stages import Lane, RequestState, Stage
+from dlcs_assets.domain.stages import RequestState, Stage
 from dlcs_assets.resources.ledger.accounting import stored_of, taken_beside
-from dlcs_assets.resources.ledger.claims import Claim, ClaimLost, Claims, check_claim, note_attempt
+from dlcs_assets.resources.ledger.claims import NEXT_LANE, Claim, ClaimLost, Claims, check_claim, note_attempt
 from dlcs_assets.resources.ledger.records import RetrySchedule, stage_results
 from dlcs_assets.resources.ledger.schema import claims, objects, outcomes, requests
 
@@ -106,7 +106,7 @@ class Work(Claims):
                 state = RequestState.DONE
             elif isinstance(error, ServiceDown) or (isinstance(error, TransientError) and attempt < schedule.attempts):
                 state = RequestState.PENDING
-                values["lane"] = Lane.RETRY
+                values["lane"] = NEXT_LANE
                 values["due_at"] = schedule.next_due(now, attempt, error.retry_after)
             else:
                 state = RequestState.FAILED

@@ -25,9 +25,9 @@ def test_a_chunk_is_an_outbox_until_its_run_is_known(desk: Desk) -> None:
     assert [open_.id for open_ in desk.ledger.dispatch.unlaunched([Lane.INGEST])] == [chunk.id]
     desk.ledger.dispatch.launched(chunk.id, "run-1")
     assert desk.ledger.dispatch.unlaunched([Lane.INGEST]) == []
-    assert desk.ledger.dispatch.in_flight([Lane.INGEST]) == 1
+    assert desk.ledger.dispatch.in_flight() == {(Lane.INGEST, 2): 1}
     desk.ledger.work.close_chunk(chunk.id, now=NOW)
-    assert desk.ledger.dispatch.in_flight([Lane.INGEST]) == 0
+    assert desk.ledger.dispatch.in_flight() == {}
 
 
 def test_the_unclaimed_images_of_a_chunk_that_ended_are_due_again(desk: Desk) -> None:

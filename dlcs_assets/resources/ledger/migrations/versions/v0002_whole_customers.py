@@ -60,7 +60,14 @@ def upgrade() -> None:
         claims.create_index("claims_by_customer", ["customer", "reserved_bytes"])
     _add_owner("objects", ["customer", "space"])
     op.create_index("objects_by_kind", "objects", ["customer", "kind", "space", "bytes"])
+    _index_by_customer()
     _fill_origins()
+
+
+def _index_by_customer() -> None:
+    op.drop_index("requests_due", "requests")
+    op.create_index("requests_due", "requests", ["state", "lane", "customer", "due_at", "id"])
+    op.create_index("chunks_by_customer", "chunks", ["lane", "customer", "id"])
 
 
 def _create_tables() -> None:
