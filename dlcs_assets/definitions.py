@@ -16,6 +16,8 @@ from dlcs_assets.resources.aws import PooledS3Resource
 from dlcs_assets.resources.image_server import ImageServer
 from dlcs_assets.resources.ledger.resource import LedgerResource
 from dlcs_assets.resources.origins import Origins
+from dlcs_assets.resources.listings import Listings
+from dlcs_assets.resources.notifications import Notifications
 from dlcs_assets.resources.queue import Queues
 from dlcs_assets.resources.storage import Storage
 from dlcs_assets.sensors.sensors import ingest_sensors
@@ -52,6 +54,17 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         ),
         "queues": Queues(),
         "storage": Storage(s3=s3, storage_bucket=settings.storage_bucket, thumbs_bucket=settings.thumbs_bucket),
+        "notifications": Notifications(),
+        # A tick waits for its listings, so they are not waited for long.
+        "listings": Listings(
+            s3=PooledS3Resource(
+                endpoint_url=settings.s3_endpoint_url,
+                connect_timeout_seconds=3,
+                read_timeout_seconds=15,
+                max_attempts=1,
+                connections=2,
+            )
+        ),
         "origins": Origins(
             s3=s3,
             in_flight=settings.origin_in_flight,

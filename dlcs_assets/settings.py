@@ -57,6 +57,22 @@ class Settings(BaseSettings):
 
     # Appetiser
     appetiser_url: str = Field("http://127.0.0.1:8000", description="Base URL of Appetiser.")
+    batch_completed_topic_arn: str | None = Field(
+        None,
+        description="SNS topic to which finished batches are told. Without it notifications are kept, and sent once it "
+        "is set.",
+    )
+
+    # Uploads without events
+    swept_buckets: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Buckets that are listed for uploads of which no event told, comma-separated: the origin bucket, "
+        "or those of customers.",
+    )
+    sweep_interval: Duration = Field(
+        timedelta(minutes=15), description="Wait between the end of one round of listings and the next."
+    )
+    sweep_budget: Duration = Field(timedelta(seconds=5), description="How long a tick lists buckets.")
     appetiser_optimisation: Literal["kdu_low", "kdu_med", "kdu_med_layers", "kdu_high", "kdu_max"] = Field(
         "kdu_max", description="Profile that Appetiser is asked for."
     )

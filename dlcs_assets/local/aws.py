@@ -1,4 +1,4 @@
-"""S3 and SQS on the loopback interface: moto's server as a process of its own, with the buckets and queues of the DLCS.
+"""S3, SQS and SNS on the loopback interface: moto's server as a process, with the buckets and queues of the DLCS.
 
     python -m dlcs_assets.local.aws --port N
 
@@ -33,6 +33,7 @@ ORIGIN_BUCKET: Final = "dlcs-origin"
 MADE_LAST: Final = ORIGIN_BUCKET  # whoever sees it sees the others, and the queues
 INGEST_QUEUE: Final = "dlcs-image"
 PRIORITY_QUEUE: Final = "dlcs-priority-image"
+BATCH_COMPLETED: Final = "dlcs-batch-completed"  # a topic, and a queue that gets what is published there
 TRANSIENT_PREFIX: Final = "transient/"
 TRANSIENT_DAYS: Final = 7
 # Longer than a tick of a sensor may take (60 s), so that no message comes back while it is being taken in.
@@ -44,8 +45,13 @@ def queue_url(endpoint: str, queue: str) -> str:
     return f"{endpoint}/123456789012/{queue}"
 
 
+def topic_arn(topic: str) -> str:
+    """Return the ARN by which a topic is known; the account is moto's own."""
+    return f"arn:aws:sns:{REGION}:123456789012:{topic}"
+
+
 def health(endpoint: str) -> Health:
-    """Ready when the buckets and queues exist, too."""
+    """Ready when the buckets, queues and the topic exist, too."""
     return http_health(f"{endpoint}/{MADE_LAST}")
 
 
@@ -73,6 +79,7 @@ def _create_all(host: str, port: int) -> None:
             time.sleep(0.05)
         endpoint = f"http://{host}:{port}"
         _create_queues(endpoint)
+        _create_topic(endpoint)
         _create_buckets(endpoint)
     except BaseException:  # noqa: BLE001 (whatever it is, nothing can work without them)
         traceback.print_exc()
@@ -93,6 +100,20 @@ def _create_queues(endpoint: str) -> None:
     sqs = boto3.client("sqs", endpoint_url=endpoint)
     for queue in (INGEST_QUEUE, PRIORITY_QUEUE):
         sqs.create_queue(QueueName=queue, Attributes={"VisibilityTimeout": str(VISIBILITY_SECONDS)})
+
+
+def _create_topic(endpoint: str) -> None:
+    import boto3
+
+    boto3.client("sqs", endpoint_url=endpoint).create_queue(QueueName=BATCH_COMPLETED)
+    sns = boto3.client("sns", endpoint_url=endpoint)
+    sns.create_topic(Name=BATCH_COMPLETED)
+    sns.subscribe(
+        TopicArn=topic_arn(BATCH_COMPLETED),
+        Protocol="sqs",
+        Endpoint=f"arn:aws:sqs:{REGION}:123456789012:{BATCH_COMPLETED}",
+        Attributes={"RawMessageDelivery": "true"},
+    )
 
 
 def _create_buckets(endpoint: str) -> None:

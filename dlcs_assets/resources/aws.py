@@ -73,7 +73,7 @@ class PooledS3Resource(S3Resource):
 
 
 def make_client(
-    service: Literal["s3", "secretsmanager", "sqs"], *, profile_name: str | None = None, **options: Any
+    service: Literal["s3", "secretsmanager", "sns", "sqs"], *, profile_name: str | None = None, **options: Any
 ) -> Any:
     """Make a boto3 client. The session is shared: a new one reads botocore's description of the service anew."""
     with _SESSION_LOCK:  # sessions, unlike clients, are not for several threads

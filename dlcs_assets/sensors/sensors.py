@@ -9,7 +9,10 @@ from dlcs_assets.domain.stages import Lane
 from dlcs_assets.jobs import INGEST_JOB
 from dlcs_assets.resources.customers import NoCustomers, customers_file
 from dlcs_assets.resources.ledger.resource import LedgerResource
+from dlcs_assets.resources.listings import Listings
+from dlcs_assets.resources.notifications import Notifications
 from dlcs_assets.resources.queue import Queues
+from dlcs_assets.sensors.batches import finish_batches
 from dlcs_assets.sensors.dispatch import Dispatched, dispatch
 from dlcs_assets.sensors.intake import take_in
 from dlcs_assets.sensors.reconcile import reconcile
@@ -44,6 +47,7 @@ def _queue_sensor(name: str, lane: Lane, url: str | None, settings: Settings) ->
         name=name,
         job=INGEST_JOB,
         minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
+        _batches_sensor(settings),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Takes messages in from the queue of the lane {lane.value}, and launches runs for what is due.",
     )
@@ -107,3 +111,21 @@ def _result(context: dg.SensorEvaluationContext, told: str, dispatched: Dispatch
     chunks = ", ".join(request.tags[CHUNK_TAG] for request in dispatched.run_requests)
     context.log.info("%s; %d runs, for chunks %s", told, len(dispatched.run_requests), chunks)
     return dg.SensorResult(run_requests=dispatched.run_requests)
+def _batches_sensor(settings: Settings) -> dg.SensorDefinition:
+    @dg.sensor(
+        name="batches",
+        job=INGEST_JOB,
+        minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Finishes batches of which all images have ended, and publishes the notification of each.",
+    )
+    def batches_sensor(
+        context: dg.SensorEvaluationContext,  # noqa: ARG001 (Dagster's signature)
+        ledger: LedgerResource,
+        notifications: Notifications,
+    ) -> dg.SkipReason:
+        return dg.SkipReason(str(finish_batches(ledger.open(), notifications, settings.batch_completed_topic_arn)))
+
+    return batches_sensor
+
+

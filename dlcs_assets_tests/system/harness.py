@@ -27,12 +27,14 @@ from dlcs_assets.resources.aws import make_client
 from dlcs_assets.resources.ledger.ledger import Ledger
 from dlcs_assets.resources.ledger.reports import ImageStatus, Selection
 from dlcs_assets.resources.ledger.resource import LedgerResource
+from dlcs_assets.resources.listings import Listings
+from dlcs_assets.resources.notifications import Notifications
 from dlcs_assets.resources.queue import Queues
 from dlcs_assets.settings import Settings
 from dlcs_assets_tests.resources.scripted_server import Answer, ScriptedServer
 from dlcs_assets_tests.system.proxy import Proxy
 
-SENSORS = ("reconcile", "sqs_priority", "sqs_ingest", "due_images", "backfills")
+SENSORS = ("reconcile", "sqs_priority", "sqs_ingest", "s3_uploads", "s3_sweep", "due_images", "backfills", "batches")
 RUN_KEY_TAG = "dagster/run_key"
 MOST_ROUNDS = 12
 QUIET_ROUNDS = 2  # that a run was lost is noted in one round, what it held is due in the next
@@ -108,7 +110,8 @@ class System:
         with dg.build_sensor_context(
             instance=self.instance,
             repository_def=repository,
-            resources={"ledger": self.ledger_resource, "queues": self.queues},
+            cursor=self.cursors.get(name),
+            resources={"listings": self.listings, "ledger": self.ledger_resource, "queues": self.queues, "notifications": self.notifications},
         ) as context:
             result = repository.get_sensor_def(name)(context)
         assert isinstance(result, dg.SensorResult | dg.SkipReason)
@@ -291,6 +294,14 @@ def impatient_resources(settings: Settings) -> dict[str, Any]:
     quick = {"attempts": 2, "first_delay_seconds": 0.0, "longest_delay_seconds": 0.01}
     usual = build_resources(settings)
     impatient = {name: {**dict(usual[name]), **quick} for name in ("origins", "appetiser", "image_server")}
+    @cached_property
+    def listings(self) -> Listings:
+        return Listings(s3=PooledS3Resource(max_attempts=1), page_size=3)
+
+    @cached_property
+    def notifications(self) -> Notifications:
+        return Notifications()
+
     impatient["origins"]["attempts"] = 3
     return {name: type(usual[name])(**fields) for name, fields in impatient.items()}
 

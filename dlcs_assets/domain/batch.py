@@ -1,0 +1,132 @@
+"""A batch: images that were submitted together, their numbers, when it has ended, and how that is told.
+
+Nothing here is counted up. The numbers are counted anew from where the images are, so that they can't drift.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from dlcs_assets.domain.stages import RequestState
+
+SHOWN_STATES: Final[Mapping[str, str]] = {
+    RequestState.WAITING: "pending",
+    RequestState.PENDING: "pending",
+    RequestState.RESERVED: "pending",
+    RequestState.RUNNING: "running",
+    RequestState.DONE: "done",
+    RequestState.FAILED: "failed",
+    RequestState.REJECTED: "rejected",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many of a batch's images are where. An image counts once, however often it was asked for in the batch."""
+
+    done: int = 0
+    failed: int = 0
+    rejected: int = 0
+    pending: int = 0
+    running: int = 0
+
+    @classmethod
+    def of_states(cls, counts: Mapping[str, int], *, rejected_messages: int = 0) -> Tally:
+        """Add up numbers of images by the state of their request, and messages that never became a request."""
+        numbers = {"rejected": rejected_messages}
+        for state, count in counts.items():
+            numbers[SHOWN_STATES[state]] = numbers.get(SHOWN_STATES[state], 0) + count
+        return cls(**numbers)
+
+    @property
+    def listed(self) -> int:
+        """All images of which a message has come. The sum of the others, so that the two sides always balance."""
+        return self.done + self.failed + self.rejected + self.unended
+
+    @property
+    def unended(self) -> int:
+        """Images that will end yet."""
+        return self.pending + self.running
+
+    @property
+    def completed(self) -> int:
+        """Images that ended well, in the DLCS's word."""
+        return self.done
+
+    @property
+    def errors(self) -> int:
+        """Images that ended otherwise, in the DLCS's word."""
+        return self.failed + self.rejected
+
+    def __str__(self) -> str:
+        unended = f"{self.unended} pending" + (f" ({self.running} of them running)" if self.running else "")
+        return f"{self.listed} listed = {self.done} done + {self.failed} failed + {self.rejected} rejected + {unended}"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch of a customer. `declared` is how many images it has, as said by whoever submitted it.
+
+    `superseded` says that each of its images was asked for again by a later batch.
+    """
+
+    id: int
+    customer: int
+    declared: int | None
+    submitted_at: datetime
+    closed_at: datetime | None = None
+    finished_at: datetime | None = None
+    tally: Tally = Tally()
+    superseded: bool = False
+
+    @property
+    def count(self) -> int | None:
+        """How many images it has: of a batch that was closed those that came. None: nobody has said."""
+        return self.tally.listed if self.closed_at else self.declared
+
+    @property
+    def not_received(self) -> int | None:
+        """How many images were declared of which no message has come; None if nobody has said how many there are."""
+        return None if self.count is None else max(self.count - self.tally.listed, 0)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether all of its images have ended. Without a count nobody can tell, so it has not."""
+        ended = self.tally.completed + self.tally.errors
+        return self.count is not None and ended >= self.count and not self.tally.unended
+
+    @property
+    def standing(self) -> str:
+        """Where it stands, in a few words."""
+        if self.finished_at:
+            return "finished"
+        if self.count is None:
+            return "open: nobody has said how many images it has, so it is not called finished until it is closed"
+        if self.not_received:
+            return f"open: {self.not_received} of {self.count} images have not been received yet"
+        return "all images have ended" if self.has_ended else "in work"
+
+
+def completed_notification(batch: Batch, finished_at: datetime) -> str:
+    """Give the body that the DLCS publishes of a finished batch: compact JSON, its order of fields, times in UTC."""
+    return json.dumps(
+        {
+            "id": batch.id,
+            "customer": batch.customer,
+            "count": batch.count,
+            "completed": batch.tally.completed,
+            "errors": batch.tally.errors,
+            "superseded": batch.superseded,
+            "submitted": _utc(batch.submitted_at),
+            "finished": _utc(finished_at),
+        },
+        separators=(",", ":"),
+    )
+
+
+def _utc(moment: datetime) -> str:
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
