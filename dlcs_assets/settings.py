@@ -51,12 +51,12 @@ class Settings(BaseSettings):
     # Queues
     ingest_queue_url: str | None = Field(None, description="SQS queue of ingest messages.")
     priority_queue_url: str | None = Field(None, description="SQS queue of priority ingest messages.")
+    uploads_queue_url: str | None = Field(
+        None, description="SQS queue of S3's events: objects put at customer/space/asset are ingested."
+    )
     forward_queue_url: str | None = Field(
         None, description="Queue of the engine beside which this one runs: gets messages that are not ours."
     )
-
-    # Appetiser
-    appetiser_url: str = Field("http://127.0.0.1:8000", description="Base URL of Appetiser.")
     batch_completed_topic_arn: str | None = Field(
         None,
         description="SNS topic to which finished batches are told. Without it notifications are kept, and sent once it "
@@ -73,6 +73,9 @@ class Settings(BaseSettings):
         timedelta(minutes=15), description="Wait between the end of one round of listings and the next."
     )
     sweep_budget: Duration = Field(timedelta(seconds=5), description="How long a tick lists buckets.")
+
+    # Appetiser
+    appetiser_url: str = Field("http://127.0.0.1:8000", description="Base URL of Appetiser.")
     appetiser_optimisation: Literal["kdu_low", "kdu_med", "kdu_med_layers", "kdu_high", "kdu_max"] = Field(
         "kdu_max", description="Profile that Appetiser is asked for."
     )
@@ -185,7 +188,7 @@ class Settings(BaseSettings):
         None, description="Base URL of the public image services; metadata links there, else to the image server."
     )
 
-    @field_validator("s3_origin_buckets", "customers", mode="before")
+    @field_validator("s3_origin_buckets", "swept_buckets", "customers", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -218,6 +221,8 @@ class Settings(BaseSettings):
     def _check_buckets(self) -> Self:
         if self.thumbs_bucket == self.storage_bucket:
             raise ValueError("thumbs_bucket and storage_bucket must differ: their keys would overwrite one another")
+        if own := {self.thumbs_bucket, self.storage_bucket}.intersection(self.swept_buckets):
+            raise ValueError(f"swept_buckets has {', '.join(sorted(own))}: what we store ourselves is no upload")
         return self
 
     @cached_property

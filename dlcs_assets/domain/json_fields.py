@@ -98,9 +98,11 @@ class Fields:
             return None
         try:
             moment = datetime.fromisoformat(value)
-        except (TypeError, ValueError) as error:
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            moment.astimezone(UTC)  # the first and last hours of the calendar have none
+        except (TypeError, ValueError, OverflowError) as error:
             raise self.malformed(name, "a timestamp such as 2026-11-22T10:00:00Z") from error
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return moment
 
     def malformed(self, name: str, expected: str) -> MessageRejected:
         """Give the error for a field that is not what was expected."""

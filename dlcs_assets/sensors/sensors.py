@@ -16,9 +16,15 @@ from dlcs_assets.sensors.batches import finish_batches
 from dlcs_assets.sensors.dispatch import Dispatched, dispatch
 from dlcs_assets.sensors.intake import take_in
 from dlcs_assets.sensors.reconcile import reconcile
+from dlcs_assets.sensors.sweep import Sweep
 from dlcs_assets.settings import Settings
 
 SECONDS_BETWEEN_TICKS = 1  # the daemon's own loop takes longer: a tick in each
+QUEUE_VARIABLES = {
+    "sqs_ingest": "DLCS_INGEST_QUEUE_URL",
+    "sqs_priority": "DLCS_PRIORITY_QUEUE_URL",
+    "s3_uploads": "DLCS_UPLOADS_QUEUE_URL",
+}
 
 
 def ingest_sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
@@ -26,6 +32,8 @@ def ingest_sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
     return [
         _queue_sensor("sqs_ingest", Lane.INGEST, settings.ingest_queue_url, settings),
         _queue_sensor("sqs_priority", Lane.PRIORITY, settings.priority_queue_url, settings),
+        _queue_sensor("s3_uploads", Lane.INGEST, settings.uploads_queue_url, settings),
+        _sweep_sensor(settings),
         _due_sensor(
             "due_images",
             Lane.RETRY,
@@ -39,6 +47,7 @@ def ingest_sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
             "Launches runs for images that are to be made again, a few at a time: they come after everything else.",
         ),
         _reconcile_sensor(settings),
+        _batches_sensor(settings),
     ]
 
 
@@ -47,16 +56,15 @@ def _queue_sensor(name: str, lane: Lane, url: str | None, settings: Settings) ->
         name=name,
         job=INGEST_JOB,
         minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
-        _batches_sensor(settings),
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Takes messages in from the queue of the lane {lane.value}, and launches runs for what is due.",
+        description=f"Takes in what {QUEUE_VARIABLES[name]} leads to, and launches runs for what is due in the lane "
+        f"{lane.value}.",
     )
     def sqs_sensor(
         context: dg.SensorEvaluationContext, ledger: LedgerResource, queues: Queues
     ) -> dg.SensorResult | dg.SkipReason:
         if url is None:
-            variable = "DLCS_INGEST_QUEUE_URL" if lane is Lane.INGEST else "DLCS_PRIORITY_QUEUE_URL"
-            return dg.SkipReason(f"No queue is configured: set {variable}")
+            return dg.SkipReason(f"No queue is configured: set {QUEUE_VARIABLES[name]}")
         problem = customers_file(settings).problem()
         try:
             told = str(take_in(queues, ledger.open(), url, lane, settings))
@@ -66,6 +74,29 @@ def _queue_sensor(name: str, lane: Lane, url: str | None, settings: Settings) ->
         return _result(context, told, _dispatch(context, ledger, lane, settings))
 
     return sqs_sensor
+
+
+def _sweep_sensor(settings: Settings) -> dg.SensorDefinition:
+    @dg.sensor(
+        name="s3_sweep",
+        job=INGEST_JOB,
+        minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Lists buckets for uploads of which no event told, and launches runs for them.",
+    )
+    def sweep_sensor(
+        context: dg.SensorEvaluationContext, ledger: LedgerResource, queues: Queues, listings: Listings
+    ) -> dg.SensorResult | dg.SkipReason:
+        if not settings.swept_buckets:
+            return dg.SkipReason("No bucket is swept: DLCS_SWEPT_BUCKETS names those that are to be")
+        try:
+            sweep = Sweep(listings, queues, ledger.open(), settings)
+        except NoCustomers as error:
+            return dg.SkipReason(f"No bucket is swept: {error.cause}")
+        context.update_cursor(sweep.tick(context.cursor))
+        return _result(context, str(sweep), _dispatch(context, ledger, Lane.INGEST, settings))
+
+    return sweep_sensor
 
 
 def _due_sensor(name: str, lane: Lane, settings: Settings, description: str) -> dg.SensorDefinition:
@@ -98,19 +129,6 @@ def _reconcile_sensor(settings: Settings) -> dg.SensorDefinition:
     return reconcile_sensor
 
 
-def _dispatch(
-    context: dg.SensorEvaluationContext, ledger: LedgerResource, lane: Lane, settings: Settings
-) -> Dispatched:
-    assert context.repository_def is not None
-    return dispatch(context.instance, context.repository_def.asset_graph, ledger.open(), lane, settings)
-
-
-def _result(context: dg.SensorEvaluationContext, told: str, dispatched: Dispatched) -> dg.SensorResult | dg.SkipReason:
-    if not dispatched.run_requests:
-        return dg.SkipReason(f"{told}; {dispatched.note}")
-    chunks = ", ".join(request.tags[CHUNK_TAG] for request in dispatched.run_requests)
-    context.log.info("%s; %d runs, for chunks %s", told, len(dispatched.run_requests), chunks)
-    return dg.SensorResult(run_requests=dispatched.run_requests)
 def _batches_sensor(settings: Settings) -> dg.SensorDefinition:
     @dg.sensor(
         name="batches",
@@ -129,3 +147,16 @@ def _batches_sensor(settings: Settings) -> dg.SensorDefinition:
     return batches_sensor
 
 
+def _dispatch(
+    context: dg.SensorEvaluationContext, ledger: LedgerResource, lane: Lane, settings: Settings
+) -> Dispatched:
+    assert context.repository_def is not None
+    return dispatch(context.instance, context.repository_def.asset_graph, ledger.open(), lane, settings)
+
+
+def _result(context: dg.SensorEvaluationContext, told: str, dispatched: Dispatched) -> dg.SensorResult | dg.SkipReason:
+    if not dispatched.run_requests:
+        return dg.SkipReason(f"{told}; {dispatched.note}")
+    chunks = ", ".join(request.tags[CHUNK_TAG] for request in dispatched.run_requests)
+    context.log.info("%s; %d runs, for chunks %s", told, len(dispatched.run_requests), chunks)
+    return dg.SensorResult(run_requests=dispatched.run_requests)

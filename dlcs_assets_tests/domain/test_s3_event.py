@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from dlcs_assets.domain.errors import MessageRejected
-from dlcs_assets.domain.ingest_request import S3Event, parse_message
+from dlcs_assets.domain.ingest_request import S3Event, S3Record, parse_message
+from dlcs_assets.domain.s3_event import event_body
 
 MOMENT = datetime(2026, 11, 22, 10, 0, 0, 123000, UTC)
 
@@ -22,20 +23,35 @@ def record(event_name: str = "ObjectCreated:Put", key: str = "2/1/page-1", **sto
     }
 
 
+def records(body: str) -> tuple[S3Record, ...]:
+    parsed = parse_message(body)
+    assert isinstance(parsed, tuple)
+    return parsed
+
+
+def events(body: str) -> list[S3Event | MessageRejected]:
+    return [each.event for each in records(body)]
+
+
+def event(body: str) -> S3Event:
+    (only,) = events(body)
+    assert isinstance(only, S3Event)
+    return only
+
+
 def test_an_upload_is_an_event() -> None:
     body = json.dumps({"Records": [record(size=1024, eTag="abc", sequencer="0055AED6DCD90281E5")]})
-    assert parse_message(body) == (
-        S3Event("dlcs-origin", "2/1/page-1", "ObjectCreated:Put", 1024, "abc", "0055AED6DCD90281E5", MOMENT),
+    assert event(body) == S3Event(
+        "dlcs-origin", "2/1/page-1", "ObjectCreated:Put", 1024, "abc", "0055AED6DCD90281E5", MOMENT
     )
 
 
-def test_a_deletion_has_neither_size_nor_etag() -> None:
-    body = json.dumps({"Records": [record("ObjectRemoved:Delete"), record("ObjectCreated:Copy", size=1)]})
-    events = parse_message(body)
-    assert isinstance(events, tuple)
-    assert [(event.event_name, event.size) for event in events] == [
-        ("ObjectRemoved:Delete", None),
-        ("ObjectCreated:Copy", 1),
+def test_a_deletion_is_no_upload_and_has_neither_size_nor_etag() -> None:
+    body = json.dumps({"Records": [record("ObjectRemoved:Delete"), record("s3:ObjectCreated:Copy", size=1)]})
+    found = [each for each in events(body) if isinstance(each, S3Event)]
+    assert [(each.event_name, each.is_upload, each.size) for each in found] == [
+        ("ObjectRemoved:Delete", False, None),
+        ("s3:ObjectCreated:Copy", True, 1),
     ]
 
 
@@ -46,17 +62,17 @@ def test_a_deletion_has_neither_size_nor_etag() -> None:
         ("2/1/page%2B1.tif", "2/1/page+1.tif"),
         ("2/1/50%25+%C3%A9+%28a%29", "2/1/50% é (a)"),
         ("2/1/a%20b+", "2/1/a b "),
+        ("2%2F1%2Fpage", "2/1/page"),
+        ("2/1/recto%252Fverso", "2/1/recto%2Fverso"),
     ],
 )
-def test_keys_are_decoded_as_form_fields(sent: str, key: str) -> None:
-    (event,) = parse_message(json.dumps({"Records": [record(key=sent)]}))  # type: ignore[misc]  # a tuple, or it fails
-    assert isinstance(event, S3Event)
-    assert event.key == key
+def test_keys_are_decoded_once_and_as_form_fields(sent: str, key: str) -> None:
+    assert event(json.dumps({"Records": [record(key=sent)]})).key == key
 
 
 def test_events_come_in_sns_s_wrapping_too() -> None:
     wrapped = {"TopicArn": "arn", "Message": json.dumps({"Records": [record()]})}
-    assert parse_message(json.dumps(wrapped)) == parse_message(json.dumps({"Records": [record()]}))
+    assert records(json.dumps(wrapped)) == records(json.dumps({"Records": [record()]}))
 
 
 def test_event_bridge_says_the_same_in_other_words_and_does_not_encode_keys() -> None:
@@ -71,22 +87,25 @@ def test_event_bridge_says_the_same_in_other_words_and_does_not_encode_keys() ->
         },
     }
     expected = S3Event("dlcs-origin", "2/1/a+b%20c", "ObjectCreated:PutObject", 5, "abc", "01", MOMENT)
-    assert parse_message(json.dumps(body)) == (expected,)
+    assert event(json.dumps(body)) == expected
+    assert event(records(json.dumps(body))[0].body) == expected
 
 
 @pytest.mark.parametrize(
     "body", [{"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "dlcs-origin"}, {"Records": []}]
 )
 def test_a_message_without_an_event_is_none(body: dict[str, Any]) -> None:
-    assert parse_message(json.dumps(body)) == ()
+    assert records(json.dumps(body)) == ()
 
 
 @pytest.mark.parametrize(
     ("body", "named"),
     [
-        ({"Records": [12]}, "Records"),
+        ({"Records": [12]}, "Records[0]"),
         ({"Records": [{"eventSource": "aws:ses"}]}, "Records[0].eventSource"),
-        ({"Records": [record(), {**record(), "s3": None}]}, "Records[1].s3"),
+        ({"Records": [{**record(), "s3": None}]}, "Records[0].s3"),
+        ({"Records": [{**record(), "s3": {"bucket": {"name": "b" * 101}, "object": {}}}]}, "Records[0].s3.bucket.name"),
+        ({"Records": [{**record(), "eventTime": "0001-01-01T00:00:00+14:00"}]}, "Records[0].eventTime"),
         ({"Records": [{**record(), "s3": {"bucket": {"name": "b"}}}]}, "Records[0].s3.object"),
         ({"Records": [record(key="")]}, "Records[0].s3.object.key"),
         ({"Records": [{**record(), "eventTime": "yesterday"}]}, "Records[0].eventTime"),
@@ -95,7 +114,38 @@ def test_a_message_without_an_event_is_none(body: dict[str, Any]) -> None:
     ],
 )
 def test_an_event_that_lacks_something_is_refused_by_the_field_s_name(body: dict[str, Any], named: str) -> None:
-    with pytest.raises(MessageRejected) as refused:
-        parse_message(json.dumps(body))
-    assert refused.value.code == "field_malformed"
-    assert refused.value.cause.startswith(named)
+    (refused,) = events(json.dumps(body))
+    assert isinstance(refused, MessageRejected)
+    assert refused.code == "field_malformed"
+    assert refused.cause.startswith(named)
+
+
+def test_each_record_of_a_message_is_read_by_itself() -> None:
+    body = json.dumps({"Records": [record(key="2/1/a"), 12, {**record(), "s3": None}, record(key="2/1/b")]})
+    found = [each.key if isinstance(each, S3Event) else each.cause.partition(" ")[0] for each in events(body)]
+    assert found == ["2/1/a", "Records[1]", "Records[2].s3", "2/1/b"]
+
+
+def test_a_record_is_a_message_of_its_own_too() -> None:
+    first, second = records(json.dumps({"Records": [record(key="2/1/a"), record(key="2/1/b+c", sequencer="0F")]}))
+    assert (event(first.body), event(second.body)) == (first.event, second.event)
+
+
+@pytest.mark.parametrize(
+    ("stored", "size", "etag", "sequencer"),
+    [
+        ({"size": 2**63, "eTag": "x" * 101, "sequencer": "g"}, None, None, None),
+        ({"size": -1, "eTag": "", "sequencer": 12}, None, None, None),
+        ({"size": True, "eTag": "abc-2", "sequencer": "0f"}, None, "abc-2", "0f"),
+    ],
+)
+def test_what_cannot_order_or_compare_events_is_as_good_as_none(
+    stored: dict[str, Any], size: int | None, etag: str | None, sequencer: str | None
+) -> None:
+    found = event(json.dumps({"Records": [record(**stored)]}))
+    assert (found.size, found.etag, found.sequencer) == (size, etag, sequencer)
+
+
+def test_an_object_that_no_event_told_of_is_written_as_its_event_would_have_been() -> None:
+    found = S3Event("scans", "2/1/50% é+a b", "ObjectCreated:Listed", 12, "abc", None, MOMENT)
+    assert event(event_body(found)) == found

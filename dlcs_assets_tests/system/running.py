@@ -52,7 +52,7 @@ def _system(
         s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
     queues = {
         kind: sqs.create_queue(QueueName=f"{kind}-{name}", Attributes={"VisibilityTimeout": "60"})["QueueUrl"]
-        for kind in ("ingest", "priority")
+        for kind in ("ingest", "priority", "uploads")
     }
     with ExitStack() as opened:
         origin = opened.enter_context(scripted_server(Answer(404, b"There is no such page.")))
@@ -65,6 +65,7 @@ def _system(
             "origin_bucket": buckets["origin"],
             "ingest_queue_url": queues["ingest"],
             "priority_queue_url": queues["priority"],
+            "uploads_queue_url": queues["uploads"],
             "appetiser_url": appetiser.url,
             "image_server_url": image_server.url,
             "slots": folder / "slots",

@@ -95,6 +95,7 @@ uploads = Table(
     Column("sequencer", String(100), comment="orders the events of one key"),
     Column("etag", String(100)),
     Column("size", BigInteger),
+    Column("only_listed", Boolean, nullable=False, comment="found by a listing; its event may still come"),
     Column("seen_at", UtcDateTime, nullable=False),
     PrimaryKeyConstraint("bucket", "key"),
 )
