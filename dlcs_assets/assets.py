@@ -13,7 +13,8 @@ from dlcs_assets.domain.stages import Lane, RequestState, Stage
 from dlcs_assets.materializations import UPSTREAM, Upstream, materialization
 from dlcs_assets.partitions import images_partitions
 from dlcs_assets.pipeline.chunk import ChunkOptions, ImageEnded, StageDone, ingest_chunk
-from dlcs_assets.pipeline.job import Rules, Services
+from dlcs_assets.pipeline.job import Services
+from dlcs_assets.pipeline.rules import rules_of
 from dlcs_assets.resources.appetiser import Appetiser
 from dlcs_assets.resources.customers import customers_file
 from dlcs_assets.resources.image_server import ImageServer
@@ -190,19 +191,6 @@ class _Run:
 
     def _schedule(self) -> RetrySchedule:
         return retry_schedule(self._settings)
-
-
-def rules_of(settings: Settings) -> Rules:
-    """Return what the settings decide about an image."""
-    return Rules(
-        customers=customers_file(settings).customers,
-        origin_bucket=settings.origin_bucket,
-        default_thumbnail_sizes=settings.default_thumbnail_sizes,
-        engine_open_thumbnails=settings.engine_open_thumbnails,
-        max_pixels=settings.max_pixels,
-        profile=settings.appetiser_optimisation,
-        s3_uri_region=settings.s3_uri_region,
-    )
 
 
 def retry_schedule(settings: Settings) -> RetrySchedule:

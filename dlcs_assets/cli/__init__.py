@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from dlcs_assets.cli import demo, ingest, plan, rejected, retry, stack, status
+from dlcs_assets.cli import demo, ingest, plan, rederive, rejected, retry, stack, status, usage
 from dlcs_assets.cli.failure import Commands
 
 app = typer.Typer(
@@ -21,8 +21,11 @@ app.command()(stack.env)
 app.command(no_args_is_help=True)(ingest.ingest)
 app.command()(status.status)
 app.command()(retry.retry)
+app.command(no_args_is_help=True)(rederive.rederive)
+app.command()(rederive.stale)
 app.command(no_args_is_help=True)(plan.plan)
 app.command()(rejected.rejected)
+app.command()(usage.usage)
 
 
 def main() -> None:

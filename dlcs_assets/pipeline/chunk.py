@@ -19,9 +19,10 @@ from dlcs_assets.domain.ingest_plan import Conversion
 from dlcs_assets.domain.results import StageResult, WorkItem
 from dlcs_assets.domain.stages import STAGES, RequestState, Stage
 from dlcs_assets.domain.storage_keys import transient_key
-from dlcs_assets.pipeline.job import Job, Rules, Services
+from dlcs_assets.pipeline.job import Job, Services
 from dlcs_assets.pipeline.jp2 import make_jp2
 from dlcs_assets.pipeline.original import drop_transient, make_original
+from dlcs_assets.pipeline.rules import Rules
 from dlcs_assets.pipeline.thumbnails import make_thumbnails
 from dlcs_assets.pipeline.tidy import tidy
 from dlcs_assets.resources.ledger.engine import UNAVAILABLE

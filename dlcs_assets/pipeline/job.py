@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dlcs_assets.domain.customers import Customer, Customers
+from dlcs_assets.domain.customers import Customer
 from dlcs_assets.domain.delivery import Channel, DeliveryChannel, resolve_channels, thumbnail_sizes
 from dlcs_assets.domain.errors import MessageRejected, PermanentError
 from dlcs_assets.domain.iiif_size import Size
@@ -19,24 +19,12 @@ from dlcs_assets.domain.results import ObjectKind, StageResult, WorkItem
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.pipeline.jp2_structure import Jp2Structure
 from dlcs_assets.pipeline.picture import Picture
+from dlcs_assets.pipeline.rules import Rules
 from dlcs_assets.resources.appetiser import Appetiser
 from dlcs_assets.resources.image_server import ImageServer
 from dlcs_assets.resources.origins import Origins, Peeked
 from dlcs_assets.resources.storage import Storage
 from dlcs_assets.resources.transfer import Fetched
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What decides about an image, apart from where the services are. `customers` gives those in force just now."""
-
-    customers: Callable[[], Customers]
-    origin_bucket: str | None
-    default_thumbnail_sizes: tuple[str, ...]
-    engine_open_thumbnails: bool
-    max_pixels: int
-    profile: str
-    s3_uri_region: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +66,11 @@ class Job:
     def __post_init__(self) -> None:
         """Make the plan, as far as it can be made before anything is fetched."""
         registration = self.item.registration
-        storage = self.services.storage
         self.customer = self.rules.customers().get(self.item.asset_id.customer)
         self.origin = self.customer.origin(
             registration.origin,
             portal_bucket=self.rules.origin_bucket,
-            own_buckets=(storage.storage_bucket, storage.thumbs_bucket),
+            own_buckets=self.rules.own_buckets,
         )
         media_type = registration.media_type
         if media_type is None and self._needs_media_type():

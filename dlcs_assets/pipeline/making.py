@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from dlcs_assets.domain.asset_id import AssetId
@@ -12,7 +12,7 @@ from dlcs_assets.domain.ingest_request import Registration
 from dlcs_assets.domain.recipe import Making, outdated
 from dlcs_assets.domain.results import StageResult
 from dlcs_assets.domain.stages import Stage
-from dlcs_assets.pipeline.job import Rules
+from dlcs_assets.pipeline.rules import Rules
 
 
 def channels_of(
@@ -29,11 +29,10 @@ def making_of(
     registration: Registration,
     results: Mapping[Stage, StageResult],
     rules: Rules,
-    own_buckets: Collection[str],
 ) -> Making:
     """Return what would be made of an image today. Raises IngestError for one that could not be ingested today."""
     customer = rules.customers().get(asset_id.customer)
-    origin = customer.origin(registration.origin, portal_bucket=rules.origin_bucket, own_buckets=own_buckets)
+    origin = customer.origin(registration.origin, portal_bucket=rules.origin_bucket, own_buckets=rules.own_buckets)
     channels = channels_of(asset_id, registration, results, rules)
     media_type = _facts(results).get("media_type")
     plan = plan_ingest(
@@ -48,10 +47,9 @@ def outdated_stages(
     registration: Registration,
     results: Mapping[Stage, StageResult],
     rules: Rules,
-    own_buckets: Collection[str],
 ) -> dict[Stage, tuple[str, ...]]:
     """Return the stages that would give something else today, each with its reasons. Raises as `making_of`."""
-    today = making_of(asset_id, registration, results, rules, own_buckets).recipes()
+    today = making_of(asset_id, registration, results, rules).recipes()
     return outdated({stage: result.recipe for stage, result in results.items()}, today)
 
 

@@ -1,0 +1,86 @@
+"""`dlcs rederive` and `dlcs stale`: what is to be made again, and what would come out otherwise today."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from dlcs_assets.cli.connection import load_settings, open_ledger
+from dlcs_assets.cli.failure import WrongUsage
+from dlcs_assets.cli.options import CustomerOption, SpaceOption, parse_space
+from dlcs_assets.cli.output import make_console, print_table, shown_bytes
+from dlcs_assets.domain.stages import STAGES, Stage
+from dlcs_assets.pipeline.rederive import Sum, Wish, ask_for, select_images, told
+from dlcs_assets.pipeline.rules import rules_of
+
+MatchOption = Annotated[
+    str | None, typer.Option(metavar="GLOB", help="Images whose own name (without customer and space) matches this.")
+]
+
+
+def rederive(  # noqa: PLR0917 (typer reads the options from the signature)
+    customer: CustomerOption = None,
+    space: SpaceOption = None,
+    stage: Annotated[Stage | None, typer.Option(help="From this stage on; default: all of them.")] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Images that have a policy of this name in one of their channels."),
+    ] = None,
+    match: MatchOption = None,
+    reason: Annotated[
+        str | None, typer.Option(metavar="CODE", help="Images that failed for this reason, as `dlcs status` shows it.")
+    ] = None,
+    outdated: Annotated[
+        bool, typer.Option("--outdated", help="Only what `dlcs stale` lists, and of it only the stages that it names.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+) -> None:
+    """Make images again, whether or not Dagster has their partitions at the moment."""
+    chosen_customer, chosen_space = parse_space(customer, space)
+    wish = Wish(chosen_customer, chosen_space, stage, policy, match, reason, outdated)
+    if wish in {Wish(), Wish(from_stage=stage)}:
+        raise WrongUsage("Say which images: give --customer, --space, --policy, --match, --reason or --outdated.")
+    settings = load_settings()
+    total = Sum()
+    with open_ledger(settings) as ledger:
+        wanted = list(select_images(ledger, wish, rules_of(settings), total))
+        if not dry_run:
+            ask_for(ledger, wanted, now=datetime.now(UTC))
+    at_a_time = settings.backfill_runs * settings.images_in_flight
+    for line in told(total, at_a_time, dry_run=dry_run):
+        typer.echo(line)
+
+
+def stale(
+    customer: CustomerOption = None,
+    space: SpaceOption = None,
+    match: MatchOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object for each image and line.")] = False,
+) -> None:
+    """List images whose results would be others today: made under another policy, profile, code version or origin."""
+    chosen_customer, chosen_space = parse_space(customer, space)
+    settings = load_settings()
+    console = make_console()
+    total = Sum()
+    wish = Wish(chosen_customer, chosen_space, match=match, outdated=True)
+    rows = []
+    with open_ledger(settings) as ledger:
+        for each in select_images(ledger, wish, rules_of(settings), total):
+            stages = [stage for stage in STAGES if stage in each.stages]
+            if as_json:
+                shown = {"id": str(each.asset_id), "stages": stages, "reasons": each.reasons, "bytes": each.bytes}
+                typer.echo(json.dumps(shown))
+            else:
+                rows.append((str(each.asset_id), ", ".join(stages), shown_bytes(each.bytes), ", ".join(each.reasons)))
+    if as_json:
+        return
+    if not rows:
+        console.print("No image is stale.")
+    else:
+        print_table(console, ["image", "stages", "to read", "what has changed"], rows)
+        console.print(f"{total.images} stale. To make them again: dlcs rederive --outdated")
+    for code, count in total.skipped.items():
+        console.print(f"{count} can't be told: {code}. See: dlcs plan ID")
