@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Annotated
 
@@ -14,7 +15,11 @@ from dlcs_assets.cli.options import ChannelsOption, PolicyOption, parse_channels
 from dlcs_assets.cli.output import make_console, print_lines
 from dlcs_assets.cli.planning import Known, explain
 from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.customers import Customer
+from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.ingest_request import Registration
+from dlcs_assets.domain.quota import LEAST_BYTES
+from dlcs_assets.domain.results import ObjectKind
 from dlcs_assets.resources.ledger.reports import ImageStatus, Selection
 from dlcs_assets.settings import Settings
 
@@ -41,7 +46,11 @@ def plan(
     requested = parse_channels(channels, policy, customer.policies)
     if requested is not None:
         registration = replace(registration, channels=requested or None)
-    lines = explain(asset_id, registration, customer, settings, known)
+
+    def refusal(kinds: Collection[ObjectKind]) -> str | None:
+        return _refusal(asset_id, customer, kinds, settings) if origin is None else None
+
+    lines = explain(asset_id, registration, customer, settings, known, refusal)
     console = make_console()
     console.print(str(asset_id), style="bold")
     print_lines(console, lines)
@@ -53,6 +62,20 @@ def _registered(asset_id: AssetId, settings: Settings) -> ImageStatus:
     if not found or found[0].registration is None:
         raise Failure(f"{asset_id} is not registered: give --origin to plan for an image that might be.")
     return found[0]
+
+
+def _refusal(
+    asset_id: AssetId, customer: Customer, kinds: Collection[ObjectKind], settings: Settings
+) -> str | None:
+    """Say why the customer's quota has no room just now for an image that stores objects of these kinds."""
+    if customer.quota.bytes is None or not kinds:
+        return None
+    with open_ledger(settings) as ledger:
+        try:
+            ledger.accounting.check(asset_id, customer.quota.bytes, LEAST_BYTES, kinds)
+        except PermanentError as error:
+            return f"refused before the original is fetched: {error}"
+    return None
 
 
 def _settings_for_planning() -> Settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
@@ -14,7 +15,9 @@ from dlcs_assets.domain.ingest_plan import Conversion, ImageServerSource, Ingest
 from dlcs_assets.domain.ingest_request import Registration
 from dlcs_assets.domain.media_type import media_type_for_extension
 from dlcs_assets.domain.origin import Origin, OriginStrategy
+from dlcs_assets.domain.quota import stored_kinds
 from dlcs_assets.domain.redaction import shown_url
+from dlcs_assets.domain.results import ObjectKind
 from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets.domain.stages import STAGES, Outcome
 from dlcs_assets.domain.storage_keys import (
@@ -45,10 +48,18 @@ class Known:
     size: Size | None = None
 
 
-def explain(
-    asset_id: AssetId, registration: Registration, customer: Customer, settings: Settings, known: Known
+def explain(  # noqa: PLR0917 (what decides about an image, and nothing else)
+    asset_id: AssetId,
+    registration: Registration,
+    customer: Customer,
+    settings: Settings,
+    known: Known,
+    refusal: Callable[[Collection[ObjectKind]], str | None] = lambda _: None,
 ) -> Lines:
-    """Give the plan as (what, how) lines. Raises `PermanentError` or `MessageRejected` where there can be none."""
+    """Give the plan as (what, how) lines. Raises `PermanentError` or `MessageRejected` where there can be none.
+
+    `refusal` says of the kinds of objects that will be stored why the customer's quota has no room for them.
+    """
     origin = customer.origin(
         registration.origin,
         portal_bucket=settings.origin_bucket,
@@ -58,6 +69,7 @@ def explain(
     channels = resolve_channels(registration.channels, media_type, customer.policies, space=asset_id.space)
     is_jp2 = known.media_type == "image/jp2" if known.media_type else None
     plan = plan_ingest(channels, optimised=origin.optimised, is_jp2=is_jp2)
+    refused = refusal(stored_kinds(plan, STAGES))
     lines = [
         ("origin", shown_url(origin.url)),
         ("", _strategy(origin)),
@@ -70,6 +82,7 @@ def explain(
         ("fetch", "the original is fetched" if plan.fetch else "nothing is fetched"),
         ("Appetiser", _appetiser(plan)),
         *_stored(asset_id, plan, settings),
+        *([("quota", refused)] if refused else []),
         ("image server", _source(asset_id, plan, origin, settings)),
     ]
     if not plan.thumbnails:

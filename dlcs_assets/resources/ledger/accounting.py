@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, FromClause, Table, func, selec
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.ingest_request import Registration
-from dlcs_assets.domain.quota import SOURCE_KINDS, Taken, require_room_for_image
+from dlcs_assets.domain.quota import SOURCE_KINDS, Taken, require_room, require_room_for_image
 from dlcs_assets.domain.results import ObjectKind
 from dlcs_assets.resources.ledger.database import Database
 from dlcs_assets.resources.ledger.schema import claims, images, objects
@@ -45,6 +45,11 @@ class Accounting:
     def totals(self, customer: int, space: int | None = None) -> Usage:
         """Return what a customer has, in all of its spaces or in one."""
         return total(customer, space, self.by_space(customer, space))
+
+    def check(self, asset_id: AssetId, limit: int, new: int, replaces: Collection[ObjectKind]) -> None:
+        """Raise `PermanentError`, code `quota_exceeded`, if there is no room at the moment; nothing is reserved."""
+        with self._database.read() as connection:
+            require_growth(connection, asset_id, limit, new, replaces)
 
     def by_space(self, customer: int | None = None, space: int | None = None) -> list[Usage]:
         """Return what there is in each space, of one customer or of all, in the order of their numbers."""
@@ -82,16 +87,15 @@ def total(customer: int, space: int | None, parts: Collection[Usage]) -> Usage:
     )
 
 
-def taken_beside(connection: Connection, asset_id: AssetId) -> Taken:
-    """Return what the customer of an image has stored, and what its other images have reserved."""
-    customer = asset_id.customer
-    stored = connection.scalar(select(_bytes()).where(objects.c.customer == customer, _is(*SOURCE_KINDS)))
-    reserved = connection.scalar(
-        select(func.sum(claims.c.reserved_bytes)).where(
-            claims.c.customer == customer, claims.c.reserved_bytes > 0, claims.c.image_id != str(asset_id)
-        )
-    )
-    return Taken(int(stored or 0), int(reserved or 0))
+def require_growth(
+    connection: Connection, asset_id: AssetId, limit: int, new: int, replaces: Collection[ObjectKind]
+) -> int:
+    """Return by how many bytes an image grows if `new` ones take the place of what it has of these kinds.
+
+    Raises `PermanentError`, code `quota_exceeded`, if its customer may not have that much.
+    """
+    replaced = stored_of(connection, asset_id, replaces)
+    return require_room(asset_id, limit, _taken(connection, asset_id), new=new, replaced=replaced)
 
 
 def stored_of(connection: Connection, asset_id: AssetId, kinds: Collection[ObjectKind]) -> int:
@@ -124,6 +128,18 @@ def within_quota(connection: Connection, check: RegistrationCheck) -> Registrati
         return limit
 
     return check_with_limit
+
+
+def _taken(connection: Connection, asset_id: AssetId) -> Taken:
+    """Return what the customer of an image has stored, and what its other images have reserved."""
+    customer = asset_id.customer
+    stored = connection.scalar(select(_bytes()).where(objects.c.customer == customer, _is(*SOURCE_KINDS)))
+    reserved = connection.scalar(
+        select(func.sum(claims.c.reserved_bytes)).where(
+            claims.c.customer == customer, claims.c.reserved_bytes > 0, claims.c.image_id != str(asset_id)
+        )
+    )
+    return Taken(int(stored or 0), int(reserved or 0))
 
 
 def _by_space(

@@ -9,10 +9,10 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import IngestError, ServiceDown, TransientError
-from dlcs_assets.domain.quota import SOURCE_KINDS, require_room
+from dlcs_assets.domain.quota import SOURCE_KINDS
 from dlcs_assets.domain.results import ObjectKind, StageResult, WorkItem
 from dlcs_assets.domain.stages import RequestState, Stage
-from dlcs_assets.resources.ledger.accounting import stored_of, taken_beside
+from dlcs_assets.resources.ledger.accounting import require_growth, stored_of
 from dlcs_assets.resources.ledger.claims import NEXT_LANE, Claim, ClaimLost, Claims, check_claim, note_attempt
 from dlcs_assets.resources.ledger.records import RetrySchedule, stage_results
 from dlcs_assets.resources.ledger.schema import claims, objects, outcomes, requests
@@ -37,10 +37,7 @@ class Work(Claims):
         """
         with self._database.write() as connection:
             check_claim(connection, claim.token, item.asset_id)
-            taken = taken_beside(connection, item.asset_id)
-            replaced = stored_of(connection, item.asset_id, replaces)
-            growth = require_room(item.asset_id, limit, taken, new=new, replaced=replaced)
-            _set_reserved(connection, item, growth)
+            _set_reserved(connection, item, require_growth(connection, item.asset_id, limit, new, replaces))
 
     def commit(self, claim: Claim, item: WorkItem, result: StageResult, *, now: datetime) -> None:
         """Record a stage's outcome and its objects, in the place of what the image had of that stage before."""
