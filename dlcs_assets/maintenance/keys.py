@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -55,7 +55,7 @@ def prune(
     return {"pruned": gone, "kept": len(order) - gone}
 
 
-def choose(order: Sequence[str], quiet_since: dict[str, datetime | None], window: Window) -> list[str]:
+def choose(order: Sequence[str], quiet_since: Mapping[str, datetime | None], window: Window) -> list[str]:
     """Return the keys that may leave, the longest quiet first.
 
     `quiet_since` gives, for the keys of images that are registered, when their last request ended (None: not yet).

@@ -1,0 +1,200 @@
+"""The nightly job: what leaves Dagster, what stays, and that whatever left comes back when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraphSubset
+from dagster._core.definitions.events import AssetKeyPartitionKey
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
+
+from dlcs_assets.definitions import build_definitions
+from dlcs_assets.domain.stages import STAGES, Stage
+from dlcs_assets.maintenance import keys
+from dlcs_assets.partitions import PARTITIONS_NAME
+from dlcs_assets.sensors.dispatch import DISPATCH_LEASE
+from dlcs_assets.settings import Settings
+from dlcs_assets_tests.pictures import jpeg
+from dlcs_assets_tests.system.harness import System, full_message, key_of
+
+PAGE, OTHER = "2/1/page", "2/1/other"
+NEVER = timedelta(days=1)
+AT_ONCE = timedelta(0)
+
+
+@pytest.fixture
+def system(make_system: Callable[..., System]) -> System:
+    """Return a system that keeps nothing of what is quiet, after it has ingested one page."""
+    system = make_system(partition_window=AT_ONCE, run_retention=NEVER)
+    ingest(system, PAGE)
+    return system
+
+
+def ingest(system: System, image: str, channels: str = "file") -> None:
+    system.send(full_message(image, system.serve("page.jpg", jpeg(120, 90)), channels))
+    system.settle()
+
+
+def keep_house(system: System, *, dry_run: bool = False) -> dict[str, Any]:
+    """Run the job; return its numbers by name."""
+    run = system.execute_job("maintenance", "keep_house", {"dry_run": dry_run})
+    assert run.is_success, system.log_of(run)
+    (output,) = system.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_OUTPUT)
+    assert output.dagster_event is not None
+    return {name: value.value for name, value in output.dagster_event.step_output_data.metadata.items()}
+
+
+def shown(system: System) -> list[str]:
+    return list(system.partitions(Stage.ORIGINAL))
+
+
+def count_of_runs(system: System) -> int:
+    return len(system.instance.get_run_ids(dg.RunsFilter(job_name="ingest")))
+
+
+def test_a_quiet_image_leaves_the_partitions_and_a_new_message_brings_it_back(system: System) -> None:
+    ingest(system, OTHER)
+    assert keep_house(system)["partitions: pruned"] == 2
+    assert shown(system) == []
+    assert system.states() == {PAGE: "done", OTHER: "done"}
+    ingest(system, PAGE)
+    assert shown(system) == [PAGE]
+    assert system.partition(PAGE) == ("materialized",) * 3
+    assert len(system.instance.fetch_materializations(dg.AssetKey("original"), limit=9).records) == 3
+
+
+def test_a_key_that_comes_back_brings_the_state_that_it_left_with(system: System) -> None:
+    keep_house(system)
+    system.instance.add_dynamic_partitions(PARTITIONS_NAME, [key_of(PAGE)])
+    assert system.partition(PAGE) == ("materialized",) * 3
+
+
+def test_an_image_within_the_window_stays(system: System) -> None:
+    system.use(partition_window=NEVER)
+    assert keep_house(system)["partitions: kept"] == 1
+    assert shown(system) == [PAGE]
+
+
+def test_beyond_the_number_of_keys_the_longest_quiet_leave(system: System) -> None:
+    ingest(system, OTHER)
+    system.use(partition_window=NEVER, partition_keys=1)
+    keep_house(system)
+    assert shown(system) == [OTHER]
+
+
+def test_an_image_that_is_asked_for_stays(system: System) -> None:
+    system.send(full_message(PAGE, system.serve("page.jpg", jpeg(120, 90)), "file"))
+    system.tick("sqs_ingest", run=False)
+    assert keep_house(system)["partitions: pruned"] == 0
+    assert shown(system) == [PAGE]
+
+
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED])
+def test_a_key_of_a_run_that_has_not_ended_stays_until_it_has(system: System, status: dg.DagsterRunStatus) -> None:
+    job = system.definitions.resolve_job_def("ingest")
+    run = system.instance.create_run_for_job(job, tags={"dagster/partition": key_of(PAGE)}, status=status)
+    assert keep_house(system)["partitions: pruned"] == 0
+    assert shown(system) == [PAGE]
+    system.instance.report_run_failed(run)
+    assert keep_house(system)["partitions: pruned"] == 1
+
+
+@pytest.mark.parametrize("status", [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING])
+def test_a_key_of_a_backfill_that_has_not_ended_stays_until_it_has(system: System, status: BulkActionStatus) -> None:
+    ingest(system, OTHER)
+    targets = {AssetKeyPartitionKey(dg.AssetKey(stage.value), key_of(PAGE)) for stage in STAGES}
+    backfill = PartitionBackfill.from_asset_graph_subset(
+        backfill_id="backfill",
+        backfill_timestamp=0.0,
+        tags={},
+        dynamic_partitions_store=system.instance,
+        asset_graph_subset=AssetGraphSubset.from_asset_partition_set(targets, system.definitions.resolve_asset_graph()),
+        title=None,
+        description=None,
+        run_config=None,
+    )
+    system.instance.add_backfill(backfill._replace(status=status))
+    keep_house(system)
+    assert shown(system) == [PAGE]
+    system.instance.update_backfill(backfill._replace(status=BulkActionStatus.COMPLETED_SUCCESS))
+    keep_house(system)
+    assert shown(system) == []
+
+
+def test_keys_that_no_registered_image_has_leave(system: System) -> None:
+    system.use(partition_window=NEVER)
+    system.instance.add_dynamic_partitions(PARTITIONS_NAME, [key_of("2/1/unheard-of"), "no key of ours"])
+    assert keep_house(system)["partitions: pruned"] == 2
+    assert shown(system) == [PAGE]
+
+
+def test_a_dry_run_tells_what_would_go_and_takes_nothing(system: System) -> None:
+    system.use(run_retention=AT_ONCE)
+    told = keep_house(system, dry_run=True)
+    assert (told["dry run"], told["partitions: pruned"], told["runs: kept for their partitions"]) == (True, 1, 1)
+    assert shown(system) == [PAGE]
+    assert keep_house(system)["partitions: pruned"] == 1
+
+
+def test_a_run_stays_as_long_as_a_partition_has_its_state_from_it(system: System) -> None:
+    """With a run Dagster deletes its materialisations, and with the last of them the partition's state."""
+    system.send(full_message(OTHER, f"{system.origin.url}/missing.jpg", "file"))
+    system.settle()
+    assert count_of_runs(system) == 2
+    before = {image: system.partition(image) for image in (PAGE, OTHER)}
+    assert "failed" in before[OTHER]
+    system.use(partition_window=NEVER, run_retention=AT_ONCE)
+    assert keep_house(system)["runs: kept for their partitions"] == 2
+    system.instance.add_dynamic_partitions(PARTITIONS_NAME, [key_of("2/1/new")])  # Dagster works the states out anew
+    assert {image: system.partition(image) for image in (PAGE, OTHER)} == before
+
+
+def test_a_run_whose_images_were_all_done_again_goes_with_its_files(system: System) -> None:
+    (first,) = system.instance.get_run_ids()
+    ingest(system, PAGE)
+    system.use(partition_window=NEVER, run_retention=AT_ONCE)
+    shards = Path(system.instance.root_directory) / "history" / "runs"
+    assert list(shards.glob(f"{first}*"))
+    assert keep_house(system)["runs: deleted"] == 1
+    assert count_of_runs(system) == 1
+    assert not list(shards.glob(f"{first}*"))
+    assert system.partition(PAGE) == ("materialized",) * 3
+
+
+def test_an_image_whose_run_was_deleted_is_materialised_again_when_it_comes_back(system: System) -> None:
+    system.use(run_retention=AT_ONCE)
+    assert keep_house(system)["runs: deleted"] == 1
+    assert count_of_runs(system) == 0
+    ingest(system, PAGE)
+    assert system.partition(PAGE) == ("materialized",) * 3
+
+
+def test_a_step_that_fails_is_named_and_does_not_keep_the_others_from_it(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "PATIENCE", timedelta(0))
+    ingest(system, PAGE)
+    system.use(run_retention=AT_ONCE)
+    with system.ledger.dispatch.lease(DISPATCH_LEASE):
+        run = system.execute_job("maintenance", "keep_house", {})
+    assert run.status is dg.DagsterRunStatus.FAILURE
+    said, _ = system.failure_of(run)
+    assert "Maintenance failed of partitions (DispatchBusy: " in said
+    assert count_of_runs(system) == 1
+    assert shown(system) == [PAGE]
+
+
+def test_it_runs_every_night_from_the_start(system: System) -> None:
+    (schedule,) = system.definitions.get_repository_def().schedule_defs
+    assert (schedule.job_name, schedule.cron_schedule) == ("maintenance", "0 3 * * *")
+    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+
+
+def test_a_cron_line_that_is_none_is_refused_by_the_name_of_its_setting() -> None:
+    with pytest.raises(ValueError, match=r"DLCS_MAINTENANCE_CRON is no cron line: 'nightly'"):
+        build_definitions(Settings(maintenance_cron="nightly"))
