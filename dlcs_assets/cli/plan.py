@@ -64,9 +64,7 @@ def _registered(asset_id: AssetId, settings: Settings) -> ImageStatus:
     return found[0]
 
 
-def _refusal(
-    asset_id: AssetId, customer: Customer, kinds: Collection[ObjectKind], settings: Settings
-) -> str | None:
+def _refusal(asset_id: AssetId, customer: Customer, kinds: Collection[ObjectKind], settings: Settings) -> str | None:
     """Say why the customer's quota has no room just now for an image that stores objects of these kinds."""
     if customer.quota.bytes is None or not kinds:
         return None
