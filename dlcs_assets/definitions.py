@@ -9,15 +9,16 @@ from typing import Any
 import dagster as dg
 
 from dlcs_assets.assets import ingest_assets
+from dlcs_assets.backfill import backfill_job
 from dlcs_assets.jobs import INGEST_JOB
 from dlcs_assets.maintenance.job import maintenance_job, maintenance_schedule
 from dlcs_assets.resources.appetiser import Appetiser
 from dlcs_assets.resources.aws import PooledS3Resource
 from dlcs_assets.resources.image_server import ImageServer
 from dlcs_assets.resources.ledger.resource import LedgerResource
-from dlcs_assets.resources.origins import Origins
 from dlcs_assets.resources.listings import Listings
 from dlcs_assets.resources.notifications import Notifications
+from dlcs_assets.resources.origins import Origins
 from dlcs_assets.resources.queue import Queues
 from dlcs_assets.resources.storage import Storage
 from dlcs_assets.sensors.sensors import ingest_sensors
@@ -33,7 +34,7 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
     maintenance = maintenance_job(settings, asset_graph)
     definitions = dg.Definitions(
         assets=[ingest_assets(settings)],
-        jobs=[INGEST_JOB, maintenance],
+        jobs=[INGEST_JOB, backfill_job(settings), maintenance],
         schedules=[maintenance_schedule(settings, maintenance)],
         sensors=ingest_sensors(settings),
         resources={**build_resources(settings), **(resources or {})},
@@ -53,7 +54,6 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             url=dg.EnvVar("DLCS_LEDGER_URL") if "DLCS_LEDGER_URL" in os.environ else settings.ledger_url
         ),
         "queues": Queues(),
-        "storage": Storage(s3=s3, storage_bucket=settings.storage_bucket, thumbs_bucket=settings.thumbs_bucket),
         "notifications": Notifications(),
         # A tick waits for its listings, so they are not waited for long.
         "listings": Listings(
@@ -65,6 +65,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
                 connections=2,
             )
         ),
+        "storage": Storage(s3=s3, storage_bucket=settings.storage_bucket, thumbs_bucket=settings.thumbs_bucket),
         "origins": Origins(
             s3=s3,
             in_flight=settings.origin_in_flight,

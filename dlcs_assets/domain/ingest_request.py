@@ -7,16 +7,16 @@ in `dlcs_assets.domain.s3_event`, the reading of single fields is in `dlcs_asset
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import Channel, RequestedChannel, parse_requested_channels
 from dlcs_assets.domain.errors import MessageRejected
 from dlcs_assets.domain.json_fields import Fields, kind_of
-from dlcs_assets.domain.s3_event import S3Event, holds_s3_events, parse_s3_events
+from dlcs_assets.domain.s3_event import S3Event, S3Record, holds_s3_events, parse_s3_events
 from dlcs_assets.domain.text import shown_text
 from dlcs_assets.domain.thumbnails import UNRESTRICTED
 
@@ -24,11 +24,16 @@ __all__ = [
     "AssetFields",
     "BatchReference",
     "IngestMessage",
+    "Named",
     "Registration",
     "S3Event",
+    "S3Record",
+    "named_in",
     "parse_message",
     "register",
 ]
+
+T = TypeVar("T")
 
 _FORMS = (
     'Send {"id": "2/1/page-1"} for an image that is registered, {"asset": {"id": "2/1/page-1", "origin": ...}} '
@@ -69,6 +74,15 @@ class IngestMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class Named:
+    """Whom and what a message names. Of one that is rejected: as much of it as can be read."""
+
+    asset_id: AssetId | None = None
+    customer: int | None = None
+    batch: BatchReference | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Registration:
     """What is on record of an asset. `channels` None: the defaults for its media type."""
 
@@ -98,7 +112,7 @@ class Registration:
         return cls(value["origin"], value["media_type"], channels, value["max_unauthorised"], tuple(value["roles"]))
 
 
-def parse_message(body: str) -> IngestMessage | tuple[S3Event, ...]:
+def parse_message(body: str) -> IngestMessage | tuple[S3Record, ...]:
     """Read the body of a queue message, in SNS's wrapping or without.
 
     S3's own test message gives an empty tuple. Raises `MessageRejected`, which names the field and what was expected.
@@ -126,6 +140,19 @@ def parse_message(body: str) -> IngestMessage | tuple[S3Event, ...]:
         batch=_batch(message),
         asset=_asset_fields(asset) if asset is not None else None,
     )
+
+
+def named_in(body: str) -> Named:
+    """Read what a rejected message names, so that its batch can count it. Never raises."""
+    try:
+        message = Fields(_unwrapped(_json_object(body, "the message")))
+    except MessageRejected:
+        return Named()
+    asset = _if_readable(lambda: message.object("asset"))
+    asset_id = _if_readable(lambda: _asset_id(message, asset))
+    named = [fields.get("id") for fields in (asset, message) if fields is not None]
+    customer = asset_id.customer if asset_id else next(filter(None, map(_customer, named)), None)
+    return Named(asset_id, customer, _if_readable(lambda: _batch(message)) or _batch_without_count(message))
 
 
 def register(fields: AssetFields, registered: Registration | None) -> Registration:
@@ -209,3 +236,24 @@ def _asset_fields(asset: Fields) -> AssetFields:
         max_unauthorised=asset.integer("maxUnauthorised"),
         roles=asset.strings("roles"),
     )
+
+
+def _if_readable(read: Callable[[], T | None]) -> T | None:
+    try:
+        return read()
+    except MessageRejected:
+        return None
+
+
+def _batch_without_count(message: Fields) -> BatchReference | None:
+    batch = _if_readable(lambda: message.object("batch"))
+    number = _if_readable(lambda: batch.integer("id")) if batch else None
+    return BatchReference(number) if number and number > 0 else None
+
+
+def _customer(value: object) -> int | None:
+    """Read the customer of an id that is no id otherwise."""
+    if isinstance(value, dict):
+        value = next((part for name, part in value.items() if str(name).lower() == "customer"), None)
+    first = str(value).strip("/").partition("/")[0]
+    return _if_readable(lambda: AssetId.parse(f"{first}/0/any").customer)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import Channel, check_requested
 from dlcs_assets.domain.errors import IngestError, MessageRejected
-from dlcs_assets.domain.ingest_request import AssetFields, IngestMessage, Registration, S3Event, parse_message
-from dlcs_assets.domain.s3_uri import S3Location
-from dlcs_assets.domain.stages import Lane
+from dlcs_assets.domain.ingest_request import IngestMessage, Registration, named_in, parse_message
+from dlcs_assets.domain.results import StageResult
+from dlcs_assets.domain.stages import Lane, Stage
+from dlcs_assets.pipeline.making import outdated_stages
+from dlcs_assets.pipeline.rules import rules_of
 from dlcs_assets.resources.customers import customers_file
+from dlcs_assets.resources.ledger.inbox import IntakeRules
 from dlcs_assets.resources.ledger.ledger import Ledger
 from dlcs_assets.resources.ledger.records import InboxMessage, IntakeCount, Rejection
 from dlcs_assets.resources.queue import QueueMessage, Queues
+from dlcs_assets.sensors.uploads import read_record
 from dlcs_assets.settings import Settings
 
 
@@ -50,21 +55,19 @@ def take_in(queues: Queues, ledger: Ledger, url: str, lane: Lane, settings: Sett
         wait = 0
         taken.received += len(messages)
         inbox = [entry for message in messages for entry in read_message(message, url, lane, settings)]
-        forwarded = [entry.body for entry in inbox if entry.forwarded]
-        if forwarded and settings.forward_queue_url:
-            queues.send(settings.forward_queue_url, forwarded)
-        taken.add(
-            ledger.inbox.take_in(
-                inbox,
-                check=lambda asset_id, registration: check_registration(asset_id, registration, settings),
-                registration_wait=settings.registration_wait,
-                now=datetime.now(UTC),
-            )
-        )
+        taken.add(deliver(inbox, queues, ledger, settings))
         queues.delete(url, messages)
         if time.monotonic() > deadline:
             break
     return taken
+
+
+def deliver(inbox: Sequence[InboxMessage], queues: Queues, ledger: Ledger, settings: Settings) -> IntakeCount:
+    """Forward what is not ours, then write everything to the ledger, in one transaction."""
+    forwarded = [entry.body for entry in inbox if entry.forwarded]
+    if forwarded and settings.forward_queue_url:
+        queues.send(settings.forward_queue_url, forwarded)
+    return ledger.inbox.take_in(inbox, rules=intake_rules(settings), now=datetime.now(UTC))
 
 
 def read_message(message: QueueMessage, url: str, lane: Lane, settings: Settings) -> list[InboxMessage]:
@@ -74,24 +77,32 @@ def read_message(message: QueueMessage, url: str, lane: Lane, settings: Settings
         parsed = parse_message(message.body)
     except MessageRejected as error:
         rejection = Rejection(error.code, error.cause, error.remedy)
-        return [InboxMessage(message.id, queue, lane, message.body, rejection=rejection)]
+        return [InboxMessage(message.id, queue, lane, message.body, None, rejection, could_read=named_in(message.body))]
     if isinstance(parsed, IngestMessage):
-        return [_read_ingest(parsed, InboxMessage(message.id, queue, lane, message.body, message=parsed), settings)]
+        return [admit(InboxMessage(message.id, queue, lane, message.body, message=parsed), settings)]
     if not parsed:
         return [InboxMessage(message.id, queue, lane, message.body)]
-    return [
-        _read_event(event, InboxMessage(f"{message.id}#{number}", queue, lane, message.body))
-        for number, event in enumerate(parsed)
+    entries = [
+        read_record(
+            record,
+            InboxMessage(f"{message.id}#{number}", queue, lane, message.body if len(parsed) == 1 else record.body),
+        )
+        for number, record in enumerate(parsed)
     ]
+    return [admit(entry, settings) for entry in entries]
 
 
-def _read_ingest(message: IngestMessage, entry: InboxMessage, settings: Settings) -> InboxMessage:
+def admit(entry: InboxMessage, settings: Settings) -> InboxMessage:
+    """Forward or reject a message that is not ours."""
+    message = entry.message
+    if message is None:
+        return entry
     ours = customers_file(settings).customers().find(message.asset_id.customer) is not None
     channels = (message.asset.channels if message.asset else None) or ()
     if ours and all(channel.channel is not Channel.IIIF_AV for channel in channels):
         return entry
     if settings.forward_queue_url:
-        return InboxMessage(entry.id, entry.queue, entry.lane, entry.body, forwarded=True)
+        return replace(entry, message=None, forwarded=True)
     reason = (
         Rejection(
             "iiif_av_not_supported",
@@ -106,20 +117,21 @@ def _read_ingest(message: IngestMessage, entry: InboxMessage, settings: Settings
             "the queue of the engine that has it",
         )
     )
-    return InboxMessage(entry.id, entry.queue, entry.lane, entry.body, message=message, rejection=reason)
+    return replace(entry, rejection=reason)
 
 
-def _read_event(event: S3Event, entry: InboxMessage) -> InboxMessage:
-    if not event.event_name.removeprefix("s3:").startswith("ObjectCreated"):
-        return entry
-    try:
-        asset_id = AssetId.parse(event.key)
-    except MessageRejected as error:
-        rejection = Rejection("key_outside_convention", f"S3 key: {error.cause}", "Upload to customer/space/asset")
-        return InboxMessage(entry.id, entry.queue, entry.lane, entry.body, rejection=rejection)
-    fields = AssetFields(S3Location(event.bucket, event.key).uri(), None, None, None, None)
-    message = IngestMessage(asset_id, event.time, None, fields)
-    return InboxMessage(entry.id, entry.queue, entry.lane, entry.body, message=message)
+def intake_rules(settings: Settings) -> IntakeRules:
+    """Return what decides about messages under these settings and the customers in force."""
+    rules = rules_of(settings)
+
+    def choose(asset_id: AssetId, registration: Registration, results: Mapping[Stage, StageResult]) -> frozenset[Stage]:
+        return frozenset(outdated_stages(asset_id, registration, results, rules))
+
+    return IntakeRules(
+        check=lambda asset_id, registration: check_registration(asset_id, registration, settings),
+        registration_wait=settings.registration_wait,
+        choose=choose,
+    )
 
 
 def check_registration(asset_id: AssetId, registration: Registration, settings: Settings) -> int | None:

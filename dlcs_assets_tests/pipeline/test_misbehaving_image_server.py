@@ -26,6 +26,7 @@ from dlcs_assets.pipeline.job import Services
 from dlcs_assets.resources.aws import make_client
 from dlcs_assets.resources.image_server import ImageServer
 from dlcs_assets.resources.ledger import Ledger
+from dlcs_assets.resources.ledger.inbox import IntakeRules
 from dlcs_assets.resources.ledger.records import Chunk, InboxMessage, RetrySchedule, new_id
 from dlcs_assets.settings import Settings
 from dlcs_assets_tests.local.image_server.conftest import listening
@@ -147,9 +148,7 @@ def prepare(settings: Settings, s3: Any, ledger: Ledger) -> None:
         fields = AssetFields(f"s3://{settings.origin_bucket}/2/{number}.jpg", "image/jpeg", channels)
         message = IngestMessage(AssetId.parse(f"2/1/{number}"), None, None, fields)
         messages.append(InboxMessage(f"m{number}", "q", Lane.INGEST, "{}", message))
-    ledger.inbox.take_in(
-        messages, check=lambda *_: None, registration_wait=timedelta(minutes=10), now=datetime.now(UTC)
-    )
+    ledger.inbox.take_in(messages, rules=IntakeRules(lambda *_: None, timedelta(minutes=10)), now=datetime.now(UTC))
 
 
 def test_all_images_are_published_with_every_size_whatever_a_fifth_of_the_answers_is(ingest: Ingest) -> None:

@@ -23,7 +23,7 @@ from dlcs_assets.domain.stages import STAGES, Stage
 from dlcs_assets.jobs import INGEST_JOB
 from dlcs_assets.local.stack import RunningStack
 from dlcs_assets.partitions import PARTITIONS_NAME, RANGE_END_TAG, RANGE_START_TAG, images_partitions
-from dlcs_assets.resources.aws import make_client
+from dlcs_assets.resources.aws import PooledS3Resource, make_client
 from dlcs_assets.resources.ledger.ledger import Ledger
 from dlcs_assets.resources.ledger.reports import ImageStatus, Selection
 from dlcs_assets.resources.ledger.resource import LedgerResource
@@ -66,6 +66,7 @@ class System:
     appetiser: Proxy
     image_server: Proxy
     runs: list[dg.DagsterRun] = field(default_factory=list)
+    cursors: dict[str, str] = field(default_factory=dict)  # of the sensors, as Dagster keeps them
 
     def use(self, **settings: Any) -> None:
         """Go on with other settings, as after a new deployment."""
@@ -114,6 +115,8 @@ class System:
             resources={"listings": self.listings, "ledger": self.ledger_resource, "queues": self.queues, "notifications": self.notifications},
         ) as context:
             result = repository.get_sensor_def(name)(context)
+            if context.cursor is not None:
+                self.cursors[name] = context.cursor
         assert isinstance(result, dg.SensorResult | dg.SkipReason)
         return result
 
@@ -151,6 +154,13 @@ class System:
         tags = {"dagster/partition": keys[0]} if len(keys) == 1 else {RANGE_START_TAG: keys[0], RANGE_END_TAG: keys[-1]}
         return self._execute(tags, stages)
 
+    def execute_job(self, job: str, op: str, config: dict[str, Any]) -> dg.DagsterRun:
+        """Launch a job with a config for one of its ops, as from the launchpad."""
+        result = self.definitions.resolve_job_def(job).execute_in_process(
+            instance=self.instance, run_config={"ops": {op: {"config": config}}}, raise_on_error=False
+        )
+        return result.dagster_run
+
     def begin(self, request: dg.RunRequest) -> str:
         """Let Dagster start the run of a request in a process that then does nothing more; return the run's id."""
         job = self.definitions.resolve_job_def(INGEST_JOB.name)
@@ -170,8 +180,12 @@ class System:
 
     def forget_reports(self, image: str) -> None:
         """Let the ledger believe that Dagster was told nothing of an image."""
+        self.execute("UPDATE outcomes SET reported = 0 WHERE image_id = ?", image)
+
+    def execute(self, statement: str, *values: str) -> None:
+        """Bring the ledger into a state that nothing leads to."""
         with sqlite3.connect(self.settings.ledger_url.removeprefix("sqlite:///")) as connection:
-            connection.execute("UPDATE outcomes SET reported = 0 WHERE image_id = ?", [image])
+            connection.execute(statement, values)
         connection.close()
 
     def _is_new(self, request: dg.RunRequest) -> bool:
@@ -280,6 +294,14 @@ class System:
     def queues(self) -> Queues:
         return Queues()
 
+    @cached_property
+    def listings(self) -> Listings:
+        return Listings(s3=PooledS3Resource(max_attempts=1), page_size=3)
+
+    @cached_property
+    def notifications(self) -> Notifications:
+        return Notifications()
+
     @property
     def ledger(self) -> Ledger:
         return self.ledger_resource.open()
@@ -294,14 +316,6 @@ def impatient_resources(settings: Settings) -> dict[str, Any]:
     quick = {"attempts": 2, "first_delay_seconds": 0.0, "longest_delay_seconds": 0.01}
     usual = build_resources(settings)
     impatient = {name: {**dict(usual[name]), **quick} for name in ("origins", "appetiser", "image_server")}
-    @cached_property
-    def listings(self) -> Listings:
-        return Listings(s3=PooledS3Resource(max_attempts=1), page_size=3)
-
-    @cached_property
-    def notifications(self) -> Notifications:
-        return Notifications()
-
     impatient["origins"]["attempts"] = 3
     return {name: type(usual[name])(**fields) for name, fields in impatient.items()}
 

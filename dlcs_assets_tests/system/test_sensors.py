@@ -11,6 +11,7 @@ import pytest
 from dlcs_assets.assets import CHUNK_TAG
 from dlcs_assets.domain.stages import STAGES, Lane, Stage
 from dlcs_assets.partitions import PARTITIONS_NAME, RANGE_END_TAG, RANGE_START_TAG
+from dlcs_assets.resources.ledger.inbox import IntakeRules
 from dlcs_assets.sensors.intake import read_message
 from dlcs_assets_tests.pictures import jpeg
 from dlcs_assets_tests.system.harness import System, full_message, key_of
@@ -201,7 +202,7 @@ def test_a_message_that_comes_twice_is_one_request(system: System, page: str) ->
     system.sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=message.receipt_handle, VisibilityTimeout=0)
     entries = read_message(message, url, Lane.INGEST, system.settings)
     system.ledger.inbox.take_in(
-        entries, check=lambda *_: None, registration_wait=timedelta(0), now=datetime.now(UTC)
+        entries, rules=IntakeRules(lambda *_: None, timedelta(0)), now=datetime.now(UTC)
     )  # and then the sensor died
     (request,) = run_requests(system, "sqs_ingest")
     assert request.tags[RANGE_START_TAG] == request.tags[RANGE_END_TAG] == key_of(PAGES[0])

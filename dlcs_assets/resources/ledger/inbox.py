@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,14 +12,42 @@ from sqlalchemy import Connection, insert, select, update
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import MessageRejected
-from dlcs_assets.domain.ingest_request import BatchReference, IngestMessage, Registration, register
+from dlcs_assets.domain.ingest_request import IngestMessage, Registration, register
+from dlcs_assets.domain.results import StageResult
 from dlcs_assets.domain.s3_uri import parse_s3_uri
-from dlcs_assets.domain.stages import STAGES, Lane, RequestState
+from dlcs_assets.domain.stages import STAGES, Lane, RequestState, Stage
+from dlcs_assets.resources.ledger.accounting import RegistrationCheck, within_quota
+from dlcs_assets.resources.ledger.batches import note_batch
 from dlcs_assets.resources.ledger.database import Database
-from dlcs_assets.resources.ledger.records import InboxMessage, IntakeCount, Rejection, new_id, stages_text
-from dlcs_assets.resources.ledger.schema import batches, images, messages, requests
+from dlcs_assets.resources.ledger.records import (
+    InboxMessage,
+    IntakeCount,
+    Rejection,
+    new_id,
+    stage_results,
+    stages_of,
+    stages_text,
+)
+from dlcs_assets.resources.ledger.schema import images, messages, requests
+from dlcs_assets.resources.ledger.uploads import forget_requeued, is_news, remember
 
-RegistrationCheck = Callable[[AssetId, Registration], None]
+# Given what is recorded of an image that is done and what was registered newly, returns what has to be done again.
+StageChoice = Callable[[AssetId, Registration, Mapping[Stage, StageResult]], frozenset[Stage]]
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeRules:
+    """What the inbox asks others.
+
+    `check` raises MessageRejected for a registration that can't work, and returns the customer's limit of images.
+    `choose` is asked where a message changes the registration of an image that is done; every other message asks for
+    all stages. `registration_wait` is how long a message waits for the registration of the image that it names.
+    """
+
+    check: RegistrationCheck
+    registration_wait: timedelta
+    choose: StageChoice = lambda *_: frozenset(STAGES)
+
 
 UNKNOWN_IMAGE = Rejection(
     "image_unknown",
@@ -37,13 +66,14 @@ class Inbox:
         self,
         received: Sequence[InboxMessage],
         *,
-        check: RegistrationCheck,
-        registration_wait: timedelta,
+        rules: IntakeRules,
         now: datetime,
     ) -> IntakeCount:
-        """Write all messages in one transaction. `check` raises MessageRejected for a registration that can't work."""
+        """Write all messages in one transaction."""
         count: Counter[str] = Counter()
         with self._database.write() as connection:
+            rules = replace(rules, check=within_quota(connection, rules.check))
+            forget_requeued(connection, received)
             known = set(
                 connection.scalars(select(messages.c.id).where(messages.c.id.in_([message.id for message in received])))
             )
@@ -52,7 +82,7 @@ class Inbox:
                     count["duplicates"] += 1
                     continue
                 known.add(message.id)
-                count[_take_in_one(connection, message, check, registration_wait, now)] += 1
+                count[_take_in_one(connection, message, rules, now)] += 1
         return IntakeCount(**count)
 
     def reject_overdue(self, now: datetime) -> int:
@@ -102,26 +132,31 @@ class Inbox:
 def _take_in_one(
     connection: Connection,
     received: InboxMessage,
-    check: RegistrationCheck,
-    registration_wait: timedelta,
+    rules: IntakeRules,
     now: datetime,
 ) -> str:
+    named = received.named
     row: dict[str, Any] = {
         "id": received.id,
         "queue": received.queue,
         "lane": received.lane,
         "received_at": now,
-        "image_id": str(received.message.asset_id) if received.message else None,
-        "customer": received.message.asset_id.customer if received.message else None,
-        "batch": received.message.batch.id if received.message and received.message.batch else None,
+        "image_id": str(named.asset_id) if named.asset_id else None,
+        "customer": named.customer,
+        "batch": named.batch.id if named.batch else None,
     }
+    if named.batch and not received.forwarded:
+        row["customer"] = note_batch(connection, named.batch, named.customer, now)
     rejection = received.rejection
     state = "forwarded" if received.forwarded else "ignored"
-    if received.message and not rejection and not received.forwarded:
+    if received.message and not rejection and not received.forwarded and is_news(connection, received, now):
         try:
-            state, row["request_id"] = _request(connection, received, check, now + registration_wait, now)
+            state, row["request_id"] = _request(connection, received, rules, now)
+            remember(connection, received, now)
         except MessageRejected as error:
             rejection = Rejection(error.code, error.cause, error.remedy)
+    if received.forwarded:
+        remember(connection, received, now)
     if rejection:
         state = "rejected"
         row |= _columns(rejection)
@@ -132,23 +167,48 @@ def _take_in_one(
 
 
 def _request(
-    connection: Connection, received: InboxMessage, check: RegistrationCheck, wait_until: datetime, now: datetime
+    connection: Connection,
+    received: InboxMessage,
+    rules: IntakeRules,
+    now: datetime,
 ) -> tuple[str, str]:
     message = received.message
     assert message is not None
-    registered = _register(connection, message, check, now)
+    before = _registration(connection, str(message.asset_id))
+    registered = _register(connection, message, rules.check, now)
     request_id = create_request(
         connection,
         message.asset_id,
+        stages=_stages(connection, message.asset_id, before, rules.choose) if registered else stages_text(STAGES),
         lane=received.lane,
         batch=message.batch.id if message.batch else None,
         state=RequestState.PENDING if registered else RequestState.WAITING,
-        due_at=now if registered else wait_until,
+        due_at=now if registered else now + rules.registration_wait,
         now=now,
     )
-    if message.batch:
-        _note_batch(connection, message.batch, message.asset_id.customer, now)
     return ("accepted" if registered else "waiting"), request_id
+
+
+def _stages(connection: Connection, asset_id: AssetId, before: Registration | None, choose: StageChoice) -> str:
+    image_id = str(asset_id)
+    after = _registration(connection, image_id)
+    if before is None or after is None or before == after:
+        return stages_text(STAGES)
+    newest = (
+        select(requests.c.state)
+        .where(requests.c.image_id == image_id, requests.c.state != RequestState.SUPERSEDED)
+        .order_by(requests.c.id.desc())
+        .limit(1)
+    )
+    results = {stage: result for stage, (_, result) in stage_results(connection, [image_id]).get(image_id, {}).items()}
+    if connection.scalar(newest) != RequestState.DONE or set(results) != set(STAGES):
+        return stages_text(STAGES)
+    return stages_text(choose(asset_id, after, results) or STAGES)
+
+
+def _registration(connection: Connection, image_id: str) -> Registration | None:
+    found = connection.scalar(select(images.c.registration).where(images.c.id == image_id))
+    return None if found is None else Registration.of_json(found)
 
 
 def _register(connection: Connection, message: IngestMessage, check: RegistrationCheck, now: datetime) -> bool:
@@ -208,11 +268,13 @@ def create_request(
     request_id = new_id()
     image_id = str(asset_id)
     unbegun = connection.execute(
-        select(requests.c.id, requests.c.lane).where(
+        select(requests.c.id, requests.c.lane, requests.c.stages).where(
             requests.c.image_id == image_id, requests.c.state.in_([RequestState.PENDING, RequestState.WAITING])
         )
     ).all()
-    replaced = [row.id for row in unbegun] if stages == stages_text(STAGES) else []
+    if state is not RequestState.RESERVED:  # a run that a person launched does what it was launched for, and no more
+        stages = stages_text(stages_of(stages).union(*(stages_of(row.stages) for row in unbegun)))
+    replaced = [row.id for row in unbegun if stages_of(row.stages) <= stages_of(stages)]
     if replaced:
         connection.execute(
             update(requests)
@@ -239,14 +301,6 @@ def create_request(
         )
     )
     return request_id
-
-
-def _note_batch(connection: Connection, batch: BatchReference, customer: int, now: datetime) -> None:
-    where = (batches.c.id == batch.id) & (batches.c.customer == customer)
-    if connection.scalar(select(batches.c.id).where(where)) is None:
-        connection.execute(insert(batches).values(id=batch.id, customer=customer, count=batch.count, submitted_at=now))
-    elif batch.count is not None:
-        connection.execute(update(batches).where(where).values(count=batch.count))
 
 
 def _columns(rejection: Rejection) -> dict[str, str]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dlcs_assets.resources.ledger.accounting import Accounting
+from dlcs_assets.resources.ledger.batches import Batches
+from dlcs_assets.resources.ledger.catalogue import Catalogue
 from dlcs_assets.resources.ledger.database import Database
 from dlcs_assets.resources.ledger.dispatch import Dispatch
 from dlcs_assets.resources.ledger.housekeeping import Housekeeping
 from dlcs_assets.resources.ledger.inbox import Inbox
+from dlcs_assets.resources.ledger.outbox import Outbox
 from dlcs_assets.resources.ledger.reports import Reports
+from dlcs_assets.resources.ledger.uploads import Uploads
 from dlcs_assets.resources.ledger.work import Work
 
 
@@ -15,7 +19,8 @@ class Ledger:
     """Open the ledger at an SQLAlchemy URL, creating its tables if they are missing.
 
     `inbox` takes messages in, `dispatch` gives due images to chunks, `work` is where runs claim and commit, `reports`
-    tells where everything is, `accounting` how much it is, `housekeeping` lets go of what is old.
+    tells where everything is, `uploads` which objects of buckets were taken in, `batches` how far batches are, `accounting` how much it is, `outbox` keeps what is to be
+    told to others, `housekeeping` lets go of what is old.
     """
 
     def __init__(self, url: str) -> None:
@@ -24,6 +29,10 @@ class Ledger:
         self.dispatch = Dispatch(self._database)
         self.work = Work(self._database)
         self.reports = Reports(self._database)
+        self.uploads = Uploads(self._database)
+        self.catalogue = Catalogue(self._database)
+        self.batches = Batches(self._database)
+        self.outbox = Outbox(self._database)
         self.accounting = Accounting(self._database)
         self.housekeeping = Housekeeping(self._database)
 

@@ -12,9 +12,10 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from dlcs_assets.domain.asset_id import AssetId
-from dlcs_assets.domain.ingest_request import IngestMessage
+from dlcs_assets.domain.ingest_request import IngestMessage, Named
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
 from dlcs_assets.domain.stages import STAGES, Lane, Outcome, Stage
+from dlcs_assets.domain.upload import Upload
 from dlcs_assets.resources.ledger.schema import objects, outcomes
 
 
@@ -45,7 +46,11 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class InboxMessage:
-    """A message as received and parsed: to be accepted, rejected, or (both None) noted and ignored."""
+    """A message as received and parsed: to be accepted, rejected, or (both None) noted and ignored.
+
+    `could_read` is what a message that could not be parsed names all the same, `upload` the object that an S3 event
+    tells of.
+    """
 
     id: str
     queue: str
@@ -54,6 +59,15 @@ class InboxMessage:
     message: IngestMessage | None = None
     rejection: Rejection | None = None
     forwarded: bool = False
+    could_read: Named | None = None
+    upload: Upload | None = None
+
+    @property
+    def named(self) -> Named:
+        """The image, customer and batch that the message names."""
+        if self.message is None:
+            return self.could_read or Named()
+        return Named(self.message.asset_id, self.message.asset_id.customer, self.message.batch)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from dlcs_assets.domain.ingest_request import AssetFields, BatchReference, Inges
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
 from dlcs_assets.domain.stages import STAGES, Lane, Outcome, Stage
 from dlcs_assets.resources.ledger import Ledger
+from dlcs_assets.resources.ledger.inbox import IntakeRules
 from dlcs_assets.resources.ledger.records import Chunk, InboxMessage, IntakeCount, RetrySchedule, new_id
 from dlcs_assets.resources.ledger.reports import Selection
 from dlcs_assets.resources.ledger.work import Claim
@@ -72,7 +73,7 @@ class Desk:
         return self.take_in([received], now=now)
 
     def take_in(self, received: list[InboxMessage], now: datetime = NOW) -> IntakeCount:
-        return self.ledger.inbox.take_in(received, check=refuse_ftp, registration_wait=timedelta(minutes=10), now=now)
+        return self.ledger.inbox.take_in(received, rules=IntakeRules(refuse_ftp, timedelta(minutes=10)), now=now)
 
     def reserve(self, lane: Lane = Lane.INGEST, now: datetime = NOW) -> Chunk | None:
         due = self.ledger.dispatch.due([lane], limit=100, now=now)

@@ -12,6 +12,7 @@ from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
 from dlcs_assets.domain.stages import Lane, Outcome, Stage
 from dlcs_assets.resources.ledger import Ledger, database
 from dlcs_assets.resources.ledger.engine import UNAVAILABLE, LedgerUnusable
+from dlcs_assets.resources.ledger.inbox import IntakeRules
 from dlcs_assets.resources.ledger.records import InboxMessage, Rejection
 from dlcs_assets_tests import postgresql
 from dlcs_assets_tests.resources.ledger.conftest import NOW, SELECT_ALL, Desk
@@ -64,7 +65,7 @@ def test_a_writer_that_freezes_loses_its_transaction_and_the_others_go_on(
         assert Desk(other).take_in(received).accepted == 3  # waits for the lock, until the server takes it away
 
     with pytest.raises(UNAVAILABLE):
-        frozen.inbox.take_in(received, check=check, registration_wait=timedelta(minutes=10), now=NOW)
+        frozen.inbox.take_in(received, rules=IntakeRules(check, timedelta(minutes=10)), now=NOW)
     assert Desk(frozen).take_in(received).duplicates == 3
     frozen.close()
     other.close()
