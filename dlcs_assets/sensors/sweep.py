@@ -71,8 +71,8 @@ class Sweep:
         Buckets take turns.
         """
         rounds = self._rounds(cursor)
-        deadline = time.monotonic() + self._settings.sweep_budget.total_seconds()
-        while due := [each for each in rounds if each.due_at is None or each.due_at <= datetime.now(UTC)]:
+        began, deadline = datetime.now(UTC), time.monotonic() + self._settings.sweep_budget.total_seconds()
+        while due := [each for each in rounds if each.due_at is None or each.due_at <= began]:
             turn = due[0]
             rounds.remove(turn)
             rounds.append(turn)
@@ -116,12 +116,11 @@ class Sweep:
         self._looked_at += len(page.objects)
         unknown = self._ledger.uploads.unknown(turn.bucket, self._entries(turn, page, listed_at))
         for start in range(0, len(unknown), PER_TRANSACTION):
-            part = unknown[start : start + PER_TRANSACTION]
-            count = deliver(part, self._queues, self._ledger, self._settings)
-            self._counts.update(asdict(count))
-            if time.monotonic() >= deadline and (last := part[-1].upload):
+            if start and time.monotonic() >= deadline and (last := unknown[start - 1].upload):
                 turn.after = last.key
                 return
+            part = unknown[start : start + PER_TRANSACTION]
+            self._counts.update(asdict(deliver(part, self._queues, self._ledger, self._settings)))
         turn.after = page.objects[-1].key if page.objects else None
         if page.is_last:
             turn.after, turn.due_at = None, listed_at + interval

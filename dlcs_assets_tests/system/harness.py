@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -108,12 +109,20 @@ class System:
 
     def evaluate(self, name: str) -> dg.SensorResult | dg.SkipReason:
         repository = self.definitions.get_repository_def()
-        with dg.build_sensor_context(
-            instance=self.instance,
-            repository_def=repository,
-            cursor=self.cursors.get(name),
-            resources={"listings": self.listings, "ledger": self.ledger_resource, "queues": self.queues, "notifications": self.notifications},
-        ) as context:
+        with (
+            without_dagsters_own_warning(),
+            dg.build_sensor_context(
+                instance=self.instance,
+                repository_def=repository,
+                cursor=self.cursors.get(name),
+                resources={
+                    "listings": self.listings,
+                    "ledger": self.ledger_resource,
+                    "queues": self.queues,
+                    "notifications": self.notifications,
+                },
+            ) as context,
+        ):
             result = repository.get_sensor_def(name)(context)
             if context.cursor is not None:
                 self.cursors[name] = context.cursor
@@ -197,9 +206,7 @@ class System:
         return self._execute({**request.tags, RUN_KEY_TAG: str(request.run_key)}, stages)
 
     def _execute(self, tags: dict[str, str], stages: Sequence[Stage]) -> dg.DagsterRun:
-        with warnings.catch_warnings():
-            # Dagster 1.13 itself, where it makes a resource that is part of another.
-            warnings.filterwarnings("ignore", "InitResourceContext.dagster_run is deprecated")
+        with without_dagsters_own_warning():
             result = self.definitions.resolve_job_def(INGEST_JOB.name).execute_in_process(
                 instance=self.instance,
                 tags=tags,
@@ -312,6 +319,22 @@ class System:
 
 
 def impatient_resources(settings: Settings) -> dict[str, Any]:
+@contextmanager
+def without_dagsters_own_warning() -> Iterator[None]:
+    """Let Dagster 1.13 make resources that are parts of others, about which it warns itself."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "InitResourceContext.dagster_run is deprecated")
+        yield
+
+
+@contextmanager
+def nested_resources() -> Iterator[None]:
+    """Overlook what Dagster 1.13 warns of itself, where it makes a resource that is part of another."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "InitResourceContext.dagster_run is deprecated")
+        yield
+
+
     """Return the clients of the services with the pauses between their attempts left out."""
     quick = {"attempts": 2, "first_delay_seconds": 0.0, "longest_delay_seconds": 0.01}
     usual = build_resources(settings)
