@@ -15,7 +15,7 @@ from dlcs_assets.settings import Settings
 BACKFILL_JOB = "backfill_customer_spaces"
 
 
-class BackfillConfig(dg.Config):  # type: ignore[misc]  # Dagster's own metaclass
+class BackfillConfig(dg.Config):
     """Which images, and what of them. All that is given holds."""
 
     customer: int = Field(description="The customer's number.")

@@ -165,9 +165,10 @@ class System:
 
     def execute_job(self, job: str, op: str, config: dict[str, Any]) -> dg.DagsterRun:
         """Launch a job with a config for one of its ops, as from the launchpad."""
-        result = self.definitions.resolve_job_def(job).execute_in_process(
-            instance=self.instance, run_config={"ops": {op: {"config": config}}}, raise_on_error=False
-        )
+        with nested_resources():
+            result = self.definitions.resolve_job_def(job).execute_in_process(
+                instance=self.instance, run_config={"ops": {op: {"config": config}}}, raise_on_error=False
+            )
         return result.dagster_run
 
     def begin(self, request: dg.RunRequest) -> str:
@@ -318,7 +319,6 @@ class System:
         return build_definitions(self.settings, resources=impatient_resources(self.settings))
 
 
-def impatient_resources(settings: Settings) -> dict[str, Any]:
 @contextmanager
 def without_dagsters_own_warning() -> Iterator[None]:
     """Let Dagster 1.13 make resources that are parts of others, about which it warns itself."""
@@ -335,6 +335,7 @@ def nested_resources() -> Iterator[None]:
         yield
 
 
+def impatient_resources(settings: Settings) -> dict[str, Any]:
     """Return the clients of the services with the pauses between their attempts left out."""
     quick = {"attempts": 2, "first_delay_seconds": 0.0, "longest_delay_seconds": 0.01}
     usual = build_resources(settings)
