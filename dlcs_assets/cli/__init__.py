@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from dlcs_assets.cli import demo, ingest, plan, rederive, rejected, retry, stack, status, usage
+from dlcs_assets.cli import batch, demo, ingest, plan, rederive, rejected, retry, stack, status, usage
 from dlcs_assets.cli.failure import Commands
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.command()(rederive.stale)
 app.command(no_args_is_help=True)(plan.plan)
 app.command()(rejected.rejected)
 app.command()(usage.usage)
+app.add_typer(batch.app, name="batch")
 
 
 def main() -> None:

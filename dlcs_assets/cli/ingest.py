@@ -16,10 +16,11 @@ from dlcs_assets.cli.progress import Follower, follow
 from dlcs_assets.cli.send import Outgoing, check, queue_url, send, upload
 from dlcs_assets.cli.sources import Source, find_sources, name_sources
 from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.ingest_request import BatchReference
 from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets.domain.stages import Lane
-from dlcs_assets.domain.storage_keys import portal_key
 from dlcs_assets.resources.ledger.reports import ImageStatus
+from dlcs_assets.domain.upload import sent_key
 from dlcs_assets.settings import Settings
 
 
@@ -62,7 +63,7 @@ def ingest(
             channels=requested,
             max_unauthorised=max_unauthorised,
             roles=None if roles is None else [role.strip() for role in roles.split(",") if role.strip()],
-            batch=batch,
+            batch=None if batch is None else BatchReference(batch),
             lane=lane,
         )
         for source, asset_id in zip(found, ids, strict=True)
@@ -93,7 +94,7 @@ def _upload_origin(asset_id: AssetId, settings: Settings) -> str:
             "Files are uploaded to the origin bucket, and none is configured: set DLCS_ORIGIN_BUCKET, "
             "or give an address from which the image can be fetched."
         )
-    return S3Location(settings.origin_bucket, portal_key(asset_id)).uri()
+    return S3Location(settings.origin_bucket, sent_key(asset_id)).uri()
 
 
 def _upload(console: Console, sources: Sequence[Source], images: Sequence[Outgoing], settings: Settings) -> None:

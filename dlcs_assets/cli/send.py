@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 from dlcs_assets.cli.connection import make_queues
 from dlcs_assets.cli.failure import Failure
 from dlcs_assets.domain.asset_id import AssetId
-from dlcs_assets.domain.delivery import RequestedChannel
+from dlcs_assets.domain.delivery import ALL_CHANNELS, RequestedChannel
 from dlcs_assets.domain.errors import MessageRejected
-from dlcs_assets.domain.ingest_request import register
+from dlcs_assets.domain.ingest_request import BatchReference, register
 from dlcs_assets.domain.media_type import sniff
 from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets.domain.stages import Lane
-from dlcs_assets.domain.storage_keys import portal_key
+from dlcs_assets.domain.upload import sent_key
 from dlcs_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,29 +33,36 @@ UNKNOWN_TYPE = "application/octet-stream"
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """An image to send. What is None is left out of the message, so that what is registered stays."""
+    """An image to send. What is None is left out of the message, so that what is registered stays.
+
+    No channels at all stand for those that are the default for the media type.
+    """
 
     asset_id: AssetId
     origin: str
     channels: Sequence[RequestedChannel] | None = None
     max_unauthorised: int | None = None
     roles: Sequence[str] | None = None
-    batch: int | None = None
+    batch: BatchReference | None = None
     lane: Lane = Lane.INGEST
+    media_type: str | None = None
 
     def body(self) -> str:
         """Give the full message, which registers the image."""
         channels = None
         if self.channels is not None:
-            channels = [_filled(channel=str(each.channel), policy=each.policy) for each in self.channels]
+            named = [_filled(channel=str(each.channel), policy=each.policy) for each in self.channels]
+            channels = named or [{"channel": ALL_CHANNELS}]
         asset = _filled(
             id=str(self.asset_id),
             origin=self.origin,
+            mediaType=self.media_type,
             deliveryChannels=channels,
             maxUnauthorised=self.max_unauthorised,
             roles=None if self.roles is None else list(self.roles),
         )
-        return json.dumps(_filled(created=datetime.now(UTC).isoformat(), batchId=self.batch, asset=asset))
+        batch = self.batch and _filled(id=self.batch.id, count=self.batch.count)
+        return json.dumps(_filled(created=datetime.now(UTC).isoformat(), batch=batch, asset=asset))
 
 
 def check(outgoing: Outgoing, settings: Settings) -> None:
@@ -100,7 +107,7 @@ def send(images: Sequence[Outgoing], settings: Settings) -> None:
 def upload(
     storage: Storage, files: Sequence[tuple[AssetId, Path]], bucket: str, on_stored: Callable[[int], None]
 ) -> dict[AssetId, str]:
-    """Put files where the portal puts its uploads; return their origins. `on_stored` is told how many are there."""
+    """Put files into the origin bucket, where they ask for nothing by themselves; return their origins. `on_stored` is told how many are there."""
     origins: dict[AssetId, str] = {}
 
     def one(asset_id: AssetId, path: Path) -> tuple[AssetId, str]:
@@ -108,7 +115,7 @@ def upload(
             found = sniff(file.read(HEAD_BYTES))
             file.seek(0)
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        key = portal_key(asset_id)
+        key = sent_key(asset_id)
         storage.put_file(path, bucket, key, found.media_type if found else UNKNOWN_TYPE, sha256)
         return asset_id, S3Location(bucket, key).uri()
 

@@ -10,12 +10,16 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from dlcs_assets.cli.batch_status import name_of
 from dlcs_assets.cli.connection import load_settings, open_ledger
 from dlcs_assets.cli.failure import FAILED
 from dlcs_assets.cli.image_view import show_image
 from dlcs_assets.cli.options import BatchOption, CustomerOption, IdsArgument, SpaceOption, parse_ids, parse_space
 from dlcs_assets.cli.output import make_console, print_table, shown_bytes, state_text
 from dlcs_assets.cli.progress import STATES
+from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.batch import Batch
+from dlcs_assets.resources.ledger import Ledger
 from dlcs_assets.resources.ledger.reports import ImageStatus, Selection
 
 MOST_ROWS = 200
@@ -40,16 +44,38 @@ def status(
     console = make_console()
     with open_ledger(settings) as ledger:
         known = ledger.reports.images(selection)
+        batches = [] if batch is None else ledger.batches.find(batch, customer=selection.customer)
+        known += _rejected_in(ledger, batches, selection)
         chosen = [image for image in known if state in {None, image.state}]
         if as_json:
             typer.echo(json.dumps([image.to_json() for image in chosen], indent=2))
         elif len(selection.ids) == 1 and chosen:
             show_image(console, chosen[0], ledger, settings)
         elif known or not selection.ids:
+            for each in batches:
+                console.print(f"{name_of(each)}, {each.standing.partition(':')[0]}: {each.tally}")
             _show_all(console, chosen, known)
     if unknown := sorted(set(selection.ids) - {image.asset_id for image in known}):
         typer.echo(f"Not known here: {', '.join(unknown)}.", err=True)
         raise typer.Exit(FAILED)
+
+
+def _rejected_in(ledger: Ledger, batches: Sequence[Batch], selection: Selection) -> list[ImageStatus]:
+    """Return the images of batches of which all messages were rejected."""
+    return [
+        ImageStatus(
+            image.image_id,
+            image.state,
+            batch=batch.id,
+            error_code=image.code,
+            error_cause=image.cause,
+            error_remedy=image.remedy,
+        )
+        for batch in batches
+        for image in ledger.batches.refused(batch.id, batch.customer)
+        if image.image_id and selection.space in {None, AssetId.parse(image.image_id).space}
+        if not selection.ids or image.image_id in selection.ids
+    ]
 
 
 def _show_all(console: Console, chosen: Sequence[ImageStatus], known: Sequence[ImageStatus]) -> None:

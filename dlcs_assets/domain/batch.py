@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from dlcs_assets.domain.stages import RequestState
@@ -109,6 +109,13 @@ class Batch:
         if self.not_received:
             return f"open: {self.not_received} of {self.count} images have not been received yet"
         return "all images have ended" if self.has_ended else "in work"
+
+
+def time_left(batch: Batch, ended: int, window: timedelta) -> timedelta | None:
+    """Guess how long the rest takes, if it goes on as in a time in which so many images ended. None: can't be told."""
+    if batch.finished_at or batch.not_received is None or not ended:
+        return None
+    return window / ended * (batch.tally.unended + batch.not_received)
 
 
 def completed_notification(batch: Batch, finished_at: datetime) -> str:

@@ -19,7 +19,10 @@ def section(command: str) -> str:
 def test_every_command_has_a_section_that_names_each_of_its_options(command: str) -> None:
     text = section(command)
     assert text, f"docs/cli.md has no section for {command}"
-    options = [name for option in COMMANDS[command].params for name in option.opts if name.startswith("--")]
+    parts = getattr(COMMANDS[command], "commands", {})
+    assert [name for name in parts if f"`dlcs {command} {name}`" not in text] == []
+    described = [COMMANDS[command], *parts.values()]
+    options = [name for each in described for option in each.params for name in option.opts if name.startswith("--")]
     assert [name for name in options if f"`{name}" not in text] == []
 
 

@@ -4,8 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, exists, func, insert, literal, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    RowMapping,
+    Subquery,
+    and_,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from dlcs_assets.domain.batch import SHOWN_STATES, Batch, completed_notification
 from dlcs_assets.domain.ingest_request import BatchReference
@@ -114,31 +128,23 @@ class Batches:
 
     def images(self, batch_id: int, customer: int, *, failures_only: bool = False) -> list[BatchImage]:
         """Return where each image of the batch is, by id; messages that name none come last."""
-        chosen = select(batches.c.id, batches.c.customer).where(which_is(batch_id, customer)).subquery()
-        of_image = asked(chosen)
-        wanted = requests.c.state.in_(FAILURES) if failures_only else literal(value=True)
+        of_image = asked(_one(batch_id, customer))
+        query = select(requests).join(of_image, of_image.c.request_id == requests.c.id).order_by(requests.c.image_id)
+        if failures_only:
+            query = query.where(requests.c.state.in_(FAILURES))
         with self._database.read() as connection:
-            found = [
-                BatchImage(row.image_id, SHOWN_STATES[row.state], row.error_code, row.error_cause, row.error_remedy)
-                if row.state != RequestState.DONE
-                else BatchImage(row.image_id, "done")
-                for row in connection.execute(
-                    select(requests).join(of_image, of_image.c.request_id == requests.c.id).where(wanted)
-                )
-            ]
-            refused = connection.execute(refused_messages(chosen).order_by(messages.c.received_at)).all()
-        named = {
-            row.image_id: BatchImage(row.image_id, "rejected", row.code, row.cause, row.remedy)
-            for row in refused
-            if row.image_id is not None
-        }
-        unnamed = [BatchImage(None, "rejected", row.code, row.cause, row.remedy) for row in refused if not row.image_id]
-        return sorted([*found, *named.values()], key=lambda image: str(image.image_id)) + unnamed
+            found = [_batch_image(row) for row in connection.execute(query)]
+            refused = _refused(connection, batch_id, customer)
+        return sorted([*found, *refused], key=lambda image: (image.image_id is None, image.image_id or ""))
+
+    def refused(self, batch_id: int, customer: int) -> list[BatchImage]:
+        """Return what `images` has of rejected messages: images that were asked for by no other message."""
+        with self._database.read() as connection:
+            return _refused(connection, batch_id, customer)
 
     def ended_since(self, batch_id: int, customer: int, since: datetime) -> int:
         """Count the images of the batch that ended after this moment: what a rate is made of."""
-        chosen = select(batches.c.id, batches.c.customer).where(which_is(batch_id, customer)).subquery()
-        of_image = asked(chosen)
+        of_image = asked(_one(batch_id, customer))
         ended = select(func.count()).join_from(of_image, requests, of_image.c.request_id == requests.c.id)
         with self._database.read() as connection:
             return connection.scalar(ended.where(requests.c.finished_at > since)) or 0
@@ -178,6 +184,24 @@ def note_batch(connection: Connection, batch: BatchReference, customer: int | No
     elif batch.count not in {None, row["count"]} and row["finished_at"] is None:
         connection.execute(update(batches).where(which_is(batch.id, customer)).values(count=batch.count))
     return customer
+
+
+def _one(batch_id: int, customer: int) -> Subquery:
+    return select(batches.c.id, batches.c.customer).where(which_is(batch_id, customer)).subquery()
+
+
+def _batch_image(row: Row[Any]) -> BatchImage:
+    if row.state == RequestState.DONE:
+        return BatchImage(row.image_id, "done")
+    return BatchImage(row.image_id, SHOWN_STATES[row.state], row.error_code, row.error_cause, row.error_remedy)
+
+
+def _refused(connection: Connection, batch_id: int, customer: int) -> list[BatchImage]:
+    """Return one for each image, with the reason that came last, and one for each message that names no image."""
+    rows = connection.execute(refused_messages(_one(batch_id, customer)).order_by(messages.c.received_at)).all()
+    told = [BatchImage(row.image_id, "rejected", row.code, row.cause, row.remedy) for row in rows]
+    named = {image.image_id: image for image in told if image.image_id is not None}
+    return [*named.values(), *(image for image in told if image.image_id is None)]
 
 
 def _may_finish() -> ColumnElement[bool]:
