@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlcs_assets.local.stack import Stack
+from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.upload import sent_key
+from dlcs_assets.local.stack import ALL, Component, Stack
 from dlcs_assets.resources.ledger import Ledger
 from dlcs_assets.resources.ledger.reports import ImageStatus, Selection
 from dlcs_assets.settings import Settings
@@ -26,8 +28,9 @@ class RunningSystem:
     sqs: Any
 
     def upload(self, path: Path, image: str) -> str:
-        self.s3.upload_file(str(path), self.settings.origin_bucket, image)
-        return f"s3://{self.settings.origin_bucket}/{image}"
+        key = sent_key(AssetId.parse(image))
+        self.s3.upload_file(str(path), self.settings.origin_bucket, key)
+        return f"s3://{self.settings.origin_bucket}/{key}"
 
     def send(self, images: Sequence[tuple[str, str]], queue_url: str | None = None) -> None:
         """Send full messages for (id, origin)."""

@@ -31,6 +31,7 @@ from dlcs_assets.cli.stack import (
 from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets.domain.stages import Stage
+from dlcs_assets.domain.upload import sent_key
 from dlcs_assets.local import data_folder, samples
 from dlcs_assets.local.aws import ORIGIN_BUCKET
 from dlcs_assets.local.stack import Component, RunningStack
@@ -125,7 +126,7 @@ def _outgoing(image: DemoImage, origin: str, storage: Storage) -> Outgoing:
         # A presigned link: to the pipeline a web address like any other, with a secret in it.
         origin = storage.s3.get_client().generate_presigned_url(
             "get_object",
-            Params={"Bucket": ORIGIN_BUCKET, "Key": str(image.asset_id)},
+            Params={"Bucket": ORIGIN_BUCKET, "Key": sent_key(image.asset_id)},
             ExpiresIn=round(LINK_LIFETIME.total_seconds()),
         )
     return Outgoing(

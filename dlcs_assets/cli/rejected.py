@@ -49,40 +49,38 @@ def rejected(
 
 
 def _chosen(kept: Sequence[dict[str, Any]], ids: Sequence[str] | None) -> list[dict[str, Any]]:
-    """Give the messages to send; the parts of one S3 event are one message."""
+    """Give the messages to send."""
     whole = [row for row in kept if row["body"] is not None]
     if ids is None:
         return whole
-    wanted = {_message_id(each) for each in ids}
-    if unknown := wanted - {_message_id(row["id"]) for row in kept}:
+    wanted = set(ids)
+    if unknown := wanted - {row["id"] for row in kept}:
         raise Failure(f"No rejected message has the id {', '.join(sorted(unknown))}: see dlcs rejected.")
-    if bodiless := wanted - {_message_id(row["id"]) for row in whole}:
+    if bodiless := wanted - {row["id"] for row in whole}:
         raise Failure(
             f"The body of {', '.join(sorted(bodiless))} is no longer kept (DLCS_REJECTED_RETENTION): "
             "whoever sent the message has to send it again."
         )
-    return [row for row in whole if _message_id(row["id"]) in wanted]
+    return [row for row in whole if row["id"] in wanted]
 
 
 def _requeue(ledger: Ledger, chosen: Sequence[dict[str, Any]], settings: Settings) -> None:
-    urls = {url.rsplit("/", 1)[-1]: url for url in queue_urls(settings).values()}
+    configured = [*queue_urls(settings).values(), *filter(None, [settings.uploads_queue_url])]
+    urls = {url.rsplit("/", 1)[-1]: url for url in configured}
     if foreign := {row["queue"] for row in chosen} - urls.keys():
         raise Failure(
             f"The queue {', '.join(sorted(foreign))} is not configured: "
-            "set DLCS_INGEST_QUEUE_URL or DLCS_PRIORITY_QUEUE_URL to it."
+            "set DLCS_INGEST_QUEUE_URL, DLCS_PRIORITY_QUEUE_URL or DLCS_UPLOADS_QUEUE_URL to it."
         )
-    messages: dict[str, list[dict[str, Any]]] = {}
-    for row in chosen:
-        messages.setdefault(_message_id(row["id"]), []).append(row)
     queues = make_queues()
     try:
         # One by one: each is marked as soon as it is sent, so that a failure on the way sends none twice.
-        for parts in messages.values():
-            queues.send(urls[parts[0]["queue"]], [parts[0]["body"]])
-            ledger.inbox.requeued([part["id"] for part in parts])
+        for row in chosen:
+            queues.send(urls[row["queue"]], [row["body"]])
+            ledger.inbox.requeued([row["id"]])
     finally:
         queues.close()
-    typer.echo(f"{len(messages)} message{'' if len(messages) == 1 else 's'} sent again.")
+    typer.echo(f"{len(chosen)} message{'' if len(chosen) == 1 else 's'} sent again.")
 
 
 def _show(console: Console, kept: Sequence[dict[str, Any]]) -> None:
@@ -100,10 +98,6 @@ def _shown_body(body: str | None) -> str:
     if body is None:
         return "(no longer kept)"
     return shown_text(URL.sub(lambda url: shown_url(url[0]), body)) or "(empty)"
-
-
-def _message_id(row_id: str) -> str:
-    return row_id.partition("#")[0]
 
 
 def _plain(value: object) -> object:

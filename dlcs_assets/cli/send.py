@@ -107,7 +107,10 @@ def send(images: Sequence[Outgoing], settings: Settings) -> None:
 def upload(
     storage: Storage, files: Sequence[tuple[AssetId, Path]], bucket: str, on_stored: Callable[[int], None]
 ) -> dict[AssetId, str]:
-    """Put files into the origin bucket, where they ask for nothing by themselves; return their origins. `on_stored` is told how many are there."""
+    """Put files into the origin bucket, where they ask for nothing by themselves; return their origins.
+
+    `on_stored` is told how many are there.
+    """
     origins: dict[AssetId, str] = {}
 
     def one(asset_id: AssetId, path: Path) -> tuple[AssetId, str]:

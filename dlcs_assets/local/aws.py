@@ -30,9 +30,10 @@ CREDENTIALS: Final = {
 STORAGE_BUCKET: Final = "dlcs-storage"
 THUMBS_BUCKET: Final = "dlcs-thumbs"
 ORIGIN_BUCKET: Final = "dlcs-origin"
-MADE_LAST: Final = ORIGIN_BUCKET  # whoever sees it sees the others, and the queues
+MADE_LAST: Final = THUMBS_BUCKET  # whoever sees it sees the others, and the queues
 INGEST_QUEUE: Final = "dlcs-image"
 PRIORITY_QUEUE: Final = "dlcs-priority-image"
+UPLOADS_QUEUE: Final = "dlcs-uploads"  # gets the events of the origin bucket
 BATCH_COMPLETED: Final = "dlcs-batch-completed"  # a topic, and a queue that gets what is published there
 TRANSIENT_PREFIX: Final = "transient/"
 TRANSIENT_DAYS: Final = 7
@@ -98,7 +99,7 @@ def _create_queues(endpoint: str) -> None:
     import boto3
 
     sqs = boto3.client("sqs", endpoint_url=endpoint)
-    for queue in (INGEST_QUEUE, PRIORITY_QUEUE):
+    for queue in (INGEST_QUEUE, PRIORITY_QUEUE, UPLOADS_QUEUE):
         sqs.create_queue(QueueName=queue, Attributes={"VisibilityTimeout": str(VISIBILITY_SECONDS)})
 
 
@@ -135,7 +136,15 @@ def _create_buckets(endpoint: str) -> None:
             ]
         },
     )
-    s3.create_bucket(Bucket=THUMBS_BUCKET, CreateBucketConfiguration=location)
+    s3.create_bucket(Bucket=ORIGIN_BUCKET, CreateBucketConfiguration=location)
+    s3.put_bucket_notification_configuration(
+        Bucket=ORIGIN_BUCKET,
+        NotificationConfiguration={
+            "QueueConfigurations": [
+                {"QueueArn": f"arn:aws:sqs:{REGION}:123456789012:{UPLOADS_QUEUE}", "Events": ["s3:ObjectCreated:*"]}
+            ]
+        },
+    )
     s3.create_bucket(Bucket=MADE_LAST, CreateBucketConfiguration=location)
 
 

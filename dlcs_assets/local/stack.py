@@ -130,6 +130,7 @@ class Stack:
             **aws.CREDENTIALS,
             "DLCS_INGEST_QUEUE_URL": aws.queue_url(endpoint, aws.INGEST_QUEUE),
             "DLCS_PRIORITY_QUEUE_URL": aws.queue_url(endpoint, aws.PRIORITY_QUEUE),
+            "DLCS_UPLOADS_QUEUE_URL": aws.queue_url(endpoint, aws.UPLOADS_QUEUE),
             "DLCS_BATCH_COMPLETED_TOPIC_ARN": aws.topic_arn(aws.BATCH_COMPLETED),
             "DLCS_STORAGE_BUCKET": aws.STORAGE_BUCKET,
             "DLCS_THUMBS_BUCKET": aws.THUMBS_BUCKET,

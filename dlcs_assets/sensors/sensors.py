@@ -14,7 +14,7 @@ from dlcs_assets.resources.notifications import Notifications
 from dlcs_assets.resources.queue import Queues
 from dlcs_assets.sensors.batches import finish_batches
 from dlcs_assets.sensors.dispatch import Dispatched, dispatch
-from dlcs_assets.sensors.intake import take_in
+from dlcs_assets.sensors.intake import Taken, take_in
 from dlcs_assets.sensors.reconcile import reconcile
 from dlcs_assets.sensors.sweep import Sweep
 from dlcs_assets.settings import Settings
@@ -65,12 +65,14 @@ def _queue_sensor(name: str, lane: Lane, url: str | None, settings: Settings) ->
     ) -> dg.SensorResult | dg.SkipReason:
         if url is None:
             return dg.SkipReason(f"No queue is configured: set {QUEUE_VARIABLES[name]}")
-        problem = customers_file(settings).problem()
+        problem, taken = customers_file(settings).problem(), Taken()
         try:
-            told = str(take_in(queues, ledger.open(), url, lane, settings))
+            taken = take_in(queues, ledger.open(), url, lane, settings)
+            told = " ".join(filter(None, (problem, str(taken))))
         except NoCustomers as error:
-            problem, told = f"No messages are taken in: {error.cause}", ""
-        told = " ".join(filter(None, (problem, told)))
+            told = f"No messages are taken in: {error.cause}"
+        if name == "s3_uploads" and settings.ingest_queue_url and not taken.counts.get("accepted"):
+            return dg.SkipReason(told)  # sqs_ingest launches what is due in the lane
         return _result(context, told, _dispatch(context, ledger, lane, settings))
 
     return sqs_sensor
@@ -94,6 +96,8 @@ def _sweep_sensor(settings: Settings) -> dg.SensorDefinition:
         except NoCustomers as error:
             return dg.SkipReason(f"No bucket is swept: {error.cause}")
         context.update_cursor(sweep.tick(context.cursor))
+        if (settings.ingest_queue_url or settings.uploads_queue_url) and not sweep.accepted:
+            return dg.SkipReason(str(sweep))  # the sensors of these queues launch what is due in the lane
         return _result(context, str(sweep), _dispatch(context, ledger, Lane.INGEST, settings))
 
     return sweep_sensor

@@ -85,6 +85,11 @@ class Sweep:
             self._told.append(f"The next round begins at {first:%H:%M:%S} UTC")
         return json.dumps([each.to_json() for each in rounds])
 
+    @property
+    def accepted(self) -> int:
+        """How many images the tick has asked for."""
+        return self._counts["accepted"]
+
     def __str__(self) -> str:
         counts = ", ".join(f"{number} {name}" for name, number in self._counts.items() if number)
         return ". ".join([f"{self._looked_at} objects listed" + (f" ({counts})" if counts else ""), *self._told])

@@ -21,16 +21,16 @@ def messages(aws: Aws, url: str | None = None) -> list[IngestMessage]:
     return [message for message in parsed if isinstance(message, IngestMessage)]
 
 
-def test_a_file_is_uploaded_where_the_portal_puts_it_and_sent_as_a_full_message(aws: Aws, tmp_path: Path) -> None:
+def test_a_file_is_uploaded_where_it_asks_for_nothing_and_sent_as_a_full_message(aws: Aws, tmp_path: Path) -> None:
     data = jpeg(30, 40)
     (tmp_path / "page 1.jpg").write_bytes(data)
     done = dlcs("ingest", str(tmp_path / "page 1.jpg"), "--customer", "5", "--space", "6")
     assert done.stdout == "5/6/page-1\n"
-    stored = aws.s3.get_object(Bucket=aws.bucket, Key="5/6/page-1")
+    stored = aws.s3.get_object(Bucket=aws.bucket, Key="5/sent/6/page-1")
     assert (stored["Body"].read(), stored["ContentType"]) == (data, "image/jpeg")
     (message,) = messages(aws)
     assert message.asset is not None
-    assert (str(message.asset_id), message.asset.origin) == ("5/6/page-1", f"s3://{aws.bucket}/5/6/page-1")
+    assert (str(message.asset_id), message.asset.origin) == ("5/6/page-1", f"s3://{aws.bucket}/5/sent/6/page-1")
     assert (message.asset.channels, message.asset.roles, message.asset.max_unauthorised) == (None, None, None)
     assert message.created is not None
 

@@ -46,11 +46,16 @@ def test_a_message_goes_to_the_queue_that_it_came_from_and_is_no_longer_rejected
     assert [row["body"] for row in desk.ledger.inbox.rejected()] == ["two"]
 
 
-def test_all_go_at_once_and_the_parts_of_one_event_as_the_one_message_that_they_were(desk: Desk, aws: Aws) -> None:
-    for message_id, body in [("m1#0", "event"), ("m1#1", "event"), ("m2", "other")]:
-        desk.reject(body, message_id=message_id, queue=queue_name(aws.ingest))
-    assert dlcs("rejected", "--requeue-all").stdout == "2 messages sent again.\n"
-    assert sorted(aws.bodies(aws.ingest)) == ["event", "other"]
+def test_all_go_at_once_each_record_of_an_event_by_itself(
+    desk: Desk, aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DLCS_UPLOADS_QUEUE_URL", aws.priority)
+    monkeypatch.delenv("DLCS_PRIORITY_QUEUE_URL")
+    for message_id, body in [("m1#0", "first"), ("m1#1", "second")]:
+        desk.reject(body, message_id=message_id, queue=queue_name(aws.priority))
+    desk.reject("other", queue=queue_name(aws.ingest))
+    assert dlcs("rejected", "--requeue-all").stdout == "3 messages sent again.\n"
+    assert (sorted(aws.bodies(aws.priority)), aws.bodies(aws.ingest)) == (["first", "second"], ["other"])
     assert desk.ledger.inbox.rejected() == []
 
 

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.stages import STAGES
+from dlcs_assets.domain.upload import sent_key
 from dlcs_assets.resources.ledger.ledger import Ledger
 from dlcs_assets.resources.ledger.reports import ImageStatus, Selection
 from dlcs_assets_tests.e2e.dagster_api import DagsterApi
@@ -49,11 +51,11 @@ class System:
     def ledger(self) -> Ledger:
         return Ledger(self.environment["DLCS_LEDGER_URL"])
 
-    def upload(self, name: str, body: bytes) -> str:
-        """Put an original into the origin bucket; return its URI."""
-        bucket = self.environment["DLCS_ORIGIN_BUCKET"]
-        self.s3.put_object(Bucket=bucket, Key=name, Body=body)
-        return f"s3://{bucket}/{name}"
+    def upload(self, asset_id: str, body: bytes) -> str:
+        """Put an original into the origin bucket, for a message to name; return its URI."""
+        bucket, key = self.environment["DLCS_ORIGIN_BUCKET"], sent_key(AssetId.parse(asset_id))
+        self.s3.put_object(Bucket=bucket, Key=key, Body=body)
+        return f"s3://{bucket}/{key}"
 
     def send(self, *messages: Mapping[str, Any]) -> None:
         """Put messages, ten at most, on the ingest queue in one call."""

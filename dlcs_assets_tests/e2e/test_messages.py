@@ -42,9 +42,9 @@ def run_program(stack: RunningStack, name: str, message: object, body: bytes) ->
 def test_a_message_from_any_sqs_client_ends_as_objects_in_the_buckets(
     stack: RunningStack, system: System, customer: int
 ) -> None:
-    image = f"{customer}/1/page"
+    image, key = f"{customer}/1/page", f"{customer}/sent/1/page"
     bucket = system.environment["DLCS_ORIGIN_BUCKET"]
-    run_program(stack, image, full_message(image, f"s3://{bucket}/{image}"), jpeg(1800, 1200, quality=90))
+    run_program(stack, key, full_message(image, f"s3://{bucket}/{key}"), jpeg(1800, 1200, quality=90))
     system.await_end([image])
 
     stored = system.s3.get_object(Bucket=system.environment["DLCS_STORAGE_BUCKET"], Key=image)
@@ -80,7 +80,7 @@ def test_a_short_message_from_any_sqs_client_ingests_a_registered_image_again(
         "id": {"customer": customer, "space": 1, "asset": "page"},
         "batchId": 17,
     }
-    run_program(stack, image, short, jpeg(600, 450))
+    run_program(stack, f"{customer}/sent/1/page", short, jpeg(600, 450))
     eventually(
         lambda: system.images(customer)[image],
         lambda status: (status.batch, status.state) == (17, "done"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,6 +70,18 @@ def test_transient_objects_and_no_others_expire_after_a_week(s3: S3Client) -> No
     assert rule["Status"] == "Enabled"
     assert rule.get("Filter") == {"Prefix": "transient/"}
     assert rule.get("Expiration") == {"Days": 7}
+
+
+def test_what_is_put_into_the_origin_bucket_and_no_other_is_told_to_the_uploads_queue(
+    s3: S3Client, sqs: SQSClient, endpoint: str
+) -> None:
+    url = aws.queue_url(endpoint, "dlcs-uploads")
+    sqs.purge_queue(QueueUrl=url)  # what the other tests put there
+    for bucket in ("dlcs-storage", "dlcs-origin"):
+        s3.put_object(Bucket=bucket, Key="2/1/page 1", Body=b"bytes")
+    (message,) = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]
+    (record,) = json.loads(message["Body"])["Records"]
+    assert (record["s3"]["bucket"]["name"], record["s3"]["object"]["key"]) == ("dlcs-origin", "2%2F1%2Fpage+1")
 
 
 @pytest.mark.parametrize("queue", ["dlcs-image", "dlcs-priority-image"])

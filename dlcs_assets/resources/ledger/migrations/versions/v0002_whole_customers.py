@@ -97,9 +97,7 @@ def _create_tables() -> None:
         sa.Column("sequencer", sa.String(length=100), comment="orders the events of one key"),
         sa.Column("etag", sa.String(length=100)),
         sa.Column("size", sa.BigInteger()),
-        sa.Column(
-            "only_listed", sa.Boolean(), nullable=False, comment="found by a listing; its event may still come"
-        ),
+        sa.Column("only_listed", sa.Boolean(), nullable=False, comment="found by a listing; its event may still come"),
         sa.Column("seen_at", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("bucket", "key"),
     )
