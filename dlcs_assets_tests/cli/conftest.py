@@ -21,7 +21,7 @@ from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
 from dlcs_assets.domain.stages import STAGES, Lane, Outcome, Stage
 from dlcs_assets.resources.ledger import Ledger
 from dlcs_assets.resources.ledger.inbox import IntakeRules
-from dlcs_assets.resources.ledger.records import InboxMessage, Rejection, RetrySchedule, new_id
+from dlcs_assets.resources.ledger.records import Chunk, InboxMessage, Rejection, RetrySchedule, new_id
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 SCHEDULE = RetrySchedule(attempts=3, delay=timedelta(seconds=60))
@@ -54,10 +54,17 @@ class Desk:
         self._take_in(InboxMessage(new_id(), "images", Lane.INGEST, "body", message))
 
     def reject(
-        self, body: str, *, message_id: str | None = None, queue: str = "images", image: str | None = None
+        self,
+        body: str,
+        *,
+        message_id: str | None = None,
+        queue: str = "images",
+        image: str | None = None,
+        batch: int | None = None,
     ) -> str:
         rejection = Rejection("not_json", "the message is not JSON", "Send JSON")
-        message = IngestMessage(AssetId.parse(image)) if image else None
+        reference = BatchReference(batch) if batch else None
+        message = IngestMessage(AssetId.parse(image), batch=reference) if image else None
         entry = InboxMessage(message_id or new_id(), queue, Lane.INGEST, body, message, rejection)
         self._take_in(entry)
         return entry.id
@@ -77,6 +84,21 @@ class Desk:
 
     def failed(self, image: str, error: IngestError) -> None:
         self._run(image, error=error)
+
+    def end(self, image: str, error: IngestError | None = None) -> None:
+        """End the request that is pending for an image, as the run of a chunk does."""
+        (due,) = [
+            each
+            for each in self.ledger.dispatch.due(list(Lane), limit=100, now=datetime.now(UTC))
+            if str(each.asset_id) == image
+        ]
+        chunk = Chunk(
+            new_id(), Lane.INGEST, due.asset_id.customer, due.asset_id.space, due.stages, image, image, (due,)
+        )
+        self.ledger.dispatch.reserve([chunk], NOW)
+        claim = self.ledger.work.claim_chunk(chunk.id, new_id(), now=NOW)
+        assert claim is not None
+        self.ledger.work.finish(claim, claim.items[0], error, schedule=SCHEDULE, now=NOW)
 
     def _run(self, image: str, *results: StageResult, error: IngestError | None = None) -> None:
         if not self.ledger.reports.registration(AssetId.parse(image)):
