@@ -1,0 +1,187 @@
+"""Customers that compete: neither one's backlog nor its backfill makes another's arrivals wait."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from dlcs_assets.domain.ingest_request import IngestMessage, parse_message
+from dlcs_assets.domain.stages import Lane
+from dlcs_assets.resources.ledger.records import InboxMessage
+from dlcs_assets.sensors.intake import deliver
+from dlcs_assets_tests.pictures import jpeg
+from dlcs_assets_tests.system.harness import System, full_message
+
+MAY_COMPETE = ("sqs_ingest", "due_images", "backfills")
+LIMITS = """
+customers:
+  2: {}
+  12: {runs_in_flight: 3}
+"""
+
+
+@pytest.fixture
+def competing(make_system: Callable[..., System]) -> System:
+    """Return a system in which customer 2 has as many runs under way as it may, and 200 more images in its backfill."""
+    system = make_system(dagster_in_memory=True)
+    ask(system, 2, 300, Lane.BACKFILL)
+    ask(system, 2, 200, Lane.INGEST)
+    requests = [request for name in ("backfills", "sqs_ingest") for request in run_requests(system, name)]
+    for request in requests:
+        begin(system, request)
+    assert Counter(lanes_of(requests)) == {Lane.BACKFILL: 2, Lane.INGEST: 4}
+    return system
+
+
+def ask(system: System, customer: int, count: int, lane: Lane, *, batch: int | None = None) -> list[str]:
+    """Write so many messages of a customer into the ledger as if a queue had had them; return their images."""
+    url = system.serve("page.jpg", jpeg(120, 90))
+    images = [f"{customer}/1/{lane}-{number}" for number in range(count)]
+    bodies = [json.dumps(full_message(image, url, "file", batch=batch)) for image in images]
+    parsed = [(body, parse_message(body)) for body in bodies]
+    inbox = [
+        InboxMessage(uuid.uuid4().hex, "queue", lane, body, message)
+        for body, message in parsed
+        if isinstance(message, IngestMessage)
+    ]
+    assert deliver(inbox, system.queues, system.ledger, system.settings).accepted == count
+    return images
+
+
+def run_requests(system: System, name: str) -> list[dg.RunRequest]:
+    result = system.evaluate(name)
+    return list(result.run_requests or []) if isinstance(result, dg.SensorResult) else []
+
+
+def begin(system: System, request: dg.RunRequest) -> str:
+    """Let the run of a request claim its images, and then take its time."""
+    run_id = system.begin(request)
+    claim = system.ledger.work.claim_chunk(str(request.run_key), run_id, now=datetime.now(UTC))
+    assert claim is not None
+    return run_id
+
+
+def lanes_of(requests: list[dg.RunRequest]) -> list[str]:
+    return [request.tags["dlcs/lane"] for request in requests]
+
+
+def in_flight(system: System) -> Counter[int]:
+    """Count the runs under way of each customer, less those of its priority images."""
+    counted: Counter[int] = Counter()
+    for (lane, customer), count in system.ledger.dispatch.in_flight().items():
+        counted[customer] += count if lane is not Lane.PRIORITY else 0
+    return counted
+
+
+def test_a_customer_s_few_images_are_launched_at_the_next_tick_whatever_another_has_under_way(
+    competing: System,
+) -> None:
+    url = competing.serve("page.jpg", jpeg(120, 90))
+    images = [f"12/1/page-{number}" for number in range(5)]
+    competing.send(*(full_message(image, url, "file") for image in images))
+    (run,) = competing.tick("sqs_ingest").runs
+    assert run.is_success
+    assert run.tags["dlcs/customer"] == "12"
+    assert competing.states(customer=12) == dict.fromkeys(images, "done")
+    assert Counter(competing.states(customer=2).values()) == {"running": 300, "pending": 200}
+
+
+def test_customers_share_what_becomes_free_even_if_one_of_them_asked_long_before(competing: System) -> None:
+    """Not by the age of the images: there, customer 2's backlog would be older for hours."""
+    for run in competing.instance.get_runs(dg.RunsFilter(tags={"dlcs/lane": Lane.INGEST.value})):
+        competing.end_dead(run.run_id)
+    assert competing.told_by("reconcile").startswith("4 lost runs ended")
+    ask(competing, 12, 150, Lane.RETRY)  # after the 200 of customer 2, which are due again in this lane
+    requests = run_requests(competing, "due_images")
+    assert Counter(request.tags["dlcs/customer"] for request in requests) == {"2": 2, "12": 2}
+
+
+def test_a_backfill_keeps_to_its_runs_and_comes_last_in_the_queue(competing: System) -> None:
+    assert "2 runs of this lane are in flight already (DLCS_BACKFILL_RUNS)" in competing.told_by("backfills")
+    ask(competing, 12, 100, Lane.BACKFILL)
+    assert competing.tick("backfills").runs == ()
+    runs = competing.instance.get_runs()
+    priorities: dict[str, list[int]] = {}
+    for run in runs:
+        priorities.setdefault(run.tags["dlcs/lane"], []).append(int(run.tags["dagster/priority"]))
+    assert max(priorities[Lane.BACKFILL]) < min(priorities[Lane.INGEST])
+
+
+def test_the_only_run_of_a_customer_goes_before_another_s_second_one(competing: System) -> None:
+    ask(competing, 12, 5, Lane.INGEST)
+    (request,) = run_requests(competing, "sqs_ingest")
+    ingests = competing.instance.get_runs(dg.RunsFilter(tags={"dlcs/customer": "2", "dlcs/lane": Lane.INGEST.value}))
+    earlier = sorted(int(run.tags["dagster/priority"]) for run in ingests)
+    assert int(request.tags["dagster/priority"]) == earlier[-1] > earlier[-2]
+
+
+def test_backfills_of_two_customers_take_turns(make_system: Callable[..., System]) -> None:
+    system = make_system(chunk_size=1, backfill_runs=1)
+    for customer in (2, 12):
+        ask(system, customer, 3, Lane.BACKFILL)
+    ran = [run.tags["dlcs/customer"] for _ in range(6) for run in system.tick("backfills").runs]
+    assert ran == ["2", "12"] * 3
+    assert set(system.states().values()) == {"done"}
+
+
+def test_runs_of_a_backfill_say_whose_they_are(make_system: Callable[..., System]) -> None:
+    system = make_system()
+    ask(system, 2, 3, Lane.BACKFILL, batch=7)
+    (run,) = system.tick("backfills").runs
+    names = ("customer", "space", "lane", "batch")
+    assert [run.tags[f"dlcs/{name}"] for name in names] == ["2", "1", "backfill", "7"]
+
+
+def test_a_customer_s_limit_holds_over_its_lanes_from_tick_to_tick(
+    make_system: Callable[..., System], tmp_path: Path
+) -> None:
+    file = tmp_path / "customers.yaml"
+    file.write_text(LIMITS)
+    system = make_system(dagster_in_memory=True, customers_file=file, customer_runs=2, chunk_size=5, attempts=20)
+    for customer in (2, 12):
+        ask(system, customer, 40, Lane.INGEST)
+        ask(system, customer, 20, Lane.BACKFILL)
+        ask(system, customer, 20, Lane.RETRY)
+    launched: Counter[str] = Counter()
+    for _ in range(4):
+        begun = [
+            begin(system, request)
+            for name in MAY_COMPETE
+            for request in run_requests(system, name)
+            if not launched.update([request.tags["dlcs/customer"]])
+        ]
+        assert in_flight(system) == {2: 2, 12: 3}
+        system.end_dead(begun[0])
+        system.told_by("reconcile")
+    assert launched["2"] + launched["12"] == 5 + 3  # one for each that ended
+
+
+def test_a_customer_at_its_limit_is_named_and_its_priority_images_go_on(make_system: Callable[..., System]) -> None:
+    system = make_system(customer_runs=1, chunk_size=2)
+    ask(system, 2, 4, Lane.INGEST)
+    (request,) = run_requests(system, "sqs_ingest")
+    begin(system, request)
+    told = system.told_by("sqs_ingest")
+    assert told.endswith(
+        "customers with as many runs in flight as they may have (runs_in_flight, DLCS_CUSTOMER_RUNS): 2"
+    )
+    url = system.serve("page.jpg", jpeg(120, 90))
+    system.send(full_message("2/1/urgent", url, "file"), queue=system.settings.priority_queue_url)
+    assert [run.is_success for run in system.tick("sqs_priority").runs] == [True]
+
+
+def test_a_backfill_image_that_arrives_is_done_once_and_as_an_arrival(make_system: Callable[..., System]) -> None:
+    system = make_system()
+    (image,) = ask(system, 2, 1, Lane.BACKFILL)
+    ask(system, 2, 1, Lane.INGEST)
+    system.send(full_message(image, f"{system.origin.url}/page.jpg", "file"))
+    system.settle()
+    assert (system.status(image).state, system.status(image).lane) == ("done", Lane.INGEST)
+    assert len(system.origin.asked) == 2
