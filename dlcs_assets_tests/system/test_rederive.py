@@ -13,6 +13,7 @@ import pytest
 from dlcs_assets.domain.stages import Lane, Stage
 from dlcs_assets.pipeline.rederive import Sum, Wish, ask_for, select_images
 from dlcs_assets.pipeline.rules import rules_of
+from dlcs_assets_tests.local.waiting import eventually
 from dlcs_assets_tests.pictures import jpeg
 from dlcs_assets_tests.system.harness import System, full_message
 
@@ -78,6 +79,7 @@ def test_a_changed_policy_is_followed_by_thumbnails_alone_in_a_handful_of_runs(s
     jp2s, conversions = etags(system), system.appetiser.count("POST", "/convert")
 
     file.write_text(CUSTOMERS % AFTER)
+    assert eventually(lambda: stale(system))  # the file is looked at once a second
     assert stale(system) == {image: ({Stage.THUMBNAILS}, ("policy",)) for image in sorted(images)}
     total = ask_again(system, customer=2, outdated=True)
     assert (total.images, total.by_stage) == (IMAGES, {Stage.THUMBNAILS: IMAGES})

@@ -12,8 +12,8 @@ from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.ingest_request import Registration
 from dlcs_assets.domain.results import StageResult
 from dlcs_assets.domain.stages import Lane, RequestState, Stage
+from dlcs_assets.resources.ledger.asking import create_request
 from dlcs_assets.resources.ledger.database import Database
-from dlcs_assets.resources.ledger.inbox import create_request
 from dlcs_assets.resources.ledger.records import stage_results, stages_text
 from dlcs_assets.resources.ledger.schema import images, requests
 

@@ -6,15 +6,16 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, case, delete, insert, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from dlcs_assets.domain.asset_id import AssetId
-from dlcs_assets.domain.errors import IngestError, TransientError
+from dlcs_assets.domain.errors import TransientError
 from dlcs_assets.domain.ingest_request import Registration
 from dlcs_assets.domain.results import WorkItem
 from dlcs_assets.domain.stages import Lane, RequestState, Stage
+from dlcs_assets.resources.ledger.asking import create_request
 from dlcs_assets.resources.ledger.database import Database
-from dlcs_assets.resources.ledger.inbox import create_request
+from dlcs_assets.resources.ledger.holding import NEXT_LANE, check_claim, hold, note_attempt
 from dlcs_assets.resources.ledger.records import (
     RetrySchedule,
     new_id,
@@ -23,15 +24,9 @@ from dlcs_assets.resources.ledger.records import (
     stages_text,
     stored_objects,
 )
-from dlcs_assets.resources.ledger.schema import attempts, chunk_images, chunks, claims, images, requests
+from dlcs_assets.resources.ledger.schema import chunk_images, chunks, claims, images, requests
 
 RUN_LOST = "run_lost"
-# Of a request that is tried again. A backfill stays in its lane: it may be large, and a service down for long.
-NEXT_LANE = case((requests.c.lane == Lane.BACKFILL, Lane.BACKFILL), else_=Lane.RETRY)
-
-
-class ClaimLost(Exception):  # noqa: N818 (what happened, not an error of the image)
-    """The run no longer holds the image: it was given to somebody else. Publish nothing more for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,43 +173,6 @@ class Claims:
         return found
 
 
-def check_claim(connection: Connection, token: str, asset_id: AssetId) -> int:
-    """Raise ClaimLost unless the token holds the image, within the transaction that relies on it.
-
-    Returns how many bytes of the customer's quota are reserved for the image.
-    """
-    query = select(claims.c.token, claims.c.reserved_bytes).where(claims.c.image_id == str(asset_id))
-    row = connection.execute(query).one_or_none()
-    if row is None or row.token != token:
-        raise ClaimLost(f"{asset_id} is no longer this run's to work on")
-    reserved: int = row.reserved_bytes
-    return reserved
-
-
-def note_attempt(
-    connection: Connection,
-    request_id: str,
-    run_id: str,
-    result: tuple[RequestState, IngestError | None],
-    now: datetime,
-) -> None:
-    """Add an ended attempt to the request's history."""
-    state, error = result
-    made = select(attempts.c.number).where(attempts.c.request_id == request_id)
-    connection.execute(
-        insert(attempts).values(
-            request_id=request_id,
-            number=len(connection.execute(made).all()) + 1,
-            run_id=run_id,
-            ended_at=now,
-            result=state,
-            error_code=error.code if error else None,
-            error_stage=error.stage if error else None,
-            error_cause=error.cause if error else None,
-        )
-    )
-
-
 def _claim(
     connection: Connection, request_ids: list[str], token: str, run_id: str, now: datetime
 ) -> tuple[WorkItem, ...]:
@@ -226,21 +184,7 @@ def _claim(
     rows = sorted(rows, key=lambda row: request_ids.index(row.id))
     if not rows:
         return ()
-    connection.execute(
-        insert(claims),
-        [
-            {
-                "image_id": row.image_id,
-                "request_id": row.id,
-                "token": token,
-                "run_id": run_id,
-                "heartbeat_at": now,
-                "customer": row.customer,
-            }
-            for row in rows
-        ],
-    )
-    connection.execute(update(requests).where(requests.c.id.in_(request_ids)).values(state=RequestState.RUNNING))
+    hold(connection, rows, token, run_id, now)
     ids = [row.image_id for row in rows]
     results, stored = stage_results(connection, ids), stored_objects(connection, ids)
     return tuple(

@@ -15,17 +15,17 @@ from dlcs_assets.domain.errors import MessageRejected
 from dlcs_assets.domain.ingest_request import IngestMessage, Registration, register
 from dlcs_assets.domain.results import StageResult
 from dlcs_assets.domain.s3_uri import parse_s3_uri
-from dlcs_assets.domain.stages import STAGES, Lane, RequestState, Stage
+from dlcs_assets.domain.stages import STAGES, RequestState, Stage
 from dlcs_assets.resources.ledger.accounting import RegistrationCheck, within_quota
+from dlcs_assets.resources.ledger.asking import create_request
 from dlcs_assets.resources.ledger.batches import note_batch
 from dlcs_assets.resources.ledger.database import Database
+from dlcs_assets.resources.ledger.deletions import ask_to_delete, bring_back, was_deleted_since
 from dlcs_assets.resources.ledger.records import (
     InboxMessage,
     IntakeCount,
     Rejection,
-    new_id,
     stage_results,
-    stages_of,
     stages_text,
 )
 from dlcs_assets.resources.ledger.schema import images, messages, requests
@@ -149,6 +149,9 @@ def _take_in_one(
         row["customer"] = note_batch(connection, named.batch, named.customer, now)
     rejection = received.rejection
     state = "forwarded" if received.forwarded else "ignored"
+    if received.deletion and not rejection:
+        row["request_id"] = ask_to_delete(connection, received.deletion, now)
+        state = "accepted" if row["request_id"] else "ignored"
     if received.message and not rejection and not received.forwarded and is_news(connection, received, now):
         try:
             state, row["request_id"] = _request(connection, received, rules, now)
@@ -171,15 +174,26 @@ def _request(
     received: InboxMessage,
     rules: IntakeRules,
     now: datetime,
-) -> tuple[str, str]:
+) -> tuple[str, str | None]:
     message = received.message
     assert message is not None
     before = _registration(connection, str(message.asset_id))
+    if before is None and (
+        received.only_outdated or was_deleted_since(connection, message.asset_id, message.created or received.sent_at)
+    ):
+        return "ignored", None
     registered = _register(connection, message, rules.check, now)
+    stages = frozenset(STAGES)
+    if registered:
+        stages = _stages(connection, received, before, rules.choose)
+    if not stages:
+        return "ignored", None
+    if registered and before is None:
+        bring_back(connection, message.asset_id)
     request_id = create_request(
         connection,
         message.asset_id,
-        stages=_stages(connection, message.asset_id, before, rules.choose) if registered else stages_text(STAGES),
+        stages=stages_text(stages),
         lane=received.lane,
         batch=message.batch.id if message.batch else None,
         state=RequestState.PENDING if registered else RequestState.WAITING,
@@ -189,11 +203,17 @@ def _request(
     return ("accepted" if registered else "waiting"), request_id
 
 
-def _stages(connection: Connection, asset_id: AssetId, before: Registration | None, choose: StageChoice) -> str:
+def _stages(
+    connection: Connection, received: InboxMessage, before: Registration | None, choose: StageChoice
+) -> frozenset[Stage]:
+    """Return what the message is to have done: by itself all; where it changed the registration, what that changes."""
+    assert received.message is not None
+    everything = frozenset(STAGES)
+    asset_id = received.message.asset_id
     image_id = str(asset_id)
     after = _registration(connection, image_id)
-    if before is None or after is None or before == after:
-        return stages_text(STAGES)
+    if before is None or after is None or (before == after and not received.only_outdated):
+        return everything
     newest = (
         select(requests.c.state)
         .where(requests.c.image_id == image_id, requests.c.state != RequestState.SUPERSEDED)
@@ -202,8 +222,12 @@ def _stages(connection: Connection, asset_id: AssetId, before: Registration | No
     )
     results = {stage: result for stage, (_, result) in stage_results(connection, [image_id]).get(image_id, {}).items()}
     if connection.scalar(newest) != RequestState.DONE or set(results) != set(STAGES):
-        return stages_text(STAGES)
-    return stages_text(choose(asset_id, after, results) or STAGES)
+        return everything
+    outdated = choose(asset_id, after, results)
+    if received.only_outdated and not outdated:
+        # Who may see the picture is told by its cached info.json documents, too: they go with a run.
+        return frozenset({Stage.THUMBNAILS}) if before.roles != after.roles else frozenset()
+    return outdated or everything
 
 
 def _registration(connection: Connection, image_id: str) -> Registration | None:
@@ -251,56 +275,6 @@ def _register(connection: Connection, message: IngestMessage, check: Registratio
         .values(state="accepted", body=None)
     )
     return True
-
-
-def create_request(
-    connection: Connection,
-    asset_id: AssetId,
-    *,
-    lane: Lane,
-    state: RequestState,
-    due_at: datetime,
-    now: datetime,
-    batch: int | None = None,
-    stages: str = stages_text(STAGES),
-) -> str:
-    """Write a new request. It takes the place of one for the same image that nobody has begun yet."""
-    request_id = new_id()
-    image_id = str(asset_id)
-    unbegun = connection.execute(
-        select(requests.c.id, requests.c.lane, requests.c.stages).where(
-            requests.c.image_id == image_id, requests.c.state.in_([RequestState.PENDING, RequestState.WAITING])
-        )
-    ).all()
-    if state is not RequestState.RESERVED:  # a run that a person launched does what it was launched for, and no more
-        stages = stages_text(stages_of(stages).union(*(stages_of(row.stages) for row in unbegun)))
-    replaced = [row.id for row in unbegun if stages_of(row.stages) <= stages_of(stages)]
-    if replaced:
-        connection.execute(
-            update(requests)
-            .where(requests.c.id.in_(replaced))
-            .values(state=RequestState.SUPERSEDED, superseded_by=request_id)
-        )
-        connection.execute(
-            update(requests).where(requests.c.superseded_by.in_(replaced)).values(superseded_by=request_id)
-        )
-        lane = lane.or_better(Lane(row.lane) for row in unbegun)
-    connection.execute(
-        insert(requests).values(
-            id=request_id,
-            image_id=image_id,
-            customer=asset_id.customer,
-            space=asset_id.space,
-            lane=lane,
-            stages=stages,
-            batch=batch,
-            state=state,
-            created_at=now,
-            due_at=due_at,
-            attempts=0,
-        )
-    )
-    return request_id
 
 
 def _columns(rejection: Rejection) -> dict[str, str]:

@@ -6,6 +6,7 @@ from dlcs_assets.resources.ledger.accounting import Accounting
 from dlcs_assets.resources.ledger.batches import Batches
 from dlcs_assets.resources.ledger.catalogue import Catalogue
 from dlcs_assets.resources.ledger.database import Database
+from dlcs_assets.resources.ledger.deletions import Deletions
 from dlcs_assets.resources.ledger.dispatch import Dispatch
 from dlcs_assets.resources.ledger.housekeeping import Housekeeping
 from dlcs_assets.resources.ledger.inbox import Inbox
@@ -18,9 +19,10 @@ from dlcs_assets.resources.ledger.work import Work
 class Ledger:
     """Open the ledger at an SQLAlchemy URL, creating its tables if they are missing.
 
-    `inbox` takes messages in, `dispatch` gives due images to chunks, `work` is where runs claim and commit, `reports`
-    tells where everything is, `uploads` which objects of buckets were taken in, `batches` how far batches are, `accounting` how much it is, `outbox` keeps what is to be
-    told to others, `housekeeping` lets go of what is old.
+    `inbox` takes messages in, `dispatch` gives due images to chunks, `work` is where runs claim and commit, `deletions`
+    likewise for images that go, `reports` tells where everything is, `catalogue` goes through all that is registered,
+    `batches` how far batches are, `accounting` how much is stored, `outbox` keeps what is to be told to others,
+    `uploads` what buckets held, `housekeeping` lets go of what is old.
     """
 
     def __init__(self, url: str) -> None:
@@ -31,6 +33,7 @@ class Ledger:
         self.reports = Reports(self._database)
         self.uploads = Uploads(self._database)
         self.catalogue = Catalogue(self._database)
+        self.deletions = Deletions(self._database)
         self.batches = Batches(self._database)
         self.outbox = Outbox(self._database)
         self.accounting = Accounting(self._database)

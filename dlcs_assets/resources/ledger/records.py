@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row, select
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.ingest_request import IngestMessage, Named
+from dlcs_assets.domain.modified import AssetDeleted
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
 from dlcs_assets.domain.stages import STAGES, Lane, Outcome, Stage
 from dlcs_assets.domain.upload import Upload
@@ -49,7 +50,8 @@ class InboxMessage:
     """A message as received and parsed: to be accepted, rejected, or (both None) noted and ignored.
 
     `could_read` is what a message that could not be parsed names all the same, `upload` the object that an S3 event
-    tells of.
+    tells of. `deletion` asks for the image to be deleted; `only_outdated`: nothing is done over but what the message
+    makes outdated.
     """
 
     id: str
@@ -61,6 +63,9 @@ class InboxMessage:
     forwarded: bool = False
     could_read: Named | None = None
     upload: Upload | None = None
+    sent_at: datetime | None = None
+    deletion: AssetDeleted | None = None
+    only_outdated: bool = False
 
     @property
     def named(self) -> Named:

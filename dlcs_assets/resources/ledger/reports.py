@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Row, case, func, select
+from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, case, exists, func, select
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.ingest_request import Registration
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
 from dlcs_assets.domain.stages import STAGES, Lane, RequestState, Stage
+from dlcs_assets.resources.ledger.asking import create_request
 from dlcs_assets.resources.ledger.database import Database
-from dlcs_assets.resources.ledger.inbox import create_request
 from dlcs_assets.resources.ledger.records import Attempt, stage_results, stored_objects
 from dlcs_assets.resources.ledger.schema import attempts, images, messages, requests
 
@@ -91,13 +91,14 @@ class ImageStatus:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which images: by id, by customer and space, by batch, by the code of their failure. All that is given holds."""
+    """Which images: by id, customer, space, batch, the code of their failure, their state. All that is given holds."""
 
     ids: tuple[str, ...] = ()
     customer: int | None = None
     space: int | None = None
     batch: int | None = None
     code: str | None = None
+    state: str | None = None  # as in `ImageStatus`
 
 
 class Reports:
@@ -110,22 +111,29 @@ class Reports:
         """Return the images of the selection in the order of their ids, waiting and rejected ones included."""
         found: list[ImageStatus] = []
         with self._database.read() as connection:
-            rows = _current_requests(connection, selection, limit)
+            rows = connection.execute(_current_requests(selection).limit(limit)).all()
             for start in range(0, len(rows), PAGE):
                 page = rows[start : start + PAGE]
                 ids = [row.image_id for row in page]
                 results, stored = stage_results(connection, ids), stored_objects(connection, ids)
                 found += [_status(row, results.get(row.image_id, {}), stored.get(row.image_id, [])) for row in page]
-            if selection.batch is None:
-                found += _rejected_images(connection, selection, {status.asset_id for status in found})
+            if (only_rejected := _only_rejected(selection)) is not None:
+                found += _rejected_images(connection, only_rejected, limit - len(found))
         return sorted(found, key=lambda status: status.asset_id)
 
     def counts(self, selection: Selection | None = None) -> dict[str, int]:
         """Count the images of the selection by state."""
+        chosen = selection or Selection()
         counted = dict.fromkeys(("pending", "running", "done", "failed", "rejected"), 0)
+        current = _current_requests(chosen).order_by(None).subquery()
         with self._database.read() as connection:
-            for row in _current_requests(connection, selection or Selection(), None):
-                counted[SHOWN_STATE[RequestState(row.state)]] += 1
+            for state, count in connection.execute(
+                select(current.c.state, func.count()).select_from(current).group_by(current.c.state)
+            ):
+                counted[SHOWN_STATE[RequestState(state)]] += count
+            if (only_rejected := _only_rejected(chosen)) is not None:
+                images_of = only_rejected.with_only_columns(messages.c.image_id).distinct().subquery()
+                counted["rejected"] += connection.scalar(select(func.count()).select_from(images_of)) or 0
         return counted
 
     def registration(self, asset_id: AssetId) -> Registration | None:
@@ -171,7 +179,7 @@ class Reports:
         """
         chosen: list[str] = []
         with self._database.write() as connection:
-            for row in _current_requests(connection, selection, None):
+            for row in connection.execute(_current_requests(selection)).all():
                 state = RequestState(row.state)
                 if state is RequestState.FAILED or (selection.ids and state is RequestState.DONE):
                     create_request(
@@ -197,8 +205,8 @@ class Reports:
         return {code or "": count for code, count in rows}
 
 
-def _current_requests(connection: Connection, selection: Selection, limit: int | None) -> Sequence[Row[Any]]:
-    """Return the request that tells the state of each image, joined with its registration.
+def _current_requests(selection: Selection) -> Select[Any]:
+    """Ask for the request that tells the state of each image, joined with its registration.
 
     Of an image it is the unfinished one if there is one, else the newest; in a batch, the one that the batch asked
     for, or the one that took its place.
@@ -222,11 +230,14 @@ def _current_requests(connection: Connection, selection: Selection, limit: int |
         .outerjoin(images, images.c.id == requests.c.image_id)
         .where(requests.c.id.in_(asked), *_where(requests, selection))
         .order_by(requests.c.image_id)
-        .limit(limit)
     )
     if selection.code is not None:
         query = query.where(requests.c.error_code == selection.code)
-    return connection.execute(query).all()
+    if selection.state is not None:
+        query = query.where(
+            requests.c.state.in_([state for state, shown in SHOWN_STATE.items() if shown == selection.state])
+        )
+    return query
 
 
 def _where(table: FromClause, selection: Selection) -> list[ColumnElement[bool]]:
@@ -262,18 +273,28 @@ def _status(row: Row[Any], results: dict[Stage, tuple[str, StageResult]], stored
     )
 
 
-def _rejected_images(connection: Connection, selection: Selection, known: set[str]) -> list[ImageStatus]:
-    """Return images that are known only from a rejected message."""
-    if selection.code is not None:
-        return []
-    query = select(messages).where(messages.c.state == "rejected", messages.c.image_id.is_not(None))
+def _only_rejected(selection: Selection) -> Select[Any] | None:
+    """Ask for the rejected messages of images that nobody could ask for, or None where the selection can't mean any."""
+    if selection.batch is not None or selection.code is not None or selection.state not in {None, "rejected"}:
+        return None
+    query = select(messages).where(
+        messages.c.state == "rejected",
+        messages.c.image_id.is_not(None),
+        ~exists().where(requests.c.image_id == messages.c.image_id, requests.c.state != RequestState.SUPERSEDED),
+    )
     if selection.ids:
         query = query.where(messages.c.image_id.in_(selection.ids))
     if selection.customer is not None:
         space = "%" if selection.space is None else selection.space
         query = query.where(messages.c.image_id.like(f"{selection.customer}/{space}/%"))
-    found = {
-        row.image_id: ImageStatus(
+    return query
+
+
+def _rejected_images(connection: Connection, query: Select[Any], limit: int) -> list[ImageStatus]:
+    """Return images that are known only from a rejected message, with the reason of the last one."""
+    found: dict[str, ImageStatus] = {}
+    for row in connection.execute(query.order_by(messages.c.received_at)):
+        found[row.image_id] = ImageStatus(
             asset_id=row.image_id,
             state="rejected",
             error_code=row.code,
@@ -281,7 +302,4 @@ def _rejected_images(connection: Connection, selection: Selection, known: set[st
             error_remedy=row.remedy,
             created_at=row.received_at,
         )
-        for row in connection.execute(query.order_by(messages.c.received_at))
-        if row.image_id not in known
-    }
-    return list(found.values())
+    return list(found.values())[: max(limit, 0)]

@@ -8,14 +8,15 @@ from datetime import datetime
 from sqlalchemy import Connection, delete, insert, select, update
 
 from dlcs_assets.domain.asset_id import AssetId
-from dlcs_assets.domain.errors import IngestError, ServiceDown, TransientError
+from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.quota import SOURCE_KINDS
 from dlcs_assets.domain.results import ObjectKind, StageResult, WorkItem
 from dlcs_assets.domain.stages import RequestState, Stage
 from dlcs_assets.resources.ledger.accounting import require_growth, stored_of
-from dlcs_assets.resources.ledger.claims import NEXT_LANE, Claim, ClaimLost, Claims, check_claim, note_attempt
+from dlcs_assets.resources.ledger.claims import Claim, Claims
+from dlcs_assets.resources.ledger.holding import ClaimLost, check_claim, end_attempt
 from dlcs_assets.resources.ledger.records import RetrySchedule, stage_results
-from dlcs_assets.resources.ledger.schema import claims, objects, outcomes, requests
+from dlcs_assets.resources.ledger.schema import claims, objects, outcomes
 
 __all__ = ["Claim", "ClaimLost", "Work"]
 
@@ -96,34 +97,7 @@ class Work(Claims):
         """End the attempt: done, failed, or pending again if the failure may pass; return which."""
         with self._database.write() as connection:
             check_claim(connection, claim.token, item.asset_id)
-            row = connection.execute(select(requests).where(requests.c.id == item.request_id)).one()
-            attempt = row.attempts + (0 if isinstance(error, ServiceDown) else 1)
-            values: dict[str, object] = {"attempts": attempt, "chunk_id": None}
-            if error is None:
-                state = RequestState.DONE
-            elif isinstance(error, ServiceDown) or (isinstance(error, TransientError) and attempt < schedule.attempts):
-                state = RequestState.PENDING
-                values["lane"] = NEXT_LANE
-                values["due_at"] = schedule.next_due(now, attempt, error.retry_after)
-            else:
-                state = RequestState.FAILED
-            if state is not RequestState.PENDING:
-                values["finished_at"] = now
-            connection.execute(
-                update(requests)
-                .where(requests.c.id == item.request_id)
-                .values(
-                    state=state,
-                    error_code=error.code if error else None,
-                    error_stage=error.stage if error else None,
-                    error_cause=error.cause if error else None,
-                    error_remedy=error.remedy if error else None,
-                    **values,
-                )
-            )
-            note_attempt(connection, item.request_id, claim.run_id, (state, error), now)
-            connection.execute(delete(claims).where(claims.c.image_id == str(item.asset_id)))
-        return state
+            return end_attempt(connection, item.request_id, claim.run_id, error, schedule=schedule, now=now)
 
     def reported(self, done: Iterable[tuple[AssetId, Stage, str]]) -> None:
         """Note that Dagster has these outcomes: (image, stage, request)."""
