@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import typer
@@ -43,6 +44,10 @@ def status(
     settings = load_settings()
     console = make_console()
     with open_ledger(settings) as ledger:
+        if batch is None and not selection.ids and not as_json:  # of all that there is, only what is shown is read
+            counts = ledger.reports.counts(selection)
+            _show_all(console, counts, _most_interesting(ledger, selection, state), state)
+            return
         known = ledger.reports.images(selection)
         batches = [] if batch is None else ledger.batches.find(batch, customer=selection.customer)
         known += _rejected_in(ledger, batches, selection)
@@ -54,7 +59,7 @@ def status(
         elif known or not selection.ids:
             for each in batches:
                 console.print(f"{name_of(each)}, {each.standing.partition(':')[0]}: {each.tally}")
-            _show_all(console, chosen, known)
+            _show_all(console, Counter(image.state for image in known), chosen, state)
     if unknown := sorted(set(selection.ids) - {image.asset_id for image in known}):
         typer.echo(f"Not known here: {', '.join(unknown)}.", err=True)
         raise typer.Exit(FAILED)
@@ -78,10 +83,18 @@ def _rejected_in(ledger: Ledger, batches: Sequence[Batch], selection: Selection)
     ]
 
 
-def _show_all(console: Console, chosen: Sequence[ImageStatus], known: Sequence[ImageStatus]) -> None:
-    counts = Counter(image.state for image in known)
-    told = [f"{counts[state]} {state}" for state in STATES if counts[state]]
-    console.print(f"{len(known)} image{'' if len(known) == 1 else 's'}{': ' if told else ''}{', '.join(told)}")
+def _most_interesting(ledger: Ledger, selection: Selection, state: str | None) -> list[ImageStatus]:
+    found: list[ImageStatus] = []
+    for each in BY_INTEREST if state is None else (state,):
+        found += ledger.reports.images(replace(selection, state=each), limit=MOST_ROWS - len(found))
+    return found
+
+
+def _show_all(console: Console, counts: Mapping[str, int], chosen: Sequence[ImageStatus], state: str | None) -> None:
+    """Show how many images there are in each state, and a line for each of those chosen, up to so many."""
+    told = [f"{counts[each]} {each}" for each in STATES if counts[each]]
+    total = sum(counts.values())
+    console.print(f"{total} image{'' if total == 1 else 's'}{': ' if told else ''}{', '.join(told)}")
     if not chosen:
         return
     rows = sorted(chosen, key=lambda image: BY_INTEREST.index(image.state))[:MOST_ROWS]
@@ -93,8 +106,8 @@ def _show_all(console: Console, chosen: Sequence[ImageStatus], known: Sequence[I
             for image in rows
         ],
     )
-    if len(chosen) > MOST_ROWS:
-        console.print(f"... and {len(chosen) - MOST_ROWS} more: choose with --space or --state, or use --json.")
+    if more := (total if state is None else counts[state]) - len(rows):
+        console.print(f"... and {more} more: choose with --space or --state, or use --json.")
 
 
 def _pixels(image: ImageStatus) -> str:

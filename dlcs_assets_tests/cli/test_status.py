@@ -137,3 +137,14 @@ def test_attempts_are_told_in_their_order(desk: Desk, ledger: Ledger) -> None:
     (attempt,) = ledger.reports.attempts(image.request_id)
     assert (attempt.number, attempt.result, attempt.error_code) == (1, "failed", "image_truncated")
     assert ledger.reports.attempts("no such request") == []
+
+
+def test_an_image_that_was_asked_for_is_not_rejected_because_another_message_for_it_was(desk: Desk) -> None:
+    desk.done("2/1/good")
+    desk.reject("{", image="2/1/good")
+    desk.reject("{", image="2/1/unknown")
+    told = dlcs("status", "--state", "rejected").stdout
+    assert told.splitlines()[0] == "2 images: 1 done, 1 rejected"
+    assert "2/1/unknown" in told
+    assert "2/1/good" not in told
+    assert desk.ledger.reports.counts()["rejected"] == 1
