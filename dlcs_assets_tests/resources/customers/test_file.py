@@ -76,7 +76,7 @@ def test_a_bad_edit_leaves_the_last_good_one_in_force_and_says_all_that_is_wrong
     assert numbers(customers) == {2, 3}
     problem = customers.problem()
     assert problem is not None
-    assert f"{path}, line 1: customers.2.quota: is no field here" in problem
+    assert f"{path}, line 1: customers.2.quota: is a whole number; expected fields" in problem
     assert f"{path}, line 2: clients: is no field here" in problem
     assert problem.endswith("The last good one stays in force.")
     path.write_text(GOOD)
