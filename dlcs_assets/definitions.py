@@ -71,6 +71,8 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             in_flight=settings.origin_in_flight,
             timeout_seconds=settings.origin_timeout.total_seconds(),
             max_bytes=settings.origin_max_bytes,
+            min_rate=settings.origin_min_rate,
+            private_networks=list(settings.private_networks),
         ),
         "appetiser": Appetiser(
             url=settings.appetiser_url,

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from dlcs_assets.domain.iiif_size import validate_policy_size
+from dlcs_assets.domain.networks import parse_network
 
 SHORTEST_HISTORY = timedelta(days=15)
 DEFAULT_THUMBNAIL_SIZES = ("!1024,1024", "!400,400", "!200,200", "!100,100")
@@ -100,6 +101,16 @@ class Settings(BaseSettings):
     origin_in_flight: int = Field(8, ge=1, description="Downloads in flight per run.")
     origin_timeout: Duration = Field(timedelta(seconds=600), description="Time limit of one download.")
     origin_max_bytes: int = Field(10 * 2**30, ge=1, description="Largest original that is fetched.")
+    origin_min_rate: int = Field(
+        1000,
+        ge=0,
+        description="Lowest rate of a download over HTTP, in bytes a second, as the mean over 30 seconds; 0: none.",
+    )
+    private_networks: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Networks from which originals of all customers may be read though they are not public, "
+        "comma-separated, such as 10.1.0.0/16; those of one customer are `private_networks` in the customers file.",
+    )
 
     # Images
     max_pixels: int = Field(500_000_000, ge=1, description="Largest image, in pixels (width x height).")
@@ -188,7 +199,7 @@ class Settings(BaseSettings):
         None, description="Base URL of the public image services; metadata links there, else to the image server."
     )
 
-    @field_validator("s3_origin_buckets", "swept_buckets", "customers", mode="before")
+    @field_validator("s3_origin_buckets", "swept_buckets", "private_networks", "customers", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -206,6 +217,11 @@ class Settings(BaseSettings):
         for size in sizes:
             validate_policy_size(size)
         return sizes
+
+    @field_validator("private_networks")
+    @classmethod
+    def _check_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(parse_network(network)) for network in networks)
 
     @field_validator("history_retention")
     @classmethod

@@ -41,7 +41,10 @@ def test_no_setting_is_documented_that_does_not_exist() -> None:
 
 RAISED = {"PermanentError", "TransientError", "ServiceDown", "MessageRejected", "InvalidAssetId", "Rejection"}
 PEERS = ("appetiser", "image_server", "origin", "origin_credentials", "queue", "storage", "topic")
-SHARED_ENDINGS = ("broke_off", "not_found", "refused", "timeout", "unavailable")
+SHARED_ENDINGS = (
+    *("address_invalid", "broke_off", "certificate_invalid", "not_found", "redirects", "refused", "timeout"),
+    "unavailable",
+)
 FIRST_CELLS = re.findall(r"^\| (`[^|]+`) \|", (ROOT / "docs/errors.md").read_text(), flags=re.MULTILINE)
 CODES = {code for cell in FIRST_CELLS for code in re.findall(r"`(\w+)`", cell)}
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from dlcs_assets.domain.delivery import DEFAULT_POLICIES, Policies
 from dlcs_assets.domain.errors import PermanentError
+from dlcs_assets.domain.networks import Network
 from dlcs_assets.domain.origin import Origin, OriginBucket, OriginStrategyRule, classify_origin
 
 
@@ -32,6 +33,7 @@ class Customer:
     buckets: Mapping[str, OriginBucket] = field(default_factory=dict)
     quota: Quota = Quota()
     runs_in_flight: int | None = None
+    private_networks: tuple[Network, ...] = ()
 
     def origin(self, url: str, *, portal_bucket: str | None, own_buckets: Collection[str]) -> Origin:
         """Tell how one of its originals is fetched. Raises `PermanentError` as `classify_origin` does."""
@@ -43,6 +45,8 @@ class Customer:
             own_buckets=own_buckets,
             rules=self.rules,
         )
+        if self.private_networks:
+            origin = replace(origin, private_networks=self.private_networks)
         if origin.location is None or origin.location.bucket not in self.buckets:
             return origin
         bucket = self.buckets[origin.location.bucket]

@@ -9,6 +9,7 @@ from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from dlcs_assets.domain.errors import PermanentError
+from dlcs_assets.domain.networks import Network
 from dlcs_assets.domain.redaction import shown_url
 from dlcs_assets.domain.s3_uri import S3Location, parse_s3_uri
 from dlcs_assets.domain.text import is_storable
@@ -62,7 +63,8 @@ class Origin:
 
     `location` is set for `s3-ambient` only: nobody can use the ambient credentials for any other origin by mistake.
     `optimised` says that the image server reads it where it is. `note` says what a person may wonder about. `rule` is
-    the customer's that matched, if one did; `bucket` says where the location's bucket is.
+    the customer's that matched, if one did; `bucket` says where the location's bucket is. `private_networks` are those
+    of the customer, from which it may be read beside public addresses.
     """
 
     url: str
@@ -72,6 +74,7 @@ class Origin:
     note: str | None
     rule: OriginStrategyRule | None = None
     bucket: OriginBucket = OriginBucket()
+    private_networks: tuple[Network, ...] = ()
 
 
 def classify_origin(
@@ -137,6 +140,9 @@ def _by_rule(url: str, rule: OriginStrategyRule) -> Origin:
     parts = _parts(url)
     if parts.scheme not in _SCHEMES[rule.strategy]:
         raise _mismatch(url, rule)
+    if rule.strategy is OriginStrategy.BASIC_HTTP and parts.username is not None:
+        # A regex without end finds https://partner.example in https://partner.example@elsewhere.example as well.
+        raise _malformed(url)
     if rule.strategy is OriginStrategy.SFTP and (parts.query or parts.fragment or parts.path.endswith("/")):
         raise _malformed(url)
     return Origin(url, rule.strategy, None, optimised=False, note=None, rule=rule)
@@ -164,7 +170,7 @@ def _web_origin(url: str, *, note: str | None) -> Origin:
 def _parts(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
+        host, port = parts.hostname, parts.port
     except ValueError as error:
         raise _malformed(url) from error
     if parts.scheme not in {"http", "https", "s3", "sftp"}:
@@ -173,7 +179,7 @@ def _parts(url: str) -> SplitResult:
             f"The origin {shown_url(url)} is neither an http(s), nor an s3, nor an sftp address.",
             remedy="Give an origin that starts with https://, http://, s3:// or sftp://.",
         )
-    if not host or not is_storable(url):
+    if not host or port == 0 or not is_storable(url):
         raise _malformed(url)
     return parts
 

@@ -139,6 +139,7 @@ class Stack:
             "DLCS_IMAGE_SERVER_URL": url[Component.IMAGE_SERVER],
             "DLCS_LEDGER_URL": f"sqlite:///{data / 'ledger.db'}",
             "DLCS_SCRATCH": str(data / "scratch"),
+            "DLCS_PRIVATE_NETWORKS": "127.0.0.0/8",  # whoever tries it has originals on this machine
             "DLCS_UI_URL": url[Component.WEBSERVER],
             "DAGSTER_HOME": str(data / "dagster"),
         }

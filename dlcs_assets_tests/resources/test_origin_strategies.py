@@ -22,6 +22,7 @@ from dlcs_assets.resources.transfer import Fetched
 from dlcs_assets_tests.resources.conftest import Aws
 from dlcs_assets_tests.resources.scripted_server import Answer, ScriptedServer, refused_url, scripted_server
 
+LOOPBACK = ["127.0.0.0/8"]
 IMAGE = bytes(range(256)) * 8192  # 2 MB: several chunks
 SHA256 = hashlib.sha256(IMAGE).hexdigest()
 RULE = OriginStrategyRule("partner", OriginStrategy.BASIC_HTTP, lambda _: True, credentials="env:PARTNER")
@@ -41,7 +42,7 @@ def plain(url: str) -> Origin:
 @pytest.fixture
 def origins(monkeypatch: pytest.MonkeyPatch) -> Iterator[Origins]:
     monkeypatch.setenv("PARTNER", json.dumps({"user": "user", "password": PASSWORD}))
-    client = Origins(s3=PooledS3Resource(), first_delay_seconds=0.001, timeout_seconds=5.0)
+    client = Origins(s3=PooledS3Resource(), private_networks=LOOPBACK, first_delay_seconds=0.001, timeout_seconds=5.0)
     yield client
     client.close()
 
@@ -200,7 +201,9 @@ def test_a_server_that_sends_less_than_it_has_is_not_believed(origins: Origins, 
 
 
 def test_the_limit_counts_what_came_before(origins: Origins, tmp_path: Path) -> None:
-    small = Origins(s3=PooledS3Resource(), first_delay_seconds=0.001, max_bytes=len(IMAGE) - 1)
+    small = Origins(
+        s3=PooledS3Resource(), private_networks=LOOPBACK, first_delay_seconds=0.001, max_bytes=len(IMAGE) - 1
+    )
     headers = (("ETag", '"v1"'), ("Transfer-Encoding", "chunked"))
     half = b"%x\r\n%s\r\n" % (HALF, IMAGE[:HALF])
     with scripted_server(Answer(200, half * 2, headers, "break off"), rest()) as server:

@@ -22,7 +22,11 @@ SHA256 = hashlib.sha256(IMAGE).hexdigest()
 
 
 def origins(s3: PooledS3Resource | None = None, **options: Any) -> Origins:
-    defaults: dict[str, Any] = {"first_delay_seconds": 0.001, "timeout_seconds": 5.0}
+    defaults: dict[str, Any] = {
+        "first_delay_seconds": 0.001,
+        "timeout_seconds": 5.0,
+        "private_networks": ["127.0.0.0/8"],
+    }
     return Origins(s3=s3 or PooledS3Resource(), **(defaults | options))
 
 

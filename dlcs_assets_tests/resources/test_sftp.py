@@ -29,6 +29,7 @@ from dlcs_assets_tests.resources.sshd import MISSING, PASSWORD, USER, Sshd, make
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"needs the Debian packages {' '.join(MISSING)}")
 
+LOOPBACK = ["127.0.0.0/8"]
 IMAGE = bytes(range(256)) * 16384  # 4 MB
 SHA256 = hashlib.sha256(IMAGE).hexdigest()
 PASSPHRASE = "battery " + "staple"
@@ -87,7 +88,7 @@ def login(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 @pytest.fixture
 def origins(login: Callable[..., None]) -> Iterator[Origins]:
     del login
-    client = Origins(s3=PooledS3Resource(), first_delay_seconds=0.001, max_bytes=10**7)
+    client = Origins(s3=PooledS3Resource(), private_networks=LOOPBACK, first_delay_seconds=0.001, max_bytes=10**7)
     yield client
     client.close()
 
@@ -139,7 +140,7 @@ def test_what_is_not_there_or_not_readable_is_permanent(
 
 def test_an_original_above_the_limit_is_not_fetched(server: Server, tmp_path: Path, origins: Origins) -> None:
     del origins
-    small = Origins(s3=PooledS3Resource(), max_bytes=len(IMAGE) - 1)
+    small = Origins(s3=PooledS3Resource(), private_networks=LOOPBACK, max_bytes=len(IMAGE) - 1)
     with pytest.raises(PermanentError) as caught:
         small.fetch(server.origin(), tmp_path / "original")
     assert caught.value.code == "origin_too_large"
@@ -273,7 +274,13 @@ def test_a_host_that_does_not_answer_is_tried_again_and_no_service_of_ours(
 
 def test_a_host_that_says_nothing_ends_with_the_time_limit(server: Server, tmp_path: Path, origins: Origins) -> None:
     del origins
-    impatient = Origins(s3=PooledS3Resource(), attempts=1, connect_timeout_seconds=0.3, read_timeout_seconds=0.3)
+    impatient = Origins(
+        s3=PooledS3Resource(),
+        private_networks=LOOPBACK,
+        attempts=1,
+        connect_timeout_seconds=0.3,
+        read_timeout_seconds=0.3,
+    )
     with relay_to(server.sshd.port, silent=True) as relay, pytest.raises(IngestError) as caught:
         impatient.fetch(server.origin(port=relay.port), tmp_path / "original")
     assert isinstance(caught.value, TransientError)

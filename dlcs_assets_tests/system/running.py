@@ -71,6 +71,7 @@ def _system(
             "slots": folder / "slots",
             "scratch": stack.data / "scratch" / name,
             "ledger_url": f"sqlite:///{folder / 'ledger.db'}",
+            "private_networks": ("127.0.0.0/8",),
             "receive_wait": timedelta(0),
             "attempt_delay": timedelta(0),
             "attempts": 2,

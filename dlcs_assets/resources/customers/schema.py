@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from dlcs_assets.domain.customers import Customer, Customers, Quota
 from dlcs_assets.domain.delivery import SEEDED_DEFAULTS, Channel, DefaultChannel, Policies
+from dlcs_assets.domain.networks import Network, parse_network
 from dlcs_assets.domain.origin import OriginBucket, OriginStrategy, OriginStrategyRule
 from dlcs_assets.resources.credentials import check_reference
 from dlcs_assets.resources.customers.fields import Value, parse_yaml
@@ -49,7 +50,8 @@ def _customers(root: Value) -> Customers:
 
 def _customer(number: int, value: Value) -> Customer:
     fields = value.fields(
-        [], ["buckets", "origins", "policies", "default_channels", "spaces", "quota", "runs_in_flight"]
+        [],
+        ["buckets", "origins", "private_networks", "policies", "default_channels", "spaces", "quota", "runs_in_flight"],
     )
     thumbs = _thumbs(fields["policies"]) if "policies" in fields else {}
     known = Policies(thumbs)
@@ -60,6 +62,7 @@ def _customer(number: int, value: Value) -> Customer:
         policies=Policies(thumbs, defaults=(*customer_wide, *of_spaces)),
         rules=_rules(fields["origins"]) if "origins" in fields else (),
         buckets=_buckets(fields["buckets"]) if "buckets" in fields else {},
+        private_networks=_networks(fields["private_networks"]) if "private_networks" in fields else (),
         quota=_quota(fields["quota"]) if "quota" in fields else Quota(),
         runs_in_flight=_number(fields["runs_in_flight"], "how many runs", _MOST_RUNS)
         if "runs_in_flight" in fields
@@ -120,6 +123,11 @@ def _buckets(value: Value) -> dict[str, OriginBucket]:
         if bucket is not None:
             found[bucket] = OriginBucket(endpoint, region)
     return found
+
+
+def _networks(value: Value) -> tuple[Network, ...]:
+    found = [item.read(parse_network) for item in value.items()]
+    return tuple(network for network in found if network is not None)
 
 
 def _thumbs(value: Value) -> Mapping[str, tuple[str, ...]]:

@@ -1,6 +1,6 @@
 """The one client of all origins: retries, limits and credentials; how each is read its strategy's module knows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,15 +9,17 @@ import httpx
 from pydantic import Field, PrivateAttr
 
 from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDown, TransientError
+from dlcs_assets.domain.networks import parse_network
 from dlcs_assets.domain.origin import Origin, OriginStrategy
 from dlcs_assets.domain.redaction import shown_url
 from dlcs_assets.resources.aws import PooledS3Resource
-from dlcs_assets.resources.credentials import Credentials, CredentialStore
+from dlcs_assets.resources.credentials import CredentialStore
 from dlcs_assets.resources.http import HttpService
 from dlcs_assets.resources.lazy import Lazy
 from dlcs_assets.resources.origins import ambient, sftp, web
+from dlcs_assets.resources.origins.addresses import resolve
 from dlcs_assets.resources.origins.ambient import S3Clients
-from dlcs_assets.resources.origins.strategy import PEER, Peeked, TimeLimits
+from dlcs_assets.resources.origins.strategy import PEER, Limits, Peeked, Terms
 from dlcs_assets.resources.s3_objects import download_object
 from dlcs_assets.resources.transfer import Fetched, PartialFile, TooManyBytes
 
@@ -30,6 +32,11 @@ class Origins(HttpService):
     timeout_seconds: float = Field(default=600.0, gt=0, description="Time limit of one download.")
     read_timeout_seconds: float = Field(default=60.0, gt=0, description="Time limit between two packets of an answer.")
     connect_timeout_seconds: float = Field(default=10.0, gt=0, description="Time limit of making a connection.")
+    min_rate: int = Field(default=1000, ge=0, description="Lowest rate of a download, in bytes a second; 0: none.")
+    rate_window_seconds: float = Field(default=30.0, gt=0, description="The rate is the mean over this time.")
+    private_networks: list[str] = Field(
+        default=[], description="Networks that are not public and from which originals of all customers may be read."
+    )
     attempts: int = Field(default=3, ge=1, description="Attempts at one download at most.")
     retry_budget_seconds: float = Field(default=900.0, ge=0, description="No further attempt is begun after this time.")
 
@@ -71,10 +78,14 @@ class Origins(HttpService):
 
     def make_client(self) -> httpx.Client:
         """Make the one HTTP client."""
-        return web.make_client(self._limits, self.in_flight)
+        return web.make_client(self._limits, self.in_flight, self.resolve)
+
+    def resolve(self, host: str, port: int) -> Sequence[str]:
+        """Look up the addresses of a host, once for each connection. Raises OSError."""
+        return resolve(host, port)
 
     def _fetch(self, origin: Origin, file: PartialFile) -> Fetched:
-        with self.slot() as client, self._login(origin) as credentials:
+        with self.slot() as client, self._terms(origin) as terms:
             if origin.location is not None:
                 return download_object(
                     self._s3.get(origin.bucket),
@@ -84,26 +95,30 @@ class Origins(HttpService):
                     time_limit_seconds=self.timeout_seconds,
                 )
             if origin.strategy is OriginStrategy.SFTP:
-                return sftp.fetch(origin, file, self._limits, credentials)
-            return web.fetch(client, origin, file, self._limits, credentials)
+                return sftp.fetch(origin, file, terms)
+            return web.fetch(client, origin, file, terms)
 
     def _peek(self, origin: Origin, limit: int) -> Peeked:
-        with self.slot() as client, self._login(origin) as credentials:
+        with self.slot() as client, self._terms(origin) as terms:
             if origin.location is not None:
                 return ambient.peek(self._s3.get(origin.bucket), origin.location, limit)
             if origin.strategy is OriginStrategy.SFTP:
-                return sftp.peek(origin, limit, self._limits, credentials)
-            return web.peek(client, origin, limit, self._limits, credentials)
+                return sftp.peek(origin, limit, terms)
+            return web.peek(client, origin, limit, terms)
 
     @contextmanager
-    def _login(self, origin: Origin) -> Iterator[Credentials | None]:
-        """Give the credentials that the strategy asks for; forget them if they are refused, for they may be corrected.
+    def _terms(self, origin: Origin) -> Iterator[Terms]:
+        """Give the terms, with the credentials that the strategy asks for; forget those that are refused.
+
+        They may be corrected, then.
 
         That a bucket's own endpoint does not answer is that customer's trouble alone, not a service of ours down.
         """
         with_credentials = origin.strategy in {OriginStrategy.BASIC_HTTP, OriginStrategy.SFTP}
         try:
-            yield self._store.get(origin.rule) if with_credentials and origin.rule else None
+            credentials = self._store.get(origin.rule) if with_credentials and origin.rule else None
+            networks = {*map(parse_network, self.private_networks), *origin.private_networks}
+            yield Terms(self._limits, self.resolve, frozenset(networks), credentials)
         except PermanentError as error:
             if error.code == "origin_login_refused" and origin.rule:
                 self._store.forget(origin.rule)
@@ -122,8 +137,14 @@ class Origins(HttpService):
         return self._credentials.get(lambda: CredentialStore(self._s3.get))
 
     @property
-    def _limits(self) -> TimeLimits:
-        return TimeLimits(self.connect_timeout_seconds, self.read_timeout_seconds, self.timeout_seconds)
+    def _limits(self) -> Limits:
+        return Limits(
+            self.connect_timeout_seconds,
+            self.read_timeout_seconds,
+            self.timeout_seconds,
+            self.min_rate,
+            self.rate_window_seconds,
+        )
 
     def _too_large(self, url: str) -> PermanentError:
         return PermanentError(

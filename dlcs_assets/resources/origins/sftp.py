@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import io
+import socket
 import stat
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
-
-import httpx
 
 from dlcs_assets.domain.errors import IngestError, PermanentError, TransientError
 from dlcs_assets.domain.origin import Origin
 from dlcs_assets.domain.redaction import shown_url
 from dlcs_assets.resources.credentials import Credentials
-from dlcs_assets.resources.http import error_of_exception
+from dlcs_assets.resources.origins.addresses import AddressRefused, connect
 from dlcs_assets.resources.origins.strategy import (
     CHUNK_BYTES,
     PEER,
     Peeked,
-    TimeLimits,
+    Terms,
+    address_refused,
     login_refused,
     not_found,
     refused,
-    within,
 )
 from dlcs_assets.resources.transfer import Fetched, PartialFile
 
@@ -36,10 +36,10 @@ _PORT: Final = 22
 _REQUESTS_IN_FLIGHT: Final = 64  # of 32 KB each
 
 
-def fetch(origin: Origin, file: PartialFile, limits: TimeLimits, credentials: Credentials | None) -> Fetched:
+def fetch(origin: Origin, file: PartialFile, terms: Terms) -> Fetched:
     """Download to the file; from where an earlier attempt broke off, if size and time of the original are the same."""
     began = time.monotonic()
-    with _opened(origin, limits, credentials) as remote:
+    with _opened(origin, terms) as remote:
         known = remote.stat()
         _expect_file(known, origin)
         version = _version(known)
@@ -50,33 +50,41 @@ def fetch(origin: Origin, file: PartialFile, limits: TimeLimits, credentials: Cr
         size = known.st_size or 0
         file.expect(size - file.length)
         remote.prefetch(size, max_concurrent_requests=_REQUESTS_IN_FLIGHT)
-        file.append(within(limits.whole, iter(lambda: remote.read(CHUNK_BYTES), b"")))
+        file.append(iter(lambda: remote.read(CHUNK_BYTES), b""))
         if file.length != size:
             raise _broke_off(origin, f"sent {file.length} of {size} bytes")
     milliseconds = round((time.monotonic() - began) * 1000)
     return Fetched(file.path, file.length, file.sha256, None, version, milliseconds)
 
 
-def peek(origin: Origin, limit: int, limits: TimeLimits, credentials: Credentials | None) -> Peeked:
+def peek(origin: Origin, limit: int, terms: Terms) -> Peeked:
     """Read what the server knows of a file, and its first bytes."""
-    with _opened(origin, limits, credentials) as remote:
+    with _opened(origin, terms) as remote:
         known = remote.stat()
         _expect_file(known, origin)
         return Peeked(remote.read(limit), known.st_size, None, _version(known))
 
 
 @contextmanager
-def _opened(origin: Origin, limits: TimeLimits, credentials: Credentials | None) -> Iterator[paramiko.SFTPFile]:
+def _opened(origin: Origin, terms: Terms) -> Iterator[paramiko.SFTPFile]:
     """Connect, log in, and open the file. Raises the errors of the error tree."""
     from paramiko import SSHClient
 
+    limits, credentials = terms.limits, terms.credentials
     assert credentials is not None  # the customers file says where they are, or is refused
     parts = urlsplit(origin.url)
-    with _errors(origin), SSHClient() as client:
+    host, port = parts.hostname or "", parts.port or _PORT
+    with (
+        _errors(origin),
+        connect(host, port, limits.connect, terms.networks, terms.resolve) as connection,
+        _ended_after(limits.whole, connection),
+        SSHClient() as client,
+    ):
         _know_hosts(client, origin)
         client.connect(
-            parts.hostname,
-            parts.port or _PORT,
+            host,
+            port,
+            sock=connection,
             username=credentials.user,
             password=credentials.password,
             pkey=_private_key(credentials, origin),
@@ -97,6 +105,32 @@ def _opened(origin: Origin, limits: TimeLimits, credentials: Credentials | None)
 
 
 @contextmanager
+def _ended_after(seconds: float, connection: socket.socket) -> Iterator[None]:
+    """End a connection that is in use for longer. Raises TimeoutError instead of what comes of it.
+
+    paramiko's time limits are between two packets: an answer that trickles would never end by them alone.
+    """
+    over = threading.Event()
+
+    def end() -> None:
+        over.set()
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except Exception as error:
+        if over.is_set():
+            raise TimeoutError from error
+        raise
+    finally:
+        timer.cancel()
+
+
+@contextmanager
 def _errors(origin: Origin) -> Iterator[None]:
     import paramiko
 
@@ -104,8 +138,8 @@ def _errors(origin: Origin) -> Iterator[None]:
         yield
     except IngestError:
         raise
-    except httpx.TimeoutException as error:
-        raise error_of_exception(error, PEER, origin.url) from error
+    except AddressRefused as error:
+        raise address_refused(origin, error) from error
     except paramiko.BadHostKeyException:
         raise _unknown_host(origin, "origin_host_key_changed", "shows another host key than the known one") from None
     except paramiko.AuthenticationException:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 from dlcs_assets.domain.errors import PermanentError
+from dlcs_assets.domain.networks import Network
 from dlcs_assets.domain.origin import Origin
 from dlcs_assets.domain.redaction import shown_url
-from dlcs_assets.resources.http import Peer, check_deadline
+from dlcs_assets.domain.text import shown_text
+from dlcs_assets.resources.credentials import Credentials
+from dlcs_assets.resources.http import Peer
+from dlcs_assets.resources.origins.addresses import AddressRefused, Resolve
 
 PEER: Final = Peer(
     "The origin",
@@ -32,20 +34,27 @@ class Peeked:
 
 
 @dataclass(frozen=True, slots=True)
-class TimeLimits:
-    """Seconds for a connection, for the pause between two packets, and for a whole download."""
+class Limits:
+    """Seconds for a connection, for the pause between two packets, and for a whole download; and its lowest rate.
+
+    That is in bytes a second, the mean over `rate_window` seconds; 0: none.
+    """
 
     connect: float
     read: float
     whole: float
+    lowest_rate: int
+    rate_window: float
 
 
-def within(seconds: float, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Pass chunks on; raise httpx.ReadTimeout if they go on for longer than that."""
-    deadline = time.monotonic() + seconds
-    for chunk in chunks:
-        check_deadline(deadline)
-        yield chunk
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On which terms an original is read: limits, the networks that it may be on beside the public one, credentials."""
+
+    limits: Limits
+    resolve: Resolve
+    networks: frozenset[Network]
+    credentials: Credentials | None
 
 
 def not_found(url: str, said: str) -> PermanentError:
@@ -63,6 +72,16 @@ def refused(url: str, said: str) -> PermanentError:
         "origin_refused",
         f"The origin {said} for {shown_url(url)}",
         remedy="Let the DLCS read it there, or correct the origin; then ingest the image again.",
+    )
+
+
+def address_refused(origin: Origin, refused: AddressRefused) -> PermanentError:
+    """Say that an origin is, or leads to, where it must not be read from."""
+    return PermanentError(
+        "origin_address_refused",
+        f"The origin {shown_url(origin.url)} leads to {shown_text(str(refused))}, which is not a public address",
+        remedy="Correct the origin; if it is meant, add its network to the customer's private_networks, or without a "
+        "customers file to DLCS_PRIVATE_NETWORKS.",
     )
 
 

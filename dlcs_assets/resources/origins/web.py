@@ -6,7 +6,7 @@ import logging
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Final
 
 import httpx
@@ -14,58 +14,67 @@ import httpx
 from dlcs_assets.domain.errors import PermanentError, TransientError
 from dlcs_assets.domain.origin import Origin
 from dlcs_assets.domain.redaction import shown_url
+from dlcs_assets.domain.text import is_storable
 from dlcs_assets.resources.credentials import Credentials
 from dlcs_assets.resources.http import error_of_exception, error_of_status, no_cookies
+from dlcs_assets.resources.origins.addresses import AddressRefused, Resolve
 from dlcs_assets.resources.origins.strategy import (
-    CHUNK_BYTES,
     PEER,
+    Limits,
     Peeked,
-    TimeLimits,
+    Terms,
+    address_refused,
     login_refused,
     not_found,
     refused,
-    within,
 )
+from dlcs_assets.resources.origins.transport import NETWORKS, OriginTransport
+from dlcs_assets.resources.origins.unpacking import PackingUnknown, unpacked
+from dlcs_assets.resources.origins.watch import HeadTooLong, TooSlow, Watch, watching
 from dlcs_assets.resources.transfer import Fetched, PartialFile
 
 _MAX_REDIRECTS: Final = 8
-_CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]+)-[0-9]+/(?:[0-9]+|\*)")
+_MAX_REDIRECT_BYTES: Final = 16 * 1024  # of a body that is read for the sake of the connection
+_MAX_VERSION: Final = 500
+_CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)")
+_LENGTH: Final = re.compile(r"[0-9]{1,18}")
 
 
-def make_client(limits: TimeLimits, connections: int) -> httpx.Client:
-    """Make a client for all origins. They may be behind a proxy, which the environment names."""
+def make_client(limits: Limits, connections: int, resolve: Resolve) -> httpx.Client:
+    """Make a client for all origins. A proxy that the environment names is not asked: it would look up names itself."""
     # It logs whole URLs at INFO, and with them the tokens and signatures in their queries.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     return httpx.Client(
         timeout=httpx.Timeout(min(limits.read, limits.whole), connect=limits.connect, pool=None),
-        limits=httpx.Limits(max_connections=connections),
         # Not compressed: what is counted, hashed and compared with Content-Length is then what was sent.
         headers={"User-Agent": "DLCS/2.0", "Accept": "*/*", "Accept-Encoding": "identity"},
         cookies=no_cookies(),
-        follow_redirects=True,
-        max_redirects=_MAX_REDIRECTS,
+        transport=OriginTransport(resolve, connections),
+        trust_env=False,
     )
 
 
-def fetch(
-    client: httpx.Client, origin: Origin, file: PartialFile, limits: TimeLimits, credentials: Credentials | None
-) -> Fetched:
+def fetch(client: httpx.Client, origin: Origin, file: PartialFile, terms: Terms) -> Fetched:
     """Download to the file; from where an earlier attempt broke off, if the server can and it is the same original."""
     began = time.monotonic()
     ask = {}
     if file.can_go_on:
         ask = {"Range": f"bytes={file.length}-", "If-Range": str(file.version)}
-    with _answer(client, origin, ask, credentials) as response:
+    with _answer(client, origin, ask, terms) as response:
         if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and ask:
             raise _cannot_go_on(file, origin)
-        _expect_success(response, origin, credentials)
-        if not (ask and response.status_code == httpx.codes.PARTIAL_CONTENT):
+        _expect_success(response, origin, terms.credentials)
+        partial = response.status_code == httpx.codes.PARTIAL_CONTENT
+        if partial and not ask and not _is_from_the_start(response):
+            cause = f"The origin sent another part of {shown_url(origin.url)} than was asked for"
+            raise TransientError("origin_broke_off", cause, remedy=PEER.remedy)
+        if not (ask and partial):
             file.begin(_resumable_version(response))
         elif not _goes_on(response, file):
             raise _cannot_go_on(file, origin)
         file.expect(_content_length(response))
-        file.append(within(limits.whole, response.iter_bytes(CHUNK_BYTES)))
-        whole = _whole_length(response) if response.status_code == httpx.codes.PARTIAL_CONTENT else None
+        file.append(unpacked(response))
+        whole = _whole_length(response) if partial else None
         if whole is not None and whole != file.length:
             raise TransientError(
                 "origin_broke_off",
@@ -77,17 +86,15 @@ def fetch(
     return Fetched(file.path, file.length, file.sha256, content_type, _version(response), milliseconds)
 
 
-def peek(
-    client: httpx.Client, origin: Origin, limit: int, limits: TimeLimits, credentials: Credentials | None
-) -> Peeked:
+def peek(client: httpx.Client, origin: Origin, limit: int, terms: Terms) -> Peeked:
     """Read the first bytes."""
-    with _answer(client, origin, {"Range": f"bytes=0-{limit - 1}"}, credentials) as response:
+    with _answer(client, origin, {"Range": f"bytes=0-{limit - 1}"}, terms) as response:
         if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
             return Peeked(b"", 0, None, None)
-        _expect_success(response, origin, credentials)
+        _expect_success(response, origin, terms.credentials)
         head = b""
         # A server that knows no ranges sends everything: what is beyond the limit is not read.
-        for part in within(limits.whole, response.iter_bytes()):
+        for part in unpacked(response, cut_off=True):
             head += part
             if len(head) >= limit:
                 break
@@ -95,16 +102,84 @@ def peek(
 
 
 @contextmanager
-def _answer(
-    client: httpx.Client, origin: Origin, headers: dict[str, str], credentials: Credentials | None
-) -> Iterator[httpx.Response]:
-    # httpx takes the header with the credentials away where a redirect leads to another scheme, host or port.
-    auth = _basic(credentials, origin) if credentials else httpx.USE_CLIENT_DEFAULT
+def _answer(client: httpx.Client, origin: Origin, headers: dict[str, str], terms: Terms) -> Iterator[httpx.Response]:
+    """Ask, follow redirects, and give the answer while it is being read. Raises the errors of the error tree."""
+    watch = Watch(terms.limits)
+    where = shown_url(origin.url)
     try:
-        with client.stream("GET", origin.url, headers=headers, auth=auth) as response:
+        with watching(watch), closing(_last_answer(client, origin, headers, terms, watch)) as response:
             yield response
+    except AddressRefused as error:
+        raise address_refused(origin, error) from error
+    except TooSlow as error:
+        cause = f"The origin at {where} sends {error}"
+        remedy = f"{PEER.remedy} The limit is DLCS_ORIGIN_MIN_RATE."
+        raise TransientError("origin_too_slow", cause, remedy=remedy) from error
+    except HeadTooLong as error:
+        cause = f"The origin at {where} sends {error}"
+        raise PermanentError("origin_headers_too_long", cause, remedy=PEER.remedy) from error
+    except PackingUnknown as error:
+        raise PermanentError(
+            "origin_encoding_not_supported",
+            f"The origin at {where} sends its answer packed as '{error}', though it was asked not to",
+            remedy="Have it send originals as they are, without Content-Encoding; then ingest the image again.",
+        ) from error
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise error_of_exception(error, PEER, origin.url) from error
+
+
+def _last_answer(
+    client: httpx.Client, origin: Origin, headers: dict[str, str], terms: Terms, watch: Watch
+) -> httpx.Response:
+    """Return the first answer that is no redirect; its body is yet to be read.
+
+    Credentials go to the scheme, host and port that they are for, until a redirect leads away from there. Redirects
+    are not left to httpx: it reads all of their bodies into memory.
+    """
+    url = httpx.URL(origin.url)
+    home = _place(url)
+    auth = _auth(url, origin, terms.credentials)
+    for _ in range(_MAX_REDIRECTS + 1):
+        request = client.build_request(
+            "GET", url.copy_with(userinfo=b""), headers=headers, extensions={NETWORKS: terms.networks}
+        )
+        watch.begin_head()
+        response = client.send(request, auth=auth, stream=True)
+        watch.begin_body()
+        if response.next_request is None:
+            return response
+        _leave(response)
+        former, url = url, response.next_request.url
+        if (former.scheme, url.scheme) == ("https", "http"):
+            raise PermanentError(
+                "origin_redirect_refused",
+                f"The origin at {shown_url(origin.url)} redirects from https to http",
+                remedy="Correct the server, or register an origin that begins with http:// if that is good enough.",
+            )
+        if _place(url) != home:
+            auth = None
+    raise httpx.TooManyRedirects("too many", request=request)
+
+
+def _leave(response: httpx.Response) -> None:
+    """Be done with a redirect; if little is left of it, its connection stays of use."""
+    length = response.headers.get("content-length", "")
+    try:
+        if _LENGTH.fullmatch(length) and int(length) <= _MAX_REDIRECT_BYTES:
+            for _ in response.iter_raw():
+                pass
+    finally:
+        response.close()
+
+
+def _place(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
+
+
+def _auth(url: httpx.URL, origin: Origin, credentials: Credentials | None) -> httpx.Auth | None:
+    if credentials:
+        return _basic(credentials, origin)
+    return httpx.BasicAuth(url.username, url.password) if url.userinfo else None
 
 
 def _basic(credentials: Credentials, origin: Origin) -> httpx.BasicAuth:
@@ -145,17 +220,26 @@ def _goes_on(response: httpx.Response, file: PartialFile) -> bool:
     return _resumable_version(response) == file.version
 
 
+def _is_from_the_start(response: httpx.Response) -> bool:
+    found = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
+    return found is not None and int(found[1]) == 0 and found[2] != "*"
+
+
 def _resumable_version(response: httpx.Response) -> str | None:
-    """Return the ETag if it stands for these very bytes: strong, and of a body that was not encoded on the way."""
+    """Return the ETag if it stands for these very bytes: strong, and of a body that was not encoded on the way.
+
+    One that can't be sent back as it came is of no use.
+    """
     etag: str = response.headers.get("etag", "")
     encoded = response.headers.get("content-encoding", "identity") != "identity"
-    return etag if etag.startswith('"') and not encoded else None
+    usable = etag.startswith('"') and etag.isascii() and etag.isprintable() and len(etag) <= _MAX_VERSION
+    return etag if usable and not encoded else None
 
 
 def _content_length(response: httpx.Response) -> int | None:
     """Return what the header says, None where it says nothing of use (0 and -1 are seen where nothing is known)."""
     text = response.headers.get("content-length", "")
-    return int(text) or None if text.isascii() and text.isdigit() else None
+    return int(text) or None if _LENGTH.fullmatch(text) else None
 
 
 def _whole_length(response: httpx.Response) -> int | None:
@@ -163,9 +247,9 @@ def _whole_length(response: httpx.Response) -> int | None:
     if response.status_code != httpx.codes.PARTIAL_CONTENT:
         return _content_length(response)
     total = response.headers.get("content-range", "").rpartition("/")[2]
-    return int(total) if total.isascii() and total.isdigit() else None
+    return int(total) if _LENGTH.fullmatch(total) else None
 
 
 def _version(response: httpx.Response) -> str | None:
     etag = response.headers.get("etag", "").strip('"')
-    return etag or None
+    return etag if etag and is_storable(etag) and len(etag) <= _MAX_VERSION else None
