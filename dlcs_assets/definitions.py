@@ -10,6 +10,7 @@ import dagster as dg
 
 from dlcs_assets.assets import ingest_assets
 from dlcs_assets.backfill import backfill_job
+from dlcs_assets.domain.image_servers import ImageServerKind, SourceAccess
 from dlcs_assets.jobs import INGEST_JOB
 from dlcs_assets.maintenance.job import maintenance_job, maintenance_schedule
 from dlcs_assets.resources.appetiser import Appetiser
@@ -48,6 +49,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
     """Return the resources that assets and sensors use, by name."""
     s3 = PooledS3Resource(endpoint_url=settings.s3_endpoint_url)
     slots = str(settings.slots.absolute())
+    shared = settings.image_server_sources is SourceAccess.DISK
     return {
         # Named, not written out: the UI shows resources' configuration, and a database's URL may hold a password.
         "ledger": LedgerResource(
@@ -86,7 +88,12 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "image_server": ImageServer(
             url=settings.image_server_url,
             path=settings.image_server_path,
-            cache=settings.image_server_cache,
+            kind=settings.image_server_kind,
+            cache=settings.image_server_cache if settings.image_server_kind is ImageServerKind.CANTALOUPE else "",
+            reads_jp2=settings.thumbnails_of_jp2,
+            scratch_root=str(settings.scratch.absolute()) if shared else None,
+            server_scratch_root=settings.image_server_scratch_root,
+            late_files_seconds=settings.image_server_late_files.total_seconds(),
             in_flight=settings.image_server_in_flight,
             slots_folder=slots,
             timeout_seconds=settings.image_server_timeout.total_seconds(),

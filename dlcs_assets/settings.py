@@ -6,11 +6,13 @@ from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from dlcs_assets.domain.iiif_size import validate_policy_size
+from dlcs_assets.domain.image_servers import ImageServerKind, SourceAccess
 from dlcs_assets.domain.networks import parse_network
 
 SHORTEST_HISTORY = timedelta(days=15)
@@ -89,6 +91,28 @@ class Settings(BaseSettings):
     # Image server
     image_server_url: str = Field("http://127.0.0.1:8182", description="Base URL of the image server.")
     image_server_path: str = Field("iiif/3/", description="Path of the Image API under the base URL.")
+    public_image_server_url: str | None = Field(
+        None, description="Base URL of the image server that serves the public, which ingest must not press on."
+    )
+    image_server_kind: ImageServerKind = Field(
+        ImageServerKind.CANTALOUPE, description="Which image server it is: `cantaloupe` or `iiif-processor`."
+    )
+    image_server_reads_jp2: bool = Field(
+        False, description="That an iiif-processor reads JP2, which its prebuilt libvips does not. Cantaloupe does."
+    )
+    image_server_sources: SourceAccess = Field(
+        SourceAccess.S3,
+        description="How it sees sources: `s3` (identifiers are S3 URIs) or `disk` (paths in the scratch folder, which "
+        "it shares).",
+    )
+    image_server_scratch_root: str | None = Field(
+        None,
+        description="With `disk`: the scratch folder in identifiers, as it sees it; default: the same path. Empty "
+        "where its own prefix is that folder already.",
+    )
+    image_server_late_files: Duration = Field(
+        timedelta(seconds=10), description="With `disk`: how long a new file may take to appear to it."
+    )
     image_server_cache: Literal["recache", "nocache", ""] = Field(
         "recache", description="Value of ?cache= in each request, so that a re-ingested image is read anew."
     )
@@ -241,7 +265,30 @@ class Settings(BaseSettings):
             raise ValueError(f"swept_buckets has {', '.join(sorted(own))}: what we store ourselves is no upload")
         return self
 
+    @model_validator(mode="after")
+    def _check_image_servers(self) -> Self:
+        if self.public_image_server_url is not None:
+            api = f"{self.image_server_url.rstrip('/')}/{self.image_server_path}"
+            if _server(self.public_image_server_url) in {_server(self.image_server_url), _server(api)}:
+                raise ValueError(
+                    "image_server_url and public_image_server_url are the same server: ingest needs an instance of its "
+                    "own, or the public waits for thumbnails to be made"
+                )
+        return self
+
+    @property
+    def thumbnails_of_jp2(self) -> bool:
+        """Whether the image server reads JP2s."""
+        return self.image_server_kind is ImageServerKind.CANTALOUPE or self.image_server_reads_jp2
+
     @cached_property
     def appetiser_root(self) -> Path:
         """The scratch folder as Appetiser sees it."""
         return self.appetiser_scratch_root or self.scratch.absolute()
+
+
+def _server(url: str) -> tuple[str, str | None, int | None, str]:
+    """Return what tells servers apart, however their URLs are written: scheme, host, port and path."""
+    parts = urlsplit(url.strip())
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.scheme, parts.hostname and parts.hostname.rstrip("."), port, parts.path.strip("/")

@@ -11,6 +11,7 @@ from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.customers import Customer
 from dlcs_assets.domain.delivery import Channel, resolve_channels, thumbnail_sizes
 from dlcs_assets.domain.iiif_size import Size
+from dlcs_assets.domain.image_servers import SourceAccess, require_readable
 from dlcs_assets.domain.ingest_plan import Conversion, ImageServerSource, IngestPlan, plan_ingest
 from dlcs_assets.domain.ingest_request import Registration
 from dlcs_assets.domain.media_type import media_type_for_extension
@@ -69,6 +70,8 @@ def explain(  # noqa: PLR0917 (what decides about an image, and nothing else)
     channels = resolve_channels(registration.channels, media_type, customer.policies, space=asset_id.space)
     is_jp2 = known.media_type == "image/jp2" if known.media_type else None
     plan = plan_ingest(channels, optimised=origin.optimised, is_jp2=is_jp2)
+    if not settings.thumbnails_of_jp2:
+        require_readable(plan, known.media_type)
     refused = refusal(stored_kinds(plan, STAGES))
     lines = [
         ("origin", shown_url(origin.url)),
@@ -79,7 +82,7 @@ def explain(  # noqa: PLR0917 (what decides about an image, and nothing else)
         ("row", plan.row),
         ("why", plan.why),
         ("stages", _stages(plan)),
-        ("fetch", "the original is fetched" if plan.fetch else "nothing is fetched"),
+        ("fetch", _fetch(plan, settings)),
         ("Appetiser", _appetiser(plan)),
         *_stored(asset_id, plan, settings),
         *([("quota", refused)] if refused else []),
@@ -124,6 +127,14 @@ def _stages(plan: IngestPlan) -> str:
     return "; ".join(f"{stage}: {outcome}" for stage, outcome in outcomes)
 
 
+def _fetch(plan: IngestPlan, settings: Settings) -> str:
+    if plan.fetch:
+        return "the original is fetched"
+    if plan.source is ImageServerSource.ORIGIN and settings.image_server_sources is SourceAccess.DISK:
+        return "the original is fetched, to the disk that the image server shares: it sees nothing else"
+    return "nothing is fetched"
+
+
 def _appetiser(plan: IngestPlan) -> str:
     if plan.conversion is not Conversion.APPETISER:
         return "not called"
@@ -139,7 +150,7 @@ def _stored(asset_id: AssetId, plan: IngestPlan, settings: Settings) -> Lines:
         (
             transient_key(asset_id, "{request}"),
             "the original, deleted when the thumbnails are stored",
-            plan.transient,
+            plan.transient and settings.image_server_sources is SourceAccess.S3,
         ),
     ]
     stored = [f"{_uri(settings.storage_bucket, key, settings)}  {what}" for key, what, wanted in keys if wanted]
@@ -149,6 +160,9 @@ def _stored(asset_id: AssetId, plan: IngestPlan, settings: Settings) -> Lines:
 
 
 def _source(asset_id: AssetId, plan: IngestPlan, origin: Origin, settings: Settings) -> str:
+    if settings.image_server_sources is SourceAccess.DISK and plan.source is not ImageServerSource.NONE:
+        what = "JP2" if plan.source is ImageServerSource.JP2 else "original"
+        return f"reads the {what} in the scratch folder, which it shares"
     match plan.source:
         case ImageServerSource.NONE:
             return "reads nothing"

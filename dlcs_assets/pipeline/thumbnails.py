@@ -5,26 +5,27 @@ from __future__ import annotations
 import hashlib
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import Final
 
-from dlcs_assets.domain.errors import PermanentError, TransientError
+from dlcs_assets.domain.errors import TransientError
 from dlcs_assets.domain.iiif_size import Size
+from dlcs_assets.domain.image_servers import require_readable
 from dlcs_assets.domain.ingest_plan import ImageServerSource
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
 from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets.domain.stages import Outcome, Stage
-from dlcs_assets.domain.storage_keys import (
-    jp2_key,
-    original_key,
-    sizes_key,
-    thumbnail_key,
-    thumbnail_prefix,
-    transient_key,
-)
+from dlcs_assets.domain.storage_keys import sizes_key, thumbnail_key, thumbnail_prefix
 from dlcs_assets.domain.thumbnails import ThumbnailAsk, ThumbnailPlan, plan_thumbnails, thumbnail_set
 from dlcs_assets.pipeline.job import Job, Stopwatch
-from dlcs_assets.pipeline.original import fetch_original, put_transient
 from dlcs_assets.pipeline.picture import fingerprint, same_picture
+from dlcs_assets.pipeline.sources import provide_source, require_source
 from dlcs_assets.resources.image_server import ImageServerSession, Refused, ThumbnailBytes
+from dlcs_assets.resources.image_server_answer import FORBIDDEN, SOURCE_MISSING
+
+# What a web server that is no image server would lead to as well.
+_PERHAPS_ELSEWHERE: Final = frozenset(
+    {SOURCE_MISSING, FORBIDDEN, "image_server_disk_not_shared", "info_unreadable", "thumbnail_unreadable"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +44,21 @@ def make_thumbnails(job: Job, executor: Executor) -> Thumbnails:
         _remove_others(job, keep=frozenset())
         result = StageResult(Stage.THUMBNAILS, Outcome.NOT_REQUIRED, "not required", {"why": job.plan.why})
         return Thumbnails(result, None)
-    identifier = _source(job)
-    session = job.services.image_server.session()
-    size, notes = _size(job, session, identifier)
-    planned = plan_thumbnails(job.sizes, size)
-    made, refused = _ask(session, identifier, planned, size, executor)
+    server = job.services.image_server
+    if not server.reads_jp2:
+        require_readable(job.plan, _media_type(job))
+    source = provide_source(job)
+    session = server.session(source.file)
+    try:
+        size, notes = _size(job, session, source.identifier)
+        planned = plan_thumbnails(job.sizes, size)
+        made, refused = _ask(session, source.identifier, planned, size, executor)
+    except TransientError as error:
+        if error.code in _PERHAPS_ELSEWHERE:
+            server.check()
+        if error.code == SOURCE_MISSING:
+            require_source(job)
+        raise
     _check_picture(job, made)
     chosen = thumbnail_set(
         [thumbnail.size for thumbnail in made],
@@ -72,7 +83,8 @@ def make_thumbnails(job: Job, executor: Executor) -> Thumbnails:
         "open": len(chosen.open),
         "restricted": len(chosen.auth),
         "bytes": sum(record.bytes for record in stored),
-        "source": identifier,
+        # A file is gone after the run: nothing can lead there.
+        "file" if source.file else "source": source.identifier,
         "location": S3Location(sizes.bucket, thumbnail_prefix(job.item.asset_id)).uri(job.rules.s3_uri_region),
         "sha256": hashlib.sha256("".join(record.sha256 for record in (*stored, sizes)).encode()).hexdigest(),
         "milliseconds": watch.milliseconds,
@@ -81,44 +93,15 @@ def make_thumbnails(job: Job, executor: Executor) -> Thumbnails:
         facts["left_out"] = left_out
     if notes:
         facts["note"] = notes
+    if source.brought:
+        facts["brought_to_disk"] = source.brought
+    if session.seen_late:
+        facts["seen_late"] = session.seen_late
     smallest = min(chosen.open, key=lambda size: size.longest, default=None)
     return Thumbnails(
         StageResult(Stage.THUMBNAILS, Outcome.MADE, str(facts["sha256"]), facts, (*stored, sizes)),
         of_size[smallest].data if smallest else None,
     )
-
-
-def _source(job: Job) -> str:
-    """Return the identifier of what the image server reads, and see to it that it is there."""
-    storage, asset_id = job.services.storage, job.item.asset_id
-    match job.plan.source:
-        case ImageServerSource.ORIGIN:
-            assert job.origin.location is not None
-            return job.origin.location.uri(job.rules.s3_uri_region)
-        case ImageServerSource.TRANSIENT:
-            key = transient_key(asset_id, job.item.request_id)
-            if job.fetched is None and storage.head(storage.storage_bucket, key) is None:
-                fetch_original(job)
-                job.guard()
-                put_transient(job)
-        case ImageServerSource.JP2:
-            key = jp2_key(asset_id)
-            _require(job, key, Stage.JP2)
-        case _:
-            key = original_key(asset_id)
-            _require(job, key, Stage.ORIGINAL)
-    return S3Location(storage.storage_bucket, key).uri(job.rules.s3_uri_region)
-
-
-def _require(job: Job, key: str, made_by: Stage) -> None:
-    storage = job.services.storage
-    if made_by not in job.results and storage.head(storage.storage_bucket, key) is None:
-        raise PermanentError(
-            "source_missing",
-            f"There is no {key} in the storage bucket to make thumbnails from",
-            remedy=f"Materialize {made_by} of this image, too",
-            stage=Stage.THUMBNAILS,
-        )
 
 
 def _size(job: Job, session: ImageServerSession, identifier: str) -> tuple[Size, str | None]:
@@ -135,11 +118,20 @@ def _size(job: Job, session: ImageServerSession, identifier: str) -> tuple[Size,
     return served, None
 
 
+def _media_type(job: Job) -> object:
+    if job.format is None and job.plan.source is ImageServerSource.ORIGIN:
+        job.peek()
+    if job.format is not None:
+        return job.format.media_type
+    original = job.result(Stage.ORIGINAL)
+    return original.facts.get("media_type") if original else None
+
+
 def _ask(
     session: ImageServerSession, identifier: str, planned: ThumbnailPlan, size: Size, executor: Executor
 ) -> tuple[list[ThumbnailBytes], list[str]]:
     def ask(one: ThumbnailAsk) -> ThumbnailBytes | Refused:
-        return session.thumbnail(identifier, one.parameter, one.ask, size)
+        return session.thumbnail(identifier, one.parameter, session.words(one), size)
 
     made: list[ThumbnailBytes] = []
     refused: list[str] = []

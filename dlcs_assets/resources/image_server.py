@@ -7,55 +7,51 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field
-from typing import ClassVar, Final, TypeAlias
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar, Final, TypeVar
 from urllib.parse import quote
 
 import httpx
 from pydantic import Field
 
-from dlcs_assets.domain.errors import IngestError, PermanentError, TransientError
-from dlcs_assets.domain.iiif_size import Size, is_size_asked, parse_size
+from dlcs_assets.domain.errors import PermanentError, TransientError, is_retryable
+from dlcs_assets.domain.iiif_size import Size
+from dlcs_assets.domain.image_servers import ImageServerKind
+from dlcs_assets.domain.redaction import shown_url
+from dlcs_assets.domain.thumbnails import ThumbnailAsk
 from dlcs_assets.resources.gentle import GentleService
-from dlcs_assets.resources.http import BodyTooLong, Peer, error_of_status, one_line, read_body
-from dlcs_assets.resources.jpeg import NotAJpeg, decode_jpeg, measure_jpeg
-
-_PEER: Final = Peer(
-    "The image server",
-    "image_server",
-    ours=True,
-    remedy="See that the image server is up and read its log; then retry.",
+from dlcs_assets.resources.http import BodyTooLong, Peer, error_of_exception, read_body
+from dlcs_assets.resources.image_server_answer import (
+    FORBIDDEN,
+    PEER,
+    SOURCE_MISSING,
+    WRONG_SIZE,
+    Answer,
+    Refused,
+    Thumbnail,
+    ThumbnailBytes,
+    read_info,
+    read_thumbnail,
 )
+
+__all__ = ["ImageServer", "ImageServerSession", "Refused", "Thumbnail", "ThumbnailBytes"]
+
 _GATEWAY_STATUSES: Final = frozenset({502, 503, 504})
 _MAX_BODY_BYTES: Final = 64 * 2**20
-_WRONG_SIZE: Final = "thumbnail_wrong_size"
-# Cantaloupe, without ^ or above its max_scale; Laya.
-_REFUSALS_OF_SIZE: Final = ("scales in excess of", "image dimensions exceed largest")
+_PAUSE_SECONDS: Final = 0.25
+_IMPOSSIBLE: Final = "none/full/no-size/0/default.jpg"
 
-
-@dataclass(frozen=True)
-class ThumbnailBytes:
-    """A thumbnail as it came: a whole JPEG of `size` pixels."""
-
-    data: bytes = field(repr=False)
-    size: Size
-    milliseconds: int
-
-
-@dataclass(frozen=True)
-class Refused:
-    """The image server does not make this size of this image, and never will as it is configured."""
-
-    reason: str
-
-
-Thumbnail: TypeAlias = ThumbnailBytes | Refused
+T = TypeVar("T")
 
 
 class ImageServer(GentleService):
-    """An image server that speaks IIIF Image API 3 and finds the source by its identifier."""
+    """An image server that speaks IIIF Image API 3 and finds the source by its identifier.
 
-    peer: ClassVar[Peer] = _PEER
+    With a `scratch_root` it shares that folder with the runs and reads files; without one, objects in S3.
+    """
+
+    peer: ClassVar[Peer] = PEER
 
     url: str = Field(default="http://127.0.0.1:8182", description="Base URL of the image server.")
     path: str = Field(default="iiif/3/", description="Path of the Image API under the base URL.")
@@ -64,9 +60,32 @@ class ImageServer(GentleService):
         default=["AWSALB", "AWSALBCORS"], description="The load balancer's cookies, sent back within one image."
     )
 
-    def session(self) -> ImageServerSession:
-        """Begin the requests for one image."""
-        return ImageServerSession(self)
+    kind: ImageServerKind = Field(default=ImageServerKind.CANTALOUPE, description="Which image server it is.")
+    reads_jp2: bool = Field(default=True, description="Whether it reads JP2.")
+    scratch_root: str | None = Field(default=None, description="The scratch folder as we see it, where it is shared.")
+    server_scratch_root: str | None = Field(
+        default=None, description="The scratch folder in identifiers, as the server sees it; default: the same path."
+    )
+    late_files_seconds: float = Field(
+        default=10.0, ge=0, description="How long a new file may take to appear on the shared disk."
+    )
+
+    def session(self, file: Path | None = None) -> ImageServerSession:
+        """Begin the requests for one image. `file`: what they are about, where it is on the shared disk."""
+        return ImageServerSession(self, file)
+
+    @property
+    def shares_disk(self) -> bool:
+        """Whether it reads files of the scratch folder."""
+        return self.scratch_root is not None
+
+    def identifier_of(self, path: Path) -> str:
+        """Return the identifier of a file in the shared scratch folder."""
+        if self.scratch_root is None or self.server_scratch_root is None:
+            return path.absolute().as_posix()
+        relative = path.absolute().relative_to(Path(self.scratch_root).absolute()).as_posix()
+        root = self.server_scratch_root
+        return f"{root.rstrip('/')}/{relative}" if root else relative
 
     def is_up(self) -> bool:
         """Tell whether anything answers. A 403 of /health is an answer; a gateway's error is not."""
@@ -76,25 +95,55 @@ class ImageServer(GentleService):
             return False
         return response.status_code not in _GATEWAY_STATUSES
 
+    def check(self) -> None:
+        """See that what answers at the URL is an image server: it refuses a size that is none, with a 400.
+
+        Raises `TransientError`, code `image_server_wrong_address`, for anything else that answers.
+        """
+        base = f"{self.url.rstrip('/')}/{self._api}"
+        try:
+            status = self.client.get(f"{base}{_IMPOSSIBLE}", timeout=self.connect_timeout_seconds).status_code
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise error_of_exception(error, PEER, base) from error
+        if status != httpx.codes.BAD_REQUEST and not is_retryable(status):
+            raise TransientError(
+                "image_server_wrong_address",
+                f"What answers at {shown_url(base)} is no image server: it said {status} to a size that is none",
+                remedy="Correct DLCS_IMAGE_SERVER_URL and DLCS_IMAGE_SERVER_PATH.",
+            )
+
+    @property
+    def _api(self) -> str:
+        return f"{self.path.strip('/')}/" if self.path.strip("/") else ""
+
     def request_url(self, identifier: str, rest: str) -> str:
         """Return the URL of a request: the identifier is one segment, whatever characters it is made of."""
         query = f"?cache={self.cache}" if self.cache else ""
-        path = f"{self.path.strip('/')}/" if self.path.strip("/") else ""
-        return f"{self.url.rstrip('/')}/{path}{quote(identifier, safe='')}/{rest}{query}"
+        return f"{self.url.rstrip('/')}/{self._api}{quote(identifier, safe='')}/{rest}{query}"
 
 
 class ImageServerSession:
-    """The requests for one image; usable by several threads."""
+    """The requests for one image; usable by several threads.
 
-    def __init__(self, server: ImageServer) -> None:
+    `seen_late` counts the answers that a file on the shared disk is not there, or not whole, while that may yet come.
+    """
+
+    def __init__(self, server: ImageServer, file: Path | None = None) -> None:
         self._server = server
+        self._file = file
+        self._patient_until = time.monotonic() + (server.late_files_seconds if file else 0)
         self._cookies: dict[str, str] = {}
         self._lock = threading.Lock()
+        self.seen_late = 0
+
+    def words(self, ask: ThumbnailAsk) -> str:
+        """Return what to ask this server for, to get a thumbnail."""
+        return self._server.kind.words(ask)
 
     def info(self, identifier: str) -> Size:
         """Return the size of the picture as it is served. Raises the errors of the error tree."""
         url = self._server.request_url(identifier, "info.json")
-        return self._server.retrying.call(lambda: _read_info(self._get(url)))
+        return self._call(lambda: read_info(self._get_in_time(url)))
 
     def thumbnail(self, identifier: str, parameter: str, ask: str, image: Size) -> Thumbnail:
         """Fetch the picture at the size that `parameter` means for `image`, asked for in the words of `ask`.
@@ -107,23 +156,49 @@ class ImageServerSession:
 
         def attempt() -> Thumbnail:
             try:
-                answer = self._get(url)
+                answer = self._get_in_time(url)
                 if answer.status == httpx.codes.BAD_REQUEST and answer.refuses_the_size():
                     return Refused(answer.text())
-                return _read_thumbnail(answer, parameter, image, began)
+                return read_thumbnail(answer, parameter, image, began)
             except TransientError as error:
                 failures.add(error.cause)
                 raise
 
         try:
-            return self._server.retrying.call(attempt)
+            return self._call(attempt)
         except TransientError as error:
-            if error.code != _WRONG_SIZE or len(failures) > 1:
+            if error.code != WRONG_SIZE or len(failures) > 1:
                 raise
             # It was asked again, and what comes is always the same.
             raise PermanentError(error.code, error.cause, remedy=error.remedy) from error
 
-    def _get(self, url: str) -> _Answer:
+    def _call(self, work: Callable[[], T]) -> T:
+        try:
+            return self._server.retrying.call(work)
+        except TransientError as error:
+            unseen = error.code in {SOURCE_MISSING, FORBIDDEN}
+            if not unseen or self._file is None or not self._file.exists():
+                raise
+            raise TransientError(
+                "image_server_disk_not_shared",
+                f"The file is on the shared disk for us, and not for the image server ({error.cause})",
+                remedy="See that both mount the same scratch folder, that its user may read there, and that "
+                "DLCS_IMAGE_SERVER_SCRATCH_ROOT says where.",
+            ) from error
+
+    def _get_in_time(self, url: str) -> Answer:
+        """Ask again for a while where the shared disk is late: NFS may hide a new file for seconds."""
+        while True:
+            answer = self._get(url)
+            # What is on its way may be there already, and not be whole.
+            late = answer.is_missing or answer.is_unreadable
+            if self._file is None or not late or time.monotonic() > self._patient_until:
+                return answer
+            with self._lock:
+                self.seen_late += 1
+            time.sleep(_PAUSE_SECONDS)
+
+    def _get(self, url: str) -> Answer:
         headers = {"Accept": "*/*"}
         with self._lock:
             if self._cookies:
@@ -136,10 +211,10 @@ class ImageServerSession:
                     self._keep_cookies(response)
                     body = read_body(response, max_bytes=_MAX_BODY_BYTES, deadline=deadline)
                 turn.status = response.status_code
-            return _Answer(url, response.status_code, response.headers, body)
+            return Answer(url, response.status_code, response.headers, body)
         except BodyTooLong as error:
             raise TransientError(
-                "thumbnail_unreadable", f"The image server's answer has {error}", remedy=_PEER.remedy
+                "thumbnail_unreadable", f"The image server's answer has {error}", remedy=PEER.remedy
             ) from error
 
     def _keep_cookies(self, response: httpx.Response) -> None:
@@ -148,88 +223,3 @@ class ImageServerSession:
                 name, separator, value = header.partition(";")[0].strip().partition("=")
                 if separator and name in self._server.cookie_names:
                     self._cookies[name] = value
-
-
-@dataclass(frozen=True)
-class _Answer:
-    url: str
-    status: int
-    headers: httpx.Headers
-    body: bytes = field(repr=False)
-
-    def text(self) -> str:
-        return one_line(self.body[:2000].decode("utf-8", "replace").strip())
-
-    def refuses_the_size(self) -> bool:
-        text = self.text().lower()
-        return any(sign in text for sign in _REFUSALS_OF_SIZE)
-
-    def check(self) -> None:
-        """Raise what an answer without success means."""
-        if httpx.codes.is_success(self.status):
-            return
-        raise self._error()
-
-    def _error(self) -> IngestError:
-        detail = self.text()
-        match self.status:
-            case httpx.codes.NOT_FOUND:
-                # Right after an upload it may be a matter of moments.
-                return TransientError(
-                    "image_server_source_missing",
-                    "The image server does not find the image",
-                    remedy="See that the image server reads the bucket and region that we write to.",
-                )
-            case httpx.codes.FORBIDDEN if "pixel" in detail.lower():
-                return PermanentError(
-                    "thumbnail_too_many_pixels",
-                    f"The image server makes no picture of so many pixels: {detail}",
-                    remedy="Raise its max_pixels, or leave the size out of the policy.",
-                )
-            case httpx.codes.FORBIDDEN:
-                # Also what it says when S3 denies it the source, and seen under load.
-                return TransientError(
-                    "image_server_forbidden",
-                    f"The image server may not read the image: {detail}",
-                    remedy="See that its S3 credentials may read the bucket.",
-                )
-            case httpx.codes.NOT_IMPLEMENTED:
-                return PermanentError(
-                    "source_unreadable",
-                    f"The image server cannot read what is stored: {detail}",
-                    remedy="Replace the original if it is damaged; if its format is not known there, use the "
-                    "image policy default, which converts the image.",
-                )
-        return error_of_status(self.status, self.headers, _PEER, self.url, detail=detail)
-
-
-def _read_info(answer: _Answer) -> Size:
-    answer.check()
-    try:
-        info = httpx.Response(200, content=answer.body).json()
-        size = Size(int(info["width"]), int(info["height"]))
-    except (ValueError, LookupError, TypeError):
-        size = None
-    if size is None or size.width < 1 or size.height < 1:
-        raise TransientError(
-            "info_unreadable", "The image server's info.json does not give the size of the image", remedy=_PEER.remedy
-        )
-    return size
-
-
-def _read_thumbnail(answer: _Answer, parameter: str, image: Size, began: float) -> ThumbnailBytes:
-    answer.check()
-    try:
-        size = measure_jpeg(answer.body)
-        if not is_size_asked(parse_size(parameter), image, size):
-            raise TransientError(
-                _WRONG_SIZE,
-                f"The image server gave {size.width} x {size.height} for {parameter} of {image.width} x {image.height}",
-                remedy="See that the image server reads sources anew (StreamStrategy), and its caches; then retry.",
-            )
-        decode_jpeg(answer.body)
-    except NotAJpeg as error:
-        raise TransientError(
-            "thumbnail_unreadable", f"What the image server gave for {parameter} {error}", remedy=_PEER.remedy
-        ) from error
-    return ThumbnailBytes(answer.body, size, round((time.monotonic() - began) * 1000))

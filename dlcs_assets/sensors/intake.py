@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import Channel, check_requested
 from dlcs_assets.domain.errors import IngestError, MessageRejected
+from dlcs_assets.domain.image_servers import check_readable
 from dlcs_assets.domain.ingest_request import IngestMessage, Registration, named_in, parse_message
 from dlcs_assets.domain.results import StageResult
 from dlcs_assets.domain.stages import Lane, Stage
@@ -143,6 +144,8 @@ def check_registration(asset_id: AssetId, registration: Registration, settings: 
     try:
         customer = customers.get(asset_id.customer)
         check_requested(registration.channels, customer.policies)
+        if not settings.thumbnails_of_jp2:
+            check_readable(registration.channels)
         customer.origin(
             registration.origin,
             portal_bucket=settings.origin_bucket,

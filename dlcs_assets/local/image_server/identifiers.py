@@ -17,7 +17,7 @@ from dlcs_assets.local.image_server.refusal import Refusal, bad_request
 _S3_URI = re.compile(
     r"s3://(?:[a-z]{2}(?:-[a-z]+)+-[0-9]+/)?(?P<bucket>[A-Za-z0-9][A-Za-z0-9._-]{2,62})/(?P<key>.+)", re.DOTALL
 )
-_PATH = re.compile(r"(?:file:(?://(?:localhost)?)?)?(?P<path>/.+)", re.DOTALL)
+_PATH = re.compile(r"(?:file:(?://(?:localhost)?)?(?=/))?(?P<path>.+)", re.DOTALL)
 _VERSIONS: dict[str, Version] = {"2": 2, "3": 3}
 _IMAGE_SEGMENTS = 4
 
@@ -72,9 +72,9 @@ def parse_target(raw_path: bytes) -> Target:
 def locate(identifier: str, path_roots: tuple[Path, ...]) -> S3Object | Path:
     """Return where the bytes of `identifier` are: an S3 object, or a file under one of `path_roots`.
 
-    s3://[region/]bucket/key, file:///path and /path are understood, all of them literally: the identifier has been
-    percent-decoded already. Raises `Refusal` with 404 for everything else, and
-    for a path outside the roots just as for one that does not exist.
+    s3://[region/]bucket/key, file:///path, /path and a path below a root are understood, all of them literally: the
+    identifier has been percent-decoded already. Raises `Refusal` with 404 for everything else, and for a path outside
+    the roots just as for one that does not exist.
     """
     if match := _S3_URI.fullmatch(identifier):
         return S3Object(match["bucket"], match["key"])
@@ -85,11 +85,13 @@ def locate(identifier: str, path_roots: tuple[Path, ...]) -> S3Object | Path:
 
 def _file_below(name: str, roots: tuple[Path, ...]) -> Path | None:
     try:
-        path = Path(name).resolve()
-        inside = any(path.is_relative_to(root.resolve()) for root in roots)
-        return path if inside and path.is_file() else None
+        for root in roots:
+            path = (root / name).resolve()
+            if path.is_relative_to(root.resolve()) and path.is_file():
+                return path
     except (OSError, ValueError):  # a name that is too long, a folder that may not be entered, a NUL
         return None
+    return None
 
 
 def _decoded(segment: str) -> str:

@@ -16,6 +16,7 @@ from typing import Final
 
 from dlcs_assets.domain.customers import Customer, Customers
 from dlcs_assets.domain.errors import ServiceDown
+from dlcs_assets.domain.image_servers import READS_NO_JP2_CAUSE
 from dlcs_assets.domain.origin import OriginBucket
 from dlcs_assets.resources.customers.fields import Invalid, Problem
 from dlcs_assets.resources.customers.schema import parse_customers
@@ -45,13 +46,15 @@ class CustomersFile:
     """A customers file that may be edited at any moment.
 
     `last_good` is where a copy of it is kept whenever it is good, for processes that start after a bad edit: every
-    run is one. `without` are the customers while there is no file; None if there has to be one.
+    run is one. `without` are the customers while there is no file; None if there has to be one. `reads_jp2`: whether
+    thumbnails can be made from JP2s.
     """
 
-    def __init__(self, path: Path, last_good: Path, without: Customers | None) -> None:
+    def __init__(self, path: Path, last_good: Path, without: Customers | None, *, reads_jp2: bool = True) -> None:
         self._path = path
         self._last_good = last_good
         self._without = without
+        self._reads_jp2 = reads_jp2
         self._lock = threading.Lock()
         self._looked = float("-inf")
         self._known: _Known | None = None
@@ -88,7 +91,7 @@ class CustomersFile:
             return _Known(looks, self._without)
         try:
             data = _read(self._path)
-            self._good = parse_customers(data)
+            self._good = parse_customers(data, reads_jp2=self._reads_jp2)
         except (Invalid, OSError) as error:
             self._good = self._good or self._read_last_good()
             problem = self._told(error, in_force=self._good is not None)
@@ -108,11 +111,13 @@ class CustomersFile:
             what = "; ".join(shown)
         else:
             what = f"{self._path} can't be read: {error.strerror}"
+            if not self._reads_jp2:
+                what += f"; without it images become JP2s, and {READS_NO_JP2_CAUSE}"
         return f"{what}. {'The last good one stays in force' if in_force else 'No good one was there before'}."
 
     def _read_last_good(self) -> Customers | None:
         with suppress(Invalid, OSError):
-            return parse_customers(_read(self._last_good))
+            return parse_customers(_read(self._last_good), reads_jp2=self._reads_jp2)
         return None
 
     def _keep(self, data: bytes) -> None:
@@ -131,23 +136,34 @@ class CustomersFile:
 def customers_file(settings: Settings) -> CustomersFile:
     """Return the customers file of these settings: one for the whole process, so that it is looked at once.
 
-    Without the file everything is as the settings say, unless the file was named: then it has to be there.
+    Without the file everything is as the settings say, unless the file was named, or the image server reads no JP2:
+    then it has to be there.
     """
     return _shared(
         settings.customers_file.absolute(),
         settings.scratch.absolute(),
         settings.customers,
         settings.s3_origin_buckets,
-        "customers_file" in settings.model_fields_set,
+        named="customers_file" in settings.model_fields_set,
+        reads_jp2=settings.thumbnails_of_jp2,
     )
 
 
 @cache
 def _shared(
-    path: Path, folder: Path, customers: tuple[int, ...] | None, buckets: tuple[str, ...], named: bool
+    path: Path,
+    folder: Path,
+    customers: tuple[int, ...] | None,
+    buckets: tuple[str, ...],
+    *,
+    named: bool,
+    reads_jp2: bool,
 ) -> CustomersFile:
     copy = folder / f"customers-{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}.last-good.yaml"
-    return CustomersFile(path, copy, None if named else customers_without_file(customers, buckets))
+    # The channels that images have without a file make JP2s.
+    required = named or not reads_jp2
+    without = None if required else customers_without_file(customers, buckets)
+    return CustomersFile(path, copy, without, reads_jp2=reads_jp2)
 
 
 def customers_without_file(customers: tuple[int, ...] | None, buckets: tuple[str, ...]) -> Customers:

@@ -8,7 +8,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from dlcs_assets.domain.customers import Customer, Customers, Quota
-from dlcs_assets.domain.delivery import SEEDED_DEFAULTS, Channel, DefaultChannel, Policies
+from dlcs_assets.domain.delivery import SEEDED_DEFAULTS, USE_ORIGINAL, Channel, DefaultChannel, Policies
+from dlcs_assets.domain.image_servers import READS_NO_JP2_CAUSE, leads_to_jp2
 from dlcs_assets.domain.networks import Network, parse_network
 from dlcs_assets.domain.origin import OriginBucket, OriginStrategy, OriginStrategyRule
 from dlcs_assets.resources.credentials import check_reference
@@ -33,19 +34,35 @@ _UNITS: Final = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12} | {
 _WITH_CREDENTIALS: Final = (OriginStrategy.BASIC_HTTP, OriginStrategy.SFTP)
 
 
-def parse_customers(data: bytes) -> Customers:
-    """Read the bytes of a customers file. Raises `Invalid` with all of its problems."""
-    return parse_yaml(data, _customers)
+def parse_customers(data: bytes, *, reads_jp2: bool = True) -> Customers:
+    """Read the bytes of a customers file. `reads_jp2`: whether thumbnails can be made from JP2s.
+
+    Raises `Invalid` with all of its problems.
+    """
+    return parse_yaml(data, lambda root: _customers(root, reads_jp2=reads_jp2))
 
 
-def _customers(root: Value) -> Customers:
+def _customers(root: Value, *, reads_jp2: bool) -> Customers:
     fields = root.fields(["customers"])
     found = {}
     for name, value in fields["customers"].pairs() if "customers" in fields else ():
         number = _number(name, "a customer's number")
         if number is not None:
             found[number] = _customer(number, value)
+            if not reads_jp2:
+                _refuse_jp2(value, found[number])
     return Customers(found)
+
+
+def _refuse_jp2(value: Value, customer: Customer) -> None:
+    for default in customer.policies.defaults:
+        if leads_to_jp2(default.channel, default.policy):
+            where = f" in space {default.space}" if default.space else ""
+            value.refuse(
+                f"gives {default.media_type}{where} by default the channel {default.channel} with the policy "
+                f"{default.policy}, which makes JP2s, and {READS_NO_JP2_CAUSE}; expected the policy {USE_ORIGINAL} in "
+                "default_channels, or DLCS_IMAGE_SERVER_READS_JP2=true"
+            )
 
 
 def _customer(number: int, value: Value) -> Customer:

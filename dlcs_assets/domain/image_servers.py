@@ -1,0 +1,78 @@
+"""What kinds of image servers there are, how they see sources, and which plans each of them can serve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Final
+
+from dlcs_assets.domain.delivery import USE_ORIGINAL, Channel, RequestedChannel
+from dlcs_assets.domain.errors import MessageRejected, PermanentError
+from dlcs_assets.domain.ingest_plan import ImageServerSource, IngestPlan
+from dlcs_assets.domain.stages import Stage
+from dlcs_assets.domain.thumbnails import ThumbnailAsk
+
+READS_NO_JP2: Final = "image_server_reads_no_jp2"
+READS_NO_JP2_CAUSE: Final = "the image server (iiif-processor) reads no JP2"
+READS_NO_JP2_REMEDY: Final = (
+    "Use the image policy use-original, or a server whose libvips was built with JPEG 2000 and "
+    "DLCS_IMAGE_SERVER_READS_JP2=true, or Cantaloupe"
+)
+
+
+class ImageServerKind(StrEnum):
+    """Which image server it is. The embedded one behaves as Cantaloupe."""
+
+    CANTALOUPE = "cantaloupe"
+    IIIF_PROCESSOR = "iiif-processor"
+
+    def words(self, ask: ThumbnailAsk) -> str:
+        """Return the size parameter to send for a thumbnail.
+
+        iiif-processor refuses a box one of whose edges is longer than the image's, though the result would fit: it is
+        asked for the pixels themselves.
+        """
+        if self is ImageServerKind.CANTALOUPE:
+            return ask.ask
+        upscale = "^" if ask.parameter.startswith("^") else ""
+        return f"{upscale}{ask.expected.width},{ask.expected.height}"
+
+
+class SourceAccess(StrEnum):
+    """How the image server sees what it reads: as objects in S3, or as files on a disk that it shares with the runs."""
+
+    S3 = "s3"
+    DISK = "disk"
+
+
+def leads_to_jp2(channel: Channel, policy: str | None) -> bool:
+    """Tell whether images of this channel and policy are served, and their thumbnails made, from a JP2."""
+    return channel is Channel.IIIF_IMG and policy is not None and policy != USE_ORIGINAL
+
+
+def check_readable(requested: Sequence[RequestedChannel] | None) -> None:
+    """Refuse channels for a server that reads no JP2, where they make one. Raises `MessageRejected`.
+
+    Channels and policies that are left to the customer's defaults are not looked at: those are refused beforehand.
+    """
+    for item in requested or ():
+        if leads_to_jp2(item.channel, item.policy):
+            raise MessageRejected(
+                READS_NO_JP2,
+                f"the channel {item.channel} with the policy {item.policy} makes a JP2, and {READS_NO_JP2_CAUSE}",
+                remedy=READS_NO_JP2_REMEDY,
+            )
+
+
+def require_readable(plan: IngestPlan, media_type: object) -> None:
+    """Refuse a plan for a server that reads no JP2, where that is what it would read.
+
+    `media_type` is the original's; None if it is not known. Raises `PermanentError`, code `image_server_reads_no_jp2`.
+    """
+    of_jp2 = plan.source is ImageServerSource.JP2
+    is_jp2 = plan.source is not ImageServerSource.NONE and media_type == "image/jp2"
+    if of_jp2 or is_jp2:
+        what = "Thumbnails are to be made from a JP2" if of_jp2 else "The original is a JP2"
+        raise PermanentError(
+            READS_NO_JP2, f"{what}, and {READS_NO_JP2_CAUSE}", remedy=READS_NO_JP2_REMEDY, stage=Stage.THUMBNAILS
+        )
