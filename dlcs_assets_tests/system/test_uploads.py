@@ -289,6 +289,23 @@ def test_messages_and_uploads_share_nothing_but_the_bucket(system: System) -> No
     assert system.ingest("2/1/page", origin, "file").state == "done"
 
 
+@pytest.mark.parametrize("sensor", ["s3_uploads", "s3_sweep"])
+def test_uploads_are_launched_where_there_is_no_queue_of_messages(
+    make_system: Callable[..., System], sensor: str
+) -> None:
+    """What did not fit into the lane is launched by a later tick that takes nothing in."""
+    system = make_system(chunk_size=1, chunks_in_flight=1, ingest_queue_url=None)
+    bucket, keys = bucket_of(system), ["2/1/a", "2/1/b"]
+    for key in keys:
+        system.upload(key, PAGE)
+    if sensor == "s3_sweep":
+        system.use(swept_buckets=(bucket,), uploads_queue_url=None)
+    else:
+        tell(system, *(record(bucket, key) for key in keys))
+    assert [len(system.tick(sensor).runs) for _ in range(3)] == [1, 1, 0]
+    assert system.states() == dict.fromkeys(keys, "done")
+
+
 @pytest.mark.parametrize(("sensor", "variable"), [("s3_uploads", "UPLOADS_QUEUE_URL"), ("s3_sweep", "SWEPT_BUCKETS")])
 def test_what_is_not_configured_is_named_in_the_tick(system: System, sensor: str, variable: str) -> None:
     system.use(uploads_queue_url=None)
