@@ -10,6 +10,7 @@ import dagster as dg
 
 from dlcs_assets.assets import ingest_assets
 from dlcs_assets.backfill import backfill_job
+from dlcs_assets.deletion import delete_job
 from dlcs_assets.domain.image_servers import ImageServerKind, SourceAccess
 from dlcs_assets.jobs import INGEST_JOB
 from dlcs_assets.maintenance.job import maintenance_job, maintenance_schedule
@@ -35,7 +36,7 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
     maintenance = maintenance_job(settings, asset_graph)
     definitions = dg.Definitions(
         assets=[ingest_assets(settings)],
-        jobs=[INGEST_JOB, backfill_job(settings), maintenance],
+        jobs=[INGEST_JOB, backfill_job(settings), delete_job(settings, asset_graph), maintenance],
         schedules=[maintenance_schedule(settings, maintenance)],
         sensors=ingest_sensors(settings),
         resources={**build_resources(settings), **(resources or {})},

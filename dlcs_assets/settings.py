@@ -57,6 +57,15 @@ class Settings(BaseSettings):
     uploads_queue_url: str | None = Field(
         None, description="SQS queue of S3's events: objects put at customer/space/asset are ingested."
     )
+    update_queue_url: str | None = Field(
+        None, description="SQS queue of the DLCS's notifications of changed assets (asset-modified, Update)."
+    )
+    delete_queue_url: str | None = Field(
+        None, description="SQS queue of the DLCS's notifications of deleted assets (asset-modified, Delete)."
+    )
+    invalidation_topic_arn: str | None = Field(
+        None, description="SNS topic that is told which paths a CDN is to forget; default: nobody is told."
+    )
     forward_queue_url: str | None = Field(
         None, description="Queue of the engine beside which this one runs: gets messages that are not ours."
     )

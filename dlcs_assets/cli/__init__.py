@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from dlcs_assets.cli import batch, demo, ingest, plan, rederive, rejected, retry, stack, status, usage
+from dlcs_assets.cli import batch, delete, demo, doctor, ingest, plan, rederive, rejected, retry, stack, status, usage
 from dlcs_assets.cli.failure import Commands
 
 app = typer.Typer(
@@ -23,9 +23,11 @@ app.command()(status.status)
 app.command()(retry.retry)
 app.command(no_args_is_help=True)(rederive.rederive)
 app.command()(rederive.stale)
+app.command(no_args_is_help=True)(delete.delete)
 app.command(no_args_is_help=True)(plan.plan)
 app.command()(rejected.rejected)
 app.command()(usage.usage)
+app.command()(doctor.doctor)
 app.add_typer(batch.app, name="batch")
 
 

@@ -14,8 +14,8 @@ from dlcs_assets.resources.ledger import Ledger
 from dlcs_assets.resources.ledger.reports import ImageStatus, Selection
 
 POLL_INTERVAL = timedelta(seconds=0.5)
-ENDED = frozenset({"done", "failed", "rejected"})
-STATES = ("pending", "running", "done", "failed", "rejected")
+ENDED = frozenset({"done", "failed", "rejected", "deleted"})
+STATES = ("pending", "running", "done", "failed", "rejected", "deleted")
 
 
 class Follower:

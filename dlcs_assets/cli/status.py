@@ -33,7 +33,7 @@ def status(
     customer: CustomerOption = None,
     space: SpaceOption = None,
     state: Annotated[
-        Literal["pending", "running", "done", "failed", "rejected"] | None,
+        Literal["pending", "running", "done", "failed", "rejected", "deleted"] | None,
         typer.Option(help="Images in this state only."),
     ] = None,
     *,

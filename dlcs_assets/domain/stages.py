@@ -40,6 +40,7 @@ class RequestState(StrEnum):
     DONE = "done"
     FAILED = "failed"
     REJECTED = "rejected"
+    DELETED = "deleted"  # of a request to delete the image
     SUPERSEDED = "superseded"  # a newer request took its place; it shares that one's outcome
 
 

@@ -38,6 +38,11 @@ def transient_key(asset_id: AssetId, request_id: str) -> str:
     return f"{TRANSIENT_PREFIX}{asset_id}/{request_id}"
 
 
+def transient_prefix(asset_id: AssetId) -> str:
+    """Folder of the originals that are stored while thumbnails are made of them."""
+    return f"{TRANSIENT_PREFIX}{asset_id}/"
+
+
 def storage_prefix(asset_id: AssetId) -> str:
     """Folder of everything in the storage bucket but the JP2, whose key is the folder's own name."""
     return f"{asset_id}/"
@@ -51,6 +56,12 @@ def info_prefix(asset_id: AssetId) -> str:
 def thumbnail_key(asset_id: AssetId, longest: int, open_: bool) -> str:
     """Key of a thumbnail by its longest edge in pixels."""
     return f"{asset_id}/{'open' if open_ else 'auth'}/{longest}.jpg"
+
+
+def restricted_key(key: str) -> str | None:
+    """Key of the same thumbnail as one that everybody may see, had it been restricted; None for any other key."""
+    folder, opened, name = key.rpartition("/open/")
+    return f"{folder}/auth/{name}" if opened else None
 
 
 def sizes_key(asset_id: AssetId) -> str:

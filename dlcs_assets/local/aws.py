@@ -34,6 +34,8 @@ MADE_LAST: Final = THUMBS_BUCKET  # whoever sees it sees the others, and the que
 INGEST_QUEUE: Final = "dlcs-image"
 PRIORITY_QUEUE: Final = "dlcs-priority-image"
 UPLOADS_QUEUE: Final = "dlcs-uploads"  # gets the events of the origin bucket
+UPDATE_QUEUE: Final = "dlcs-asset-updated"  # these two get what the DLCS's API would say
+DELETE_QUEUE: Final = "dlcs-asset-deleted"
 BATCH_COMPLETED: Final = "dlcs-batch-completed"  # a topic, and a queue that gets what is published there
 TRANSIENT_PREFIX: Final = "transient/"
 TRANSIENT_DAYS: Final = 7
@@ -99,7 +101,7 @@ def _create_queues(endpoint: str) -> None:
     import boto3
 
     sqs = boto3.client("sqs", endpoint_url=endpoint)
-    for queue in (INGEST_QUEUE, PRIORITY_QUEUE, UPLOADS_QUEUE):
+    for queue in (INGEST_QUEUE, PRIORITY_QUEUE, UPLOADS_QUEUE, UPDATE_QUEUE, DELETE_QUEUE):
         sqs.create_queue(QueueName=queue, Attributes={"VisibilityTimeout": str(VISIBILITY_SECONDS)})
 
 

@@ -61,6 +61,12 @@ class RunningStack:
     def start(self, component: Component) -> None:
         """Start a service that was stopped; it has forgotten what it kept in memory."""
         self._supervisor.start(self._services[component])
+        self.note()
+
+    def note(self) -> None:
+        """Write down, for `dlcs env` and for whoever looks at the processes, what is up."""
+        state = data_folder.StackState(os.getpid(), self._supervisor.pids(), dict(self.environment))
+        data_folder.write_state(self.data, state)
 
     def url(self, component: Component) -> str | None:
         """Return where the service itself listens, whatever the settings say."""
@@ -102,9 +108,9 @@ class Stack:
             self._prepare(data)
             services = {Component(each.name): each for each in self._services(data, own, surroundings)}
             supervisor.start(*services.values())
-            state = data_folder.StackState(os.getpid(), supervisor.pids(), dict(environment))
-            data_folder.write_state(data, state)
-            yield RunningStack(data, environment, supervisor, services)
+            stack = RunningStack(data, environment, supervisor, services)
+            stack.note()
+            yield stack
 
     def _check_ports(self) -> None:
         """Refuse a taken port here: the server that has it would answer the health check in our service's place."""
@@ -131,6 +137,8 @@ class Stack:
             "DLCS_INGEST_QUEUE_URL": aws.queue_url(endpoint, aws.INGEST_QUEUE),
             "DLCS_PRIORITY_QUEUE_URL": aws.queue_url(endpoint, aws.PRIORITY_QUEUE),
             "DLCS_UPLOADS_QUEUE_URL": aws.queue_url(endpoint, aws.UPLOADS_QUEUE),
+            "DLCS_UPDATE_QUEUE_URL": aws.queue_url(endpoint, aws.UPDATE_QUEUE),
+            "DLCS_DELETE_QUEUE_URL": aws.queue_url(endpoint, aws.DELETE_QUEUE),
             "DLCS_BATCH_COMPLETED_TOPIC_ARN": aws.topic_arn(aws.BATCH_COMPLETED),
             "DLCS_STORAGE_BUCKET": aws.STORAGE_BUCKET,
             "DLCS_THUMBS_BUCKET": aws.THUMBS_BUCKET,

@@ -24,7 +24,7 @@ from dlcs_assets.pipeline.jp2 import make_jp2
 from dlcs_assets.pipeline.original import drop_transient, make_original
 from dlcs_assets.pipeline.rules import Rules
 from dlcs_assets.pipeline.thumbnails import make_thumbnails
-from dlcs_assets.pipeline.tidy import tidy
+from dlcs_assets.pipeline.tidy import paths_to_close, tidy
 from dlcs_assets.resources.ledger.engine import UNAVAILABLE
 from dlcs_assets.resources.ledger.ledger import Ledger
 from dlcs_assets.resources.ledger.records import RetrySchedule
@@ -178,7 +178,8 @@ class _Worker:
         # The plan may have become definite only now, with the original at hand.
         result = replace(result, recipe=job.recipes[stage])
         job.results[stage] = result
-        self.ledger.work.commit(self.claim, job.item, result, now=datetime.now(UTC))
+        invalidate = paths_to_close(job, result) if self.rules.tells_cdn else ()
+        self.ledger.work.commit(self.claim, job.item, result, invalidate=invalidate, now=datetime.now(UTC))
         self.happened.put(StageDone(job.item, result, picture))
 
     def _tidy(self, job: Job) -> None:

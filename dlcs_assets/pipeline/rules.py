@@ -21,6 +21,7 @@ class Rules:
     engine_open_thumbnails: bool
     max_pixels: int
     profile: str
+    tells_cdn: bool
     s3_uri_region: str | None = None
 
 
@@ -34,5 +35,6 @@ def rules_of(settings: Settings) -> Rules:
         engine_open_thumbnails=settings.engine_open_thumbnails,
         max_pixels=settings.max_pixels,
         profile=settings.appetiser_optimisation,
+        tells_cdn=settings.invalidation_topic_arn is not None,
         s3_uri_region=settings.s3_uri_region,
     )

@@ -1,10 +1,19 @@
-"""After an image's stages: what earlier ingests of it left in the storage bucket, and what no longer applies, goes."""
+"""After an image's stages: what earlier ingests of it left in the storage bucket, or a CDN may hold, goes."""
 
 from __future__ import annotations
 
 from dlcs_assets.domain.ingest_plan import Conversion
-from dlcs_assets.domain.storage_keys import info_prefix, jp2_key, original_key, storage_prefix
+from dlcs_assets.domain.invalidation import paths_to_invalidate
+from dlcs_assets.domain.results import StageResult
+from dlcs_assets.domain.storage_keys import info_prefix, jp2_key, original_key, restricted_key, storage_prefix
 from dlcs_assets.pipeline.job import Job
+
+
+def paths_to_close(job: Job, result: StageResult) -> tuple[str, ...]:
+    """Return what a CDN is to forget: all of an image of which thumbnails were open to everybody and no longer are."""
+    now = {stored.key for stored in result.objects}
+    closed = any(restricted_key(stored.key) in now for stored in job.item.objects)
+    return paths_to_invalidate(job.item.asset_id, [item.channel for item in job.channels]) if closed else ()
 
 
 def tidy(job: Job) -> list[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -31,12 +31,16 @@ _MAX_BATCH_BYTES: Final = 256 * 2**10
 
 @dataclass(frozen=True)
 class QueueMessage:
-    """A message as received. `receipt_handle` is what it is deleted by, and good for this receipt only."""
+    """A message as received. `receipt_handle` is what it is deleted by, and good for this receipt only.
+
+    `attributes` are those of the type String that its sender gave it.
+    """
 
     id: str
     body: str
     receipt_handle: str
     sent_at: datetime | None
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ class Queues(dg.ConfigurableResource):  # type: ignore[type-arg]  # its paramete
                 MaxNumberOfMessages=max(1, min(limit, _BATCH)),
                 WaitTimeSeconds=min(round(wait_seconds), _LONGEST_WAIT_SECONDS),
                 MessageSystemAttributeNames=["SentTimestamp"],
+                MessageAttributeNames=["All"],
             )
         return [
             QueueMessage(
@@ -91,6 +96,11 @@ class Queues(dg.ConfigurableResource):  # type: ignore[type-arg]  # its paramete
                 message["Body"],
                 message["ReceiptHandle"],
                 _moment(message.get("Attributes", {}).get("SentTimestamp")),
+                {
+                    name: value["StringValue"]
+                    for name, value in message.get("MessageAttributes", {}).items()
+                    if "StringValue" in value
+                },
             )
             for message in answer.get("Messages", [])
         ]

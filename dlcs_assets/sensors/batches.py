@@ -48,20 +48,20 @@ def finish_batches(ledger: Ledger, notifications: Notifications, topic_arn: str 
     if topic_arn is None:
         ledger.outbox.hold(BATCH_COMPLETED, NO_TOPIC)
     else:
-        sent = publish_due(ledger.outbox, notifications, topic_arn)
+        sent = publish_due(ledger.outbox, notifications, BATCH_COMPLETED, topic_arn)
     still_open, without_count = ledger.batches.open_batches()
     names = tuple(f"{batch.id} of customer {batch.customer}" for batch in finished)
     return Told(still_open, without_count, names, sent, *ledger.outbox.unsent(BATCH_COMPLETED))
 
 
-def publish_due(outbox: Outbox, notifications: Notifications, topic_arn: str) -> int:
+def publish_due(outbox: Outbox, notifications: Notifications, topic: str, topic_arn: str) -> int:
     """Publish what is due until one fails or the time is up; return how many were sent.
 
     Each is noted as sent after it was: if the process dies in between it is sent again, and is the same.
     """
     deadline = time.monotonic() + PUBLISHING_BUDGET.total_seconds()
     sent = 0
-    for notification in outbox.due(BATCH_COMPLETED, now=datetime.now(UTC)):
+    for notification in outbox.due(topic, now=datetime.now(UTC)):
         try:
             notifications.publish(topic_arn, notification.body, notification.attributes)
         except IngestError as error:

@@ -60,14 +60,17 @@ def dispatch(
     with ledger.dispatch.lease(DISPATCH_LEASE, wait=LEASE_WAIT) as held:
         if not held:
             return Dispatched(note="another sensor is dispatching; the next tick will")
-        lost = _without_run(instance, ledger, lane)
+        lost = without_run(instance, ledger, lane)
         turns = _turns(ledger, lane, settings)  # others may have dispatched since
         in_flight = ledger.dispatch.in_flight()
         offers = _Offers(instance, asset_graph, ledger, lane, settings)
         planned = deal(turns, offers.of)
         chunks = [chunk for chunk in lost if offers.used_if_any_of(_keys(chunk)).isdisjoint(_keys(chunk))]
         chunks += ledger.dispatch.reserve(planned, offers.now)
-        arrange(instance, [_keys(chunk) for chunk in chunks])
+        new = set(arrange(instance, [_keys(chunk) for chunk in chunks]))
+    # Of an image that was away Dagster may no longer know the stages that its run will not make.
+    partly = [image for chunk in chunks if 0 < len(chunk.stages) < len(STAGES) for image in chunk.images]
+    ledger.housekeeping.report_again([str(image.asset_id) for image in partly if _key(image) in new])
     has_run = Counter({customer: count for (where, customer), count in in_flight.items() if where is lane})
     has_run.subtract(chunk.customer for chunk in lost)
     requests = []
@@ -178,7 +181,8 @@ def _note(turns: Turns, lane: Lane, settings: Settings, blocked: int = 0) -> str
     return "; ".join(told) or "nothing is due"
 
 
-def _without_run(instance: dg.DagsterInstance, ledger: Ledger, lane: Lane) -> list[Chunk]:
+def without_run(instance: dg.DagsterInstance, ledger: Ledger, lane: Lane) -> list[Chunk]:
+    """Return the lane's chunks of which Dagster knows no run: the request was lost, or is on its way."""
     lost = []
     for chunk in ledger.dispatch.unlaunched([lane]):
         runs = instance.get_runs(dg.RunsFilter(tags={CHUNK_TAG: chunk.id}), limit=1)

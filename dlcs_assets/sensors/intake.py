@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import Channel, check_requested
@@ -43,19 +43,35 @@ class Taken:
 
 
 def take_in(queues: Queues, ledger: Ledger, url: str, lane: Lane, settings: Settings) -> Taken:
-    """Take messages in until the queue is empty or the time budget is spent.
+    """Take ingest messages and S3 events in, waiting for the first to come, so that it is seen at once."""
+
+    def read(message: QueueMessage) -> list[InboxMessage]:
+        return read_message(message, url, lane, settings)
+
+    return take_in_as(read, queues, ledger, url, settings, wait=settings.receive_wait)
+
+
+def take_in_as(
+    read: Callable[[QueueMessage], list[InboxMessage]],
+    queues: Queues,
+    ledger: Ledger,
+    url: str,
+    settings: Settings,
+    *,
+    wait: timedelta = timedelta(0),
+) -> Taken:
+    """Take messages in until the queue is empty or the time budget is spent; `read` tells what they mean.
 
     Without customers in force (NoCustomers) none is received: they stay in the queue.
-    The first receive waits for messages to come, so that one that arrives into an idle system is seen at once.
     """
     customers_file(settings).customers()
     taken = Taken()
     deadline = time.monotonic() + settings.intake_budget.total_seconds()
-    wait = settings.receive_wait.total_seconds()
-    while messages := queues.receive(url, wait_seconds=wait):
-        wait = 0
+    seconds = wait.total_seconds()
+    while messages := queues.receive(url, wait_seconds=seconds):
+        seconds = 0
         taken.received += len(messages)
-        inbox = [entry for message in messages for entry in read_message(message, url, lane, settings)]
+        inbox = [entry for message in messages for entry in read(message)]
         taken.add(deliver(inbox, queues, ledger, settings))
         queues.delete(url, messages)
         if time.monotonic() > deadline:
@@ -80,7 +96,11 @@ def read_message(message: QueueMessage, url: str, lane: Lane, settings: Settings
         rejection = Rejection(error.code, error.cause, error.remedy)
         return [InboxMessage(message.id, queue, lane, message.body, None, rejection, could_read=named_in(message.body))]
     if isinstance(parsed, IngestMessage):
-        return [admit(InboxMessage(message.id, queue, lane, message.body, message=parsed), settings)]
+        return [
+            admit(
+                InboxMessage(message.id, queue, lane, message.body, message=parsed, sent_at=message.sent_at), settings
+            )
+        ]
     if not parsed:
         return [InboxMessage(message.id, queue, lane, message.body)]
     entries = [

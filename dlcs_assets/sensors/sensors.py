@@ -8,13 +8,15 @@ from dlcs_assets.assets import CHUNK_TAG
 from dlcs_assets.domain.stages import Lane
 from dlcs_assets.jobs import INGEST_JOB
 from dlcs_assets.resources.customers import NoCustomers, customers_file
+from dlcs_assets.resources.ledger.outbox import INVALIDATION
 from dlcs_assets.resources.ledger.resource import LedgerResource
 from dlcs_assets.resources.listings import Listings
 from dlcs_assets.resources.notifications import Notifications
 from dlcs_assets.resources.queue import Queues
-from dlcs_assets.sensors.batches import finish_batches
+from dlcs_assets.sensors.batches import finish_batches, publish_due
 from dlcs_assets.sensors.dispatch import Dispatched, dispatch
 from dlcs_assets.sensors.intake import Taken, take_in
+from dlcs_assets.sensors.modified import DELETE_JOB, dispatch_deletions, take_in_modified
 from dlcs_assets.sensors.reconcile import reconcile
 from dlcs_assets.sensors.sweep import Sweep
 from dlcs_assets.settings import Settings
@@ -48,6 +50,7 @@ def ingest_sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
         ),
         _reconcile_sensor(settings),
         _batches_sensor(settings),
+        _modified_sensor(settings),
     ]
 
 
@@ -149,6 +152,35 @@ def _batches_sensor(settings: Settings) -> dg.SensorDefinition:
         return dg.SkipReason(str(finish_batches(ledger.open(), notifications, settings.batch_completed_topic_arn)))
 
     return batches_sensor
+
+
+def _modified_sensor(settings: Settings) -> dg.SensorDefinition:
+    @dg.sensor(
+        name="asset_modified",
+        job_name=DELETE_JOB,
+        minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Takes in what the DLCS's API says of changed and deleted assets, launches runs for what is to be "
+        "deleted, and tells whoever keeps the CDN which paths to invalidate.",
+    )
+    def modified_sensor(
+        context: dg.SensorEvaluationContext, ledger: LedgerResource, queues: Queues, notifications: Notifications
+    ) -> dg.SensorResult | dg.SkipReason:
+        opened = ledger.open()
+        try:
+            told = [str(taken) for taken in take_in_modified(queues, opened, settings)]
+        except NoCustomers as error:
+            told = [f"No notifications are taken in: {error.cause}"]
+        if settings.invalidation_topic_arn:
+            publish_due(opened.outbox, notifications, INVALIDATION, settings.invalidation_topic_arn)
+            unsent, problem = opened.outbox.unsent(INVALIDATION)
+            told += [f"{unsent} invalidations unsent: {problem or 'the next tick sends them'}"] if unsent else []
+        requests = dispatch_deletions(context.instance, opened, settings)
+        if requests:
+            return dg.SensorResult(run_requests=requests)
+        return dg.SkipReason("; ".join([*told, "nothing is to be deleted"]))
+
+    return modified_sensor
 
 
 def _dispatch(

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import sqlite3
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
@@ -31,11 +32,22 @@ from dlcs_assets.resources.ledger.resource import LedgerResource
 from dlcs_assets.resources.listings import Listings
 from dlcs_assets.resources.notifications import Notifications
 from dlcs_assets.resources.queue import Queues
+from dlcs_assets.sensors.modified import DELETE_JOB
 from dlcs_assets.settings import Settings
 from dlcs_assets_tests.resources.scripted_server import Answer, ScriptedServer
 from dlcs_assets_tests.system.proxy import Proxy
 
-SENSORS = ("reconcile", "sqs_priority", "sqs_ingest", "s3_uploads", "s3_sweep", "due_images", "backfills", "batches")
+SENSORS = (
+    "reconcile",
+    "sqs_priority",
+    "sqs_ingest",
+    "s3_uploads",
+    "s3_sweep",
+    "due_images",
+    "backfills",
+    "batches",
+    "asset_modified",
+)
 RUN_KEY_TAG = "dagster/run_key"
 MOST_ROUNDS = 12
 QUIET_ROUNDS = 2  # that a run was lost is noted in one round, what it held is due in the next
@@ -152,6 +164,11 @@ class System:
         self.settle()
         return self.status(image)
 
+    def retry(self, image: str) -> None:
+        """Ask again for an image that failed, as `dlcs retry` does, and let everything happen."""
+        self.ledger.reports.retry(Selection(ids=(image,)), now=datetime.now(UTC))
+        self.settle()
+
     def ingest_once(self, image: str, origin: str, channels: str) -> None:
         """Send a full message and let only the first run happen."""
         self.send(full_message(image, origin, channels))
@@ -163,12 +180,22 @@ class System:
         tags = {"dagster/partition": keys[0]} if len(keys) == 1 else {RANGE_START_TAG: keys[0], RANGE_END_TAG: keys[-1]}
         return self._execute(tags, stages)
 
-    def execute_job(self, job: str, op: str, config: dict[str, Any]) -> dg.DagsterRun:
-        """Launch a job with a config for one of its ops, as from the launchpad."""
+    def execute_job(
+        self,
+        job: str,
+        op: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> dg.DagsterRun:
+        """Launch a job that is none of assets, with a config for one of its ops, as from the launchpad."""
         with nested_resources():
             result = self.definitions.resolve_job_def(job).execute_in_process(
-                instance=self.instance, run_config={"ops": {op: {"config": config}}}, raise_on_error=False
+                instance=self.instance,
+                run_config={"ops": {op: {"config": config}}} if op else {},
+                tags=tags,
+                raise_on_error=False,
             )
+        self.runs.append(result.dagster_run)
         return result.dagster_run
 
     def begin(self, request: dg.RunRequest) -> str:
@@ -203,6 +230,8 @@ class System:
         return not self.instance.get_runs(dg.RunsFilter(tags={RUN_KEY_TAG: str(request.run_key)}))
 
     def _run(self, request: dg.RunRequest) -> dg.DagsterRun:
+        if request.job_name == DELETE_JOB:
+            return self.execute_job(DELETE_JOB, tags={**request.tags, RUN_KEY_TAG: str(request.run_key)})
         stages = [Stage(key.path[-1]) for key in request.asset_selection or ()]
         return self._execute({**request.tags, RUN_KEY_TAG: str(request.run_key)}, stages)
 

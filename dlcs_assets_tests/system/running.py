@@ -52,7 +52,7 @@ def _system(
         s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
     queues = {
         kind: sqs.create_queue(QueueName=f"{kind}-{name}", Attributes={"VisibilityTimeout": "60"})["QueueUrl"]
-        for kind in ("ingest", "priority", "uploads")
+        for kind in ("ingest", "priority", "uploads", "update", "delete")
     }
     with ExitStack() as opened:
         origin = opened.enter_context(scripted_server(Answer(404, b"There is no such page.")))
@@ -66,6 +66,8 @@ def _system(
             "ingest_queue_url": queues["ingest"],
             "priority_queue_url": queues["priority"],
             "uploads_queue_url": queues["uploads"],
+            "update_queue_url": queues["update"],
+            "delete_queue_url": queues["delete"],
             "appetiser_url": appetiser.url,
             "image_server_url": image_server.url,
             "slots": folder / "slots",
@@ -81,5 +83,5 @@ def _system(
             yield system
         finally:
             system.ledger.close()
-            for client in (system.s3, system.sqs, s3, sqs):
+            for client in (system.s3, system.sqs, system.notifications, s3, sqs):
                 client.close()

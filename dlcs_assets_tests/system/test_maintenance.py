@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from dagster._core.definitions.events import AssetKeyPartitionKey
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
 from dlcs_assets.definitions import build_definitions
-from dlcs_assets.domain.stages import STAGES, Stage
+from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.stages import STAGES, Lane, Stage
 from dlcs_assets.maintenance import keys
 from dlcs_assets.partitions import PARTITIONS_NAME
 from dlcs_assets.sensors.dispatch import DISPATCH_LEASE
@@ -171,6 +172,17 @@ def test_an_image_whose_run_was_deleted_is_materialised_again_when_it_comes_back
     assert keep_house(system)["runs: deleted"] == 1
     assert count_of_runs(system) == 0
     ingest(system, PAGE)
+    assert system.partition(PAGE) == ("materialized",) * 3
+
+
+def test_of_an_image_that_comes_back_for_one_stage_dagster_learns_the_others_again(system: System) -> None:
+    """Its run is gone, and with it what Dagster knew; the ledger knows it still."""
+    system.use(run_retention=AT_ONCE)
+    keep_house(system)
+    wanted = [(AssetId.parse(PAGE), frozenset({Stage.THUMBNAILS}))]
+    system.ledger.catalogue.ask(wanted, lane=Lane.BACKFILL, now=datetime.now(UTC))
+    system.settle()
+    assert count_of_runs(system) == 1
     assert system.partition(PAGE) == ("materialized",) * 3
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,6 +15,7 @@ from dlcs_assets.domain.modified import AssetDeleted
 from dlcs_assets.domain.stages import Lane, RequestState
 from dlcs_assets.resources.ledger.database import Database
 from dlcs_assets.resources.ledger.holding import check_claim, end_attempt, hold
+from dlcs_assets.resources.ledger.outbox import post_invalidation
 from dlcs_assets.resources.ledger.records import RetrySchedule, new_id
 from dlcs_assets.resources.ledger.schema import (
     chunk_images,
@@ -54,6 +55,12 @@ class Deletions:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    def ask(self, deleted: Sequence[AssetDeleted], *, now: datetime) -> None:
+        """Ask for images to be deleted, without a notification."""
+        with self._database.write() as connection:
+            for each in deleted:
+                ask_to_delete(connection, each, now)
+
     def claim(self, chunk_id: str, run_id: str, *, now: datetime) -> DeletionClaim | None:
         """Hold the images of a chunk; None if the chunk is another run's, or ended."""
         token = new_id()
@@ -84,10 +91,14 @@ class Deletions:
         deletion: Deletion,
         error: IngestError | None,
         *,
+        invalidate: Sequence[str] = (),
         schedule: RetrySchedule,
         now: datetime,
     ) -> RequestState:
-        """End the attempt. Of an image that is gone nothing remains on record but its tombstone and its history."""
+        """End the attempt. Of an image that is gone nothing remains on record but its tombstone and its history.
+
+        `invalidate` are the paths that a CDN is to forget.
+        """
         image_id = str(deletion.asset_id)
         with self._database.write() as connection:
             check_claim(connection, claim.token, deletion.asset_id)
@@ -95,7 +106,17 @@ class Deletions:
                 connection.execute(delete(objects).where(objects.c.image_id == image_id))
                 connection.execute(delete(outcomes).where(outcomes.c.image_id == image_id))
                 connection.execute(update(tombstones).where(tombstones.c.image_id == image_id).values(deleted_at=now))
-            return end_attempt(connection, deletion.request_id, claim.run_id, error, schedule=schedule, now=now)
+                if invalidate:
+                    post_invalidation(connection, image_id, "deleted", invalidate, now)
+            return end_attempt(
+                connection,
+                deletion.request_id,
+                claim.run_id,
+                error,
+                schedule=schedule,
+                now=now,
+                well=RequestState.DELETED,
+            )
 
 
 def ask_to_delete(connection: Connection, deleted: AssetDeleted, now: datetime) -> str | None:

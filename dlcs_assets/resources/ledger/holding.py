@@ -66,13 +66,14 @@ def end_attempt(
     *,
     schedule: RetrySchedule,
     now: datetime,
+    well: RequestState = RequestState.DONE,
 ) -> RequestState:
-    """End an attempt and its claim: done, failed, or pending again if the failure may pass; return which."""
+    """End an attempt and its claim: well, failed, or pending again if the failure may pass; return which."""
     row = connection.execute(select(requests).where(requests.c.id == request_id)).one()
     attempt = row.attempts + (0 if isinstance(error, ServiceDown) else 1)
     values: dict[str, object] = {"attempts": attempt, "chunk_id": None}
     if error is None:
-        state = RequestState.DONE
+        state = well
     elif isinstance(error, ServiceDown) or (isinstance(error, TransientError) and attempt < schedule.attempts):
         state = RequestState.PENDING
         values["lane"] = NEXT_LANE

@@ -20,12 +20,19 @@ from dlcs_assets.resources.ledger.schema import (
     images,
     messages,
     notifications,
+    outcomes,
     requests,
 )
 
 SLICE = 1000  # rows of a write transaction: others wait for no longer than some hundredths of a second
 CHUNKS_SLICE = 20  # each with its list of up to 1,000 images
-ENDED = (RequestState.DONE, RequestState.FAILED, RequestState.REJECTED, RequestState.SUPERSEDED)
+ENDED = (
+    RequestState.DONE,
+    RequestState.FAILED,
+    RequestState.REJECTED,
+    RequestState.DELETED,
+    RequestState.SUPERSEDED,
+)
 SETTLED = ("accepted", "ignored", "forwarded", "requeued")
 
 
@@ -76,6 +83,12 @@ class Housekeeping:
                 held = select(claims.c.image_id).where(claims.c.image_id.in_(ids))
                 found |= dict.fromkeys([*connection.scalars(busy), *connection.scalars(held)])
         return found
+
+    def report_again(self, image_ids: Sequence[str]) -> None:
+        """Doubt that Dagster still has the outcomes of these images; reconcile tells it those that it has not."""
+        for ids in _slices(image_ids, SLICE):
+            with self._database.write() as connection:
+                connection.execute(update(outcomes).where(outcomes.c.image_id.in_(ids)).values(reported=False))
 
     def claimed_requests(self) -> set[str]:
         """Return the ids of the requests in work."""

@@ -225,8 +225,10 @@ def _stages(
         return everything
     outdated = choose(asset_id, after, results)
     if received.only_outdated and not outdated:
-        # Who may see the picture is told by its cached info.json documents, too: they go with a run.
-        return frozenset({Stage.THUMBNAILS}) if before.roles != after.roles else frozenset()
+        # Cached info.json documents tell who may see the picture, and earlier systems may have left other sizes: a run
+        # of the last stage removes both.
+        changed = (before.roles, before.channels) != (after.roles, after.channels)
+        return frozenset({Stage.THUMBNAILS}) if changed else frozenset()
     return outdated or everything
 
 

@@ -5,15 +5,18 @@ Body and attributes are fixed when the row is written, so that one that is sent 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, func, insert, or_, select, update
 
 from dlcs_assets.resources.ledger.database import Database
+from dlcs_assets.resources.ledger.records import new_id
 from dlcs_assets.resources.ledger.schema import notifications
 
+INVALIDATION = "invalidation"  # paths that a CDN is to forget
 FIRST_DELAY = timedelta(seconds=10)
 LONGEST_DELAY = timedelta(minutes=15)
 LONGEST_ERROR = 1000
@@ -102,6 +105,13 @@ class Outbox:
             count = connection.scalar(select(func.count()).select_from(notifications).where(*where)) or 0
             worst = select(notifications.c.error).where(*where).order_by(notifications.c.attempts.desc()).limit(1)
             return count, connection.scalar(worst) if count else None
+
+
+def post_invalidation(connection: Connection, image_id: str, reason: str, paths: Sequence[str], now: datetime) -> None:
+    """Write down that a CDN is to forget these paths of an image."""
+    body = json.dumps({"id": image_id, "reason": reason, "paths": list(paths)}, separators=(",", ":"))
+    customer = image_id.partition("/")[0]
+    post(connection, new_id(), INVALIDATION, body, {"CustomerId": customer}, now=now)
 
 
 def post(

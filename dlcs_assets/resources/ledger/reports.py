@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, case, exists, func, select
+from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, case, exists, func, select, update
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.ingest_request import Registration
@@ -26,7 +26,9 @@ SHOWN_STATE = {
     RequestState.DONE: "done",
     RequestState.FAILED: "failed",
     RequestState.REJECTED: "rejected",
+    RequestState.DELETED: "deleted",
 }
+WELL = (RequestState.DONE, RequestState.DELETED)
 UNFINISHED = (RequestState.WAITING, RequestState.PENDING, RequestState.RESERVED, RequestState.RUNNING)
 PAGE = 500  # images per query: SQLite's limit of bound variables is far above
 
@@ -124,7 +126,7 @@ class Reports:
     def counts(self, selection: Selection | None = None) -> dict[str, int]:
         """Count the images of the selection by state."""
         chosen = selection or Selection()
-        counted = dict.fromkeys(("pending", "running", "done", "failed", "rejected"), 0)
+        counted = dict.fromkeys(("pending", "running", "done", "failed", "rejected", "deleted"), 0)
         current = _current_requests(chosen).order_by(None).subquery()
         with self._database.read() as connection:
             for state, count in connection.execute(
@@ -173,7 +175,7 @@ class Reports:
         ]
 
     def retry(self, selection: Selection, *, now: datetime) -> list[str]:
-        """Write a new request for every failed image of the selection; return their ids.
+        """Write a new request for every failed image of the selection; return their ids. A deletion is taken up again.
 
         Images named by id are asked for again whatever their state, unless they are pending or in work already.
         """
@@ -181,7 +183,14 @@ class Reports:
         with self._database.write() as connection:
             for row in connection.execute(_current_requests(selection)).all():
                 state = RequestState(row.state)
-                if state is RequestState.FAILED or (selection.ids and state is RequestState.DONE):
+                if row.lane == Lane.DELETE:
+                    if state is RequestState.FAILED:
+                        again = {"state": RequestState.PENDING, "due_at": now, "attempts": 0, "finished_at": None}
+                        connection.execute(update(requests).where(requests.c.id == row.id).values(again))
+                        chosen.append(row.image_id)
+                elif row.registration is not None and (
+                    state is RequestState.FAILED or (selection.ids and state is RequestState.DONE)
+                ):
                     create_request(
                         connection,
                         AssetId.parse(row.image_id),
@@ -263,10 +272,10 @@ def _status(row: Row[Any], results: dict[Stage, tuple[str, StageResult]], stored
         created_at=row.created_at,
         due_at=row.due_at,
         finished_at=row.finished_at,
-        error_code=row.error_code if state is not RequestState.DONE else None,
-        error_stage=row.error_stage if state is not RequestState.DONE else None,
-        error_cause=row.error_cause if state is not RequestState.DONE else None,
-        error_remedy=row.error_remedy if state is not RequestState.DONE else None,
+        error_code=row.error_code if state not in WELL else None,
+        error_stage=row.error_stage if state not in WELL else None,
+        error_cause=row.error_cause if state not in WELL else None,
+        error_remedy=row.error_remedy if state not in WELL else None,
         registration=Registration.of_json(row.registration) if row.registration is not None else None,
         stages={stage: results[stage][1] for stage in STAGES if stage in results},
         objects=tuple(stored),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, delete, insert, select, update
@@ -15,6 +15,7 @@ from dlcs_assets.domain.stages import RequestState, Stage
 from dlcs_assets.resources.ledger.accounting import require_growth, stored_of
 from dlcs_assets.resources.ledger.claims import Claim, Claims
 from dlcs_assets.resources.ledger.holding import ClaimLost, check_claim, end_attempt
+from dlcs_assets.resources.ledger.outbox import post_invalidation
 from dlcs_assets.resources.ledger.records import RetrySchedule, stage_results
 from dlcs_assets.resources.ledger.schema import claims, objects, outcomes
 
@@ -40,13 +41,26 @@ class Work(Claims):
             check_claim(connection, claim.token, item.asset_id)
             _set_reserved(connection, item, require_growth(connection, item.asset_id, limit, new, replaces))
 
-    def commit(self, claim: Claim, item: WorkItem, result: StageResult, *, now: datetime) -> None:
-        """Record a stage's outcome and its objects, in the place of what the image had of that stage before."""
+    def commit(
+        self,
+        claim: Claim,
+        item: WorkItem,
+        result: StageResult,
+        *,
+        invalidate: Sequence[str] = (),
+        now: datetime,
+    ) -> None:
+        """Record a stage's outcome and its objects, in the place of what the image had of that stage before.
+
+        `invalidate` are paths that a CDN is to forget because of it.
+        """
         image_id = str(item.asset_id)
         with self._database.write() as connection:
             reserved = check_claim(connection, claim.token, item.asset_id)
             if reserved:
                 _settle(connection, item, result, reserved)
+            if invalidate:
+                post_invalidation(connection, image_id, "access tightened", invalidate, now)
             connection.execute(
                 delete(outcomes).where(outcomes.c.image_id == image_id, outcomes.c.stage == result.stage)
             )

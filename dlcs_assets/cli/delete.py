@@ -1,0 +1,43 @@
+"""`dlcs delete`: has images deleted, everything of them in our own buckets."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from dlcs_assets.cli.connection import load_settings, open_ledger
+from dlcs_assets.cli.failure import Failure
+from dlcs_assets.cli.options import parse_ids
+from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.modified import AssetDeleted
+from dlcs_assets.pipeline.making import channels_of
+from dlcs_assets.pipeline.rules import Rules, rules_of
+from dlcs_assets.resources.ledger.reports import ImageStatus, Selection
+
+
+def delete(
+    ids: Annotated[list[str], typer.Argument(metavar="ID", help="Images, as customer/space/asset.")],
+    cdn: Annotated[bool, typer.Option("--cdn", help="Tell the CDN's keeper which paths to invalidate, too.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask whether that is meant.")] = False,
+) -> None:
+    """Delete images: all that is stored of them in the storage and thumbnail bucket. Their origins are left alone."""
+    chosen = parse_ids(ids)
+    settings = load_settings()
+    with open_ledger(settings) as ledger:
+        known = {status.asset_id: status for status in ledger.reports.images(Selection(ids=chosen))}
+        if unknown := [each for each in chosen if each not in known]:
+            raise Failure(f"Not known: {', '.join(unknown)}. Nothing is deleted.")
+        if not yes:
+            typer.confirm(f"Delete {len(chosen)} image{'' if len(chosen) == 1 else 's'}?", abort=True)
+        now, rules = datetime.now(UTC), rules_of(settings)
+        places = frozenset({"cdn"}) if cdn else frozenset[str]()
+        ledger.deletions.ask([_deleted(known[each], now, places, rules) for each in chosen], now=now)
+    typer.echo(f"{len(chosen)} asked to be deleted. A run of the job delete_images does it within seconds.")
+
+
+def _deleted(status: ImageStatus, now: datetime, places: frozenset[str], rules: Rules) -> AssetDeleted:
+    asset_id, registration = AssetId.parse(status.asset_id), status.registration
+    channels = channels_of(asset_id, registration, status.stages, rules) if registration else ()
+    return AssetDeleted(asset_id, now, None, places, tuple(item.channel for item in channels))

@@ -1,0 +1,266 @@
+"""Assets that the DLCS's API changed or deleted: what goes, what stays, and what a CDN is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.partition_key import partition_key
+from dlcs_assets.partitions import PARTITIONS_NAME
+from dlcs_assets.resources.aws import make_client
+from dlcs_assets.resources.ledger.records import RetrySchedule
+from dlcs_assets_tests.pictures import jpeg
+from dlcs_assets_tests.system.harness import System, full_message
+
+IMAGE = "2/1/page"
+POLICIES = {"iiif-img:default": 1, "iiif-img:use-original": 2, "thumbs:default": 3, "file:none": 4}
+NOW = datetime.now(UTC)
+
+
+def notification(message: dict[str, Any], *, sent: datetime | None = None, **attributes: str) -> dict[str, Any]:
+    """Give what SNS hands to a queue."""
+    return {
+        "Type": "Notification",
+        "TopicArn": "arn:aws:sns:eu-west-1:1:asset-modified",
+        "Message": json.dumps(message),
+        "Timestamp": (sent or datetime.now(UTC)).isoformat(),
+        "MessageAttributes": {name: {"Type": "String", "Value": value} for name, value in attributes.items()},
+    }
+
+
+def asset(image: str, origin: str, channels: str, **fields: Any) -> dict[str, Any]:
+    customer, space, name = image.split("/")
+    named = [
+        {"channel": channel.partition(":")[0], "deliveryChannelPolicyId": POLICIES[channel]}
+        for channel in channels.split(",")
+        if channel
+    ]
+    identity = {"customer": int(customer), "space": int(space), "asset": name}
+    return {"id": identity, "origin": origin, "imageDeliveryChannels": named, **fields}
+
+
+def deleted(image: str, *, sent: datetime | None = None, places: tuple[str, ...] = ()) -> dict[str, Any]:
+    gone = asset(image, "", "iiif-img:default,thumbs:default")
+    message = {"asset": gone, "customerPathElement": {"id": 2, "name": "library"}, "deleteFrom": list(places)}
+    return notification(message, sent=sent, messageType="Delete")
+
+
+def delete(system: System, *notifications: dict[str, Any]) -> None:
+    system.send(*notifications, queue=system.settings.delete_queue_url)
+    system.settle()
+
+
+def everything(system: System) -> set[str]:
+    return {*system.storage(), *system.thumbs()}
+
+
+@pytest.fixture
+def origin(system: System) -> str:
+    return system.serve("page.jpg", jpeg(1200, 800))
+
+
+def update(system: System, origin: str, before: str, after: str, **fields: Any) -> None:
+    """Let the API change the image's channels, and say that ingest hears of it."""
+    message = {
+        "assetBeforeUpdate": asset(IMAGE, origin, before),
+        "assetAfterUpdate": asset(IMAGE, origin, after, **fields),
+    }
+    system.send(notification(message, engineNotified="True"), queue=system.settings.update_queue_url)
+    system.settle()
+    assert system.status(IMAGE).state == "done"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "stored", "thumbnails"),
+    [
+        ("iiif-img:use-original,file:none", "file:none", {"/original"}, set()),
+        ("iiif-img:use-original,thumbs:default", "iiif-img:use-original", {"/original"}, {1024, 400, 200, 100}),
+        ("iiif-img:use-original", "iiif-img:default", {""}, {1024, 400, 200, 100}),
+        ("iiif-img:default", "iiif-img:use-original", {"/original"}, {1024, 400, 200, 100}),
+        ("iiif-img:default,file:none", "iiif-img:default", {""}, {1024, 400, 200, 100}),
+        ("thumbs:default", "", set(), set()),
+        ("iiif-img:use-original", "", set(), set()),
+    ],
+)
+def test_what_channels_no_longer_ask_for_goes_with_an_update(  # noqa: PLR0917 (pytest passes them by name)
+    system: System, origin: str, before: str, after: str, stored: set[str], thumbnails: set[int]
+) -> None:
+    assert system.ingest(IMAGE, origin, before).state == "done"
+    for key in (f"{IMAGE}/full/100,200/0/default.jpg", f"{IMAGE}/open/2048.jpg", f"{IMAGE}/low.jpg"):
+        system.put(system.settings.thumbs_bucket, key)
+    system.put(system.settings.storage_bucket, f"{IMAGE}/info/cantaloupe/v3/info.json")
+    system.put(system.settings.storage_bucket, f"{IMAGE}bar/original")  # another image's
+    update(system, origin, before, after)
+    expected = {f"{IMAGE}{key}" for key in stored} | {f"{IMAGE}/open/{edge}.jpg" for edge in thumbnails}
+    if thumbnails:
+        expected.add(f"{IMAGE}/s.json")
+    assert everything(system) == expected | {f"{IMAGE}bar/original"}
+
+
+def test_an_update_that_ingest_need_not_hear_of_does_nothing(system: System, origin: str) -> None:
+    system.ingest(IMAGE, origin, "iiif-img:default")
+    runs = len(system.runs)
+    same = asset(IMAGE, origin, "iiif-img:default")
+    system.send(
+        notification({"assetBeforeUpdate": same, "assetAfterUpdate": {**same, "reference1": "x"}}),
+        queue=system.settings.update_queue_url,
+    )
+    system.settle()
+    assert len(system.runs) == runs
+
+
+def test_roles_that_change_move_the_thumbnails_and_clear_cached_infos(system: System, origin: str) -> None:
+    system.ingest(IMAGE, origin, "iiif-img:default")
+    asked = len(system.origin.asked)
+    info = f"{IMAGE}/info/cantaloupe/v3/info.json"
+    system.put(system.settings.storage_bucket, info)
+    same = asset(IMAGE, origin, "iiif-img:default")
+    message = {"assetBeforeUpdate": same, "assetAfterUpdate": {**same, "roles": "staff"}}
+    system.send(notification(message), queue=system.settings.update_queue_url)
+    system.settle()
+    assert set(system.thumbs()) == {f"{IMAGE}/auth/{edge}.jpg" for edge in (1024, 400, 200, 100)} | {f"{IMAGE}/s.json"}
+    assert info not in system.storage()
+    assert len(system.origin.asked) == asked
+
+
+def test_an_update_of_an_image_that_is_not_ours_is_noted_and_ignored(system: System, origin: str) -> None:
+    stranger = asset("9/9/stranger", origin, "iiif-img:default")
+    system.send(
+        notification({"assetBeforeUpdate": stranger, "assetAfterUpdate": stranger}, engineNotified="True"),
+        queue=system.settings.update_queue_url,
+    )
+    assert system.settle() == []
+    assert system.states() == {}
+
+
+def test_a_deletion_removes_everything_of_the_image_and_nothing_else(system: System) -> None:
+    upload = system.upload(IMAGE, jpeg(300, 200))
+    system.ingest(IMAGE, upload, "iiif-img:default,file")
+    system.ingest(f"{IMAGE}bar", upload.replace(IMAGE, f"{IMAGE}"), "iiif-img:default")
+    neighbour = {key for key in everything(system) if key.startswith(f"{IMAGE}bar")}
+    system.put(system.settings.storage_bucket, f"{IMAGE}/info/cantaloupe/v2/info.json")
+    system.put(system.settings.storage_bucket, f"transient/{IMAGE}/left-behind")
+    system.put(system.settings.thumbs_bucket, f"{IMAGE}/full/100,200/0/default.jpg")
+    delete(system, deleted(IMAGE))
+    assert everything(system) == neighbour
+    assert set(system.objects(str(system.settings.origin_bucket))) == {IMAGE}
+    assert system.states() == {IMAGE: "deleted", f"{IMAGE}bar": "done"}
+    assert not system.instance.has_dynamic_partition(PARTITIONS_NAME, partition_key(AssetId.parse(IMAGE)))
+    assert system.ledger.reports.registration(AssetId.parse(IMAGE)) is None
+
+
+def test_what_is_some_images_origin_survives_a_deletion(system: System, origin: str) -> None:
+    system.ingest(IMAGE, origin, "iiif-img:use-original")
+    system.ingest("2/1/other", origin, "iiif-img:default")
+    system.execute(
+        "UPDATE images SET origin_bucket = ?, origin_key = ? WHERE id = '2/1/other'",
+        system.settings.storage_bucket,
+        f"{IMAGE}/original",
+    )
+    delete(system, deleted(IMAGE))
+    assert {key for key in everything(system) if key.startswith(IMAGE)} == {f"{IMAGE}/original"}
+    (run,) = [run for run in system.runs if run.job_name == "delete_images"]
+    assert run.is_success
+
+
+def test_what_was_sent_before_a_deletion_does_not_bring_the_image_back(system: System, origin: str) -> None:
+    system.ingest(IMAGE, origin, "iiif-img:default")
+    delete(system, deleted(IMAGE, sent=NOW))
+    before, after = (NOW + timedelta(seconds=seconds) for seconds in (-60, 60))
+    system.send(full_message(IMAGE, origin, "iiif-img:default", created=before.isoformat()))
+    system.settle()
+    assert (system.states(), everything(system)) == ({IMAGE: "deleted"}, set())
+    system.send(full_message(IMAGE, origin, "iiif-img:default", created=after.isoformat()))
+    system.settle()
+    assert system.states() == {IMAGE: "done"}
+    assert system.partition(IMAGE) == ("materialized",) * 3
+
+
+def test_a_deletion_that_comes_after_a_later_registration_does_nothing(system: System, origin: str) -> None:
+    system.send(full_message(IMAGE, origin, "iiif-img:default", created=NOW.isoformat()))
+    system.settle()
+    delete(system, deleted(IMAGE, sent=NOW - timedelta(minutes=1)))
+    assert system.states() == {IMAGE: "done"}
+
+
+def test_the_same_deletion_said_twice_is_one(system: System, origin: str) -> None:
+    system.ingest(IMAGE, origin, "iiif-img:default")
+    delete(system, deleted(IMAGE, sent=NOW + timedelta(minutes=1)), deleted(IMAGE, sent=NOW + timedelta(minutes=1)))
+    assert len([run for run in system.runs if run.job_name == "delete_images"]) == 1
+
+
+def test_a_deletion_waits_for_an_ingest_in_work_and_ends_one_that_is_not_begun(system: System, origin: str) -> None:
+    system.send(full_message(IMAGE, origin, "iiif-img:default", batch=7), full_message("2/2/next", origin, batch=7))
+    result = system.evaluate("sqs_ingest")
+    assert isinstance(result, dg.SensorResult)
+    first, _ = result.run_requests or ()  # two spaces, two runs
+    run_id = system.begin(first)
+    claim = system.ledger.work.claim_chunk(str(first.run_key), run_id, now=datetime.now(UTC))
+    assert claim is not None
+    system.send(deleted(IMAGE), deleted("2/2/next"), queue=system.settings.delete_queue_url)
+    system.tick("asset_modified")
+    assert system.states() == {IMAGE: "running", "2/2/next": "deleted"}
+    system.ledger.work.finish(
+        claim, claim.items[0], None, schedule=RetrySchedule(2, timedelta(0)), now=datetime.now(UTC)
+    )
+    system.tick("asset_modified")
+    assert system.states() == {IMAGE: "deleted", "2/2/next": "deleted"}
+
+
+def test_a_deletion_that_storage_refuses_is_tried_again_and_then_told(system: System, origin: str) -> None:
+    system.ingest(IMAGE, origin, "iiif-img:default")
+    system.use(s3_endpoint_url=system.s3_proxy.url)
+    system.s3_proxy.refusing["?delete"] = (403, "no")
+    delete(system, deleted(IMAGE))
+    status = system.status(IMAGE)
+    assert (status.state, status.error_code) == ("failed", "storage_refused")
+    system.s3_proxy.refusing.clear()
+    system.retry(IMAGE)
+    assert (system.states(), everything(system)) == ({IMAGE: "deleted"}, set())
+
+
+@pytest.fixture
+def told(make_system: Callable[..., System]) -> tuple[System, Callable[[], list[dict[str, Any]]]]:
+    """A system that tells a topic, and what came out of it."""
+    sns, sqs = make_client("sns"), make_client("sqs")
+    topic = sns.create_topic(Name="cdn")["TopicArn"]
+    url = sqs.create_queue(QueueName="cdn")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes={"RawMessageDelivery": "true"})
+
+    def received() -> list[dict[str, Any]]:
+        return [json.loads(message["Body"]) for message in sqs.receive_message(QueueUrl=url).get("Messages", ())]
+
+    return make_system(invalidation_topic_arn=topic), received
+
+
+def test_a_cdn_is_told_of_deletions_and_of_access_that_was_tightened(
+    told: tuple[System, Callable[[], list[dict[str, Any]]]],
+) -> None:
+    system, received = told
+    origin = system.serve("page.jpg", jpeg(300, 200))
+    system.ingest(IMAGE, origin, "iiif-img:default")
+    system.ingest(IMAGE, origin, "iiif-img:default", maxUnauthorised=150)
+    system.tick("asset_modified")
+    (tightened,) = received()
+    assert (tightened["id"], tightened["reason"]) == (IMAGE, "access tightened")
+    assert f"/thumbs/{IMAGE}/*" in tightened["paths"]
+    delete(system, deleted(IMAGE, places=("cdn",)))
+    (gone,) = received()
+    assert gone["reason"] == "deleted"
+    assert "/iiif-img/library/1/page/*" in gone["paths"]
+
+
+def test_nobody_is_told_of_a_deletion_that_is_not_from_the_cdn(
+    told: tuple[System, Callable[[], list[dict[str, Any]]]],
+) -> None:
+    system, received = told
+    system.ingest(IMAGE, system.serve("page.jpg", jpeg(300, 200)), "iiif-img:default")
+    delete(system, deleted(IMAGE, places=("internalCache",)))
+    assert received() == []
