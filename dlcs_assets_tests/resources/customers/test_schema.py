@@ -131,7 +131,7 @@ RULE = "origins:\n  - {id: a, order: 1, "
         ("quota: 3", "line 3: customers.2.quota: is a whole number; expected fields"),
         ("quota: 500GB", "customers.2.quota: is text; expected fields"),
         ("quota: {}", "customers.2.quota: says nothing; expected 'images', 'bytes' or both"),
-        ("quota:\n  image: 3\n  bytes: 5", "line 4: customers.2.quota.image: is no field here; expected 'images', 'bytes'"),
+        ("quota:\n  image: 3\n  bytes: 5", "line 4: customers.2.quota.image: is no field here; expected 'images'"),
         ("quota: {images: 0}", "quota.images: is 0; expected how many images, from 1 to 2147483647"),
         ("quota: {images: -1}", "quota.images: is '-1'; expected a whole number, in plain digits"),
         ("quota: {images: 2147483648}", "quota.images: is 2147483648; expected how many images, from 1 to 2147483647"),
