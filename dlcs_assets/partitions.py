@@ -74,8 +74,8 @@ def keys_in_use(instance: dg.DagsterInstance, working_set: WorkingSet, asset_gra
     return used
 
 
-def arrange(instance: dg.DagsterInstance, groups: Iterable[Sequence[str]]) -> None:
-    """See to it that each group of keys is a range: add what is new, move what is scattered."""
+def arrange(instance: dg.DagsterInstance, groups: Iterable[Sequence[str]]) -> list[str]:
+    """See to it that each group of keys is a range: add what is new, move what is scattered. Return what is new."""
     working_set = WorkingSet.of(instance)
     scattered = [group for group in groups if not working_set.is_range(group)]
     for group in scattered:
@@ -85,3 +85,4 @@ def arrange(instance: dg.DagsterInstance, groups: Iterable[Sequence[str]]) -> No
     added = [key for group in scattered for key in group]
     for start in range(0, len(added), KEYS_PER_STATEMENT):
         instance.add_dynamic_partitions(PARTITIONS_NAME, added[start : start + KEYS_PER_STATEMENT])
+    return [key for key in added if key not in working_set.position]
