@@ -84,10 +84,13 @@ def _rejected_in(ledger: Ledger, batches: Sequence[Batch], selection: Selection)
 
 
 def _most_interesting(ledger: Ledger, selection: Selection, state: str | None) -> list[ImageStatus]:
-    found: list[ImageStatus] = []
-    for each in BY_INTEREST if state is None else (state,):
-        found += ledger.reports.images(replace(selection, state=each), limit=MOST_ROWS - len(found))
-    return found
+    if state is not None:
+        return ledger.reports.images(replace(selection, state=state), limit=MOST_ROWS)
+    found: dict[str, ImageStatus] = {}
+    for each in (*BY_INTEREST[:-1], None):  # those that are done among all, in the order of ids: an index has that
+        room = MOST_ROWS - len(found)
+        found |= {one.asset_id: one for one in ledger.reports.images(replace(selection, state=each), limit=room)}
+    return list(found.values())
 
 
 def _show_all(console: Console, counts: Mapping[str, int], chosen: Sequence[ImageStatus], state: str | None) -> None:

@@ -221,23 +221,25 @@ def _current_requests(selection: Selection) -> Select[Any]:
     for, or the one that took its place.
     """
     first = requests.alias("first")
+    current: ColumnElement[bool]
     if selection.batch is not None:
         asked = (
             select(func.max(func.coalesce(first.c.superseded_by, first.c.id)))
             .where(first.c.batch == selection.batch)
             .group_by(first.c.image_id)
         )
+        current = requests.c.id.in_(asked)
     else:
+        # Asked image by image, so that a limit ends it early; each time it is a look into an index.
         unfinished = func.max(case((first.c.state.in_(UNFINISHED), first.c.id)))
-        asked = (
-            select(func.coalesce(unfinished, func.max(first.c.id)))
-            .where(first.c.state != RequestState.SUPERSEDED, *_where(first, selection))
-            .group_by(first.c.image_id)
+        asked = select(func.coalesce(unfinished, func.max(first.c.id))).where(
+            first.c.image_id == requests.c.image_id, first.c.state != RequestState.SUPERSEDED
         )
+        current = requests.c.id == asked.scalar_subquery()
     query = (
         select(requests, images.c.registration)
         .outerjoin(images, images.c.id == requests.c.image_id)
-        .where(requests.c.id.in_(asked), *_where(requests, selection))
+        .where(current, *_where(requests, selection))
         .order_by(requests.c.image_id)
     )
     if selection.code is not None:

@@ -162,7 +162,7 @@ def test_failed_images_are_asked_for_again_by_hand_by_their_code(desk: Desk) -> 
     assert desk.ledger.reports.retry(Selection(code="something_else"), now=NOW) == []
     assert desk.ledger.reports.retry(Selection(code="origin_not_found"), now=NOW) == ["2/1/a"]
     assert desk.ledger.reports.counts(Selection(batch=5)) == {
-        "pending": 1, "running": 0, "done": 1, "failed": 0, "rejected": 0,
+        "pending": 1, "running": 0, "done": 1, "failed": 0, "rejected": 0, "deleted": 0,
     }  # fmt: skip
 
 
