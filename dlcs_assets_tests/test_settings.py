@@ -13,6 +13,7 @@ def test_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("DLCS_STORAGE_BUCKET", "library")
     monkeypatch.setenv("DLCS_S3_ORIGIN_BUCKETS", "scans, more-scans")
     monkeypatch.setenv("DLCS_CUSTOMERS", "2,5")
+    monkeypatch.setenv("DLCS_PRIVATE_NETWORKS", "10.1.0.0/16, FD00::/8")
     monkeypatch.setenv("DLCS_DEFAULT_THUMBNAIL_SIZES", "!200,200;!100,100")
     monkeypatch.setenv("DLCS_ATTEMPT_DELAY", "0.5")
     monkeypatch.setenv("DLCS_REGISTRATION_WAIT", "PT5M")
@@ -21,6 +22,7 @@ def test_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch)
     assert settings.storage_bucket == "library"
     assert settings.s3_origin_buckets == ("scans", "more-scans")
     assert settings.customers == (2, 5)
+    assert settings.private_networks == ("10.1.0.0/16", "fd00::/8")
     assert settings.default_thumbnail_sizes == ("!200,200", "!100,100")
     assert settings.attempt_delay == timedelta(seconds=0.5)
 
@@ -31,6 +33,9 @@ def test_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch)
         ("DLCS_CHUNK_SIZE", "0"),
         ("DLCS_CHUNK_SIZE", "many"),
         ("DLCS_CUSTOMERS", "two"),
+        ("DLCS_PRIVATE_NETWORKS", "10.1.0.0/16,intranet"),
+        ("DLCS_PRIVATE_NETWORKS", "10.1.2.3/16"),
+        ("DLCS_ORIGIN_MIN_RATE", "-1"),
         ("DLCS_APPETISER_OPTIMISATION", "kdu_best"),
         ("DLCS_DEFAULT_THUMBNAIL_SIZES", "!200,200;pct:50"),
         ("DLCS_DEFAULT_THUMBNAIL_SIZES", ""),

@@ -17,6 +17,7 @@ _HOST: Final = re.compile(r"(?:\[[^\]]*\]|[^:]*)(?::[0-9]*)?")
 def shown_url(url: str) -> str:
     """Give the URL without user, password, query and fragment; `?…` says that a query or fragment was cut.
 
+    What can't be seen, or changes how the rest is seen, is replaced.
     `s3://` addresses carry no secrets, and `?` may be part of a key: they are shown as they are. Never raises.
     """
     if url.lower().startswith("s3://"):
@@ -29,4 +30,5 @@ def shown_url(url: str) -> str:
     if scheme and not _HOST.fullmatch(host):
         # "user:p/ssword@host" or "user:p?ssword@host": a password that was not encoded ends the authority early.
         return f"{scheme}…"
-    return f"{scheme}{host}{path}{ELLIPSIS if rest else ''}"
+    shown = f"{scheme}{host}{path}{ELLIPSIS if rest else ''}"
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in shown)

@@ -130,13 +130,14 @@ def error_of_exception(error: httpx.HTTPError | httpx.InvalidURL, peer: Peer, ur
 
 def _reading_of(error: httpx.HTTPError | httpx.InvalidURL, peer: Peer) -> tuple[type[IngestError], str, str]:
     reading: tuple[type[IngestError], str, str]
+    said = one_line(str(error), limit=200)  # it may quote what came, whatever that was
     match error:
         case httpx.ConnectError() if not peer.ours and _is_certificate_error(error):
             reading = PermanentError, "certificate_invalid", "has no valid TLS certificate"
         case httpx.ConnectError() | httpx.ConnectTimeout() if peer.ours:
-            reading = ServiceDown, "down", f"can't be reached: {error or 'no answer in time'}"
+            reading = ServiceDown, "down", f"can't be reached: {said or 'no answer in time'}"
         case httpx.ConnectError() | httpx.ConnectTimeout():
-            reading = TransientError, "unreachable", f"can't be reached: {error or 'no answer in time'}"
+            reading = TransientError, "unreachable", f"can't be reached: {said or 'no answer in time'}"
         case httpx.TimeoutException():
             reading = TransientError, "timeout", "took too long to answer"
         case httpx.TooManyRedirects():
@@ -145,7 +146,7 @@ def _reading_of(error: httpx.HTTPError | httpx.InvalidURL, peer: Peer) -> tuple[
             # Their texts quote the URL or the headers, and with them what must not be shown.
             reading = PermanentError, "address_invalid", "is not, or leads not to, a valid HTTP URL"
         case _:
-            reading = TransientError, "broke_off", f"broke off its answer: {error or type(error).__name__}"
+            reading = TransientError, "broke_off", f"broke off its answer: {said or type(error).__name__}"
     return reading
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from dlcs_assets.domain.customers import Customer, Customers
 from dlcs_assets.domain.errors import PermanentError
+from dlcs_assets.domain.networks import parse_network
 from dlcs_assets.domain.origin import Origin, OriginBucket, OriginStrategy, OriginStrategyRule
 
 
@@ -153,3 +154,18 @@ def test_every_other_customer_gets_what_all_get_under_its_own_number() -> None:
     customers = Customers({2: CUSTOMER}, others=Customer(0, buckets={"shared": OriginBucket()}))
     assert customers.get(2) is CUSTOMER
     assert (customers.get(7).number, set(customers.get(7).buckets)) == (7, {"shared"})
+
+
+def test_an_address_that_looks_like_a_rule_s_host_does_not_get_its_credentials() -> None:
+    """A regex without end finds the host where it is but a user's name."""
+    with pytest.raises(PermanentError) as refused:
+        CUSTOMER.origin("https://private.example.org@elsewhere.example/x", portal_bucket=None, own_buckets=())
+    assert refused.value.code == "origin_malformed"
+
+
+def test_an_origin_may_be_on_the_networks_of_its_customer() -> None:
+    networks = (parse_network("10.1.0.0/16"),)
+    for url in ("https://example.org/x", "s3://library-scans/x", "sftp://example.org/x"):
+        own = replace(CUSTOMER, private_networks=networks).origin(url, portal_bucket=None, own_buckets=())
+        others = CUSTOMER.origin(url, portal_bucket=None, own_buckets=())
+        assert (own.private_networks, others.private_networks) == (networks, ())

@@ -35,7 +35,7 @@ from dlcs_assets.resources.transfer import Fetched, PartialFile
 
 _MAX_REDIRECTS: Final = 8
 _MAX_REDIRECT_BYTES: Final = 16 * 1024  # of a body that is read for the sake of the connection
-_MAX_VERSION: Final = 500
+_MAX_TEXT: Final = 500  # of what a header says and we keep
 _CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)")
 _LENGTH: Final = re.compile(r"[0-9]{1,18}")
 
@@ -50,6 +50,7 @@ def make_client(limits: Limits, connections: int, resolve: Resolve) -> httpx.Cli
         headers={"User-Agent": "DLCS/2.0", "Accept": "*/*", "Accept-Encoding": "identity"},
         cookies=no_cookies(),
         transport=OriginTransport(resolve, connections),
+        event_hooks={"response": [_check_location]},
         trust_env=False,
     )
 
@@ -82,8 +83,7 @@ def fetch(client: httpx.Client, origin: Origin, file: PartialFile, terms: Terms)
                 remedy=PEER.remedy,
             )
     milliseconds = round((time.monotonic() - began) * 1000)
-    content_type = response.headers.get("content-type")
-    return Fetched(file.path, file.length, file.sha256, content_type, _version(response), milliseconds)
+    return Fetched(file.path, file.length, file.sha256, _content_type(response), _version(response), milliseconds)
 
 
 def peek(client: httpx.Client, origin: Origin, limit: int, terms: Terms) -> Peeked:
@@ -98,7 +98,7 @@ def peek(client: httpx.Client, origin: Origin, limit: int, terms: Terms) -> Peek
             head += part
             if len(head) >= limit:
                 break
-    return Peeked(head[:limit], _whole_length(response), response.headers.get("content-type"), _version(response))
+    return Peeked(head[:limit], _whole_length(response), _content_type(response), _version(response))
 
 
 @contextmanager
@@ -159,6 +159,12 @@ def _last_answer(
         if _place(url) != home:
             auth = None
     raise httpx.TooManyRedirects("too many", request=request)
+
+
+def _check_location(response: httpx.Response) -> None:
+    """Raise httpx.InvalidURL for a redirect to what is none; httpx would blame the protocol."""
+    if response.has_redirect_location:
+        response.url.join(response.headers["location"])
 
 
 def _leave(response: httpx.Response) -> None:
@@ -232,7 +238,7 @@ def _resumable_version(response: httpx.Response) -> str | None:
     """
     etag: str = response.headers.get("etag", "")
     encoded = response.headers.get("content-encoding", "identity") != "identity"
-    usable = etag.startswith('"') and etag.isascii() and etag.isprintable() and len(etag) <= _MAX_VERSION
+    usable = etag.startswith('"') and etag.isascii() and etag.isprintable() and len(etag) <= _MAX_TEXT
     return etag if usable and not encoded else None
 
 
@@ -252,4 +258,12 @@ def _whole_length(response: httpx.Response) -> int | None:
 
 def _version(response: httpx.Response) -> str | None:
     etag = response.headers.get("etag", "").strip('"')
-    return etag if etag and is_storable(etag) and len(etag) <= _MAX_VERSION else None
+    return _kept(etag)
+
+
+def _content_type(response: httpx.Response) -> str | None:
+    return _kept(response.headers.get("content-type", ""))
+
+
+def _kept(text: str) -> str | None:
+    return text if text and is_storable(text) and len(text) <= _MAX_TEXT else None

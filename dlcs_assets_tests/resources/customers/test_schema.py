@@ -39,6 +39,8 @@ def test_the_example_is_one() -> None:
     assert library.rules[1].finds("https://IMAGES.partner.example/x.jpg")
     assert not library.rules[1].finds("https://images-partner.example/x.jpg")
     assert library.buckets["partner-scans"] == OriginBucket("https://s3.partner.example", "eu-west-2")
+    assert [str(network) for network in library.private_networks] == ["10.1.0.0/16", "fd12:3456:789a::/48"]
+    assert plain.private_networks == ()
     assert (plain.quota, plain.runs_in_flight) == (Quota(), None)
     assert (library.quota, library.runs_in_flight) == (Quota(100_000, 500 * 10**9), 2)
     assert library.policies.thumbs["wide"] == ("1600,", "!400,400")
@@ -164,6 +166,12 @@ RULE = "origins:\n  - {id: a, order: 1, "
         ("runs_in_flight: true", "customers.2.runs_in_flight: is true or false; expected a whole number"),
         ("runs_in_flight: many", "customers.2.runs_in_flight: is text; expected a whole number"),
         ("spaces: {5: {default_channels: [], quota: {images: 5}}}", "spaces.5.quota: is no field here"),
+        ("private_networks: 10.0.0.0/8", "line 3: customers.2.private_networks: is text; expected a list"),
+        ("private_networks: [10.1.0.0]", "private_networks[0]: is '10.1.0.0'; expected a network with the length of"),
+        ("private_networks: ['10.1.2.3/16']", "private_networks[0]: is '10.1.2.3/16', which has bits beyond its"),
+        ("private_networks:\n  - 10.0.0.0/8\n  - intranet", "line 5: customers.2.private_networks[1]: is 'intranet'"),
+        ("private_networks: [10]", "private_networks[0]: is a whole number; expected text (put it in quotes)"),
+        ("private_networks: ['']", "private_networks[0]: is empty; expected text"),
         ("buckets: {A_b: {}}", "line 3: customers.2.buckets.A_b: is 'A_b'; expected the name of a bucket"),
         ("buckets: {a-b: {url: x}}", "buckets.a-b.url: is no field here; expected 'endpoint', 'region'"),
         ("buckets: {a-b: {endpoint: ftp://x}}", "buckets.a-b.endpoint: is no plain http(s) URL"),
