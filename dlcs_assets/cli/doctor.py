@@ -1,0 +1,79 @@
+"""`dlcs doctor`: whether a deployment has all that it needs, as seen from where the command runs."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from dlcs_assets.cli.connection import load_settings
+from dlcs_assets.cli.doctor_finding import Check, Finding, Verdict, fail, failed, ok
+from dlcs_assets.cli.failure import FAILED, Failure
+from dlcs_assets.cli.output import make_console, print_table
+from dlcs_assets.domain.errors import IngestError
+from dlcs_assets.settings import Settings
+
+STYLES = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "red"}
+
+
+def doctor(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array of objects instead.")] = False,
+) -> None:
+    """Check a deployment: settings, customers, ledger, queues, buckets, services, disks. Status 1 if a check fails."""
+    findings = examine()
+    if as_json:
+        typer.echo(json.dumps([finding.to_json() for finding in findings], indent=2))
+    else:
+        _show(findings)
+    if any(finding.verdict is Verdict.FAIL for finding in findings):
+        raise typer.Exit(FAILED)
+
+
+def examine() -> list[Finding]:
+    """Make all checks; without usable settings there is nothing else to check."""
+    try:
+        settings = load_settings()
+    except Failure as failure:
+        return [fail("settings", str(failure), "Correct the environment: docs/settings.md.")]
+    return [ok("settings", f"valid; {_number_set(settings)} differ from the defaults"), *_outside(settings)]
+
+
+def _outside(settings: Settings) -> list[Finding]:
+    # Imported here: they bring Dagster and boto3, which take seconds.
+    from dlcs_assets.cli import doctor_aws, doctor_disks, doctor_parts  # noqa: PLC0415 (see above)
+
+    checks = (*doctor_parts.CHECKS, *doctor_aws.CHECKS, *doctor_disks.CHECKS)
+    # At the same time: what is down takes its time limit to say so.
+    with ThreadPoolExecutor(len(checks)) as pool:
+        return [finding for found in pool.map(lambda check: _made(check, settings), checks) for finding in found]
+
+
+def _made(check: Check, settings: Settings) -> list[Finding]:
+    name = check.__name__.removeprefix("check_").replace("_", " ")
+    try:
+        return list(check(settings))
+    except IngestError as error:
+        return [failed(name, error)]
+    except Exception as error:  # noqa: BLE001 (what answers there is not what it should be; the other checks go on)
+        # The error's text is not shown: it may hold what it was given.
+        return [
+            fail(name, f"the check broke off with {type(error).__name__}", "See that its address is the right one.")
+        ]
+
+
+def _number_set(settings: Settings) -> int:
+    return sum(getattr(settings, name) != field.default for name, field in Settings.model_fields.items())
+
+
+def _show(findings: Sequence[Finding]) -> None:
+    console = make_console()
+    rows = [(each.check, Text(each.verdict, style=STYLES[each.verdict]), each.whole()) for each in findings]
+    print_table(console, ("check", "", "found"), rows)
+    counts = Counter(finding.verdict for finding in findings)
+    console.print(", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict]))

@@ -1,0 +1,123 @@
+"""Checks of `dlcs doctor` on the system's own parts: customers file, ledger, Appetiser, image server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from dlcs_assets.cli.doctor_finding import Check, Finding, fail, failed, ok, warn
+from dlcs_assets.domain.redaction import shown_url
+from dlcs_assets.resources.appetiser import Appetiser
+from dlcs_assets.resources.customers import NoCustomers, customers_file
+from dlcs_assets.resources.image_server import ImageServer
+from dlcs_assets.resources.ledger.engine import LedgerUnusable, make_engine, unusable
+from dlcs_assets.resources.ledger.schema import SCHEMA_VERSION
+from dlcs_assets.resources.ledger.version import found_version
+from dlcs_assets.settings import Settings
+
+_SQLITE: Final = "sqlite"
+
+
+def check_customers(settings: Settings) -> Iterator[Finding]:
+    """Tell which customers are in force."""
+    file = customers_file(settings)
+    try:
+        known = file.customers()
+    except NoCustomers as error:
+        yield failed("customers", error)
+        return
+    if problem := file.problem():
+        yield warn("customers", problem, f"Correct {settings.customers_file}: it is read again by itself.")
+    elif settings.customers_file.exists():
+        yield ok("customers", f"{len(known.by_number)} customers in {settings.customers_file}")
+    else:
+        yield ok("customers", f"no file {settings.customers_file}: all customers have the default policies")
+
+
+def check_ledger(settings: Settings) -> Iterator[Finding]:
+    """Look at the ledger without changing it: the processes that use it bring its tables up to date."""
+    where = shown_url(settings.ledger_url)
+    if _is_missing_file(settings.ledger_url):
+        yield warn("ledger", f"there is nothing yet at {where}", "The first process that needs it makes it.")
+        return
+    try:
+        found = _version_at(settings.ledger_url)
+    except LedgerUnusable as error:
+        yield fail("ledger", str(error), "See that the database is up, and that DLCS_LEDGER_URL leads there.")
+        return
+    if found == SCHEMA_VERSION:
+        yield ok("ledger", f"version {found} at {where}")
+    elif found is None:
+        yield warn("ledger", f"{where} is empty", "The first process that needs it makes the tables.")
+    elif found < SCHEMA_VERSION:
+        yield warn(
+            "ledger",
+            f"{where} is of version {found}, this software of {SCHEMA_VERSION}",
+            "The next process that opens it upgrades it: stop everything and make a backup before.",
+        )
+    else:
+        yield fail(
+            "ledger",
+            f"{where} is of version {found}, newer than this software ({SCHEMA_VERSION})",
+            "Upgrade dlcs-assets.",
+        )
+
+
+def check_appetiser(settings: Settings) -> Iterator[Finding]:
+    """Ask Appetiser whether it works."""
+    appetiser = Appetiser(url=settings.appetiser_url, connect_timeout_seconds=5)
+    where = shown_url(settings.appetiser_url)
+    try:
+        if appetiser.ping():
+            yield ok("appetiser", f"works at {where}")
+        else:
+            yield fail(
+                "appetiser",
+                f"does not answer GET /ping at {where} as Appetiser does",
+                "Start it, or correct DLCS_APPETISER_URL. Beside a run it is reached from that task only.",
+            )
+    finally:
+        appetiser.close()
+
+
+def check_image_server(settings: Settings) -> Iterator[Finding]:
+    """Ask the image server whether it is there. That it is not the public's, the settings see to themselves."""
+    server = ImageServer(url=settings.image_server_url, connect_timeout_seconds=5)
+    where = shown_url(settings.image_server_url)
+    try:
+        if server.is_up():
+            yield ok("image server", f"answers at {where}")
+        else:
+            yield fail(
+                "image server",
+                f"does not answer at {where}",
+                "Start it, or correct DLCS_IMAGE_SERVER_URL. Beside a run it is reached from that task only.",
+            )
+    finally:
+        server.close()
+
+
+CHECKS: Final[tuple[Check, ...]] = (check_customers, check_ledger, check_appetiser, check_image_server)
+
+
+def _is_missing_file(url: str) -> bool:
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        return False
+    return parsed.get_backend_name() == _SQLITE and bool(parsed.database) and not Path(parsed.database or "").exists()
+
+
+def _version_at(url: str) -> str | None:
+    engine = make_engine(url)
+    try:
+        with engine.connect() as connection:
+            return found_version(connection)
+    except DBAPIError as error:
+        raise unusable(engine, error) from error
+    finally:
+        engine.dispose()
