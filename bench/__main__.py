@@ -6,17 +6,23 @@ import argparse
 import json
 import os
 import platform
+from collections.abc import Collection
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import latency, memory, throughput
+from bench import latency, memory, scale, throughput
 from bench.result import Result
 from bench.system import running
 from dlcs_assets.local.samples import samples
+from dlcs_assets.local.stack import ALL, Component
 
-CASES = {"throughput": throughput.measure, "latency": latency.measure, "memory": memory.measure}
-SETTINGS = {"memory": {"DLCS_CHUNK_SIZE": "100"}}  # all images of the case in one run
+CASES = {"throughput": throughput.measure, "latency": latency.measure, "memory": memory.measure, "scale": scale.measure}
+SETTINGS = {
+    "memory": {"DLCS_CHUNK_SIZE": "100"},  # all images of the case in one run
+    "scale": {"DLCS_RECEIVE_WAIT": "0", "DLCS_INTAKE_BUDGET": "60"},  # all messages in one tick
+}
+COMPONENTS = {"scale": frozenset({Component.AWS, Component.WEBSERVER})}  # it evaluates the sensors itself
 LATEST = Path(__file__).parent / "results" / "latest.json"
 
 
@@ -29,11 +35,11 @@ def main() -> None:
     pages = page_files(options.pages)
     results: list[Result] = []
     for name in options.cases or CASES:
-        with running(SETTINGS.get(name, {})) as system:
+        with running(SETTINGS.get(name, {}), COMPONENTS.get(name, ALL)) as system:
             for result in CASES[name](system, pages, quick=options.quick):
                 results.append(result)
                 print(result, flush=True)
-    write(results)
+    write(results, options.cases or list(CASES))
 
 
 def page_files(folder: Path | None) -> list[Path]:
@@ -42,8 +48,10 @@ def page_files(folder: Path | None) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix in {".jpg", ".jpeg", ".tif", ".tiff", ".png"})
 
 
-def write(results: list[Result]) -> None:
+def write(results: list[Result], measured: Collection[str]) -> None:
+    """Write the results in the place of those that there are of the same cases."""
     LATEST.parent.mkdir(exist_ok=True)
+    before = json.loads(LATEST.read_text())["results"] if LATEST.exists() else []
     document = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {
@@ -52,7 +60,10 @@ def write(results: list[Result]) -> None:
             "python": platform.python_version(),
         },
         "versions": {name: version(name) for name in ("dagster", "boto3", "httpx", "moto", "pillow", "sqlalchemy")},
-        "results": [result.to_json() for result in results],
+        "results": [
+            *(result for result in before if result["case"] not in measured),
+            *(result.to_json() for result in results),
+        ],
     }
     LATEST.write_text(json.dumps(document, indent=2) + "\n")
     print(f"written to {LATEST.relative_to(Path.cwd()) if LATEST.is_relative_to(Path.cwd()) else LATEST}")

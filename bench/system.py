@@ -56,10 +56,13 @@ class RunningSystem:
 
 
 @contextmanager
-def running(settings: dict[str, str]) -> Iterator[RunningSystem]:
+def running(settings: dict[str, str], components: frozenset[Component] = ALL) -> Iterator[RunningSystem]:
     import boto3
 
-    with tempfile.TemporaryDirectory() as folder, Stack(Path(folder) / "stack", settings=settings).running() as stack:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Stack(Path(folder) / "stack", components=components, settings=settings).running() as stack,
+    ):
         os.environ.update(stack.environment)
         read = Settings()
         yield RunningSystem(read, Ledger(read.ledger_url), boto3.client("s3"), boto3.client("sqs"))

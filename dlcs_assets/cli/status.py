@@ -24,7 +24,8 @@ from dlcs_assets.resources.ledger import Ledger
 from dlcs_assets.resources.ledger.reports import ImageStatus, Selection
 
 MOST_ROWS = 200
-BY_INTEREST = ("rejected", "failed", "running", "pending", "done")
+UNSETTLED = ("rejected", "failed", "running", "pending")
+BY_INTEREST = (*UNSETTLED, "done", "deleted")
 
 
 def status(
@@ -87,7 +88,7 @@ def _most_interesting(ledger: Ledger, selection: Selection, state: str | None) -
     if state is not None:
         return ledger.reports.images(replace(selection, state=state), limit=MOST_ROWS)
     found: dict[str, ImageStatus] = {}
-    for each in (*BY_INTEREST[:-1], None):  # those that are done among all, in the order of ids: an index has that
+    for each in (*UNSETTLED, None):  # those that are done among all, in the order of ids: an index has that
         room = MOST_ROWS - len(found)
         found |= {one.asset_id: one for one in ledger.reports.images(replace(selection, state=each), limit=room)}
     return list(found.values())
