@@ -112,10 +112,11 @@ def client_config(
 def aws_errors(peer: Peer, what: str) -> Iterator[None]:
     """Raise botocore's errors as ours. `what` says what was attempted, without credentials."""
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
 
     try:
         yield
-    except (BotoCoreError, ClientError) as error:
+    except (BotoCoreError, ClientError, ResponseParserError) as error:
         raise _error_of(error, peer, what) from error
 
 

@@ -42,7 +42,10 @@ def reconcile(instance: dg.DagsterInstance, ledger: Ledger, settings: Settings) 
     for run_id, alive_at in ledger.work.runs_in_work().items():
         if _is_lost(instance, run_id, alive_at, settings):
             done.runs += 1
-            done.images += ledger.work.release_run(run_id, schedule=retry_schedule(settings), now=datetime.now(UTC))
+            released = ledger.work.release_run(run_id, schedule=retry_schedule(settings), now=datetime.now(UTC))
+            done.images += released
+            if released:
+                _end(instance, run_id, settings)
     done.reported = _report(instance, ledger)
     return done
 
@@ -56,6 +59,19 @@ def _is_lost(instance: dg.DagsterInstance, run_id: str, alive_at: datetime, sett
     # A run that is stopped or hangs gives no sign of life. Its claims' tokens keep it from publishing, should it wake.
     last_sign = max(alive_at, datetime.fromtimestamp(record.start_time, UTC))
     return datetime.now(UTC) - last_sign > settings.claim_ttl
+
+
+def _end(instance: dg.DagsterInstance, run_id: str, settings: Settings) -> None:
+    """End a run for Dagster, too, if it still believes in it: an unfinished run holds its keys, and a place.
+
+    A run whose code server died with it is never marked by run monitoring: the default launcher cannot ask for it.
+    """
+    run = instance.get_run_by_id(run_id)
+    if run is not None and run.status is dg.DagsterRunStatus.STARTED:
+        seconds = round(settings.claim_ttl.total_seconds())
+        instance.report_run_failed(
+            run, f"The run gave no sign of life for {seconds} s (DLCS_CLAIM_TTL): what it held was given back."
+        )
 
 
 def keep_key(instance: dg.DagsterInstance, ledger: Ledger, key: str, *, wait: timedelta = LEASE_WAIT) -> bool:

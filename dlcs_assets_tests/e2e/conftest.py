@@ -15,7 +15,8 @@ CUSTOMERS = itertools.count(101)
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    settings = {"DLCS_ATTEMPT_DELAY": "PT2S"}  # images that wait for a service are tried again soon
+    # Images that wait for a service are tried again soon, and those of a run that vanished without a trace.
+    settings = {"DLCS_ATTEMPT_DELAY": "PT2S", "DLCS_CLAIM_TTL": "PT60S"}
     with Stack(tmp_path_factory.mktemp("e2e") / "stack", settings=settings).running() as stack:
         yield stack
 

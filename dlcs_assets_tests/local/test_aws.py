@@ -97,3 +97,14 @@ def test_a_message_in_work_stays_hidden_longer_than_a_tick_lasts(sqs: SQSClient,
     url = aws.queue_url(endpoint, "dlcs-image")
     attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["VisibilityTimeout"])["Attributes"]
     assert int(attributes["VisibilityTimeout"]) > 60
+
+
+def test_what_is_published_about_batches_comes_out_of_a_queue_as_it_is(sqs: SQSClient, endpoint: str) -> None:
+    attributes = {"CustomerId": {"DataType": "String", "StringValue": "2"}}
+    client("sns", endpoint).publish(
+        TopicArn=aws.topic_arn("dlcs-batch-completed"), Message='{"id":12}', MessageAttributes=attributes
+    )
+    url = aws.queue_url(endpoint, "dlcs-batch-completed")
+    (message,) = sqs.receive_message(QueueUrl=url, MessageAttributeNames=["All"])["Messages"]
+    assert message.get("Body") == '{"id":12}'
+    assert message.get("MessageAttributes", {})["CustomerId"].get("StringValue") == "2"

@@ -139,6 +139,13 @@ def test_a_run_that_gives_no_sign_of_life_loses_its_images(make_system: Callable
     claim = system.ledger.work.claim_chunk(str(request.run_key), stuck, now=datetime.now(UTC) - timedelta(hours=1))
     assert claim is not None
     assert system.told_by("reconcile") == "1 lost runs ended, 1 images due again"
+    ended = system.instance.get_run_by_id(stuck)
+    assert ended is not None
+    assert ended.status is dg.DagsterRunStatus.FAILURE  # else its keys would stay in use, and its images undone
+    system.use(claim_ttl=timedelta(minutes=2))
+    (run,) = system.settle()
+    assert run.is_success
+    assert system.states() == {PAGES[0]: "done"}
 
 
 def test_outcomes_that_dagster_never_got_are_reported(system: System, page: str) -> None:

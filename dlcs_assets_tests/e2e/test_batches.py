@@ -1,0 +1,118 @@
+"""A batch with bad images, while its run and the daemon are killed: its numbers balance, and its end is told."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+import pytest
+
+from dlcs_assets.domain.batch import Batch
+from dlcs_assets.local import aws
+from dlcs_assets.local.data_folder import read_state
+from dlcs_assets.local.stack import Component, RunningStack
+from dlcs_assets_tests.e2e.dagster_api import Run
+from dlcs_assets_tests.e2e.killing import kill_in_the_middle
+from dlcs_assets_tests.e2e.system import System, full_message
+from dlcs_assets_tests.e2e.waiting import eventually
+from dlcs_assets_tests.pictures import drawing, encoded
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+CUSTOMER = 96
+BATCH = 4711
+COUNT = 60
+LARGEST_CHUNK = """SELECT run_id FROM chunks JOIN chunk_images ON chunk_id = id
+    WHERE customer = ? AND run_id IS NOT NULL GROUP BY id HAVING count(*) > 5 ORDER BY id"""
+LISTED = """SELECT (SELECT count(DISTINCT image_id) FROM requests WHERE customer = ?1 AND batch = ?2)
+    + (SELECT count(*) FROM messages WHERE customer = ?1 AND batch = ?2 AND state = 'rejected')"""
+DONE_TWICE = """SELECT request_id FROM attempts JOIN requests ON id = request_id
+    WHERE customer = ? AND result = 'done' GROUP BY request_id HAVING count(*) > 1"""
+
+
+def messages(system: System) -> Iterator[dict[str, Any]]:
+    """Give 54 good ones, some of which take their time, and six that end as errors, among them."""
+    large = system.upload(f"{CUSTOMER}/1/large", encoded(drawing(1600, 2400), quality=90))
+    broken = system.upload(f"{CUSTOMER}/1/broken", b"not a picture")
+    reference = {"batch": {"id": BATCH, "count": COUNT}}
+    file = [{"channel": "file"}]
+    wrong = [{"channel": "thumbs", "policy": "nope"}]
+    yield full_message(f"{CUSTOMER}/1/wrong-1", large, wrong) | reference
+    yield {"asset": {"origin": large}} | reference
+    yield full_message(f"{CUSTOMER}/1/missing-1", f"{large}-missing") | reference
+    for number in range(20):
+        yield full_message(f"{CUSTOMER}/1/page-{number}", large) | reference
+    yield full_message(f"{CUSTOMER}/1/broken", broken) | reference
+    for number in range(34):
+        yield full_message(f"{CUSTOMER}/2/file-{number}", large, file) | reference
+    yield full_message(f"{CUSTOMER}/1/missing-2", f"{large}-missing") | reference
+    yield full_message(f"{CUSTOMER}/1/wrong-2", large, wrong) | reference
+
+
+def look(system: System) -> Batch | None:
+    """Look at the batch: it balances, and has neither lost an image nor made one up."""
+    batches = system.ledger.batches  # which makes the ledger, should nobody have yet
+    ((before,),) = system.rows(LISTED, CUSTOMER, BATCH)
+    found = batches.find(BATCH, customer=CUSTOMER)
+    ((after,),) = system.rows(LISTED, CUSTOMER, BATCH)
+    if not found:
+        return None
+    tally = found[0].tally
+    assert tally.listed == tally.done + tally.failed + tally.rejected + tally.pending + tally.running
+    assert before <= tally.listed <= after <= COUNT
+    return found[0]
+
+
+def run_of_many(system: System) -> Run | None:
+    found = system.rows(LARGEST_CHUNK, CUSTOMER)
+    return system.dagster.run(found[0][0]) if found else None
+
+
+def kill_daemon(stack: RunningStack) -> None:
+    """Kill the process that evaluates the sensors, as if the machine had taken it away; then let it start anew."""
+    guard = psutil.Process(read_state(stack.data).services[Component.DAEMON])
+    (daemon,) = guard.children()
+    os.kill(daemon.pid, signal.SIGKILL)
+    stack.stop(Component.DAEMON)
+
+
+def told(system: System) -> list[str]:
+    """Take what was published of this customer's batches."""
+    url = aws.queue_url(system.environment["AWS_ENDPOINT_URL"], aws.BATCH_COMPLETED)
+    bodies: list[str] = []
+    while received := system.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+        bodies += [str(message.get("Body")) for message in received]
+    return [body for body in bodies if json.loads(body)["customer"] == CUSTOMER]
+
+
+def test_a_batch_balances_at_every_look_and_is_told_whatever_is_killed(stack: RunningStack, system: System) -> None:
+    waiting = list(messages(system))
+    assert len(waiting) == COUNT
+    for start in range(0, COUNT, 10):
+        system.send(*waiting[start : start + 10])
+        look(system)
+    killed = kill_in_the_middle(stack, system, lambda: run_of_many(system))
+    in_work = look(system)
+    assert in_work is not None
+    assert in_work.finished_at is None
+
+    kill_daemon(stack)
+    look(system)
+    stack.start(Component.DAEMON)
+    finished = eventually(
+        lambda: look(system), lambda batch: batch is not None and bool(batch.finished_at), timeout=400
+    )
+    assert finished is not None
+    assert (finished.tally.done, finished.tally.failed, finished.tally.rejected) == (54, 3, 3)
+    assert system.dagster.run(killed.id).status == "FAILURE"
+    assert system.rows(DONE_TWICE, CUSTOMER) == []
+    bodies = eventually(lambda: told(system))
+    assert len(bodies) in {1, 2}
+    assert len(set(bodies)) == 1
+    body = json.loads(bodies[0])
+    assert (body["count"], body["completed"], body["errors"]) == (COUNT, 54, 6)
+    stack.check()

@@ -1,0 +1,232 @@
+"""A batch from its first message to its notification, with all that goes wrong on the way."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlcs_assets.domain.batch import Batch
+from dlcs_assets.local.stack import RunningStack
+from dlcs_assets.resources.aws import make_client
+from dlcs_assets.resources.ledger.batches import BATCH_COMPLETED
+from dlcs_assets.resources.notifications import Notifications
+from dlcs_assets_tests.pictures import jpeg
+from dlcs_assets_tests.resources.scripted_server import refused_url
+from dlcs_assets_tests.system.harness import System, full_message
+from dlcs_assets_tests.system.running import running_system
+
+BATCH = 12
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Whoever wants to be told: a topic, and a queue that gets what is published there."""
+
+    sns: Any
+    sqs: Any
+    topic: str
+    queue: str
+
+    def told(self) -> list[str]:
+        """Take what has been published."""
+        bodies: list[str] = []
+        while messages := self.sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10).get("Messages"):
+            for message in messages:
+                bodies.append(message["Body"])
+                self.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=message["ReceiptHandle"])
+        return bodies
+
+
+@pytest.fixture
+def listen() -> Iterator[Callable[[System], Listener]]:
+    """Make a topic for a system, and let it publish there."""
+    made: list[Listener] = []
+
+    def listen_to(system: System) -> Listener:
+        name = f"topic-{uuid.uuid4().hex}"
+        sns, sqs = make_client("sns"), make_client("sqs")
+        topic, queue = sns.create_topic(Name=name)["TopicArn"], sqs.create_queue(QueueName=name)["QueueUrl"]
+        endpoint = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=endpoint, Attributes={"RawMessageDelivery": "true"})
+        system.use(batch_completed_topic_arn=topic)
+        made.append(Listener(sns, sqs, topic, queue))
+        return made[-1]
+
+    yield listen_to
+    for listener in made:
+        listener.sns.close()
+        listener.sqs.close()
+
+
+def in_batch(message: dict[str, Any], count: int | None = None, batch: int = BATCH) -> dict[str, Any]:
+    reference = {"id": batch, **({} if count is None else {"count": count})}
+    return {**{name: value for name, value in message.items() if name != "batchId"}, "batch": reference}
+
+
+def light(image: str, count: int | None = None, batch: int = BATCH) -> dict[str, Any]:
+    """Return a message for an image of which nothing is made."""
+    return in_batch(full_message(image, "https://example.org/x.jpg", "none"), count, batch)
+
+
+def look(system: System, batch: int = BATCH) -> Batch:
+    """Look at the numbers, which balance whenever they are looked at."""
+    (found,) = system.ledger.batches.find(batch)
+    tally = found.tally
+    assert tally.listed == tally.done + tally.failed + tally.rejected + tally.pending + tally.running
+    images = system.ledger.batches.images(batch, found.customer)
+    assert len(images) == tally.listed
+    states = [image.state for image in images]
+    assert [states.count(name) for name in ("done", "failed", "rejected")] == [tally.done, tally.failed, tally.rejected]
+    return found
+
+
+def bad_messages(count: int) -> list[dict[str, Any]]:
+    """Return seven messages of the batch that end as errors, each in its own way."""
+    missing = "http://127.0.0.1:9/"
+    return [
+        in_batch(full_message("2/1/bad-policy", missing, "thumbs:nope"), count),
+        in_batch(full_message("2/1/bad-channel", missing, "img"), count),
+        in_batch(full_message("2/1/bad-origin", "ftp://example.org/x", "none"), count),
+        in_batch({"asset": {"id": "2/1/no-origin"}}, count),
+        in_batch({"asset": {"id": "2/x/bad-id", "origin": missing}}, count),
+        in_batch({"asset": {"origin": missing}}, count),
+        in_batch({"asset": {"id": "2/1/bad-roles", "origin": missing, "roles": 7}}, count),
+    ]
+
+
+def test_500_messages_that_trickle_in_balance_at_every_look_and_are_told_once(
+    services: RunningStack, tmp_path: Path, listen: Callable[[System], Listener]
+) -> None:
+    with running_system(services, tmp_path, dagster_in_memory=True, chunk_size=200) as system:
+        listener = listen(system)
+        count = 500
+        page = system.serve("page.jpg", jpeg(60, 40))
+        bad = bad_messages(count)
+        messages = [light(f"2/1/p{number}", count) for number in range(478)]
+        messages += [in_batch(full_message(f"2/1/real-{n}", page, "iiif-img,thumbs"), count) for n in range(10)]
+        messages += [in_batch(full_message(f"2/1/file-{n}", page, "file"), count) for n in range(5)]
+        messages = [*bad[:3], *messages, *bad[3:], light("2/1/p0", count)]  # and one that comes twice
+        for start in range(0, len(messages), 110):
+            assert all(batch.finished_at is None for batch in system.ledger.batches.find(BATCH))
+            assert listener.told() == []
+            system.send(*messages[start : start + 110])
+            for sensor in ("sqs_ingest", "batches", "due_images"):
+                system.tick(sensor)
+                batch = look(system)
+                assert batch.tally.listed < count or batch.has_ended
+        system.settle()
+        assert look(system).finished_at is not None
+        assert (look(system).tally.completed, look(system).tally.errors) == (493, 7)
+        (body,) = listener.told()
+        told = json.loads(body)
+        assert (told["count"], told["completed"], told["errors"]) == (500, 493, 7)
+
+
+def test_a_batch_by_both_queues_with_duplicates_ends_when_the_last_image_has(
+    system: System, listen: Callable[[System], Listener]
+) -> None:
+    listener = listen(system)
+    url = system.serve("page.jpg", jpeg(60, 40))
+    priority = system.settings.priority_queue_url
+    system.send(*(light(f"2/1/p{n}", 6) for n in range(3)))
+    system.send(*(light(f"2/1/p{n}", 6) for n in range(2, 5)), queue=priority)
+    system.settle()
+    assert look(system).standing == "open: 1 of 6 images have not been received yet"
+    assert listener.told() == []
+    system.send(in_batch(full_message("2/1/p5", f"{url}-missing", "file"), 6))
+    system.settle()
+    (body,) = listener.told()
+    assert json.loads(body)["errors"] == 1
+    assert "1 failed" in str(look(system).tally)
+
+
+def test_a_process_that_dies_after_publishing_publishes_the_same_again(
+    system: System, listen: Callable[[System], Listener]
+) -> None:
+    listener = listen(system)
+    system.send(light("2/1/p", 1))
+    system.tick("sqs_ingest")
+    (batch,) = system.ledger.batches.finish_due(now=datetime.now(UTC))
+    (notification,) = system.ledger.outbox.due(BATCH_COMPLETED, now=datetime.now(UTC))
+    system.notifications.publish(listener.topic, notification.body, notification.attributes)  # and then it died
+    told = system.told_by("batches")
+    assert told == "0 batches open; 1 notifications sent"
+    first, second = listener.told()
+    assert first == second == notification.body
+    assert batch.id == json.loads(first)["id"]
+    assert system.told_by("batches") == "0 batches open"
+
+
+def test_a_tick_says_which_batches_are_open_finished_and_untold(
+    system: System, listen: Callable[[System], Listener]
+) -> None:
+    system.send(light("2/1/p", 1), light("2/1/q", 2, batch=13), light("2/1/r", batch=14))
+    system.tick("sqs_ingest")
+    told = system.told_by("batches")
+    assert told.startswith("2 batches open (1 without a count: see dlcs batch close); 1 finished: 12 of customer 2; ")
+    assert told.endswith("1 notifications unsent: no topic is configured: set DLCS_BATCH_COMPLETED_TOPIC_ARN")
+    listener = listen(system)
+    assert system.told_by("batches").endswith("; 1 notifications sent")
+    assert len(listener.told()) == 1
+
+
+def test_a_topic_that_does_not_answer_delays_the_notification_and_nothing_else(
+    system: System, listen: Callable[[System], Listener]
+) -> None:
+    listener = listen(system)
+    system.__dict__["notifications"] = Notifications(endpoint_url=refused_url())
+    system.send(light("2/1/p", 1), light("2/1/q", 1, batch=13))
+    system.tick("sqs_ingest")
+    told = system.told_by("batches")
+    assert "2 finished: 12 of customer 2, 13 of customer 2; 2 notifications unsent: Publishing to arn:aws:sns" in told
+    assert "nothing answers there (topic_unavailable)" in told
+    del system.__dict__["notifications"]
+    assert "2 notifications unsent" in system.told_by("batches")  # it is not asked again at once
+    assert listener.told() == []
+    system.execute("UPDATE notifications SET due_at = created_at")
+    assert system.told_by("batches") == "0 batches open; 2 notifications sent"
+    assert sorted(json.loads(body)["id"] for body in listener.told()) == [12, 13]
+
+
+def test_a_batch_that_nobody_declared_is_told_after_it_was_closed(
+    system: System, listen: Callable[[System], Listener]
+) -> None:
+    listener = listen(system)
+    system.send(light("2/1/p"), light("2/1/q"))
+    system.settle()
+    assert look(system).finished_at is None
+    system.ledger.batches.close(BATCH, 2, now=datetime.now(UTC))
+    system.settle()
+    assert [json.loads(body)["count"] for body in listener.told()] == [2]
+
+
+def test_a_batch_of_which_every_image_is_in_a_later_one_is_told_as_superseded(
+    system: System, listen: Callable[[System], Listener]
+) -> None:
+    listener = listen(system)
+    system.send(light("2/1/p", 1))
+    system.send(light("2/1/p", 1, batch=13))
+    system.settle()
+    told = {json.loads(body)["id"]: json.loads(body)["superseded"] for body in listener.told()}
+    assert sorted(told) == [12, 13]
+    assert sorted(told.values()) == [False, True]  # SQS keeps no order: whichever came first
+
+
+def test_a_short_message_whose_registration_never_comes_ends_its_batch_as_an_error(
+    make_system: Callable[..., System], listen: Callable[[System], Listener]
+) -> None:
+    system = make_system(registration_wait=timedelta(0))
+    listener = listen(system)
+    system.send(in_batch({"id": "2/1/nobody"}, 1))
+    system.tick("sqs_ingest")
+    assert look(system).tally.pending == 1
+    system.settle()
+    assert look(system).tally.rejected == 1
+    assert [json.loads(body)["errors"] for body in listener.told()] == [1]
