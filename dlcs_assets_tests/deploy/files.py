@@ -1,0 +1,27 @@
+"""The files of deploy/, with the values of parameters.env in them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from string import Template
+from typing import Any
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+PARAMETERS = dict(re.findall(r"^([A-Z_]+)=(.*)$", (DEPLOY / "parameters.env").read_text(), flags=re.MULTILINE))
+JSON_FILES = sorted(DEPLOY.glob("*/*.json"))
+ECS_FILES = sorted(DEPLOY.glob("ecs/*.json"))
+POLICIES = sorted(DEPLOY.glob("iam/*.json"))
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(DEPLOY))
+
+
+def load(path: Path) -> Any:
+    return json.loads(Template(path.read_text()).substitute(PARAMETERS))
+
+
+def load_named(name: str) -> Any:
+    return load(DEPLOY / name)

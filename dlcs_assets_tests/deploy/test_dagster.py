@@ -1,0 +1,97 @@
+"""Dagster's settings for containers: Dagster takes them, and they differ from the checkout's only where they must."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml  # type: ignore[import-untyped] # it has no types
+from dagster._core.instance.config import dagster_instance_config
+from dagster._core.workspace.load_target import WorkspaceFileTarget
+
+from dlcs_assets_tests.deploy.files import DEPLOY, load_named
+
+FOR_AWS = DEPLOY / "dagster" / "dagster.yaml"
+FOR_COMPOSE = DEPLOY / "dagster" / "compose" / "dagster.yaml"
+CHECKOUT = DEPLOY.parent / "dagster.yaml"
+OWN = {"storage", "run_launcher", "compute_logs", "run_monitoring"}
+
+
+@pytest.fixture(autouse=True)
+def variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set what the task definition of the daemon sets."""
+    (container,) = load_named("ecs/daemon.json")["containerDefinitions"]
+    for each in container["environment"]:
+        monkeypatch.setenv(each["name"], each["value"])
+    for each in container["secrets"]:
+        monkeypatch.setenv(each["name"], "password")
+
+
+@pytest.fixture
+def ecs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    yield boto3.client("ecs")
+    server.stop()
+
+
+def read(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(path.read_text())
+    return found
+
+
+@pytest.mark.parametrize("path", [FOR_AWS, FOR_COMPOSE], ids=["aws", "compose"])
+def test_dagster_takes_the_settings(path: Path) -> None:
+    config, _ = dagster_instance_config(str(path.parent))
+    database = config["storage"]["postgres"]["postgres_db"]
+    assert database["scheme"] == "postgresql+psycopg2"
+    assert database["hostname"]
+
+
+@pytest.mark.parametrize("path", [FOR_AWS, FOR_COMPOSE], ids=["aws", "compose"])
+def test_what_is_not_about_containers_is_as_in_the_checkout(path: Path) -> None:
+    ours, theirs = read(path), read(CHECKOUT)
+    assert {name: ours[name] for name in ours if name not in OWN} == {
+        name: theirs[name] for name in theirs if name not in OWN
+    }
+
+
+def test_a_run_that_never_starts_or_never_ends_is_noticed_on_aws() -> None:
+    monitoring = read(FOR_AWS)["run_monitoring"]
+    assert monitoring["enabled"]
+    assert monitoring["start_timeout_seconds"] == 600
+    assert monitoring["max_runtime_seconds"] == 6 * 3600
+
+
+def test_the_launcher_finds_the_run_in_the_task_definition(ecs: Any, tmp_path: Path) -> None:
+    """With the history in SQLite: everything else is what AWS gets."""
+    ecs.register_task_definition(**load_named("ecs/run.json"))
+    settings = read(FOR_AWS)
+    del settings["storage"]
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(settings))
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        launcher: Any = instance.run_launcher
+        assert type(launcher).__name__ == "EcsRunLauncher"
+        assert launcher.task_definition.endswith("task-definition/dlcs-run:1")
+        assert launcher.container_name == "run"
+        assert launcher.secrets_tags == []
+
+
+def test_the_workspace_leads_to_the_code_server(tmp_path: Path) -> None:
+    shutil.copy(DEPLOY / "dagster" / "workspace.yaml", tmp_path)
+    (origin,) = WorkspaceFileTarget([str(tmp_path / "workspace.yaml")]).create_origins()
+    (code_server,) = load_named("ecs/code-server.json")["containerDefinitions"]
+    assert origin.location_name == "dlcs-assets"
+    assert origin.port == code_server["portMappings"][0]["containerPort"]  # type: ignore[attr-defined] # a gRPC server's
+    assert origin.host == "code-server.dlcs.internal"  # type: ignore[attr-defined] # likewise

@@ -1,0 +1,174 @@
+"""The policies of deploy/iam allow what the code asks AWS for, each part its own, and nothing by wildcard."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlcs_assets_tests.deploy.files import DEPLOY, ECS_FILES, POLICIES, load, load_named, name_of
+from dlcs_assets_tests.deploy.test_files import check_shape
+
+PACKAGE = DEPLOY.parent / "dlcs_assets"
+SERVICES = ("s3", "sqs", "sns", "secretsmanager")
+# Methods that boto3 adds to the service's own.
+ADDED = frozenset({"upload_fileobj", "upload_file", "download_fileobj", "download_file", "get_paginator"})
+RUNS, CODE_SERVER, OPERATOR = "iam/runs.json", "iam/code-server.json", "iam/operator.json"
+
+# What each module asks of AWS: the action that allows it, and the parts that do it.
+ALLOWED: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {
+    ("resources/storage.py", "put_object"): ("s3:PutObject", (RUNS, OPERATOR)),
+    ("resources/storage.py", "upload_fileobj"): ("s3:AbortMultipartUpload", (RUNS, OPERATOR)),
+    ("resources/storage.py", "head_object"): ("s3:GetObject", (RUNS, OPERATOR)),
+    ("resources/storage.py", "get_object"): ("s3:GetObject", (RUNS, OPERATOR)),
+    ("resources/storage.py", "get_paginator"): ("s3:ListBucket", (RUNS, OPERATOR)),
+    ("resources/storage.py", "delete_objects"): ("s3:DeleteObject", (RUNS, OPERATOR)),
+    ("resources/s3_objects.py", "get_object"): ("s3:GetObject", (RUNS,)),
+    ("resources/origins/ambient.py", "head_object"): ("s3:GetObject", (RUNS,)),
+    ("resources/origins/ambient.py", "get_object"): ("s3:GetObject", (RUNS,)),
+    ("resources/listings.py", "list_objects_v2"): ("s3:ListBucket", (CODE_SERVER,)),
+    ("resources/credentials.py", "get_object"): ("s3:GetObject", (RUNS,)),
+    ("resources/credentials.py", "get_secret_value"): ("secretsmanager:GetSecretValue", (RUNS,)),
+    ("resources/queue.py", "receive_message"): ("sqs:ReceiveMessage", (CODE_SERVER,)),
+    ("resources/queue.py", "delete_message_batch"): ("sqs:DeleteMessage", (CODE_SERVER,)),
+    ("resources/queue.py", "send_message_batch"): ("sqs:SendMessage", (CODE_SERVER, OPERATOR)),
+    ("resources/queue.py", "get_queue_attributes"): ("sqs:GetQueueAttributes", (CODE_SERVER, OPERATOR)),
+    ("resources/notifications.py", "publish"): ("sns:Publish", (CODE_SERVER,)),
+    ("cli/demo.py", "generate_presigned_url"): ("s3:GetObject", (OPERATOR,)),
+    ("cli/doctor_aws.py", "get_queue_attributes"): ("sqs:GetQueueAttributes", (OPERATOR,)),
+    ("cli/doctor_aws.py", "head_bucket"): ("s3:ListBucket", (OPERATOR,)),
+    ("cli/doctor_aws.py", "get_bucket_lifecycle_configuration"): ("s3:GetLifecycleConfiguration", (OPERATOR,)),
+}
+# AWS offers no resources for these: https://docs.aws.amazon.com/service-authorization/. They are held to our region.
+WITHOUT_RESOURCES = frozenset(
+    {"ecs:DescribeTaskDefinition", "ec2:DescribeNetworkInterfaces", "ecr:GetAuthorizationToken"}
+)
+
+
+def client_methods() -> frozenset[str]:
+    import boto3
+    from botocore import xform_name
+
+    session = boto3.session.Session()._session
+    models = (session.get_service_model(service) for service in SERVICES)
+    return ADDED | {xform_name(operation) for model in models for operation in model.operation_names}
+
+
+def calls() -> Iterator[tuple[str, str]]:
+    """Yield each call of a client's method: the module it is in, and its name."""
+    methods = client_methods()
+    for path in PACKAGE.rglob("*.py"):
+        module = str(path.relative_to(PACKAGE))
+        if module.startswith("local/"):  # the stand-ins
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in methods:
+                owner = ast.unparse(node.func.value)
+                if "client" in owner or "sqs" in owner:
+                    yield module, node.func.attr
+
+
+def statements(name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = load_named(name)["Statement"]
+    return found
+
+
+def actions(name: str) -> set[str]:
+    return {action for statement in statements(name) for action in statement["Action"]}
+
+
+def test_every_call_to_aws_is_known_with_the_action_that_allows_it() -> None:
+    found = set(calls())
+    assert found - set(ALLOWED) == set()
+    assert ("resources/queue.py", "receive_message") in found
+
+
+@pytest.mark.parametrize(("call", "needed"), ALLOWED.items(), ids=lambda value: str(value[-1]))
+def test_the_parts_that_make_a_call_are_allowed_to(call: tuple[str, str], needed: tuple[str, tuple[str, ...]]) -> None:
+    action, parts = needed
+    assert call
+    for part in parts:
+        assert action in actions(part)
+
+
+def test_no_part_is_allowed_an_action_on_these_services_that_nothing_needs() -> None:
+    needed: dict[str, set[str]] = {}
+    for action, parts in ALLOWED.values():
+        for part in parts:
+            needed.setdefault(part, set()).add(action)
+    for part, its in needed.items():
+        ours = {action for action in actions(part) if action.partition(":")[0] in SERVICES}
+        assert ours == its
+
+
+def is_named(arn: str) -> bool:
+    """Tell whether a resource says which one it is, before any wildcard: a bucket, or a kind and a name."""
+    head = arn.partition("*")[0]
+    _, partition, service, _, _, rest = head.split(":", 5)
+    names = [part for part in re.split("[:/]", rest) if part]
+    return partition == "aws" and len(names) >= (1 if service in {"s3", "sqs", "sns"} else 2)
+
+
+@pytest.mark.parametrize("arn", ["arn:aws:s3:::*", "arn:aws:sqs:eu-west-1:1:*", "arn:aws:ecs:eu-west-1:1:task/*"])
+def test_an_arn_with_a_wildcard_for_a_name_is_found_out(arn: str) -> None:
+    assert not is_named(arn)
+
+
+@pytest.mark.parametrize("path", POLICIES, ids=name_of)
+def test_no_action_and_no_resource_is_a_wildcard(path: Path) -> None:
+    for statement in load(path)["Statement"]:
+        assert statement["Effect"] == "Allow"
+        assert not [action for action in statement["Action"] if "*" in action]
+        for resource in statement.get("Resource", ()):
+            if resource == "*":
+                assert set(statement["Action"]) <= WITHOUT_RESOURCES
+                assert statement["Condition"] == {"StringEquals": {"aws:RequestedRegion": "eu-west-1"}}
+            else:
+                assert is_named(resource)
+
+
+@pytest.mark.parametrize("path", POLICIES, ids=name_of)
+def test_iam_would_take_the_policy(path: Path) -> None:
+    document = load(path)
+    assert document["Version"] == "2012-10-17"
+    names = [statement["Sid"] for statement in document["Statement"]]
+    assert len(set(names)) == len(names)
+    assert all(name.isalnum() for name in names)
+    longest = 2048 if path.name == "trust.json" else 6144
+    assert len("".join(path.read_text().split())) <= longest
+    assert check_shape("iam", "CreatePolicy", {"PolicyName": path.stem, "PolicyDocument": path.read_text()}) == ""
+
+
+def test_only_runs_and_operators_may_write_to_buckets() -> None:
+    writing = {"s3:PutObject", "s3:DeleteObject"}
+    assert {path.stem for path in POLICIES if writing & actions(name_of(path))} == {"runs", "operator"}
+
+
+def test_operators_write_into_our_own_buckets_to_try_them_only() -> None:
+    for statement in statements(OPERATOR):
+        if "s3:DeleteObject" in statement["Action"]:
+            assert all(resource.endswith("/dlcs-doctor/*") for resource in statement["Resource"])
+
+
+def test_the_image_server_reads_and_appetiser_fetches_its_binaries() -> None:
+    assert actions("iam/image-server.json") == {"s3:ListBucket", "s3:GetObject"}
+    ((statement,)) = statements("iam/appetiser.json")
+    assert statement["Action"] == ["s3:GetObject"]
+    assert not statement["Resource"][0].endswith("*")
+
+
+@pytest.mark.parametrize("name", ["webserver", "daemon"])
+def test_the_ui_and_the_daemon_have_no_way_to_images_and_messages(name: str) -> None:
+    assert {action.partition(":")[0] for action in actions(f"iam/{name}.json")} <= {"ecs", "ec2", "iam", "logs"}
+
+
+def test_the_daemon_may_start_every_kind_of_run_and_give_it_its_roles() -> None:
+    runs = [load(path) for path in ECS_FILES if path.name.startswith("run")]
+    (start,) = [each for each in statements("iam/daemon.json") if each["Action"] == ["ecs:RunTask"]]
+    assert {each.rpartition("/")[2].rpartition(":")[0] for each in start["Resource"]} == {r["family"] for r in runs}
+    (give,) = [each for each in statements("iam/daemon.json") if each["Action"] == ["iam:PassRole"]]
+    assert set(give["Resource"]) == {run[kind] for run in runs for kind in ("taskRoleArn", "executionRoleArn")}
