@@ -608,6 +608,14 @@ def test_a_peek_has_the_same_limits(behave: Behaviour, code: str | None) -> None
     client.close()
 
 
+def test_the_size_of_what_is_packed_is_not_known() -> None:
+    client = origins()
+    with raw_server(packed(gzip.compress(IMAGE), "gzip")) as server:
+        peeked = client.peek(plain(f"{server.url}/x"))
+        assert (peeked.head, peeked.size) == (IMAGE, None)
+    client.close()
+
+
 # SFTP
 
 

@@ -152,7 +152,7 @@ def _errors(origin: Origin) -> Iterator[None]:
     except TimeoutError as error:
         cause = f"The origin at {shown_url(origin.url)} took too long to answer"
         raise TransientError("origin_timeout", cause, remedy=PEER.remedy) from error
-    except (paramiko.ssh_exception.NoValidConnectionsError, OSError) as error:
+    except OSError as error:
         cause = f"The origin at {shown_url(origin.url)} can't be reached: {error.strerror or type(error).__name__}"
         raise TransientError("origin_unreachable", cause, remedy=PEER.remedy) from error
     except (paramiko.SSHException, EOFError) as error:

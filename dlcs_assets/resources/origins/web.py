@@ -98,7 +98,8 @@ def peek(client: httpx.Client, origin: Origin, limit: int, terms: Terms) -> Peek
             head += part
             if len(head) >= limit:
                 break
-    return Peeked(head[:limit], _whole_length(response), _content_type(response), _version(response))
+    size = None if _is_packed(response) else _whole_length(response)
+    return Peeked(head[:limit], size, _content_type(response), _version(response))
 
 
 @contextmanager
@@ -237,9 +238,12 @@ def _resumable_version(response: httpx.Response) -> str | None:
     One that can't be sent back as it came is of no use.
     """
     etag: str = response.headers.get("etag", "")
-    encoded = response.headers.get("content-encoding", "identity") != "identity"
     usable = etag.startswith('"') and etag.isascii() and etag.isprintable() and len(etag) <= _MAX_TEXT
-    return etag if usable and not encoded else None
+    return etag if usable and not _is_packed(response) else None
+
+
+def _is_packed(response: httpx.Response) -> bool:
+    return response.headers.get("content-encoding", "identity") != "identity"
 
 
 def _content_length(response: httpx.Response) -> int | None:
