@@ -14,7 +14,9 @@ from dlcs_assets.domain.ingest_request import (
     AssetFields,
     BatchReference,
     IngestMessage,
+    Named,
     Registration,
+    named_in,
     parse_message,
     register,
 )
@@ -265,3 +267,26 @@ def test_another_role_beside_the_first_changes_nothing_that_is_stored() -> None:
     before = Registration("https://example.org/1.tif", roles=("staff",))
     assert not needs_ingest(before, register(AssetFields(roles=("staff", "students")), before))
     assert needs_ingest(before, register(AssetFields(roles=()), before))
+
+
+@pytest.mark.parametrize(
+    ("message", "image", "customer", "batch"),
+    [
+        ({"asset": {"id": "2/1/a", "deliveryChannels": 7}, "batchId": 5}, "2/1/a", 2, BatchReference(5)),
+        ({"id": {"customer": 2, "space": "x", "asset": "a"}, "batchId": 5}, None, 2, BatchReference(5)),
+        ({"id": "2/x/a", "batch": {"id": 5, "count": 9}}, None, 2, BatchReference(5, 9)),
+        ({"asset": {}, "batch": {"id": 5, "count": "many"}}, None, None, BatchReference(5)),
+        ({"asset": 7, "id": "2/1/a", "batch": {"id": 0}}, "2/1/a", 2, None),
+        ({"asset": {"id": "2/1/a"}, "batch": "x"}, "2/1/a", 2, None),
+    ],
+)
+def test_of_a_message_that_is_rejected_as_much_is_known_as_can_be_read(
+    message: dict[str, object], image: str | None, customer: int | None, batch: BatchReference | None
+) -> None:
+    named = named_in(json.dumps(message))
+    assert (named.asset_id and str(named.asset_id), named.customer, named.batch) == (image, customer, batch)
+
+
+@pytest.mark.parametrize("body", ["", "{", "[]", "7", '{"TopicArn": "t", "Message": 7}'])
+def test_of_what_is_no_message_nothing_is_known(body: str) -> None:
+    assert named_in(body) == Named()
