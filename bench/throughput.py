@@ -11,7 +11,6 @@ from pathlib import Path
 
 from bench.result import Result, of_many
 from bench.system import RunningSystem
-
 from dlcs_assets.definitions import build_resources
 from dlcs_assets.domain.ingest_request import IngestMessage, Registration, parse_message, register
 from dlcs_assets.domain.results import WorkItem
@@ -19,8 +18,8 @@ from dlcs_assets.domain.stages import STAGES, Stage
 from dlcs_assets.pipeline.job import Job, Services
 from dlcs_assets.pipeline.jp2 import make_jp2
 from dlcs_assets.pipeline.original import make_original
-from dlcs_assets.pipeline.thumbnails import make_thumbnails
 from dlcs_assets.pipeline.rules import rules_of
+from dlcs_assets.pipeline.thumbnails import make_thumbnails
 from dlcs_assets.pipeline.tidy import tidy
 from dlcs_assets.resources.ledger.records import new_id
 

@@ -23,8 +23,8 @@ class Quota:
 class Customer:
     """A customer's configuration. `buckets` are those that the ambient credentials may read originals from for it.
 
-    `runs_in_flight` is how many runs of its images there may be at a time, in all lanes but priority and delete; None: as
-    the settings say.
+    `runs_in_flight` is how many runs of its images there may be at a time, in all lanes but priority and delete; None:
+    as the settings say.
     """
 
     number: int

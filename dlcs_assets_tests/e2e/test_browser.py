@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -107,6 +107,38 @@ def test_thumbnails_of_one_image_alone_are_made_again_from_the_ui(page: Page, sy
     eventually(lambda: system.dagster.run(run.id).status == "SUCCESS")
     open_partition(page, Stage.THUMBNAILS, f"/{LEAF}")
     expect(page.get_by_text(f"View all historical events ({after[Stage.THUMBNAILS]})")).to_be_visible()
+
+
+def test_a_whole_space_is_materialized_from_the_ui_and_nothing_of_another_customer(page: Page, system: System) -> None:
+    """Customers whose numbers end like this one's have a space of the same number."""
+    mine, others = [f"2/5/leaf-{number}" for number in range(3)], ["12/5/leaf", "22/5/leaf", "2/51/leaf"]
+    origin = "https://example.org/never-asked.jpg"
+    nothing = [{"channel": "none"}]  # no stage does anything, and each tells so: quick
+    for image in (*mine, *others):
+        system.send(full_message(image, origin, nothing))
+    system.await_end([*mine, *others])
+    system.await_materialized("/2/5/", len(mine))
+
+    page.goto(f"/assets/{Stage.THUMBNAILS}?view=partitions")
+    page.get_by_text(f"/{mine[0]}", exact=True).first.wait_for()
+    page.get_by_role("button", name="Materialize").first.click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Custom").click()
+    dialog.get_by_text("partitions selected").click()
+    everything = page.get_by_text(re.compile(r"^Select all \(\d+\)$"))
+    everything.click()  # all are ticked to begin with
+    page.get_by_placeholder("Filter partitions").fill("/2/5/")
+    expect(everything).to_have_text(f"Select all ({len(mine)})")
+    everything.click()
+    page.keyboard.press("Escape")
+    expect(dialog).to_contain_text(f"{len(mine)} partitions")
+    dialog.get_by_role("button", name="Launch").click()
+
+    def times_made(images: Sequence[str]) -> set[int]:
+        return {len(system.dagster.materializations(Stage.THUMBNAILS, f"/{image}")) for image in images}
+
+    eventually(lambda: times_made(mine) == {2}, timeout=120)  # Dagster looks at its backfills twice a minute
+    assert times_made(others) == {1}
 
 
 @pytest.mark.usefixtures("leaves")
