@@ -75,7 +75,9 @@ def through_the_bare_loop(system: RunningSystem, pages: list[Path], count: int, 
             registration: Registration = register(message.asset, None)
             item = WorkItem(new_id(), message.asset_id, registration, frozenset(STAGES))
             with tempfile.TemporaryDirectory(dir=settings.scratch) as folder:
-                job = Job(item, services, rules_of(settings), Path(folder), lambda: None, lambda *_: set())
+                job = Job(
+                    item, services, rules_of(settings), Path(folder), lambda: None, lambda *_: set(), lambda *_: None
+                )
                 job.results[Stage.ORIGINAL] = make_original(job)
                 job.results[Stage.JP2] = make_jp2(job)
                 make_thumbnails(job, sizes)

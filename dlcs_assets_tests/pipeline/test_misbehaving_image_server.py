@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from dlcs_assets.assets import rules_of
 from dlcs_assets.definitions import build_resources
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import Channel, RequestedChannel
@@ -23,6 +22,7 @@ from dlcs_assets.domain.stages import STAGES, Lane, RequestState
 from dlcs_assets.local.image_server.config import Config
 from dlcs_assets.pipeline.chunk import ChunkOptions, ImageEnded, ingest_chunk
 from dlcs_assets.pipeline.job import Services
+from dlcs_assets.pipeline.rules import rules_of
 from dlcs_assets.resources.aws import make_client
 from dlcs_assets.resources.image_server import ImageServer
 from dlcs_assets.resources.ledger import Ledger
