@@ -1,0 +1,36 @@
+"""`dlcs doctor` on the embedded stack: its services are the real ones, and so is their end."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from dlcs_assets.local.stack import SERVICES, Component, Stack
+
+
+def results(environment: dict[str, str], folder: Path) -> tuple[int, dict[str, str]]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "DLCS_"))}
+    done = subprocess.run(
+        [Path(sys.executable).with_name("dlcs"), "doctor", "--json"],
+        env={**inherited, **environment, "DLCS_IMAGES_IN_FLIGHT": "1"},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, {each["check"]: each["result"] for each in json.loads(done.stdout)}
+
+
+def test_the_embedded_stack_is_well_until_one_of_its_services_ends(tmp_path: Path) -> None:
+    with Stack(tmp_path / "stack", components=SERVICES).running() as stack:
+        status, found = results(dict(stack.environment), tmp_path)
+        assert status == 0
+        assert {name for name, result in found.items() if result != "ok"} == {"ledger"}  # Dagster would have made it
+        stack.stop(Component.IMAGE_SERVER)
+        status, found = results(dict(stack.environment), tmp_path)
+        assert status == 1
+        assert found["image server"] == "fail"
+        assert found["appetiser"] == "ok"
