@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from dlcs_assets.definitions import build_resources
+from dlcs_assets.domain.image_servers import ImageServerKind
 from dlcs_assets.settings import Settings
 
 
@@ -54,3 +56,47 @@ def test_a_setting_that_cannot_be_meant_is_refused_by_name(
 def test_appetiser_sees_the_same_scratch_folder_unless_told_otherwise() -> None:
     assert Settings(scratch=Path("/scratch")).appetiser_root == Path("/scratch")
     assert Settings(scratch=Path("/scratch"), appetiser_scratch_root=Path("/mnt")).appetiser_root == Path("/mnt")
+
+
+@pytest.mark.parametrize(
+    "public",
+    [
+        "http://images.example.org",
+        "http://images.example.org:80/",
+        "HTTP://Images.Example.ORG.",
+        "http://images.example.org/iiif/3",
+        "http://images.example.org:80/iiif/3/",
+    ],
+)
+def test_ingest_refuses_the_image_server_of_the_public_however_it_is_written(public: str) -> None:
+    with pytest.raises(ValidationError, match="image_server_url and public_image_server_url are the same server"):
+        Settings(image_server_url="http://images.example.org/", public_image_server_url=public)
+
+
+@pytest.mark.parametrize(
+    "public", ["https://images.example.org", "http://images.example.org:8182", "http://images.example.org/public"]
+)
+def test_another_image_server_may_serve_the_public(public: str) -> None:
+    settings = Settings(image_server_url="http://images.example.org/", public_image_server_url=public)
+    assert settings.public_image_server_url == public
+
+
+def test_only_an_iiif_processor_reads_no_jp2_unless_it_is_said_to() -> None:
+    processor = ImageServerKind.IIIF_PROCESSOR
+    assert Settings().thumbnails_of_jp2
+    assert not Settings(image_server_kind=processor).thumbnails_of_jp2
+    assert Settings(image_server_kind=processor, image_server_reads_jp2=True).thumbnails_of_jp2
+
+
+def test_the_image_server_is_told_what_the_settings_say_of_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DLCS_IMAGE_SERVER_KIND", "iiif-processor")
+    monkeypatch.setenv("DLCS_IMAGE_SERVER_SOURCES", "disk")
+    monkeypatch.setenv("DLCS_IMAGE_SERVER_SCRATCH_ROOT", "")
+    monkeypatch.setenv("DLCS_IMAGE_SERVER_LATE_FILES", "30")
+    monkeypatch.setenv("DLCS_SCRATCH", "/work/scratch")
+    server = build_resources(Settings())["image_server"]
+    assert (server.kind, server.reads_jp2, server.cache) == (ImageServerKind.IIIF_PROCESSOR, False, "")
+    assert server.identifier_of(Path("/work/scratch/request/original")) == "request/original"
+    assert server.late_files_seconds == 30
+    monkeypatch.setenv("DLCS_IMAGE_SERVER_SOURCES", "s3")
+    assert not build_resources(Settings())["image_server"].shares_disk

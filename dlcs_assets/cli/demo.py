@@ -24,6 +24,7 @@ from dlcs_assets.cli.stack import (
     AwsPortOption,
     DataOption,
     ImageServerPortOption,
+    SharedDiskOption,
     UiPortOption,
     running,
     stay_up,
@@ -56,6 +57,7 @@ def demo(
     exit_: Annotated[
         bool, typer.Option("--exit", help="End when all images have; status 0 if each ended as expected.")
     ] = False,
+    shared_disk: SharedDiskOption = False,
 ) -> None:
     """Start the stack, send a sample manuscript through it, show what became of it, and stay up until Ctrl-C."""
     ports = {
@@ -64,7 +66,7 @@ def demo(
         Component.IMAGE_SERVER: image_server_port,
         Component.WEBSERVER: ui_port,
     }
-    raise typer.Exit(run(Demo(data, ports, stay=not exit_)))
+    raise typer.Exit(run(Demo(data, ports, stay=not exit_, shared_disk=shared_disk)))
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class Demo:
     data: Path
     ports: Mapping[Component, int | None] = field(default_factory=dict)
     stay: bool = False
+    shared_disk: bool = False
     pages: tuple[samples.PagePlan, ...] = samples.DEFAULT_PLAN
     samples_folder: Path = samples.DEFAULT_FOLDER
 
@@ -82,7 +85,7 @@ def run(demo: Demo) -> int:
     """Show it; return the exit status."""
     console = make_console()
     status = INTERRUPTED
-    with running(demo.data, demo.ports, console) as stack:
+    with running(demo.data, demo.ports, console, shared_disk=demo.shared_disk) as stack:
         adopt(stack.environment)
         settings = read_settings()
         images = demo_images(_draw(console, demo))

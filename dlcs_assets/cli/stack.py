@@ -16,6 +16,7 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
+from dlcs_assets.domain.image_servers import SourceAccess
 from dlcs_assets.local import data_folder
 from dlcs_assets.local.stack import ALL, DAGSTER_DEV_PORT, SERVICES, Component, RunningStack, Stack
 from dlcs_assets.local.supervisor import Ready, ServiceFailed, is_free
@@ -29,6 +30,9 @@ UiPortOption = Annotated[
 ]
 AwsPortOption = Annotated[int | None, typer.Option(help="Port of S3 and SQS; default: a free one.")]
 AppetiserPortOption = Annotated[int | None, typer.Option(help="Port of Appetiser; default: a free one.")]
+SharedDiskOption = Annotated[
+    bool, typer.Option("--shared-disk", help="Let the image server read the runs' files, in place of S3.")
+]
 ImageServerPortOption = Annotated[int | None, typer.Option(help="Port of the image server; default: a free one.")]
 
 
@@ -42,6 +46,7 @@ def up(
     services_only: Annotated[
         bool, typer.Option("--services-only", help="Leave Dagster out: for `dagster dev` with `dlcs env`.")
     ] = False,
+    shared_disk: SharedDiskOption = False,
 ) -> None:
     """Start the embedded stack and keep it up until Ctrl-C."""
     ports = {
@@ -51,7 +56,7 @@ def up(
         Component.WEBSERVER: ui_port,
     }
     console = Console(soft_wrap=True, highlight=False)
-    with running(data, ports, console, services_only=services_only) as stack:
+    with running(data, ports, console, services_only=services_only, shared_disk=shared_disk) as stack:
         option = "" if data == data_folder.DEFAULT_FOLDER else f" --data {shlex.quote(str(data))}"
         console.print(f'[bold]The stack is up.[/] In another terminal: eval "$(dlcs env{option})"')
         if not services_only:
@@ -80,7 +85,12 @@ def env(
 
 @contextmanager
 def running(
-    data: Path, ports: Mapping[Component, int | None], console: Console, *, services_only: bool = False
+    data: Path,
+    ports: Mapping[Component, int | None],
+    console: Console,
+    *,
+    services_only: bool = False,
+    shared_disk: bool = False,
 ) -> Iterator[RunningStack]:
     """Run a stack for a command: a line for each service, plain words for what fails, a quiet end on Ctrl-C or SIGTERM.
 
@@ -95,7 +105,9 @@ def running(
         console.print(f"[green]ready[/]  {name:<14}{ready.service.url or '':<26}{seconds:6.1f} s", markup=True)
 
     signal.signal(signal.SIGTERM, _interrupt)
-    stack = Stack(data, components=SERVICES if services_only else ALL, ports=chosen, on_ready=show)
+    components = SERVICES if services_only else ALL
+    settings = {"DLCS_IMAGE_SERVER_SOURCES": SourceAccess.DISK.value} if shared_disk else {}
+    stack = Stack(data, components, chosen, settings, on_ready=show)
     started = False
     try:
         with stack.running() as up:

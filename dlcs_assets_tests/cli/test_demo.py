@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from datetime import timedelta
@@ -15,6 +16,7 @@ from dlcs_assets.cli.progress import Follower, follow
 from dlcs_assets.domain.errors import PermanentError, TransientError
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.local.samples import DEFAULT_PLAN, Sample
+from dlcs_assets.local.stack import REQUEST_LOG
 from dlcs_assets_tests.cli.conftest import Desk
 
 PROGRAM = """
@@ -30,16 +32,18 @@ def page(name, extension="jpg", **more):
 if __name__ == "__main__":
     pages = (page("f001r"), page("f006r", "jp2"), page("f007r", "tif"), page("f011v"), page("f014v", broken=True))
     folder = Path(sys.argv[1])
-    sys.exit(run(Demo(folder / "stack", pages=pages, samples_folder=folder / "samples")))
+    disk = sys.argv[2] == "disk"
+    sys.exit(run(Demo(folder / "stack", shared_disk=disk, pages=pages, samples_folder=folder / "samples")))
 """
 
 
 @pytest.mark.e2e
-def test_the_demo_ends_well_if_every_image_ends_as_expected(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("sources", "identifiers"), [("s3", "s3://"), ("disk", "/")])
+def test_the_demo_ends_well_if_every_image_ends_as_expected(tmp_path: Path, sources: str, identifiers: str) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     done = subprocess.run(
-        [sys.executable, program, tmp_path], capture_output=True, text=True, check=False, cwd=tmp_path
+        [sys.executable, program, tmp_path, sources], capture_output=True, text=True, check=False, cwd=tmp_path
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
@@ -58,6 +62,9 @@ def test_the_demo_ends_well_if_every_image_ends_as_expected(tmp_path: Path) -> N
         assert part in done.stdout
     assert "/iiif/3/s3%3A%2F%2Fdlcs-storage%2F2%2F1%2Ff001r/full/!400,400/0/default.jpg" in done.stdout
     assert not {"\x1b", "\r"} & set(done.stdout)
+    asked = [json.loads(line) for line in (tmp_path / "stack/logs" / REQUEST_LOG).read_text().splitlines()]
+    assert asked
+    assert all(each["identifier"].startswith(identifiers) for each in asked)
 
 
 def sample(name: str, *, broken: bool = False) -> Sample:

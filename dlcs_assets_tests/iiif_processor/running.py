@@ -44,7 +44,7 @@ def installed() -> Path:
 
 @contextmanager
 def iiif_processor(folder: Path, s3_endpoint: str = "") -> Iterator[str]:
-    """Run it over the files of a folder and the objects of an S3 that asks for no credentials; yield its URL."""
+    """Run it over the files of a folder and the objects of a moto server; yield its URL."""
     command = ["node", "server.mjs", str(folder), s3_endpoint]
     with subprocess.Popen(command, cwd=installed(), stdout=subprocess.PIPE, text=True) as process:
         try:

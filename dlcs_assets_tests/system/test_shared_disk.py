@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ from dlcs_assets_tests.system.looking import decoded, shows
 from dlcs_assets_tests.system.running import running_system
 from dlcs_assets_tests.system.test_plan import LISTED_BUCKET, ROWS, SIZES, Row, is_of, origin_of
 
-DISK = {"image_server_sources": SourceAccess.DISK}
+DISK: dict[str, Any] = {"image_server_sources": SourceAccess.DISK}
 MAKING_THUMBNAILS = [row for row in ROWS if row.read != "nothing"]
 TO_BE_BROUGHT = {"8": "the original, from its origin", "10": "the original, from its origin"}
 DEFAULT = "iiif-img:default,thumbs:default"
