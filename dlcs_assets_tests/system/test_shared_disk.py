@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -17,6 +20,7 @@ from dlcs_assets.domain.image_servers import SourceAccess
 from dlcs_assets.domain.stages import STAGES, Stage
 from dlcs_assets.local.stack import RunningStack
 from dlcs_assets_tests.pictures import drawing, encoded, jpeg
+from dlcs_assets_tests.resources.scripted_server import Answer, scripted_server
 from dlcs_assets_tests.system.harness import System, full_message
 from dlcs_assets_tests.system.looking import decoded, shows
 from dlcs_assets_tests.system.running import running_system
@@ -116,6 +120,26 @@ def test_a_disk_that_is_not_shared_is_called_so(make_system: Callable[..., Syste
     assert (status.state, status.error_code) == ("failed", "image_server_disk_not_shared")
     assert "on the shared disk for us, and not for the image server" in str(status.reason)
     assert status.stages.keys() == set(STAGES[:2])
+
+
+def test_files_are_readable_for_a_server_that_is_another_user(make_system: Callable[..., System]) -> None:
+    system = make_system(**DISK)
+    modes: list[int] = []
+
+    def look(path: str) -> None:
+        file = Path(path.removeprefix("/iiif/3/").partition("/full/")[0])
+        modes.extend(stat.S_IMODE(each.stat().st_mode) & 0o055 for each in (file, file.parent))
+
+    url = system.serve("page.png", encoded(drawing(480, 360), "PNG"))
+    umask = os.umask(0o077)
+    try:
+        with scripted_server(Answer(200, jpeg(480, 360))) as server:
+            server.work = lambda asked: look(unquote(asked.path))
+            system.use(image_server_url=server.url, default_thumbnail_sizes=("!1024,1024",))
+            assert system.ingest("2/1/page", url, "iiif-img:use-original").state == "done"
+    finally:
+        os.umask(umask)
+    assert set(modes) == {0o044, 0o055}
 
 
 @contextmanager

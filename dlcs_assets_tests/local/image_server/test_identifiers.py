@@ -105,6 +105,20 @@ def test_nothing_outside_the_roots_is_served(server: Server, pages: Path, tmp_pa
     assert server.get(quote(str(inside), safe=""), "info.json").status_code == 200
 
 
+def test_a_path_below_a_root_is_served_and_leads_nowhere_else(server: Server, pages: Path, tmp_path: Path) -> None:
+    folder = pages / "request 1;2%"
+    folder.mkdir()
+    (folder / "original").write_bytes(PICTURE)
+    (tmp_path / "secret.png").write_bytes(PICTURE)
+    (folder / "link").symlink_to(tmp_path / "secret.png")
+    answer = server.get(quote("request 1;2%/original", safe=""), "full/max/0/default.png")
+    assert decoded(answer.content).size == (60, 40)
+    traversal = f"../{tmp_path.relative_to(pages.parent)}/secret.png"
+    assert (pages / traversal).read_bytes() == PICTURE
+    for name in ("request 1;2%/link", traversal, "request 1;2%", "original", "file:request 1;2%/original"):
+        assert server.get(quote(name, safe=""), "info.json").status_code == 404, name
+
+
 def test_the_request_log_has_a_line_for_each_request(serve: Callable[..., Server], tmp_path: Path) -> None:
     log = tmp_path / "requests.jsonl"
     server = serve(request_log=log)
