@@ -9,19 +9,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
 
-from dlcs_assets.domain.stages import RequestState
-
-SHOWN_STATES: Final[Mapping[str, str]] = {
-    RequestState.WAITING: "pending",
-    RequestState.PENDING: "pending",
-    RequestState.RESERVED: "pending",
-    RequestState.RUNNING: "running",
-    RequestState.DONE: "done",
-    RequestState.FAILED: "failed",
-    RequestState.REJECTED: "rejected",
-}
+from dlcs_assets.domain.stages import SHOWN_STATES
 
 
 @dataclass(frozen=True, slots=True)

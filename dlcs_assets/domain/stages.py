@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from typing import Final
 
 
 class Stage(StrEnum):
@@ -42,6 +43,19 @@ class RequestState(StrEnum):
     REJECTED = "rejected"
     DELETED = "deleted"  # of a request to delete the image
     SUPERSEDED = "superseded"  # a newer request took its place; it shares that one's outcome
+
+
+# The words that people see.
+SHOWN_STATES: Final[Mapping[str, str]] = {
+    RequestState.WAITING: "pending",
+    RequestState.PENDING: "pending",
+    RequestState.RESERVED: "pending",
+    RequestState.RUNNING: "running",
+    RequestState.DONE: "done",
+    RequestState.FAILED: "failed",
+    RequestState.REJECTED: "rejected",
+    RequestState.DELETED: "deleted",
+}
 
 
 class Lane(StrEnum):

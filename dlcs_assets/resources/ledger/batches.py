@@ -21,9 +21,9 @@ from sqlalchemy import (
     update,
 )
 
-from dlcs_assets.domain.batch import SHOWN_STATES, Batch, completed_notification
+from dlcs_assets.domain.batch import Batch, completed_notification
 from dlcs_assets.domain.ingest_request import BatchReference
-from dlcs_assets.domain.stages import RequestState
+from dlcs_assets.domain.stages import SHOWN_STATES, RequestState
 from dlcs_assets.resources.ledger.batch_counts import asked, counted, refused_messages, which_is
 from dlcs_assets.resources.ledger.database import Database
 from dlcs_assets.resources.ledger.outbox import post

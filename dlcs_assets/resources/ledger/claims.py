@@ -15,7 +15,7 @@ from dlcs_assets.domain.results import WorkItem
 from dlcs_assets.domain.stages import Lane, RequestState, Stage
 from dlcs_assets.resources.ledger.asking import create_request
 from dlcs_assets.resources.ledger.database import Database
-from dlcs_assets.resources.ledger.holding import NEXT_LANE, check_claim, hold, note_attempt
+from dlcs_assets.resources.ledger.holding import NEXT_LANE, check_claim, hold, note_attempt, take_chunk
 from dlcs_assets.resources.ledger.records import (
     RetrySchedule,
     new_id,
@@ -49,10 +49,8 @@ class Claims:
         """Claim the images of a chunk for the run it was made for; None if the chunk is another run's, or ended."""
         token = new_id()
         with self._database.write() as connection:
-            chunk = connection.execute(select(chunks).where(chunks.c.id == chunk_id)).one_or_none()
-            if chunk is None or chunk.closed_at is not None or chunk.run_id not in {None, run_id}:
+            if not take_chunk(connection, chunk_id, run_id):
                 return None
-            connection.execute(update(chunks).where(chunks.c.id == chunk_id).values(run_id=run_id))
             rows = connection.execute(
                 select(requests)
                 .join(chunk_images, chunk_images.c.request_id == requests.c.id)

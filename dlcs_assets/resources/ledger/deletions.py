@@ -14,12 +14,11 @@ from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.modified import AssetDeleted
 from dlcs_assets.domain.stages import Lane, RequestState
 from dlcs_assets.resources.ledger.database import Database
-from dlcs_assets.resources.ledger.holding import check_claim, end_attempt, hold
+from dlcs_assets.resources.ledger.holding import check_claim, end_attempt, hold, take_chunk
 from dlcs_assets.resources.ledger.outbox import post_invalidation
 from dlcs_assets.resources.ledger.records import RetrySchedule, new_id
 from dlcs_assets.resources.ledger.schema import (
     chunk_images,
-    chunks,
     images,
     messages,
     objects,
@@ -65,10 +64,8 @@ class Deletions:
         """Hold the images of a chunk; None if the chunk is another run's, or ended."""
         token = new_id()
         with self._database.write() as connection:
-            chunk = connection.execute(select(chunks).where(chunks.c.id == chunk_id)).one_or_none()
-            if chunk is None or chunk.closed_at is not None or chunk.run_id not in {None, run_id}:
+            if not take_chunk(connection, chunk_id, run_id):
                 return None
-            connection.execute(update(chunks).where(chunks.c.id == chunk_id).values(run_id=run_id))
             rows = connection.execute(
                 select(requests, tombstones.c.detail)
                 .join(chunk_images, chunk_images.c.request_id == requests.c.id)

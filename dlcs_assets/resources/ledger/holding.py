@@ -12,7 +12,7 @@ from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import IngestError, ServiceDown, TransientError
 from dlcs_assets.domain.stages import Lane, RequestState
 from dlcs_assets.resources.ledger.records import RetrySchedule
-from dlcs_assets.resources.ledger.schema import attempts, claims, requests
+from dlcs_assets.resources.ledger.schema import attempts, chunks, claims, requests
 
 # Of a request that is tried again. A backfill stays in its lane: it may be large, and a service down for long.
 STAYING = (Lane.BACKFILL, Lane.DELETE)
@@ -34,6 +34,15 @@ def check_claim(connection: Connection, token: str, asset_id: AssetId) -> int:
         raise ClaimLost(f"{asset_id} is no longer this run's to work on")
     reserved: int = row.reserved_bytes
     return reserved
+
+
+def take_chunk(connection: Connection, chunk_id: str, run_id: str) -> bool:
+    """Note that the chunk is this run's; False if it is another's, or ended."""
+    chunk = connection.execute(select(chunks).where(chunks.c.id == chunk_id)).one_or_none()
+    if chunk is None or chunk.closed_at is not None or chunk.run_id not in {None, run_id}:
+        return False
+    connection.execute(update(chunks).where(chunks.c.id == chunk_id).values(run_id=run_id))
+    return True
 
 
 def hold(connection: Connection, rows: Sequence[Row[Any]], token: str, run_id: str, now: datetime) -> None:

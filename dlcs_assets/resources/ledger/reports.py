@@ -12,22 +12,12 @@ from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, case,
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.ingest_request import Registration
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
-from dlcs_assets.domain.stages import STAGES, Lane, RequestState, Stage
+from dlcs_assets.domain.stages import SHOWN_STATES, STAGES, Lane, RequestState, Stage
 from dlcs_assets.resources.ledger.asking import create_request
 from dlcs_assets.resources.ledger.database import Database
 from dlcs_assets.resources.ledger.records import Attempt, stage_results, stored_objects
 from dlcs_assets.resources.ledger.schema import attempts, images, messages, requests
 
-SHOWN_STATE = {
-    RequestState.WAITING: "pending",
-    RequestState.PENDING: "pending",
-    RequestState.RESERVED: "pending",
-    RequestState.RUNNING: "running",
-    RequestState.DONE: "done",
-    RequestState.FAILED: "failed",
-    RequestState.REJECTED: "rejected",
-    RequestState.DELETED: "deleted",
-}
 WELL = (RequestState.DONE, RequestState.DELETED)
 UNFINISHED = (RequestState.WAITING, RequestState.PENDING, RequestState.RESERVED, RequestState.RUNNING)
 PAGE = 500  # images per query: SQLite's limit of bound variables is far above
@@ -132,7 +122,7 @@ class Reports:
             for state, count in connection.execute(
                 select(current.c.state, func.count()).select_from(current).group_by(current.c.state)
             ):
-                counted[SHOWN_STATE[RequestState(state)]] += count
+                counted[SHOWN_STATES[state]] += count
             if (only_rejected := _only_rejected(chosen)) is not None:
                 images_of = only_rejected.with_only_columns(messages.c.image_id).distinct().subquery()
                 counted["rejected"] += connection.scalar(select(func.count()).select_from(images_of)) or 0
@@ -246,7 +236,7 @@ def _current_requests(selection: Selection) -> Select[Any]:
         query = query.where(requests.c.error_code == selection.code)
     if selection.state is not None:
         query = query.where(
-            requests.c.state.in_([state for state, shown in SHOWN_STATE.items() if shown == selection.state])
+            requests.c.state.in_([state for state, shown in SHOWN_STATES.items() if shown == selection.state])
         )
     return query
 
@@ -266,7 +256,7 @@ def _status(row: Row[Any], results: dict[Stage, tuple[str, StageResult]], stored
     state = RequestState(row.state)
     return ImageStatus(
         asset_id=row.image_id,
-        state=SHOWN_STATE[state],
+        state=SHOWN_STATES[state],
         request_id=row.id,
         lane=row.lane,
         batch=row.batch,
