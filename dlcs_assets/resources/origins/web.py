@@ -243,7 +243,8 @@ def _resumable_version(response: httpx.Response) -> str | None:
 
 
 def _is_packed(response: httpx.Response) -> bool:
-    return response.headers.get("content-encoding", "identity") != "identity"
+    encoding: str = response.headers.get("content-encoding", "identity")
+    return encoding != "identity"
 
 
 def _content_length(response: httpx.Response) -> int | None:
