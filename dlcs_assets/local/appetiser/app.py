@@ -41,13 +41,17 @@ _CGROUP_LIMIT: Final = Path("/sys/fs/cgroup/memory.max")
 
 @dataclass(frozen=True)
 class AppetiserConfig:
-    """How the service works. Without `roots` it reads and writes wherever its user may; zeros are chosen by machine."""
+    """How the service works. Without `roots` it reads and writes wherever its user may; zeros are chosen by machine.
+
+    `faults`: it does badly what Appetiser itself does badly (`faults.py`), for tests of its clients.
+    """
 
     roots: tuple[Path, ...] = ()
     workers: int = 0
     max_pixels: int = 500_000_000
     pixels_in_flight: int = 0
     time_limit: timedelta = timedelta(seconds=280)  # the DLCS engine hangs up after 300
+    faults: bool = False
 
 
 def create_app(config: AppetiserConfig | None = None) -> Starlette:
@@ -111,7 +115,7 @@ class _Service:
         return JSONResponse(shown)
 
     async def convert(self, request: Request) -> Response:
-        asked = read_request(await request.body(), self._roots)
+        asked = read_request(await request.body(), self._roots, faults=self._config.faults)
         # Here and not in the pool: waiting requests hold no thread, and keep their order.
         converted = await to_thread.run_sync(self._run, asked, limiter=self._turns)
         for note in converted.notes:
@@ -135,6 +139,7 @@ class _Service:
                         work_dir=Path(work_dir),
                         max_pixels=self._config.max_pixels,
                         kakadu=self._kakadu,
+                        faults=self._config.faults,
                     )
                 )
         except OSError as error:

@@ -6,12 +6,13 @@ import shutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from dlcs_assets.local.appetiser import faults
 from dlcs_assets.local.appetiser.colour import to_srgb
 from dlcs_assets.local.appetiser.encoder import encode
 from dlcs_assets.local.appetiser.errors import ConversionError
 from dlcs_assets.local.appetiser.jobs import Converted, Job, ThumbFile
 from dlcs_assets.local.appetiser.jp2 import Jp2, is_jp2, read_jp2
-from dlcs_assets.local.appetiser.sizes import thumbnail_sizes
+from dlcs_assets.local.appetiser.sizes import thumbnail_size, thumbnail_sizes
 from dlcs_assets.local.appetiser.source import check_pixels, decode, decode_jp2, open_source, reduction_for
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ def convert(job: Job, admit: Callable[[int], None]) -> Converted:
 
     Raises `ConversionError`; then there is no new JP2.
     """
-    return _keep_jp2(job, admit) if is_jp2(job.source) else _convert_picture(job, admit)
+    kept = faults.is_jp2(job.source) if job.faults else is_jp2(job.source)
+    return _keep_jp2(job, admit) if kept else _convert_picture(job, admit)
 
 
 def _keep_jp2(job: Job, admit: Callable[[int], None]) -> Converted:
@@ -59,8 +61,8 @@ def _read_reduced(
 def _convert_picture(job: Job, admit: Callable[[int], None]) -> Converted:
     with open_source(job.source, job.max_pixels) as image:
         admit(image.width * image.height * (_JPEG_2000_WEIGHT if image.format == "JPEG2000" else 1))
-        decode(image)
-        picture, notes = to_srgb(image, image.info.get("icc_profile"))
+        stored = image.size
+        picture, notes = _prepared(image, job)
     del image  # as large as the picture
     width, height = picture.size
     encoded = job.work_dir / "image.jp2"
@@ -73,11 +75,23 @@ def _convert_picture(job: Job, admit: Callable[[int], None]) -> Converted:
     thumbs = _write_thumbs(picture, _sizes(job, width, height), job)
     if job.destination:
         encoded.replace(job.destination)
+    if job.faults:
+        width, height = stored
     return Converted(width, height, thumbs, notes)
 
 
+def _prepared(image: Image.Image, job: Job) -> tuple[Image.Image, tuple[str, ...]]:
+    if job.faults:
+        if job.destination is None:
+            return faults.as_it_is(image), ()
+        faults.check_mode(image, job.source)
+    decode(image)
+    return to_srgb(image, image.info.get("icc_profile"))
+
+
 def _sizes(job: Job, width: int, height: int) -> list[tuple[int, int]]:
-    sizes = thumbnail_sizes(job.sizes, width, height) if job.thumb_dir else []
+    rule = faults.thumbnail_size if job.faults else thumbnail_size
+    sizes = thumbnail_sizes(job.sizes, width, height, rule) if job.thumb_dir else []
     for thumb_width, thumb_height in sizes:
         if max(thumb_width, thumb_height) > _JPEG_MAX_EDGE or thumb_width * thumb_height > job.max_pixels:
             raise ConversionError(

@@ -12,7 +12,7 @@ from dlcs_assets.local.appetiser.models import Optimisation
 class Job:
     """What a worker is given. `work_dir` is an empty folder beside the destination, which the giver removes.
 
-    Without `destination` no JP2 is made, without `thumb_dir` no thumbnails.
+    Without `destination` no JP2 is made, without `thumb_dir` no thumbnails. `faults`: with those of Appetiser itself.
     """
 
     source: Path
@@ -23,6 +23,7 @@ class Job:
     work_dir: Path
     max_pixels: int
     kakadu: Path | None
+    faults: bool = False
 
 
 @dataclass(frozen=True)

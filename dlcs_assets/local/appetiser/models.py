@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError, from_json
 
+from dlcs_assets.local.appetiser.faults import refuses_size
 from dlcs_assets.local.appetiser.sizes import SIZE_PATTERN
 
 
@@ -63,8 +64,14 @@ def _in_a_folder(path: Path) -> Path:
     return path
 
 
+def _not_refused(size: str, info: ValidationInfo) -> str:
+    if (info.context or {}).get("faults") and refuses_size(size):
+        raise PydanticCustomError("string_pattern_mismatch", "String should match one of the patterns of sizes")
+    return size
+
+
 class ConvertRequest(BaseModel):
-    """One image to convert. Validate it with the context `{"roots": [resolved paths]}` to confine its paths."""
+    """One image to convert. The context `{"roots": [resolved paths], "faults": ...}` confines paths and sizes."""
 
     model_config = ConfigDict(alias_generator=to_camel, frozen=True)
 
@@ -76,9 +83,9 @@ class ConvertRequest(BaseModel):
     destination: Annotated[Path, BeforeValidator(_under_roots), AfterValidator(_in_a_folder)] | None = Field(
         None, validate_default=True
     )
-    thumb_iiif_sizes: tuple[Annotated[str, StringConstraints(pattern=SIZE_PATTERN)], ...] = Field(
-        (), alias="thumbIIIFSizes"
-    )
+    thumb_iiif_sizes: tuple[
+        Annotated[str, StringConstraints(pattern=SIZE_PATTERN), AfterValidator(_not_refused)], ...
+    ] = Field((), alias="thumbIIIFSizes")
     thumb_dir: Annotated[DirectoryPath, BeforeValidator(_under_roots)] | None = Field(None, validate_default=True)
     optimisation: Optimisation | None = None
 
@@ -134,7 +141,7 @@ class InvalidRequestError(Exception):
         self.detail = detail
 
 
-def read_request(body: bytes, roots: Sequence[Path]) -> ConvertRequest:
+def read_request(body: bytes, roots: Sequence[Path], *, faults: bool = False) -> ConvertRequest:
     """Read a request whose paths lie under `roots`, if there are any; raise `InvalidRequestError`."""
     if not body:
         raise InvalidRequestError([{"type": "missing", "loc": ["body"], "msg": "Field required", "input": None}])
@@ -153,7 +160,7 @@ def read_request(body: bytes, roots: Sequence[Path]) -> ConvertRequest:
             ]
         ) from error
     try:
-        return ConvertRequest.model_validate(values, context={"roots": roots})
+        return ConvertRequest.model_validate(values, context={"roots": roots, "faults": faults})
     except ValidationError as error:
         raise InvalidRequestError(
             [{**item, "loc": ["body", *_as_sent(item["loc"])]} for item in error.errors(include_url=False)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from typing import Final
 
@@ -38,7 +38,12 @@ def thumbnail_size(size: str, width: int, height: int) -> tuple[int, int] | None
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def thumbnail_sizes(sizes: Iterable[str], width: int, height: int) -> list[tuple[int, int]]:
-    """Give the different thumbnails of an image, widest first."""
-    found = (thumbnail_size(size, width, height) for size in sizes)
+def thumbnail_sizes(
+    sizes: Iterable[str],
+    width: int,
+    height: int,
+    rule: Callable[[str, int, int], tuple[int, int] | None] = thumbnail_size,
+) -> list[tuple[int, int]]:
+    """Give the different thumbnails of an image, widest first. `rule` gives the pixels of one."""
+    found = (rule(size, width, height) for size in sizes)
     return sorted(dict.fromkeys(size for size in found if size), key=lambda size: -size[0])

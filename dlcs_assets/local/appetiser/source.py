@@ -52,13 +52,14 @@ def check_pixels(width: int, height: int, max_pixels: int) -> None:
         )
 
 
-def decode(image: Image.Image) -> None:
+def decode(image: Image.Image, *, upright: bool = True) -> None:
     """Decode the first frame and turn it upright (EXIF or XMP orientation, the TIFF tag); raise `ConversionError`."""
     from PIL import ImageOps
 
     try:
         image.load()
-        ImageOps.exif_transpose(image, in_place=True)
+        if upright:
+            ImageOps.exif_transpose(image, in_place=True)
     except Exception as error:
         raise _damaged(error) from error
 
