@@ -10,6 +10,7 @@ from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.partition_key import asset_id_of
 from dlcs_assets.domain.recipe import CODE_VERSIONS
 from dlcs_assets.domain.stages import Lane, RequestState, Stage
+from dlcs_assets.domain.thumbnails import ThumbnailMaker
 from dlcs_assets.materializations import UPSTREAM, Upstream, materialization
 from dlcs_assets.partitions import images_partitions
 from dlcs_assets.pipeline.chunk import ChunkOptions, ImageEnded, StageDone, ingest_chunk
@@ -42,17 +43,22 @@ DESCRIPTIONS = {
     Stage.THUMBNAILS: "IIIF thumbnails in S3 with their `s.json`, made by the **image server** (Cantaloupe) from what "
     "is stored, one request per size.",
 }
+BY_APPETISER = (
+    "IIIF thumbnails in S3 with their `s.json`, made by **Appetiser** (`POST /convert`), all sizes in one request."
+)
 KINDS = {Stage.ORIGINAL: {"s3", "http"}, Stage.JP2: {"s3", "jpeg2000"}, Stage.THUMBNAILS: {"s3", "iiif"}}
 ICONS_NOTE = "One partition per image: `/customer/space/asset`."
 
 
 def ingest_assets(settings: Settings) -> dg.AssetsDefinition:
     """Return the multi-asset of the three stages."""
+    by_appetiser = {Stage.THUMBNAILS: BY_APPETISER} if settings.thumbnails_by is ThumbnailMaker.APPETISER else {}
+    descriptions = {**DESCRIPTIONS, **by_appetiser}
     specs = [
         dg.AssetSpec(
             stage.value,
             deps=[UPSTREAM[stage].value] if stage in UPSTREAM else [],
-            description=f"{DESCRIPTIONS[stage]}\n\n{ICONS_NOTE}",
+            description=f"{descriptions[stage]}\n\n{ICONS_NOTE}",
             group_name=GROUP,
             kinds=KINDS[stage],
             code_version=CODE_VERSIONS[stage],

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from dlcs_assets.domain.iiif_size import validate_policy_size
 from dlcs_assets.domain.image_servers import ImageServerKind, SourceAccess
 from dlcs_assets.domain.networks import parse_network
+from dlcs_assets.domain.thumbnails import ThumbnailMaker
 
 SHORTEST_HISTORY = timedelta(days=15)
 DEFAULT_THUMBNAIL_SIZES = ("!1024,1024", "!400,400", "!200,200", "!100,100")
@@ -98,6 +99,11 @@ class Settings(BaseSettings):
     appetiser_timeout: Duration = Field(timedelta(seconds=300), description="Time limit of one conversion.")
 
     # Image server
+    thumbnails_by: ThumbnailMaker = Field(
+        ThumbnailMaker.IMAGE_SERVER,
+        description="Who makes thumbnails: `image-server`, or `appetiser`, from files in the scratch folder; no image "
+        "server is asked then.",
+    )
     image_server_url: str = Field("http://127.0.0.1:8182", description="Base URL of the image server.")
     image_server_path: str = Field("iiif/3/", description="Path of the Image API under the base URL.")
     public_image_server_url: str | None = Field(
@@ -276,7 +282,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_image_servers(self) -> Self:
-        if self.public_image_server_url is not None:
+        if self.public_image_server_url is not None and self.thumbnails_by is ThumbnailMaker.IMAGE_SERVER:
             api = f"{self.image_server_url.rstrip('/')}/{self.image_server_path}"
             if _server(self.public_image_server_url) in {_server(self.image_server_url), _server(api)}:
                 raise ValueError(
@@ -287,8 +293,14 @@ class Settings(BaseSettings):
 
     @property
     def thumbnails_of_jp2(self) -> bool:
-        """Whether the image server reads JP2s."""
-        return self.image_server_kind is ImageServerKind.CANTALOUPE or self.image_server_reads_jp2
+        """Whether who makes thumbnails reads JP2s."""
+        by_appetiser = self.thumbnails_by is ThumbnailMaker.APPETISER
+        return by_appetiser or self.image_server_kind is ImageServerKind.CANTALOUPE or self.image_server_reads_jp2
+
+    @property
+    def thumbnail_sources(self) -> SourceAccess:
+        """How who makes thumbnails sees what they are made from."""
+        return SourceAccess.DISK if self.thumbnails_by is ThumbnailMaker.APPETISER else self.image_server_sources
 
     @cached_property
     def appetiser_root(self) -> Path:

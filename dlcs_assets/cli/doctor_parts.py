@@ -11,6 +11,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from dlcs_assets.cli.doctor_finding import Check, Finding, fail, failed, ok, warn
 from dlcs_assets.domain.redaction import shown_url
+from dlcs_assets.domain.thumbnails import ThumbnailMaker
 from dlcs_assets.resources.appetiser import Appetiser
 from dlcs_assets.resources.customers import NoCustomers, customers_file
 from dlcs_assets.resources.image_server import ImageServer
@@ -86,6 +87,9 @@ def check_appetiser(settings: Settings) -> Iterator[Finding]:
 
 def check_image_server(settings: Settings) -> Iterator[Finding]:
     """Ask the image server whether it is there. That it is not the public's, the settings see to themselves."""
+    if settings.thumbnails_by is ThumbnailMaker.APPETISER:
+        yield ok("image server", "not needed: Appetiser makes the thumbnails (DLCS_THUMBNAILS_BY)")
+        return
     server = ImageServer(url=settings.image_server_url, connect_timeout_seconds=5)
     where = shown_url(settings.image_server_url)
     try:

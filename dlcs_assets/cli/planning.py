@@ -28,7 +28,7 @@ from dlcs_assets.domain.storage_keys import (
     thumbnail_key,
     transient_key,
 )
-from dlcs_assets.domain.thumbnails import UNRESTRICTED, plan_thumbnails, thumbnail_set
+from dlcs_assets.domain.thumbnails import UNRESTRICTED, ThumbnailMaker, plan_thumbnails, thumbnail_set
 from dlcs_assets.settings import Settings
 
 Lines = list[tuple[str, str]]
@@ -83,7 +83,7 @@ def explain(  # noqa: PLR0917 (what decides about an image, and nothing else)
         ("why", plan.why),
         ("stages", _stages(plan)),
         ("fetch", _fetch(plan, settings)),
-        ("Appetiser", _appetiser(plan)),
+        ("Appetiser", _appetiser(plan, settings)),
         *_stored(asset_id, plan, settings),
         *([("quota", refused)] if refused else []),
         ("image server", _source(asset_id, plan, origin, settings)),
@@ -130,17 +130,20 @@ def _stages(plan: IngestPlan) -> str:
 def _fetch(plan: IngestPlan, settings: Settings) -> str:
     if plan.fetch:
         return "the original is fetched"
-    if plan.source is ImageServerSource.ORIGIN and settings.image_server_sources is SourceAccess.DISK:
-        return "the original is fetched, to the disk that the image server shares: it sees nothing else"
+    if plan.source is ImageServerSource.ORIGIN and settings.thumbnail_sources is SourceAccess.DISK:
+        who = "Appetiser" if settings.thumbnails_by is ThumbnailMaker.APPETISER else "the image server"
+        return f"the original is fetched, to the disk that {who} shares: it sees nothing else"
     return "nothing is fetched"
 
 
-def _appetiser(plan: IngestPlan) -> str:
+def _appetiser(plan: IngestPlan, settings: Settings) -> str:
+    thumbnails = plan.thumbnails and settings.thumbnails_by is ThumbnailMaker.APPETISER
     if plan.conversion is not Conversion.APPETISER:
-        return "not called"
+        return "called for the thumbnails" if thumbnails else "not called"
+    called = "called, and again for the thumbnails" if thumbnails else "called"
     if not plan.depends_on_format:
-        return f"called; the JP2 is {plan.jp2_outcome}"
-    return f"called, the JP2 is {plan.jp2_outcome}; should the original be a JP2 already, it is copied"
+        return f"{called}; the JP2 is {plan.jp2_outcome}"
+    return f"{called}, the JP2 is {plan.jp2_outcome}; should the original be a JP2 already, it is copied"
 
 
 def _stored(asset_id: AssetId, plan: IngestPlan, settings: Settings) -> Lines:
@@ -150,7 +153,7 @@ def _stored(asset_id: AssetId, plan: IngestPlan, settings: Settings) -> Lines:
         (
             transient_key(asset_id, "{request}"),
             "the original, deleted when the thumbnails are stored",
-            plan.transient and settings.image_server_sources is SourceAccess.S3,
+            plan.transient and settings.thumbnail_sources is SourceAccess.S3,
         ),
     ]
     stored = [f"{_uri(settings.storage_bucket, key, settings)}  {what}" for key, what, wanted in keys if wanted]
@@ -160,6 +163,8 @@ def _stored(asset_id: AssetId, plan: IngestPlan, settings: Settings) -> Lines:
 
 
 def _source(asset_id: AssetId, plan: IngestPlan, origin: Origin, settings: Settings) -> str:
+    if settings.thumbnails_by is ThumbnailMaker.APPETISER:
+        return "not asked"
     if settings.image_server_sources is SourceAccess.DISK and plan.source is not ImageServerSource.NONE:
         what = "JP2" if plan.source is ImageServerSource.JP2 else "original"
         return f"reads the {what} in the scratch folder, which it shares"

@@ -5,11 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from dlcs_assets.domain.iiif_size import Size, parse_size, resolve, size_to_ask
 
 UNRESTRICTED: Final = -1
+
+
+class ThumbnailMaker(StrEnum):
+    """Who makes thumbnails. Appetiser makes them from files in the scratch folder, which it shares."""
+
+    IMAGE_SERVER = "image-server"
+    APPETISER = "appetiser"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from dlcs_assets.domain.origin import Origin
 from dlcs_assets.domain.recipe import Making, Recipe
 from dlcs_assets.domain.results import ObjectKind, StageResult, WorkItem
 from dlcs_assets.domain.stages import Stage
+from dlcs_assets.domain.thumbnails import ThumbnailMaker
 from dlcs_assets.pipeline.jp2_structure import Jp2Structure
 from dlcs_assets.pipeline.picture import Picture
 from dlcs_assets.pipeline.rules import Rules
@@ -128,6 +129,16 @@ class Job:
     def sizes(self) -> tuple[str, ...]:
         """The size parameters that this image is to have thumbnails of, those that don't apply to it included."""
         return thumbnail_sizes(self.channels, self.customer.policies, self.rules.default_thumbnail_sizes)
+
+    @property
+    def by_appetiser(self) -> bool:
+        """Whether Appetiser makes the thumbnails, and not the image server."""
+        return self.rules.thumbnails_by is ThumbnailMaker.APPETISER
+
+    @property
+    def made_from_files(self) -> bool:
+        """Whether thumbnails are made from files of the scratch folder, and not from objects in S3."""
+        return self.by_appetiser or self.services.image_server.shares_disk
 
     @property
     def known_size(self) -> Size | None:

@@ -109,8 +109,8 @@ def _keep(job: Job) -> tuple[ObjectRecord, ...]:
         assert job.fetched is not None
         job.require_room(job.fetched.bytes, [ObjectKind.ORIGINAL])
         return (_put(job, original_key(job.item.asset_id), ObjectKind.ORIGINAL),)
-    # A server that shares our disk reads the file that we have.
-    if job.plan.transient and not job.services.image_server.shares_disk:
+    # Whoever shares our disk reads the file that we have.
+    if job.plan.transient and not job.made_from_files:
         return (put_transient(job),)
     return ()
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dlcs_assets.domain.customers import Customers
+from dlcs_assets.domain.thumbnails import ThumbnailMaker
 from dlcs_assets.resources.customers import customers_file
 from dlcs_assets.settings import Settings
 
@@ -22,6 +23,7 @@ class Rules:
     max_pixels: int
     profile: str
     tells_cdn: bool
+    thumbnails_by: ThumbnailMaker
     s3_uri_region: str | None = None
 
 
@@ -36,5 +38,6 @@ def rules_of(settings: Settings) -> Rules:
         max_pixels=settings.max_pixels,
         profile=settings.appetiser_optimisation,
         tells_cdn=settings.invalidation_topic_arn is not None,
+        thumbnails_by=settings.thumbnails_by,
         s3_uri_region=settings.s3_uri_region,
     )

@@ -1,4 +1,4 @@
-"""What the image server reads for an image, and by which identifier: an object in S3, or a file on a shared disk."""
+"""What thumbnails are made from, and by which identifier: an object in S3, or a file on a shared disk."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FOR_ALL_TO_ENTER = 0o555
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What the image server reads. `file` and `brought` are about a shared disk only.
+    """What the image server, or Appetiser, reads. `file` and `brought` are about a shared disk only.
 
     `brought` says what had to be downloaded to it because this run did not have the file.
     """
@@ -31,8 +31,8 @@ class Source:
 
 
 def provide_source(job: Job) -> Source:
-    """See to it that what the image server reads is where it looks. Raises the errors of the error tree."""
-    return _on_disk(job) if job.services.image_server.shares_disk else Source(_in_s3(job))
+    """See to it that what thumbnails are made from is where it is looked for. Raises the errors of the error tree."""
+    return _on_disk(job) if job.made_from_files else Source(_in_s3(job))
 
 
 def require_source(job: Job) -> None:
@@ -93,7 +93,9 @@ def _on_disk(job: Job) -> Source:
             assert job.fetched is not None
             path = job.fetched.path
     _open_up(path)
-    return Source(job.services.image_server.identifier_of(path), path, brought)
+    services = job.services
+    seen = services.appetiser.seen_by_appetiser if job.by_appetiser else services.image_server.identifier_of
+    return Source(seen(path), path, brought)
 
 
 def _download(job: Job, key: str, path: Path, made_by: Stage) -> str:

@@ -1,4 +1,4 @@
-"""The third stage: thumbnails from the image server, checked, published, and what they replace removed."""
+"""The third stage: thumbnails from the image server or Appetiser, checked, published, what they replace removed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Final
 
-from dlcs_assets.domain.errors import TransientError
+from dlcs_assets.domain.errors import PermanentError, TransientError
 from dlcs_assets.domain.iiif_size import Size
 from dlcs_assets.domain.image_servers import require_readable
 from dlcs_assets.domain.ingest_plan import ImageServerSource
@@ -18,7 +18,9 @@ from dlcs_assets.domain.storage_keys import sizes_key, thumbnail_key, thumbnail_
 from dlcs_assets.domain.thumbnails import ThumbnailAsk, ThumbnailPlan, plan_thumbnails, thumbnail_set
 from dlcs_assets.pipeline.job import Job, Stopwatch
 from dlcs_assets.pipeline.picture import fingerprint, same_picture
-from dlcs_assets.pipeline.sources import provide_source, require_source
+from dlcs_assets.pipeline.pictures import Pictures
+from dlcs_assets.pipeline.sources import Source, provide_source, require_source
+from dlcs_assets.pipeline.thumbnails_by_appetiser import make_with_appetiser
 from dlcs_assets.resources.image_server import ImageServerSession, Refused, ThumbnailBytes
 from dlcs_assets.resources.image_server_answer import FORBIDDEN, SOURCE_MISSING
 
@@ -37,29 +39,23 @@ class Thumbnails:
 
 
 def make_thumbnails(job: Job, executor: Executor) -> Thumbnails:
-    """Ask the image server for every size, publish them, then `s.json`, then remove what is not of the new set."""
+    """Have every size made, publish them, then `s.json`, then remove what is not of the new set."""
     watch = Stopwatch()
     if not job.plan.thumbnails:
         job.guard()
         _remove_others(job, keep=frozenset())
         result = StageResult(Stage.THUMBNAILS, Outcome.NOT_REQUIRED, "not required", {"why": job.plan.why})
         return Thumbnails(result, None)
-    server = job.services.image_server
-    if not server.reads_jp2:
+    if not job.by_appetiser and not job.services.image_server.reads_jp2:
         require_readable(job.plan, _media_type(job))
     source = provide_source(job)
-    session = server.session(source.file)
-    try:
-        size, notes = _size(job, session, source.identifier)
-        planned = plan_thumbnails(job.sizes, size)
-        made, refused = _ask(session, source.identifier, planned, size, executor)
-    except TransientError as error:
-        if error.code in _PERHAPS_ELSEWHERE:
-            server.check()
-        if error.code == SOURCE_MISSING:
-            require_source(job)
-        raise
-    _check_picture(job, made)
+    if job.by_appetiser:
+        assert source.file is not None
+        pictures = make_with_appetiser(job, source.file)
+    else:
+        pictures = _make_with_image_server(job, source, executor)
+    made = pictures.made
+    _check_picture(job, source, made)
     chosen = thumbnail_set(
         [thumbnail.size for thumbnail in made],
         max_unauthorised=job.item.registration.max_unauthorised,
@@ -75,10 +71,9 @@ def make_thumbnails(job: Job, executor: Executor) -> Thumbnails:
     job.guard()
     sizes = _put(job, sizes_key(job.item.asset_id), chosen.sizes_json().encode(), ObjectKind.SIZES)
     _remove_others(job, keep=frozenset(record.key for record in (*stored, sizes)))
-    left_out = [f"{left.parameter}: {left.why}" for left in planned.left_out] + refused
     facts: dict[str, object] = {
-        "width": size.width,
-        "height": size.height,
+        "width": pictures.size.width,
+        "height": pictures.size.height,
         "sizes": [[made_size.width, made_size.height] for made_size in (*chosen.open, *chosen.auth)],
         "open": len(chosen.open),
         "restricted": len(chosen.auth),
@@ -89,19 +84,37 @@ def make_thumbnails(job: Job, executor: Executor) -> Thumbnails:
         "sha256": hashlib.sha256("".join(record.sha256 for record in (*stored, sizes)).encode()).hexdigest(),
         "milliseconds": watch.milliseconds,
     }
-    if left_out:
-        facts["left_out"] = left_out
-    if notes:
-        facts["note"] = notes
+    facts |= pictures.facts
+    if pictures.left_out:
+        facts["left_out"] = pictures.left_out
     if source.brought:
         facts["brought_to_disk"] = source.brought
-    if session.seen_late:
-        facts["seen_late"] = session.seen_late
     smallest = min(chosen.open, key=lambda size: size.longest, default=None)
     return Thumbnails(
         StageResult(Stage.THUMBNAILS, Outcome.MADE, str(facts["sha256"]), facts, (*stored, sizes)),
         of_size[smallest].data if smallest else None,
     )
+
+
+def _make_with_image_server(job: Job, source: Source, executor: Executor) -> Pictures:
+    server = job.services.image_server
+    session = server.session(source.file)
+    try:
+        size, note = _size(job, session, source.identifier)
+        planned = plan_thumbnails(job.sizes, size)
+        made, refused = _ask(session, source.identifier, planned, size, executor)
+    except TransientError as error:
+        if error.code in _PERHAPS_ELSEWHERE:
+            server.check()
+        if error.code == SOURCE_MISSING:
+            require_source(job)
+        raise
+    facts: dict[str, object] = {}
+    if note:
+        facts["note"] = note
+    if session.seen_late:
+        facts["seen_late"] = session.seen_late
+    return Pictures(size, made, [f"{left.parameter}: {left.why}" for left in planned.left_out] + refused, facts)
 
 
 def _size(job: Job, session: ImageServerSession, identifier: str) -> tuple[Size, str | None]:
@@ -143,14 +156,21 @@ def _ask(
     return made, refused
 
 
-def _check_picture(job: Job, made: list[ThumbnailBytes]) -> None:
+def _check_picture(job: Job, source: Source, made: list[ThumbnailBytes]) -> None:
     """Compare the smallest thumbnail with its source, where that is at hand: a stale cache passes every other check."""
-    original = job.fetched.path if job.fetched else None
-    source = job.jp2 if job.plan.source is ImageServerSource.JP2 else original
-    if source is None or not made:
+    original = job.fetched.path if job.fetched else source.file
+    path = job.jp2 if job.plan.source is ImageServerSource.JP2 else original
+    if path is None or not made:
         return
     smallest = min(made, key=lambda thumbnail: thumbnail.size.longest)
-    if not same_picture(fingerprint(source), fingerprint(smallest.data)):
+    if not same_picture(fingerprint(path), fingerprint(smallest.data)):
+        if job.by_appetiser:
+            raise PermanentError(
+                "thumbnail_of_another_picture",
+                "Appetiser's thumbnail does not show this picture: perhaps it was not turned upright",
+                remedy="Turn the original itself if a tag says how it is to be turned; else see Appetiser's log",
+                stage=Stage.THUMBNAILS,
+            )
         raise TransientError(
             "thumbnail_of_another_picture",
             "The image server's thumbnail does not show this picture: it has probably cached an older one",

@@ -1,28 +1,29 @@
-"""The client of Appetiser, which turns an image on the shared disk into a JPEG 2000 beside it."""
+"""The client of Appetiser, which turns an image on the shared disk into a JPEG 2000, or into thumbnails, beside it."""
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypeVar
 
 import httpx
 from pydantic import Field
 
-from dlcs_assets.domain.errors import IngestError, PermanentError, TransientError
+from dlcs_assets.domain.errors import PermanentError
+from dlcs_assets.domain.iiif_size import Size
+from dlcs_assets.domain.media_type import extension_for, sniff
+from dlcs_assets.resources.appetiser_answer import PEER, Refusals, expect_jp2, read_size, read_thumbnails
 from dlcs_assets.resources.gentle import GentleService
-from dlcs_assets.resources.http import Peer, error_of_status, one_line
+from dlcs_assets.resources.http import Peer
+from dlcs_assets.resources.image_server_answer import ThumbnailBytes
 
-_PEER: Final = Peer(
-    "Appetiser", "appetiser", ours=True, remedy="See that Appetiser is up (GET /ping) and read its log; then retry."
-)
-_UNKNOWN_RESPONSE: Final = "Unknown response from Appetiser"
-_REFUSED_REMEDY: Final = "Look whether the image opens elsewhere; put a good one at its origin, then ingest it again."
-# Texts of errors of its machine, which the next attempt, or the next image, may not meet.
-_NOT_THE_IMAGE: Final = ("no space left", "cannot allocate memory", "out of memory", "stale file handle")
+_HEAD_BYTES: Final = 65536
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,9 @@ class Conversion:
 
 
 class Appetiser(GentleService):
-    """Appetiser's `POST /convert`, operation `image-only`."""
+    """Appetiser's `POST /convert`. Paths are those that we see."""
 
-    peer: ClassVar[Peer] = _PEER
+    peer: ClassVar[Peer] = PEER
 
     url: str = Field(default="http://127.0.0.1:8000", description="Base URL of Appetiser.")
     optimisation: str = Field(default="kdu_max", description="Profile that Appetiser is asked for.")
@@ -52,41 +53,53 @@ class Appetiser(GentleService):
     retry_budget_seconds: float = Field(default=600.0, ge=0, description="No further attempt is begun after this time.")
 
     def convert(self, *, job_id: str, image_id: str, origin: str, source: Path, destination: Path) -> Conversion:
-        """Have `source` written as a JP2 at `destination`; both are paths as we see them.
+        """Have `source` written as a JP2 at `destination`.
 
         Raises PermanentError for an image that Appetiser can't convert, TransientError and ServiceDown otherwise.
         """
-        if not source.is_file():
-            raise PermanentError(
-                "conversion_source_missing",
-                f"There is no file {source.name} to convert",
-                remedy="The scratch folder was cleared under a running ingest; retry the image.",
-            )
-        attempts = _Attempts(destination)
         began = time.monotonic()
 
-        def attempt() -> tuple[int, int]:
-            with attempts.target() as target:
-                request = {
-                    "jobId": job_id,
-                    "imageId": image_id,
-                    "origin": origin,
-                    "source": self.seen_by_appetiser(source),
-                    "destination": self.seen_by_appetiser(target),
-                    "operation": "image-only",
-                    "optimisation": self.optimisation,
-                    "thumbIIIFSizes": [],
-                }
-                response = self._post(request)
-                if not response.is_success:
-                    raise attempts.refusal(response, self.url)
-                size = _read_size(response)
-                _expect_file(target)
+        def attempt(number: int, ask: Callable[[dict[str, Any]], httpx.Response]) -> Size:
+            target = destination.with_stem(f"{destination.stem}.{number}")
+            try:
+                response = ask({"operation": "image-only", "destination": self.seen_by_appetiser(target)})
+                size = read_size(response)
+                expect_jp2(target)
                 target.replace(destination)
                 return size
+            finally:
+                target.unlink(missing_ok=True)
 
-        width, height = self.retrying.call(attempt)
-        return Conversion(destination, width, height, round((time.monotonic() - began) * 1000))
+        size = self._attempts({"jobId": job_id, "imageId": image_id, "origin": origin}, source, attempt)
+        return Conversion(destination, size.width, size.height, round((time.monotonic() - began) * 1000))
+
+    def thumbnails(
+        self, *, job_id: str, image_id: str, origin: str, source: Path, sizes: Sequence[Size], by_way_of_jp2: bool
+    ) -> list[ThumbnailBytes]:
+        """Have the picture made at exactly these sizes, in that order; files are written beside it for a while.
+
+        `by_way_of_jp2`: it is first turned upright and brought to sRGB, which `derivatives-only` does not do, and the
+        JP2 that comes with it is thrown away. What is returned has been decoded and has its size. Raises as `convert`.
+        """
+
+        def attempt(number: int, ask: Callable[[dict[str, Any]], httpx.Response]) -> list[ThumbnailBytes]:
+            began = time.monotonic()
+            folder = source.with_name(f"thumbnails.{number}")
+            folder.mkdir()
+            request: dict[str, Any] = {
+                "operation": "derivatives-only",
+                "thumbDir": self.seen_by_appetiser(folder),
+                # Of all that it is told, pixels with a ^ are the one form that it neither refuses, drops nor changes.
+                "thumbIIIFSizes": [f"^{size.width},{size.height}" for size in sizes],
+            }
+            if by_way_of_jp2:
+                request |= {"operation": "ingest", "destination": self.seen_by_appetiser(folder / "picture.jp2")}
+            try:
+                return read_thumbnails(ask(request), folder, sizes, began)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
+        return self._attempts({"jobId": job_id, "imageId": image_id, "origin": origin}, source, attempt)
 
     def ping(self) -> bool:
         """Tell whether Appetiser is up and says that it works."""
@@ -106,106 +119,49 @@ class Appetiser(GentleService):
     def _route(self, name: str) -> str:
         return f"{self.url.rstrip('/')}/{name}"
 
-    def _post(self, request: dict[str, Any]) -> httpx.Response:
-        url = self._route("convert")
-        with self.turn(url) as turn:
-            response = turn.client.post(url, json=request)
-            turn.status = response.status_code
-        return response
+    def _attempts(
+        self,
+        about: dict[str, Any],
+        source: Path,
+        attempt: Callable[[int, Callable[[dict[str, Any]], httpx.Response]], T],
+    ) -> T:
+        """Call `attempt` with its number and a way to ask, until it succeeds.
 
-
-def refusal_text(status: int, body: bytes) -> str:
-    """Return what an error answer of Appetiser says, in the words in which the DLCS shows it to customers.
-
-    A 422 lists fields (`source: /a.jpg - Path does not point to a file`), all others carry one text.
-    """
-    try:
-        detail = httpx.Response(status, content=body).json()["detail"]
-    except (ValueError, KeyError, TypeError):
-        detail = None
-    if status == httpx.codes.UNPROCESSABLE_ENTITY:
-        items = [item for item in detail if isinstance(item, dict)] if isinstance(detail, list) else []
-        return one_line(". ".join(map(_field_text, items))) if items else "Appetiser Validation error"
-    return one_line(detail.strip()) if isinstance(detail, str) and detail.strip() else _UNKNOWN_RESPONSE
-
-
-class _Attempts:
-    """The attempts at one conversion: a file of its own for each, and what the last one was told."""
-
-    def __init__(self, destination: Path) -> None:
-        self._destination = destination
-        self._number = 0
-        self._last_text: str | None = None
-
-    @contextmanager
-    def target(self) -> Iterator[Path]:
-        """Yield where this attempt is to be written.
-
-        An attempt that we gave up may still be written by Appetiser: not into the file of its successor.
+        One that we gave up may still be written by Appetiser: each has files of its own, named by its number.
         """
-        self._number += 1
-        target = self._destination.with_stem(f"{self._destination.stem}.{self._number}")
-        try:
-            yield target
-        finally:
-            target.unlink(missing_ok=True)
+        if not source.is_file():
+            raise PermanentError(
+                "conversion_source_missing",
+                f"There is no file {source.name} for Appetiser to read",
+                remedy="The scratch folder was cleared under a running ingest; retry the image.",
+            )
+        numbers, refusals, url = count(1), Refusals(), self._route("convert")
+        common = {
+            **about,
+            "source": self.seen_by_appetiser(_named_by_its_format(source)),
+            "optimisation": self.optimisation,
+            "thumbIIIFSizes": [],
+        }
 
-    def refusal(self, response: httpx.Response, url: str) -> IngestError:
-        status = response.status_code
-        text = refusal_text(status, response.content)
-        if status == httpx.codes.UNPROCESSABLE_ENTITY:
-            if _is_about_the_source(response):
-                return TransientError(
-                    "appetiser_cannot_see_source",
-                    f"Appetiser does not find the file that we see: {text}",
-                    remedy="See that both mount the same scratch folder, and check DLCS_APPETISER_SCRATCH_ROOT.",
-                )
-            return PermanentError("appetiser_refused", f"Appetiser refused: {text}", remedy=_REFUSED_REMEDY)
-        about_the_image = text != _UNKNOWN_RESPONSE and not any(sign in text.lower() for sign in _NOT_THE_IMAGE)
-        if status != httpx.codes.INTERNAL_SERVER_ERROR or not about_the_image:
-            return error_of_status(status, response.headers, _PEER, url, detail=text)
-        # A passing trouble seldom says the same twice; an image that can't be converted does.
-        repeated, self._last_text = text == self._last_text, text
-        failure = PermanentError if repeated else TransientError
-        return failure("conversion_failed", f"Appetiser refused: {text}", remedy=_REFUSED_REMEDY)
+        def ask(request: dict[str, Any]) -> httpx.Response:
+            with self.turn(url) as turn:
+                response = turn.client.post(url, json={**common, **request})
+                turn.status = response.status_code
+            if not response.is_success:
+                raise refusals.error(response, self.url)
+            return response
+
+        return self.retrying.call(lambda: attempt(next(numbers), ask))
 
 
-def _field_text(item: dict[str, Any]) -> str:
-    loc = item.get("loc")
-    path = [str(part) for part in loc] if isinstance(loc, list) else []
-    name = ">".join(path[1:] if len(path) > 1 else path)
-    return f"{name}: {_shown(item.get('input'))} - {_shown(item.get('msg'))}"
-
-
-def _shown(value: object) -> str:
-    return "" if value is None else str(value)
-
-
-def _is_about_the_source(response: httpx.Response) -> bool:
-    try:
-        items = response.json()["detail"]
-        return any(item["type"] == "path_not_file" and item["loc"][-1] == "source" for item in items)
-    except (ValueError, LookupError, TypeError):
-        return False
-
-
-def _read_size(response: httpx.Response) -> tuple[int, int]:
-    try:
-        body = response.json()
-        width, height = int(body["width"]), int(body["height"])
-    except (ValueError, LookupError, TypeError):
-        width = height = 0
-    if width < 1 or height < 1:
-        raise TransientError(
-            "appetiser_unreadable", "Appetiser's answer does not give the size of the JP2", remedy=_PEER.remedy
-        )
-    return width, height
-
-
-def _expect_file(path: Path) -> None:
-    if not path.is_file() or path.stat().st_size == 0:
-        raise TransientError(
-            "conversion_missing",
-            "Appetiser says that it wrote the JP2, and there is none",
-            remedy="See that both mount the same scratch folder, and check DLCS_APPETISER_SCRATCH_ROOT.",
-        )
+def _named_by_its_format(source: Path) -> Path:
+    """Return the file by a name that tells its format: Appetiser goes by the suffix alone, a JP2 as others."""
+    with source.open("rb") as file:
+        found = sniff(file.read(_HEAD_BYTES))
+    extension = extension_for(found.media_type) if found else None
+    if extension is None or source.suffix == f".{extension}":
+        return source
+    named = source.with_suffix(f".{extension}")
+    if not named.exists():
+        named.symlink_to(source.name)
+    return named

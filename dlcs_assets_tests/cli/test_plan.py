@@ -121,3 +121,24 @@ def test_a_customers_own_policies_and_origins_are_in_the_plan(tmp_path: Path, mo
     assert told["thumbnails"].startswith("!1024,1024  !400,400  !200,200  !100,100  !50,50")
     elsewhere = dlcs("plan", "3/1/x", "--origin", "https://h/x.jpg")
     assert (elsewhere.exit_code, "customer_not_configured" in elsewhere.stderr) == (1, True)
+
+
+@pytest.mark.usefixtures("ledger")
+@pytest.mark.parametrize(
+    ("origin", "options", "appetiser", "fetch"),
+    [
+        ("https://h/x.jpg", [], "called, and again for the thumbnails", "the original is fetched"),
+        ("https://h/x", ["--channels", "thumbs"], "called for the thumbnails", "the original is fetched"),
+        (OPTIMISED, ["--channels", "thumbs"], "called for the thumbnails", "to the disk that Appetiser shares"),
+        ("https://h/x.pdf", [], "not called", "the original is fetched"),
+    ],
+)
+def test_the_plan_says_where_appetiser_makes_the_thumbnails(
+    monkeypatch: pytest.MonkeyPatch, origin: str, options: list[str], appetiser: str, fetch: str
+) -> None:
+    monkeypatch.setenv("DLCS_THUMBNAILS_BY", "appetiser")
+    told = plan("--origin", origin, *options)
+    assert told["Appetiser"].startswith(appetiser)
+    assert fetch in told["fetch"]
+    assert told["image server"] == "not asked"
+    assert "transient" not in told["stored"]

@@ -11,7 +11,11 @@ import dagster as dg
 import pytest
 
 from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDown, TransientError
-from dlcs_assets.resources.appetiser import Appetiser, Conversion, refusal_text
+from dlcs_assets.domain.iiif_size import Size
+from dlcs_assets.resources.appetiser import Appetiser, Conversion
+from dlcs_assets.resources.appetiser_answer import refusal_text
+from dlcs_assets.resources.image_server_answer import ThumbnailBytes
+from dlcs_assets_tests.pictures import jpeg
 from dlcs_assets_tests.resources.scripted_server import Answer, Asked, ScriptedServer, refused_url, scripted_server
 
 
@@ -303,3 +307,127 @@ def test_dagster_configures_it_and_closes_it_at_the_end_of_the_run(setting: Sett
 
     assert job.execute_in_process(resources={"appetiser": setting.appetiser()}).success
     assert [client.is_closed for client in clients] == [True]
+
+
+LARGE, SMALL = Size(40, 30), Size(20, 15)
+LISTED = answer(
+    {
+        "jp2": "",
+        "thumbs": [
+            {"path": "/seen/elsewhere/t/source_40_30.jpg", "width": 40, "height": 30},
+            {"path": "/seen/elsewhere/t/source_20_15.jpg", "width": 20, "height": 15},
+        ],
+    }
+)
+WHOLE = {"source_40_30.jpg": jpeg(40, 30), "source_20_15.jpg": jpeg(20, 15)}
+
+
+def thumbnails(setting: Setting, *writes: dict[str, bytes], by_way_of_jp2: bool = False) -> list[ThumbnailBytes]:
+    """Ask for two; the last of `writes` is what Appetiser writes again and again."""
+    remaining = list(writes)
+
+    def write(asked: Asked) -> None:
+        for name, data in (remaining.pop(0) if len(remaining) > 1 else remaining[0]).items():
+            (Path(json.loads(asked.body)["thumbDir"]) / name).write_bytes(data)
+
+    setting.server.work = write
+    appetiser = setting.appetiser()
+    try:
+        return appetiser.thumbnails(
+            job_id="job-1",
+            image_id="foo",
+            origin="https://example.org/foo.tif",
+            source=setting.source,
+            sizes=[SMALL, LARGE],
+            by_way_of_jp2=by_way_of_jp2,
+        )
+    finally:
+        appetiser.close()
+
+
+def test_thumbnails_are_asked_for_by_their_pixels_and_given_in_that_order(setting: Setting) -> None:
+    setting.server.answers = [LISTED]
+    found = thumbnails(setting, WHOLE)
+    assert [(each.size, each.data) for each in found] == [
+        (SMALL, WHOLE["source_20_15.jpg"]),
+        (LARGE, WHOLE["source_40_30.jpg"]),
+    ]
+    (asked,) = setting.server.asked
+    body = json.loads(asked.body)
+    assert Path(body.pop("thumbDir")).parent == setting.folder
+    assert body == {
+        "jobId": "job-1",
+        "imageId": "foo",
+        "origin": "https://example.org/foo.tif",
+        "source": str(setting.source),
+        "operation": "derivatives-only",
+        "optimisation": "kdu_max",
+        "thumbIIIFSizes": ["^20,15", "^40,30"],
+    }
+    assert [path.name for path in setting.folder.iterdir()] == ["source.tif"]
+
+
+def test_thumbnails_by_way_of_a_jp2_leave_none(setting: Setting) -> None:
+    setting.server.answers = [LISTED]
+    assert len(thumbnails(setting, {**WHOLE, "picture.jp2": b"a JP2"}, by_way_of_jp2=True)) == 2
+    body = json.loads(setting.server.asked[0].body)
+    assert body["operation"] == "ingest"
+    assert Path(body["destination"]) == Path(body["thumbDir"]) / "picture.jp2"
+    assert [path.name for path in setting.folder.iterdir()] == ["source.tif"]
+
+
+@pytest.mark.parametrize(
+    ("written", "code"),
+    [
+        ({}, "thumbnail_missing"),
+        ({**WHOLE, "source_40_30.jpg": b""}, "thumbnail_unreadable"),
+        ({**WHOLE, "source_40_30.jpg": jpeg(40, 30)[:-40]}, "thumbnail_unreadable"),
+        ({**WHOLE, "source_40_30.jpg": b"<html>"}, "thumbnail_unreadable"),
+        ({**WHOLE, "source_40_30.jpg": jpeg(40, 31)}, "thumbnail_wrong_size"),
+    ],
+)
+def test_a_thumbnail_is_not_believed_until_it_was_decoded(
+    setting: Setting, written: dict[str, bytes], code: str
+) -> None:
+    setting.server.answers = [LISTED]
+    with pytest.raises(TransientError) as caught:
+        thumbnails(setting, written)
+    assert caught.value.code == code
+    assert len(setting.server.asked) == 3
+    folders = {json.loads(asked.body)["thumbDir"] for asked in setting.server.asked}
+    assert len(folders) == 3
+    assert len(thumbnails(setting, written, WHOLE)) == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ({"thumbs": []}, "thumbnail_missing"),
+        ({"thumbs": [{"path": "/t/..", "width": 20, "height": 15}]}, "thumbnail_missing"),
+        ({"thumbs": [{"path": 3, "width": 20, "height": 15}]}, "appetiser_unreadable"),
+        ({}, "appetiser_unreadable"),
+    ],
+)
+def test_an_answer_without_the_thumbnails_is_asked_for_again(setting: Setting, said: dict[str, Any], code: str) -> None:
+    setting.server.answers = [answer(said)]
+    with pytest.raises(TransientError) as caught:
+        thumbnails(setting, WHOLE)
+    assert caught.value.code == code
+    assert len(setting.server.asked) == 3
+
+
+def test_a_folder_that_only_we_see_is_waited_for(setting: Setting) -> None:
+    unseen = {"type": "path_not_directory", "loc": ["body", "thumbDir"], "msg": "No", "input": "/t"}
+    setting.server.answers = [answer({"detail": [unseen]}, 422), LISTED]
+    assert len(thumbnails(setting, WHOLE)) == 2
+
+
+def test_a_file_without_a_suffix_goes_by_one_of_its_format(setting: Setting) -> None:
+    """Appetiser would encode a JP2 anew if it is not named as one."""
+    setting.source = setting.source.rename(setting.folder / "original")
+    setting.source.write_bytes(b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x14ftypjp2 \0\0\0\0jp2 ")
+    setting.convert()
+    (asked,) = setting.server.asked
+    named = Path(json.loads(asked.body)["source"])
+    assert named.name == "original.jp2"
+    assert named.read_bytes() == setting.source.read_bytes()
