@@ -120,7 +120,8 @@ def test_a_whole_space_is_materialized_from_the_ui_and_nothing_of_another_custom
     system.await_materialized("/2/5/", len(mine))
 
     page.goto(f"/assets/{Stage.THUMBNAILS}?view=partitions")
-    page.get_by_text(f"/{mine[0]}", exact=True).first.wait_for()
+    page.get_by_placeholder("Filter by name").fill(mine[0])
+    page.get_by_text(f"/{mine[0]}", exact=True).first.wait_for()  # the page has its partitions by now
     page.get_by_role("button", name="Materialize").first.click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_role("button", name="Custom").click()

@@ -10,7 +10,7 @@ import json
 import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -98,6 +98,11 @@ class System:
         assert self.settings.origin_bucket is not None
         self.put(self.settings.origin_bucket, key, data)
         return f"s3://{self.settings.origin_bucket}/{key}"
+
+    def make_bucket(self, bucket: str) -> None:
+        """See to it that there is a bucket of a name that several tests know."""
+        with suppress(self.s3.exceptions.BucketAlreadyOwnedByYou):
+            self.s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
 
     def put(self, bucket: str, key: str, data: bytes = b"x", content_type: str = "image/jpeg") -> None:
         self.s3.put_object(Bucket=bucket, Key=key, Body=data, ContentType=content_type)

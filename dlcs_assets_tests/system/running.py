@@ -75,6 +75,7 @@ def _system(
             "ledger_url": f"sqlite:///{folder / 'ledger.db'}",
             "private_networks": ("127.0.0.0/8",),
             "receive_wait": timedelta(0),
+            "intake_budget": timedelta(minutes=1),  # a tick takes all in, however busy the machine is
             "attempt_delay": timedelta(0),
             "attempts": 2,
         }

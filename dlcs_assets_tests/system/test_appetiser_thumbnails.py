@@ -48,7 +48,7 @@ def system(services: RunningStack, appetiser: Proxy, tmp_path_factory: pytest.Te
     settings = {**BY_APPETISER, "appetiser_url": appetiser.url, "s3_origin_buckets": (LISTED_BUCKET,)}
     with running_system(services, tmp_path_factory.mktemp("appetiser"), **settings) as system:
         system.image_server.stop()
-        system.s3.create_bucket(Bucket=LISTED_BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+        system.make_bucket(LISTED_BUCKET)
         for row in MAKING_THUMBNAILS:
             system.send(full_message(row.image, origin_of(row, system), row.channels, mediaType=row.media_type))
         system.settle()
@@ -187,7 +187,8 @@ def test_a_picture_that_appetiser_cannot_make_fails_with_its_words(system: Syste
     url = system.serve("palette.png", encoded(drawing(480, 360).convert("P"), "PNG"))
     status = system.ingest("2/3/palette", url, USE_ORIGINAL)
     assert (status.state, status.error_code) == ("failed", "conversion_failed")
-    assert "Appetiser refused: image_mode 'P' is not in known list for kdu_compress" in str(status.reason)
+    assert status.error_cause == "Appetiser refused: image_mode 'P' is not in known list for kdu_compress"
+    assert "have thumbnails made by the image server (DLCS_THUMBNAILS_BY)" in str(status.error_remedy)
 
 
 def test_an_appetiser_that_is_down_costs_no_attempt(make_system: Callable[..., System]) -> None:

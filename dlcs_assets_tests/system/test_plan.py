@@ -129,7 +129,7 @@ def system(services: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> 
     """Ingest one image per row."""
     with running_system(services, tmp_path_factory.mktemp("plan"), s3_origin_buckets=(LISTED_BUCKET,)) as system:
         system.use(s3_endpoint_url=system.s3_proxy.url)
-        system.s3.create_bucket(Bucket=LISTED_BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+        system.make_bucket(LISTED_BUCKET)
         for row in ROWS:
             # Left by an earlier ingest: everything under the id that is not of the new set is to go.
             system.put(system.settings.thumbs_bucket, f"{row.image}/open/77.jpg")

@@ -38,7 +38,7 @@ def system(services: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> 
     """Ingest one image per row."""
     folder = tmp_path_factory.mktemp("disk")
     with running_system(services, folder, s3_origin_buckets=(LISTED_BUCKET,), **DISK) as system:
-        system.s3.create_bucket(Bucket=LISTED_BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+        system.make_bucket(LISTED_BUCKET)
         for row in MAKING_THUMBNAILS:
             system.send(full_message(row.image, origin_of(row, system), row.channels, mediaType=row.media_type))
         system.settle()
