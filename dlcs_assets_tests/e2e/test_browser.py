@@ -123,7 +123,7 @@ def test_a_whole_space_is_materialized_from_the_ui_and_nothing_of_another_custom
     page.get_by_placeholder("Filter by name").fill(mine[0])
     page.get_by_text(f"/{mine[0]}", exact=True).first.wait_for()  # the page has its partitions by now
     page.get_by_role("button", name="Materialize").first.click()
-    dialog = page.get_by_role("dialog")
+    dialog = page.get_by_role("dialog").filter(has_text="Launch runs").first  # its list is a dialog, too
     dialog.get_by_role("button", name="Custom").click()
     dialog.get_by_text("partitions selected").click()
     everything = page.get_by_text(re.compile(r"^Select all \(\d+\)$"))
