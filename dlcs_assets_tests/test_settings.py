@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from dlcs_assets.definitions import build_resources
-from dlcs_assets.domain.image_servers import ImageServerKind
+from dlcs_assets.domain.image_servers import ImageServerKind, SourceAccess
+from dlcs_assets.domain.thumbnails import ThumbnailMaker
 from dlcs_assets.settings import Settings
 
 
@@ -100,3 +101,15 @@ def test_the_image_server_is_told_what_the_settings_say_of_the_disk(monkeypatch:
     assert server.late_files_seconds == 30
     monkeypatch.setenv("DLCS_IMAGE_SERVER_SOURCES", "s3")
     assert not build_resources(Settings())["image_server"].shares_disk
+
+
+def test_where_appetiser_makes_the_thumbnails_files_are_their_sources_and_jp2s_among_them() -> None:
+    by_appetiser = Settings(
+        thumbnails_by=ThumbnailMaker.APPETISER,
+        image_server_kind=ImageServerKind.IIIF_PROCESSOR,
+        image_server_url="https://iiif.example.org",
+        public_image_server_url="https://iiif.example.org",
+    )
+    assert by_appetiser.thumbnail_sources is SourceAccess.DISK
+    assert by_appetiser.thumbnails_of_jp2
+    assert Settings().thumbnail_sources is SourceAccess.S3

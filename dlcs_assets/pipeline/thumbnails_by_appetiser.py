@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.iiif_size import Size
 from dlcs_assets.domain.redaction import shown_url
 from dlcs_assets.domain.thumbnails import ThumbnailAsk, plan_thumbnails
@@ -14,6 +15,7 @@ from dlcs_assets.pipeline.job import Job
 from dlcs_assets.pipeline.jp2_structure import read_jp2_structure
 from dlcs_assets.pipeline.picture import read_picture
 from dlcs_assets.pipeline.pictures import Pictures
+from dlcs_assets.resources.image_server_answer import ThumbnailBytes
 
 # libjpeg's limit.
 MAX_JPEG_EDGE: Final = 65_500
@@ -35,16 +37,7 @@ def make_with_appetiser(job: Job, path: Path) -> Pictures:
     source = _look_at(path, job.rules.max_pixels)
     planned = plan_thumbnails(job.sizes, source.size)
     asks = [ask for ask in planned.asks if not _is_too_large(ask, job.rules.max_pixels)]
-    made = []
-    if asks:
-        made = job.services.appetiser.thumbnails(
-            job_id=job.item.request_id,
-            image_id=job.item.asset_id.asset,
-            origin=shown_url(job.origin.url),
-            source=path,
-            sizes=[ask.expected for ask in asks],
-            by_way_of_jp2=not source.plain,
-        )
+    made = _made(job, path, asks, plain=source.plain) if asks else []
     facts: dict[str, object] = {
         "made_by": f"Appetiser, {'from what is stored' if source.plain else 'by way of a JP2 that is not kept'}",
         "size_from": source.described,
@@ -56,6 +49,28 @@ def make_with_appetiser(job: Job, path: Path) -> Pictures:
     left_out = [f"{each.parameter}: {each.why}" for each in planned.left_out]
     left_out += [f"{ask.parameter}: no JPEG of {ask.expected} is made, it has too many pixels" for ask in too_large]
     return Pictures(source.size, made, left_out, facts)
+
+
+def _made(job: Job, path: Path, asks: list[ThumbnailAsk], *, plain: bool) -> list[ThumbnailBytes]:
+    try:
+        return job.services.appetiser.thumbnails(
+            job_id=job.item.request_id,
+            image_id=job.item.asset_id.asset,
+            origin=shown_url(job.origin.url),
+            source=path,
+            sizes=[ask.expected for ask in asks],
+            by_way_of_jp2=not plain,
+        )
+    except PermanentError as error:
+        if plain or error.code != "conversion_failed":
+            raise
+        # The picture may well be whole: Appetiser knows fewer kinds of them than image servers do.
+        raise PermanentError(
+            error.code,
+            error.cause,
+            remedy="Put a grey or RGB image of 8 bits a channel at its origin, or have thumbnails made by the image "
+            "server (DLCS_THUMBNAILS_BY), which reads more kinds; then ingest it again.",
+        ) from error
 
 
 def _look_at(path: Path, max_pixels: int) -> _Source:

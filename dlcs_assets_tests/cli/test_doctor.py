@@ -199,6 +199,13 @@ def test_a_service_that_is_down_is_named_with_its_address(
 
 
 @pytest.mark.usefixtures("deployment")
+def test_an_image_server_is_not_needed_where_appetiser_makes_the_thumbnails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DLCS_IMAGE_SERVER_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("DLCS_THUMBNAILS_BY", "appetiser")
+    assert findings(0)["image server"]["found"] == "not needed: Appetiser makes the thumbnails (DLCS_THUMBNAILS_BY)"
+
+
+@pytest.mark.usefixtures("deployment")
 def test_what_answers_in_appetisers_place_is_not_taken_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     class NotFound(Answering):
         status = 404

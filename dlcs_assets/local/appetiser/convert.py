@@ -55,7 +55,7 @@ def _read_reduced(
     reduction = reduction_for(jp2.codestream, widest, highest)
     admit(_JPEG_2000_WEIGHT * (jp2.codestream.width * jp2.codestream.height) >> (2 * reduction))
     image = decode_jp2(job.source, jp2.codestream, reduction, job.max_pixels)
-    return to_srgb(image, jp2.icc)
+    return to_srgb(image, None if job.faults else jp2.icc)
 
 
 def _convert_picture(job: Job, admit: Callable[[int], None]) -> Converted:

@@ -50,5 +50,6 @@ def as_it_is(image: Image.Image) -> Image.Image:
 
 def check_mode(image: Image.Image, path: Path) -> None:
     """Raise `ConversionError` for the modes that the encoder is not prepared for."""
-    if image.mode not in _ENCODED_MODES and path.suffix.lower() not in _CONVERTED_SUFFIXES:
+    converted = path.suffix.lower() in _CONVERTED_SUFFIXES and image.info.get("icc_profile")
+    if image.mode not in _ENCODED_MODES and not converted:
         raise ConversionError(f"image_mode '{image.mode}' is not in known list for kdu_compress")
