@@ -7,16 +7,13 @@ from typing import Any
 import pytest
 
 from dlcs_assets.domain.asset_id import AssetId
-from dlcs_assets.domain.changes import needs_ingest
 from dlcs_assets.domain.delivery import Channel, RequestedChannel
 from dlcs_assets.domain.errors import MessageRejected
 from dlcs_assets.domain.ingest_request import (
     AssetFields,
     BatchReference,
     IngestMessage,
-    Named,
     Registration,
-    named_in,
     parse_message,
     register,
 )
@@ -233,60 +230,3 @@ def test_an_image_without_an_origin_cannot_be_registered() -> None:
 )
 def test_a_registration_comes_back_from_a_database_column(registration: Registration) -> None:
     assert Registration.of_json(json.loads(json.dumps(registration.to_json()))) == registration
-
-
-BEFORE = Registration("https://example.org/1.tif", "image/tiff", BOTH, -1, ())
-DEFAULTED = Registration("https://example.org/1.tif", "image/tiff")
-LIMITED = Registration("https://example.org/1.tif", "image/tiff", BOTH, 400, ())
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "expected"),
-    [
-        (None, BEFORE, True),
-        (BEFORE, BEFORE, False),
-        (BEFORE, register(AssetFields(origin="https://example.org/2.tif"), BEFORE), True),
-        (BEFORE, register(AssetFields(max_unauthorised=400), BEFORE), True),
-        (BEFORE, register(AssetFields(channels=BOTH[:1]), BEFORE), True),
-        (BEFORE, register(AssetFields(channels=(*BOTH[:1], RequestedChannel(Channel.THUMBS, "own"))), BEFORE), True),
-        (BEFORE, register(AssetFields(channels=tuple(reversed(BOTH))), BEFORE), False),
-        (BEFORE, register(AssetFields(media_type="image/jpeg"), BEFORE), False),
-        (DEFAULTED, register(AssetFields(media_type="application/pdf"), DEFAULTED), True),
-        (LIMITED, register(AssetFields(roles=("staff",)), LIMITED), False),
-        # Roles alone never matter to the DLCS. Here, without a limit, the first one restricts the thumbnails.
-        (BEFORE, register(AssetFields(roles=("staff",)), BEFORE), True),
-    ],
-)
-def test_an_image_is_ingested_again_when_what_is_stored_would_be_wrong(
-    before: Registration | None, after: Registration, expected: bool
-) -> None:
-    assert needs_ingest(before, after) is expected
-
-
-def test_another_role_beside_the_first_changes_nothing_that_is_stored() -> None:
-    before = Registration("https://example.org/1.tif", roles=("staff",))
-    assert not needs_ingest(before, register(AssetFields(roles=("staff", "students")), before))
-    assert needs_ingest(before, register(AssetFields(roles=()), before))
-
-
-@pytest.mark.parametrize(
-    ("message", "image", "customer", "batch"),
-    [
-        ({"asset": {"id": "2/1/a", "deliveryChannels": 7}, "batchId": 5}, "2/1/a", 2, BatchReference(5)),
-        ({"id": {"customer": 2, "space": "x", "asset": "a"}, "batchId": 5}, None, 2, BatchReference(5)),
-        ({"id": "2/x/a", "batch": {"id": 5, "count": 9}}, None, 2, BatchReference(5, 9)),
-        ({"asset": {}, "batch": {"id": 5, "count": "many"}}, None, None, BatchReference(5)),
-        ({"asset": 7, "id": "2/1/a", "batch": {"id": 0}}, "2/1/a", 2, None),
-        ({"asset": {"id": "2/1/a"}, "batch": "x"}, "2/1/a", 2, None),
-    ],
-)
-def test_of_a_message_that_is_rejected_as_much_is_known_as_can_be_read(
-    message: dict[str, object], image: str | None, customer: int | None, batch: BatchReference | None
-) -> None:
-    named = named_in(json.dumps(message))
-    assert (named.asset_id and str(named.asset_id), named.customer, named.batch) == (image, customer, batch)
-
-
-@pytest.mark.parametrize("body", ["", "{", "[]", "7", '{"TopicArn": "t", "Message": 7}'])
-def test_of_what_is_no_message_nothing_is_known(body: str) -> None:
-    assert named_in(body) == Named()
