@@ -11,18 +11,34 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import latency, memory, scale, throughput
+from bench import arrangements, faults, latency, load, memory, outage, scale, throughput, thumbnails
 from bench.result import Result
 from bench.system import running
 from dlcs_assets.local.samples import samples
 from dlcs_assets.local.stack import ALL, Component
 
-CASES = {"throughput": throughput.measure, "latency": latency.measure, "memory": memory.measure, "scale": scale.measure}
+CASES = {
+    "throughput": throughput.measure,
+    "latency": latency.measure,
+    "memory": memory.measure,
+    "scale": scale.measure,
+    "load": load.measure,
+    "faults": faults.measure,
+    "thumbnails": thumbnails.measure,
+    "outage": outage.measure,
+    "arrangements": arrangements.measure,
+}
 SETTINGS = {
     "memory": {"DLCS_CHUNK_SIZE": "100"},  # all images of the case in one run
     "scale": {"DLCS_RECEIVE_WAIT": "0", "DLCS_INTAKE_BUDGET": "60"},  # all messages in one tick
 }
-COMPONENTS = {"scale": frozenset({Component.AWS, Component.WEBSERVER})}  # it evaluates the sensors itself
+COMPONENTS: dict[str, frozenset[Component]] = {
+    "scale": frozenset({Component.AWS, Component.WEBSERVER}),  # it evaluates the sensors itself
+    "load": frozenset(),  # a server of its own
+    "faults": frozenset({Component.IMAGE_SERVER}),
+    "thumbnails": frozenset({Component.AWS, Component.IMAGE_SERVER}),
+    "arrangements": frozenset({Component.AWS, Component.APPETISER}),  # image servers of its own
+}
 LATEST = Path(__file__).parent / "results" / "latest.json"
 
 

@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.upload import sent_key
-from dlcs_assets.local.stack import ALL, Component, Stack
+from dlcs_assets.local.stack import ALL, Component, RunningStack, Stack
 from dlcs_assets.resources.ledger import Ledger
 from dlcs_assets.resources.ledger.reports import ImageStatus, Selection
 from dlcs_assets.settings import Settings
@@ -22,6 +23,7 @@ from dlcs_assets.settings import Settings
 
 @dataclass(frozen=True)
 class RunningSystem:
+    stack: RunningStack
     settings: Settings
     ledger: Ledger
     s3: Any
@@ -62,7 +64,7 @@ def running(settings: dict[str, str], components: frozenset[Component] = ALL) ->
     with (
         tempfile.TemporaryDirectory() as folder,
         Stack(Path(folder) / "stack", components=components, settings=settings).running() as stack,
+        patch.dict(os.environ, stack.environment),
     ):
-        os.environ.update(stack.environment)
         read = Settings()
-        yield RunningSystem(read, Ledger(read.ledger_url), boto3.client("s3"), boto3.client("sqs"))
+        yield RunningSystem(stack, read, Ledger(read.ledger_url), boto3.client("s3"), boto3.client("sqs"))

@@ -1,0 +1,58 @@
+"""The bench's server, on whose counting its figures rest."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import ExitStack, suppress
+from urllib.parse import urlsplit
+
+import httpx
+
+from bench.unsteady_server import Failing, Running, UnsteadyServer, serving
+from dlcs_assets_tests.e2e.waiting import eventually
+
+PATH = "/iiif/3/page/full/10,/0/default.jpg"
+PICTURES = {"10,": b"a picture"}
+ONLY_UNDER_LOAD = Failing(share=0.0, share_under_load=1.0, more_than=2)
+LONG = (600.0, 600.0)
+AT_ONCE = (0.0, 0.0)
+
+
+def ask_without_waiting(server: Running, opened: ExitStack) -> None:
+    connection = opened.enter_context(socket.create_connection(("127.0.0.1", urlsplit(server.url).port or 0)))
+    connection.sendall(f"GET {PATH} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+
+
+def test_requests_are_in_flight_until_they_are_answered() -> None:
+    with serving(UnsteadyServer(PICTURES, answer_seconds=LONG)) as server, ExitStack() as opened:
+        for _ in range(5):
+            ask_without_waiting(server, opened)
+        eventually(lambda: server.served().in_flight, lambda count: count == 5)
+        assert server.served().most_in_flight == 5
+        assert server.served().requests == 5
+
+
+def test_requests_one_after_another_are_never_two_in_flight() -> None:
+    with serving(UnsteadyServer(PICTURES, answer_seconds=AT_ONCE)) as server, httpx.Client(trust_env=False) as client:
+        assert [client.get(server.url + PATH).content for _ in range(5)] == [PICTURES["10,"]] * 5
+        served = server.served()
+    assert (served.requests, served.failed, served.in_flight, served.most_in_flight) == (5, 0, 0, 1)
+
+
+def test_what_comes_on_top_of_the_load_fails_and_nothing_before() -> None:
+    with serving(UnsteadyServer(PICTURES, ONLY_UNDER_LOAD, LONG)) as server, ExitStack() as opened:
+        for _ in range(5):
+            ask_without_waiting(server, opened)
+        eventually(lambda: server.served().requests, lambda count: count == 5)
+        assert server.served().failed == 3
+
+
+def test_a_failure_never_gives_the_whole_picture() -> None:
+    failing = Failing(share=1.0, share_under_load=1.0)
+    with serving(UnsteadyServer(PICTURES, failing, AT_ONCE)) as server:
+        for _ in range(20):
+            with suppress(httpx.RemoteProtocolError), httpx.Client(trust_env=False) as client:
+                answer = client.get(server.url + PATH)
+                assert answer.status_code in {200, 500, 503}
+                assert answer.content != PICTURES["10,"]
+        assert server.served().failed == 20
