@@ -113,11 +113,6 @@ class Claims:
         with self._database.read() as connection:
             check_claim(connection, token, asset_id)
 
-    def close_chunk(self, chunk_id: str, *, now: datetime) -> None:
-        """Note that the chunk's run has ended; what it did not finish becomes due again."""
-        with self._database.write() as connection:
-            _close_chunk(connection, chunk_id, now)
-
     def release_run(self, run_id: str, *, schedule: RetrySchedule, now: datetime) -> int:
         """Give back all that a run holds that will not come back; return how many images became due again.
 

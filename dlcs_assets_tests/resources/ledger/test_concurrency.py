@@ -16,7 +16,7 @@ from dlcs_assets.domain.stages import Lane, Stage
 from dlcs_assets.resources.ledger import Ledger
 from dlcs_assets.resources.ledger.inbox import IntakeRules
 from dlcs_assets.resources.ledger.records import InboxMessage
-from dlcs_assets_tests.resources.ledger.conftest import NOW, SCHEDULE, SELECT_ALL, Desk, result
+from dlcs_assets_tests.resources.ledger.conftest import NOW, SCHEDULE, SELECT_ALL, Desk, end_chunk, result
 
 Result = TypeVar("Result")
 WORKERS = 4
@@ -139,7 +139,7 @@ def serve(url: str, number: int, start: Barrier) -> None:
             ledger.work.commit(claim, item, result(Stage.JP2, key=str(item.asset_id)), now=NOW)
             ledger.work.finish(claim, item, None, schedule=SCHEDULE, now=NOW)
         if chunk:
-            ledger.work.close_chunk(chunk.id, now=NOW)
+            end_chunk(ledger, chunk)
     ledger.close()
 
 

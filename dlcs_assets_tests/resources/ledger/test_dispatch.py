@@ -3,7 +3,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from dlcs_assets.domain.stages import Lane
-from dlcs_assets_tests.resources.ledger.conftest import NOW, SCHEDULE, Desk
+from dlcs_assets_tests.resources.ledger.conftest import NOW, SCHEDULE, Desk, end_chunk
 
 
 def test_what_is_reserved_is_not_due_again(desk: Desk) -> None:
@@ -23,10 +23,10 @@ def test_a_chunk_is_an_outbox_until_its_run_is_known(desk: Desk) -> None:
     chunk = desk.reserve()
     assert chunk is not None
     assert [open_.id for open_ in desk.ledger.dispatch.unlaunched([Lane.INGEST])] == [chunk.id]
-    desk.ledger.dispatch.launched(chunk.id, "run-1")
+    desk.ledger.dispatch.launched(chunk.id, chunk.id)
     assert desk.ledger.dispatch.unlaunched([Lane.INGEST]) == []
     assert desk.ledger.dispatch.in_flight() == {(Lane.INGEST, 2): 1}
-    desk.ledger.work.close_chunk(chunk.id, now=NOW)
+    end_chunk(desk.ledger, chunk)
     assert desk.ledger.dispatch.in_flight() == {}
 
 
@@ -34,7 +34,7 @@ def test_the_unclaimed_images_of_a_chunk_that_ended_are_due_again(desk: Desk) ->
     desk.send("2/1/a")
     chunk = desk.reserve()
     assert chunk is not None
-    desk.ledger.work.close_chunk(chunk.id, now=NOW)
+    end_chunk(desk.ledger, chunk)
     assert len(desk.ledger.dispatch.due([Lane.RETRY], limit=10, now=NOW)) == 1
 
 

@@ -7,7 +7,7 @@ import pytest
 from dlcs_assets.domain.errors import ServiceDown, TransientError
 from dlcs_assets.domain.stages import STAGES, Lane, RequestState
 from dlcs_assets.resources.ledger.records import Chunk, new_id
-from dlcs_assets_tests.resources.ledger.conftest import NOW, SCHEDULE, Desk
+from dlcs_assets_tests.resources.ledger.conftest import NOW, SCHEDULE, Desk, end_chunk
 
 LATER = NOW + timedelta(hours=2)
 
@@ -70,7 +70,7 @@ def test_open_chunks_are_counted_by_lane_and_customer(desk: Desk) -> None:
     reserve(desk, 2)
     reserve(desk, 12)
     reserve(desk, 2, Lane.BACKFILL)
-    desk.ledger.work.close_chunk(closed.id, now=NOW)
+    end_chunk(desk.ledger, closed)
     assert desk.ledger.dispatch.in_flight() == {
         (Lane.INGEST, 2): 1,
         (Lane.INGEST, 12): 1,
@@ -107,7 +107,7 @@ def test_a_backfill_stays_in_its_lane_when_its_run_dies_with_it_or_before(desk: 
     unbegun = desk.reserve(Lane.BACKFILL)
     assert unbegun is not None
     desk.ledger.work.release_run(claim.run_id, schedule=SCHEDULE, now=NOW)
-    desk.ledger.work.close_chunk(unbegun.id, now=NOW)
+    end_chunk(desk.ledger, unbegun)
     due = desk.ledger.dispatch.due([Lane.BACKFILL], limit=10, now=NOW)
     assert sorted(image.asset_id.asset for image in due) == ["begun", "unbegun"]
 
