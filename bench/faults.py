@@ -45,7 +45,8 @@ def draw(folder: Path, count: int) -> list[Page]:
 
 
 def _spoiled(settings: Settings, pages: Sequence[Page], case: str) -> list[Result]:
-    with misbehaving(settings.image_server_url, faults=CASES[case], share=SHARE) as server:
+    seed = list(CASES).index(case)
+    with misbehaving(settings.image_server_url, faults=CASES[case], share=SHARE, seed=seed) as server:
         update = {"image_server_url": server.url, "image_server_timeout": TIMEOUT}
         worked = make_all(settings.model_copy(update=update), pages)
     thumbnails = len(pages) * len(THUMBNAILS)
