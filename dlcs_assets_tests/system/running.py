@@ -23,11 +23,11 @@ from dlcs_assets_tests.system.proxy import proxy_to
 
 @contextmanager
 def running_system(
-    stack: RunningStack, folder: Path, *, dagster_in_memory: bool = False, **settings: Any
+    stack: RunningStack, folder: Path, *, dagster_in_memory: bool = True, **settings: Any
 ) -> Iterator[System]:
     """Make a system beside the services that are up; `settings` take the place of those it would choose.
 
-    Dagster's history in files takes most of a run's time: where there are hundreds of images it may be in memory.
+    Dagster's history in files takes most of a run's time: it is in memory unless the test is about the files.
     """
     with pytest.MonkeyPatch.context() as patch:
         for variable in [variable for variable in os.environ if variable.startswith(("DLCS_", "AWS_"))]:

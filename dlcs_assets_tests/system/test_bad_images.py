@@ -82,9 +82,7 @@ def test_three_bad_images_of_twenty_fail_each_at_its_stage_and_one_run_clears_th
 
 
 def test_three_bad_images_scattered_over_two_hundred_are_retried_in_one_run(make_system: Callable[..., System]) -> None:
-    system = make_system(
-        dagster_in_memory=True, chunk_size=200, default_thumbnail_sizes=("!48,48",), images_in_flight=16
-    )
+    system = make_system(chunk_size=200, default_thumbnail_sizes=("!48,48",), images_in_flight=16)
     images = set(send_pages(system, 200, "file", 64, 56))
     bad = {MISSING, "2/1/page-099", "2/1/page-190"}
     for image in bad:

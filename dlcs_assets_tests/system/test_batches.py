@@ -104,7 +104,7 @@ def bad_messages(count: int) -> list[dict[str, Any]]:
 def test_500_messages_that_trickle_in_balance_at_every_look_and_are_told_once(
     services: RunningStack, tmp_path: Path, listen: Callable[[System], Listener]
 ) -> None:
-    with running_system(services, tmp_path, dagster_in_memory=True, chunk_size=200) as system:
+    with running_system(services, tmp_path, chunk_size=200) as system:
         listener = listen(system)
         count = 500
         page = system.serve("page.jpg", jpeg(60, 40))

@@ -30,7 +30,7 @@ customers:
 @pytest.fixture
 def competing(make_system: Callable[..., System]) -> System:
     """Return a system in which customer 2 has as many runs under way as it may, and 200 more images in its backfill."""
-    system = make_system(dagster_in_memory=True)
+    system = make_system()
     ask(system, 2, 300, Lane.BACKFILL)
     ask(system, 2, 200, Lane.INGEST)
     requests = [request for name in ("backfills", "sqs_ingest") for request in run_requests(system, name)]
@@ -144,7 +144,7 @@ def test_a_customer_s_limit_holds_over_its_lanes_from_tick_to_tick(
 ) -> None:
     file = tmp_path / "customers.yaml"
     file.write_text(LIMITS)
-    system = make_system(dagster_in_memory=True, customers_file=file, customer_runs=2, chunk_size=5, attempts=20)
+    system = make_system(customers_file=file, customer_runs=2, chunk_size=5, attempts=20)
     for customer in (2, 12):
         ask(system, customer, 40, Lane.INGEST)
         ask(system, customer, 20, Lane.BACKFILL)

@@ -31,7 +31,7 @@ AT_ONCE = timedelta(0)
 @pytest.fixture
 def system(make_system: Callable[..., System]) -> System:
     """Return a system that keeps nothing of what is quiet, after it has ingested one page."""
-    system = make_system(partition_window=AT_ONCE, run_retention=NEVER)
+    system = make_system(dagster_in_memory=False, partition_window=AT_ONCE, run_retention=NEVER)
     ingest(system, PAGE)
     return system
 
