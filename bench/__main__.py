@@ -30,7 +30,7 @@ CASES = {
 }
 SETTINGS = {
     "memory": {"DLCS_CHUNK_SIZE": "100"},  # all images of the case in one run
-    "scale": {"DLCS_RECEIVE_WAIT": "0", "DLCS_INTAKE_BUDGET": "60"},  # all messages in one tick
+    "scale": {"DLCS_RECEIVE_WAIT": "0"},
 }
 COMPONENTS: dict[str, frozenset[Component]] = {
     "scale": frozenset({Component.AWS, Component.WEBSERVER}),  # it evaluates the sensors itself
