@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +18,7 @@ from dlcs_assets.domain.redaction import shown_url
 UNAVAILABLE: Final = (OperationalError, InterfaceError, InternalError, PoolTimeout)
 
 BUSY_TIMEOUT_SECONDS = 30
+MODE_POLL_SECONDS = 0.02
 CONNECT_TIMEOUT_SECONDS = 10
 # The driver that dagster-postgres brings too; SQLAlchemy's own default for postgresql:// is another.
 DRIVERS: Final = {
@@ -86,8 +89,25 @@ def _sqlite(url: URL, where: str) -> Engine:
     def _configure(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # transactions are opened by `Database`, not by the driver
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
+        _write_ahead(cursor)
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.close()
 
     return engine
+
+
+def _write_ahead(cursor: Any) -> None:
+    """Set the mode of the journal, which stays with the file.
+
+    SQLite's busy timeout does not cover this: whoever opens a new database while another makes its tables is refused.
+    """
+    give_up = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                raise
+            time.sleep(MODE_POLL_SECONDS)
+        else:
+            return

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from multiprocessing.synchronize import Barrier
+from pathlib import Path
 from typing import TypeVar
 
 from dlcs_assets.domain.asset_id import AssetId
@@ -28,7 +29,11 @@ def at_once(url: str, work: Callable[[Ledger, int], Result]) -> list[Result]:
     barrier = threading.Barrier(WORKERS)
 
     def worker(number: int) -> Result:
-        ledger = Ledger(url)
+        try:
+            ledger = Ledger(url)
+        except BaseException:
+            barrier.abort()  # the others would wait for ever
+            raise
         try:
             barrier.wait()
             return work(ledger, number)
@@ -61,6 +66,12 @@ def test_a_ledger_that_many_open_for_the_first_time_is_made_once(url: str) -> No
     ledger = Ledger(url)
     assert Desk(ledger).send("2/1/a").accepted == 1
     ledger.close()
+
+
+def test_a_new_ledger_that_threads_open_at_once_is_made_for_all_of_them(tmp_path: Path) -> None:
+    """SQLite refuses to change a file's journal while another writes to it, whatever the busy timeout."""
+    for number in range(10):
+        at_once(f"sqlite:///{tmp_path / str(number)}", lambda ledger, _: ledger.reports.counts())
 
 
 def open_and_close(url: str, start: Barrier) -> None:
