@@ -6,7 +6,6 @@ in `dlcs_assets.domain.s3_event`, the reading of single fields is in `dlcs_asset
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +14,7 @@ from typing import Any, TypeVar
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import Channel, RequestedChannel, parse_requested_channels
 from dlcs_assets.domain.errors import MessageRejected
-from dlcs_assets.domain.json_fields import Fields, kind_of
+from dlcs_assets.domain.json_fields import Fields, kind_of, read_object
 from dlcs_assets.domain.s3_event import S3Event, S3Record, holds_s3_events, parse_s3_events
 from dlcs_assets.domain.text import shown_text
 from dlcs_assets.domain.thumbnails import UNRESTRICTED
@@ -117,7 +116,7 @@ def parse_message(body: str) -> IngestMessage | tuple[S3Record, ...]:
 
     S3's own test message gives an empty tuple. Raises `MessageRejected`, which names the field and what was expected.
     """
-    message = Fields(_unwrapped(_json_object(body, "the message")))
+    message = Fields(_unwrapped(read_object(body, "the message", remedy=_FORMS)))
     if holds_s3_events(message):
         return parse_s3_events(message)
     if "_type" in message:
@@ -145,7 +144,7 @@ def parse_message(body: str) -> IngestMessage | tuple[S3Record, ...]:
 def named_in(body: str) -> Named:
     """Read what a rejected message names, so that its batch can count it. Never raises."""
     try:
-        message = Fields(_unwrapped(_json_object(body, "the message")))
+        message = Fields(_unwrapped(read_object(body, "the message", remedy=_FORMS)))
     except MessageRejected:
         return Named()
     asset = _if_readable(lambda: message.object("asset"))
@@ -177,16 +176,6 @@ def register(fields: AssetFields, registered: Registration | None) -> Registrati
     )
 
 
-def _json_object(text: str, what: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise MessageRejected("not_json", f"{what} is not JSON: {error}", remedy=_FORMS) from error
-    if not isinstance(value, dict):
-        raise MessageRejected("not_an_object", f"{what} is {kind_of(value)}, not a JSON object", remedy=_FORMS)
-    return value
-
-
 def _unwrapped(message: dict[str, Any]) -> dict[str, Any]:
     """Take the payload out of an SNS notification, which is one by having both a TopicArn and a Message."""
     if "TopicArn" not in message or "Message" not in message:
@@ -196,7 +185,7 @@ def _unwrapped(message: dict[str, Any]) -> dict[str, Any]:
         raise MessageRejected(
             "not_json", f"Message of the SNS notification is {kind_of(payload)}, not a string of JSON", remedy=_FORMS
         )
-    return _json_object(payload, "Message of the SNS notification")
+    return read_object(payload, "Message of the SNS notification", remedy=_FORMS)
 
 
 def _asset_id(message: Fields, asset: Fields | None) -> AssetId:

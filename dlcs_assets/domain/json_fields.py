@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -115,6 +116,17 @@ class Fields:
 
     def _path_of(self, name: str) -> str:
         return f"{self._path}.{name}" if self._path else name
+
+
+def read_object(text: str, what: str, *, remedy: str) -> dict[str, Any]:
+    """Read a JSON object. Raises `MessageRejected`, which calls it `what`, with code `not_json` or `not_an_object`."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise MessageRejected("not_json", f"{what} is not JSON: {error}", remedy=remedy) from error
+    if not isinstance(value, dict):
+        raise MessageRejected("not_an_object", f"{what} is {kind_of(value)}, not a JSON object", remedy=remedy)
+    return value
 
 
 def kind_of(value: object) -> str:

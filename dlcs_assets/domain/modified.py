@@ -6,7 +6,6 @@ number only; the numbers of the policies that every installation has are known h
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +15,7 @@ from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import NO_POLICY, USE_ORIGINAL, Channel, RequestedChannel
 from dlcs_assets.domain.errors import MessageRejected
 from dlcs_assets.domain.ingest_request import AssetFields
-from dlcs_assets.domain.json_fields import Fields, kind_of
+from dlcs_assets.domain.json_fields import Fields, read_object
 
 NOTIFIED: Final = "engineNotified"
 _POLICIES: Final = {
@@ -63,9 +62,11 @@ def parse_modified(
 
     `attributes` and `sent_at` are those of the queue's message, which count where SNS has not wrapped it.
     """
-    outer = _object(body, "the notification")
+    outer = read_object(body, "the notification", remedy=_REMEDY)
     wrapped = "TopicArn" in outer and isinstance(outer.get("Message"), str)
-    message = Fields(_object(outer["Message"], "Message of the SNS notification") if wrapped else outer)
+    message = Fields(
+        read_object(outer["Message"], "Message of the SNS notification", remedy=_REMEDY) if wrapped else outer
+    )
     if wrapped:
         attributes = _attributes(outer)
         sent_at = Fields(outer).timestamp("Timestamp") or sent_at
@@ -162,13 +163,3 @@ def _attributes(outer: Mapping[str, Any]) -> dict[str, str]:
         for name, value in found.items()
         if isinstance(value, dict) and isinstance(value.get("Value"), str)
     }
-
-
-def _object(text: str, what: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise MessageRejected("not_json", f"{what} is not JSON: {error}", remedy=_REMEDY) from error
-    if not isinstance(value, dict):
-        raise MessageRejected("not_an_object", f"{what} is {kind_of(value)}, not a JSON object", remedy=_REMEDY)
-    return value

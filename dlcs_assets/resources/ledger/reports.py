@@ -25,7 +25,7 @@ PAGE = 500  # images per query: SQLite's limit of bound variables is far above
 
 @dataclass(frozen=True, slots=True)
 class ImageStatus:
-    """Where an image is, and why. `state` is pending, running, done, failed or rejected."""
+    """Where an image is, and why. `state` is pending, running, done, failed, rejected or deleted."""
 
     asset_id: str
     state: str
