@@ -75,7 +75,8 @@ def run_of_many(system: System) -> Run | None:
 def kill_daemon(stack: RunningStack) -> None:
     """Kill the process that evaluates the sensors, as if the machine had taken it away; then let it start anew."""
     guard = psutil.Process(read_state(stack.data).services[Component.DAEMON])
-    (daemon,) = guard.children()
+    # The guard adopts what killed runs leave behind, and that is younger.
+    daemon = min(guard.children(), key=psutil.Process.create_time)
     os.kill(daemon.pid, signal.SIGKILL)
     stack.stop(Component.DAEMON)
 
