@@ -126,21 +126,19 @@ class System:
 
     def evaluate(self, name: str) -> dg.SensorResult | dg.SkipReason:
         repository = self.definitions.get_repository_def()
-        with (
-            without_dagsters_own_warning(),
-            dg.build_sensor_context(
-                instance=self.instance,
-                repository_def=repository,
-                cursor=self.cursors.get(name),
-                resources={
-                    "listings": self.listings,
-                    "ledger": self.ledger_resource,
-                    "queues": self.queues,
-                    "notifications": self.notifications,
-                },
-            ) as context,
-        ):
-            result = repository.get_sensor_def(name)(context)
+        sensor = repository.get_sensor_def(name)
+        # Ready to use: that Dagster makes them anew for each tick takes longer than the ticks themselves.
+        ready = {
+            "ledger": self.ledger_resource,
+            "queues": self.queues,
+            "listings": self.listings,
+            "notifications": self.notifications,
+        }
+        resources = {key: dg.ResourceDefinition.hardcoded_resource(ready[key]) for key in sensor.required_resource_keys}
+        with dg.build_sensor_context(
+            instance=self.instance, repository_def=repository, cursor=self.cursors.get(name), resources=resources
+        ) as context:
+            result = sensor(context)
             if context.cursor is not None:
                 self.cursors[name] = context.cursor
         assert isinstance(result, dg.SensorResult | dg.SkipReason)
@@ -193,7 +191,7 @@ class System:
         tags: Mapping[str, str] | None = None,
     ) -> dg.DagsterRun:
         """Launch a job that is none of assets, with a config for one of its ops, as from the launchpad."""
-        with nested_resources():
+        with without_dagsters_own_warning():
             result = self.definitions.resolve_job_def(job).execute_in_process(
                 instance=self.instance,
                 run_config={"ops": {op: {"config": config}}} if op else {},
@@ -356,14 +354,6 @@ class System:
 @contextmanager
 def without_dagsters_own_warning() -> Iterator[None]:
     """Let Dagster 1.13 make resources that are parts of others, about which it warns itself."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "InitResourceContext.dagster_run is deprecated")
-        yield
-
-
-@contextmanager
-def nested_resources() -> Iterator[None]:
-    """Overlook what Dagster 1.13 warns of itself, where it makes a resource that is part of another."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "InitResourceContext.dagster_run is deprecated")
         yield

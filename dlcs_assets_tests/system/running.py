@@ -84,5 +84,5 @@ def _system(
             yield system
         finally:
             system.ledger.close()
-            for client in (system.s3, system.sqs, system.notifications, s3, sqs):
+            for client in (system.s3, system.sqs, system.queues, system.listings, system.notifications, s3, sqs):
                 client.close()
