@@ -25,7 +25,7 @@ bench: $(READY)
 
 # Resolves the dependencies of pyproject.toml anew.
 lock: $(READY)
-	$(BIN)/uv pip compile pyproject.toml --extra local --group dev --universal --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --extra local --extra aws --group dev --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header -q --upgrade -o requirements.lock
 
 clean:

@@ -136,15 +136,11 @@ def test_cloudwatch_would_take_the_alarms() -> None:
     assert check_shape("events", "PutRule", load_named("cloudwatch/failed-tasks-rule.json")) == ""
 
 
-def test_the_image_gets_dagsters_storage_of_the_release_that_is_locked() -> None:
-    def version(package: str, lock: Path) -> str:
-        found = re.search(rf"^{package}==(\S+)", lock.read_text(), flags=re.MULTILINE)
-        assert found
-        return found[1]
-
-    assert version("dagster-postgres", DEPLOY / "requirements-aws.lock") == version(
-        "dagster-aws", ROOT / "requirements.lock"
-    )
+def test_the_image_gets_dagsters_storage_and_its_driver() -> None:
+    assert "-r pyproject.toml --extra aws" in (DEPLOY / "Dockerfile").read_text()
+    locked = (ROOT / "requirements.lock").read_text()
+    releases = dict(re.findall(r"^(dagster-postgres|dagster-aws)==(\S+)", locked, flags=re.MULTILINE))
+    assert releases["dagster-postgres"] == releases["dagster-aws"]
 
 
 def test_everything_that_an_image_is_made_of_is_there_and_gets_into_the_build() -> None:
