@@ -8,7 +8,7 @@ import queue
 import shutil
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -23,6 +23,8 @@ from dlcs_assets.pipeline.job import Job, Services
 from dlcs_assets.pipeline.jp2 import make_jp2
 from dlcs_assets.pipeline.original import drop_transient, make_original
 from dlcs_assets.pipeline.rules import Rules
+from dlcs_assets.pipeline.scratch import folder_name
+from dlcs_assets.pipeline.threads import DaemonThreads
 from dlcs_assets.pipeline.thumbnails import make_thumbnails
 from dlcs_assets.pipeline.tidy import paths_to_close, tidy
 from dlcs_assets.resources.ledger.engine import UNAVAILABLE
@@ -31,6 +33,9 @@ from dlcs_assets.resources.ledger.records import RetrySchedule
 from dlcs_assets.resources.ledger.work import Claim, ClaimLost
 
 log = logging.getLogger(__name__)
+
+# How long a run that is told to end waits for calls in progress, in each of three places: ECS kills after 30 seconds.
+GRACE_SECONDS = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +78,8 @@ def ingest_chunk(
     stop = threading.Event()
     pulse = threading.Thread(target=_keep_alive, args=(ledger, claim.token, options.heartbeat, stop), daemon=True)
     pulse.start()
-    images = ThreadPoolExecutor(options.images_in_flight, thread_name_prefix="image")
-    sizes = ThreadPoolExecutor(options.thumbnails_in_flight, thread_name_prefix="thumbnail")
+    images = DaemonThreads(options.images_in_flight, "image")
+    sizes = DaemonThreads(options.thumbnails_in_flight, "thumbnail")
     worker = _Worker(claim, ledger, services, rules, options, sizes, stop, happened)
     unfinished = {item.request_id for item in claim.items}
     try:
@@ -87,10 +92,12 @@ def ingest_chunk(
             yield event
     finally:
         stop.set()
-        ledger.work.release_run(claim.run_id, schedule=options.schedule, now=datetime.now(UTC))
-        images.shutdown(cancel_futures=True)
-        sizes.shutdown()
-        pulse.join()
+        _release(claim, ledger, options)
+        # All is done, or the run is told to end: then others may have the images already.
+        patience = GRACE_SECONDS if unfinished else None
+        images.abandon(patience)
+        sizes.abandon(patience)
+        pulse.join(patience)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +114,7 @@ class _Worker:
     def work_on(self, item: WorkItem) -> None:
         error: IngestError | None = None
         state: RequestState | None = None
-        folder = self.options.scratch / f"{item.request_id}-{self.claim.token[-8:]}"
+        folder = self.options.scratch / folder_name(item.request_id, self.claim.token)
         try:
             folder.mkdir(parents=True)
             try:
@@ -202,6 +209,13 @@ class _Worker:
         if self.stop.is_set():
             raise ClaimLost(f"the run is ending; {item.asset_id} is given back")
         self.ledger.work.check(self.claim.token, item.asset_id)
+
+
+def _release(claim: Claim, ledger: Ledger, options: ChunkOptions) -> None:
+    try:
+        ledger.work.release_run(claim.run_id, schedule=options.schedule, now=datetime.now(UTC))
+    except UNAVAILABLE:  # reconcile does it, once the claims are no longer renewed
+        log.exception("the ledger could not take back the images of run %s", claim.run_id)
 
 
 def _is_needed_again(job: Job, stage: Stage) -> bool:

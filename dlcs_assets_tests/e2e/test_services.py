@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import psutil
 import pytest
 
+from dlcs_assets.domain.stages import Stage
+from dlcs_assets.local.data_folder import read_state
 from dlcs_assets.local.stack import Component, RunningStack
 from dlcs_assets_tests.e2e.system import System
 from dlcs_assets_tests.e2e.waiting import eventually
@@ -28,3 +31,31 @@ def test_images_wait_while_appetiser_is_away_and_none_fails(stack: RunningStack,
     system.await_end(images)  # which fails at once if an image has failed
     system.await_materialized(f"/{customer}/", IMAGES)
     assert {run.status for run in system.dagster.runs(customer=str(customer))} == {"SUCCESS"}
+
+
+def test_a_run_that_is_told_to_end_while_a_service_hangs_is_gone_before_it_would_be_killed(
+    stack: RunningStack, system: System, customer: int
+) -> None:
+    """Fargate's spot market and a deployment say SIGTERM, and SIGKILL half a minute later."""
+    images = [f"{customer}/1/page-{number}" for number in range(3)]
+    guard = psutil.Process(read_state(stack.data).services[Component.APPETISER])
+    appetiser = guard.children(recursive=True)
+    for process in appetiser:
+        process.suspend()
+    try:
+        system.send_pages(images, width=400, height=300)
+        # What comes after the original waits for Appetiser.
+        eventually(lambda: "materialized" in system.dagster.partitions(Stage.ORIGINAL, f"/{customer}/").values())
+        (run,) = system.dagster.runs(customer=str(customer))
+        pid = system.dagster.pid(run.id)
+        assert pid is not None
+        process = psutil.Process(pid)
+        process.terminate()
+        process.wait(timeout=20)
+        assert {status.state for status in system.images(customer).values()} <= {"pending", "running"}
+    finally:
+        for process in appetiser:
+            process.resume()
+    system.await_end(images)
+    system.await_materialized(f"/{customer}/", len(images))
+    assert not list((stack.data / "scratch").iterdir())
