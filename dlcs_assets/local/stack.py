@@ -86,6 +86,7 @@ class Stack:
     ports: Mapping[Component, int] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)  # DLCS_* variables, instead of the stack's own and beside
     workspace: Path = CHECKOUT / "workspace.yaml"
+    instance: Path = CHECKOUT / "dagster.yaml"
     on_ready: Callable[[Ready], None] | None = None
 
     @contextmanager
@@ -123,7 +124,7 @@ class Stack:
     def _prepare(self, data: Path) -> None:
         for name in ("dagster", "logs", "scratch"):
             (data / name).mkdir()
-        (data / "dagster" / "dagster.yaml").symlink_to(CHECKOUT / "dagster.yaml")
+        (data / "dagster" / "dagster.yaml").symlink_to(self.instance)
 
     def _environment(self, data: Path) -> dict[str, str]:
         ports = {component: self.ports.get(component) or free_port() for component in Component}

@@ -9,6 +9,7 @@ import pytest
 
 from dlcs_assets.local.stack import RunningStack, Stack
 from dlcs_assets_tests.e2e.system import System
+from dlcs_assets_tests.instances import impatient_instance
 
 CUSTOMERS = itertools.count(101)
 
@@ -17,7 +18,9 @@ CUSTOMERS = itertools.count(101)
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     # Images that wait for a service are tried again soon, and those of a run that vanished without a trace.
     settings = {"DLCS_ATTEMPT_DELAY": "PT2S", "DLCS_CLAIM_TTL": "PT60S"}
-    with Stack(tmp_path_factory.mktemp("e2e") / "stack", settings=settings).running() as stack:
+    folder = tmp_path_factory.mktemp("e2e")
+    instance = impatient_instance(folder, start_seconds=45)
+    with Stack(folder / "stack", settings=settings, instance=instance).running() as stack:
         yield stack
 
 
