@@ -9,7 +9,7 @@ from pydantic import Field
 
 from dlcs_assets.maintenance.keys import Window, prune
 from dlcs_assets.maintenance.runs import delete_old_runs
-from dlcs_assets.maintenance.scratch import clear_scratch
+from dlcs_assets.pipeline.scratch import clear_scratch
 from dlcs_assets.resources.ledger.ledger import Ledger
 from dlcs_assets.resources.ledger.resource import LedgerResource
 from dlcs_assets.settings import Settings

@@ -1,15 +1,22 @@
-"""What killed runs left behind in the scratch folder."""
+"""Folders in the scratch folder: one for each attempt at an image, and what killed runs left behind of them."""
 
 from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable, Collection
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from pathlib import Path
 
-# Of a request and the end of its claim's token, as the pipeline names them. Nothing else is touched.
-FOLDER = re.compile(r"(?P<request>[0-9a-f]{32})-[0-9a-f]{8}")
+# Of a request and the end of its claim's token. Nothing else is touched.
+FOLDER = re.compile(r"(?P<request>[0-9a-f]{32})-(?P<token>[0-9a-f]{8})")
+TOKEN_DIGITS = 8
+
+
+def folder_name(request_id: str, token: str) -> str:
+    """Name the folder in which the claim's run works on the request."""
+    return f"{request_id}-{token[-TOKEN_DIGITS:]}"
 
 
 def clear_scratch(
@@ -21,6 +28,20 @@ def clear_scratch(
         for folder in left:
             shutil.rmtree(folder)
     return {"folders": len(left)}
+
+
+def clear_ended(scratch: Path, ended: Callable[[Collection[tuple[str, str]]], AbstractSet[tuple[str, str]]]) -> int:
+    """Delete the folders of claims that have ended, however new they are; return how many.
+
+    `ended` is asked for those among (request, end of the token): after the folders were listed, so that no claim is
+    younger than its folder.
+    """
+    folders = {(_request(folder), folder.name.rpartition("-")[2]): folder for folder in _folders(scratch)}
+    gone = ended(folders) if folders else frozenset()
+    for work in gone:
+        # The run may be at the same, having ended its claim a moment ago.
+        shutil.rmtree(folders[work], ignore_errors=True)
+    return len(gone)
 
 
 def _folders(scratch: Path) -> list[Path]:

@@ -11,6 +11,7 @@ from dlcs_assets.assets import retry_schedule
 from dlcs_assets.domain.partition_key import partition_key
 from dlcs_assets.materializations import REQUEST_TAG, Upstream, materialization, newest
 from dlcs_assets.partitions import PARTITIONS_NAME, UNFINISHED_RUNS
+from dlcs_assets.pipeline.scratch import clear_ended
 from dlcs_assets.resources.ledger.ledger import Ledger
 from dlcs_assets.sensors.dispatch import DISPATCH_LEASE, LEASE_WAIT
 from dlcs_assets.settings import Settings
@@ -26,11 +27,13 @@ class Reconciled:
     images: int = 0
     reported: int = 0
     overdue: int = 0
+    folders: int = 0
 
     def __str__(self) -> str:
         told = [
             f"{self.runs} lost runs ended, {self.images} images due again" if self.runs else "",
             f"{self.reported} outcomes reported to Dagster" if self.reported else "",
+            f"{self.folders} folders of ended runs deleted from scratch" if self.folders else "",
             f"{self.overdue} messages rejected that waited in vain for a registration" if self.overdue else "",
         ]
         return "; ".join(part for part in told if part) or "all is well"
@@ -46,6 +49,7 @@ def reconcile(instance: dg.DagsterInstance, ledger: Ledger, settings: Settings) 
             done.images += released
             if released:
                 _end(instance, run_id, settings)
+    done.folders = clear_ended(settings.scratch, ledger.housekeeping.ended_work)
     done.reported = _report(instance, ledger)
     return done
 

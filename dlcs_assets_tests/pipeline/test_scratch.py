@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from dlcs_assets.maintenance.scratch import clear_scratch
+from dlcs_assets.pipeline.scratch import clear_ended, clear_scratch, folder_name
 from dlcs_assets.resources.ledger.records import new_id
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
@@ -63,3 +64,19 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
 
 def test_no_scratch_folder_is_no_error(tmp_path: Path) -> None:
     assert clear_scratch(tmp_path / "missing", set(), before=NOW) == {"folders": 0}
+
+
+def test_the_folder_of_an_ended_claim_goes_at_once_and_one_of_a_claim_that_lives_stays(tmp_path: Path) -> None:
+    request, dead, alive = new_id(), f"{'0' * 24}00000001", f"{'0' * 24}00000002"
+    for token in (dead, alive):
+        make_folder(tmp_path, folder_name(request, token), age=timedelta(0))
+
+    def ended(asked: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        return {work for work in asked if work == (request, "00000001")}
+
+    assert clear_ended(tmp_path, ended) == 1
+    assert [path.name for path in tmp_path.iterdir()] == [folder_name(request, alive)]
+
+
+def test_nobody_is_asked_about_an_empty_scratch_folder(tmp_path: Path) -> None:
+    assert clear_ended(tmp_path, lambda _: pytest.fail("asked")) == 0

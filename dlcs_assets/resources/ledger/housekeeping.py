@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -94,6 +94,17 @@ class Housekeeping:
         """Return the ids of the requests in work."""
         with self._database.read() as connection:
             return set(connection.scalars(select(claims.c.request_id)))
+
+    def ended_work(self, work: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Return those (request, end of the claim's token) of which the request is known and the claim is not."""
+        ids = {request for request, _ in work}
+        with self._database.read() as connection:
+            known = set(connection.scalars(select(requests.c.id).where(requests.c.id.in_(ids))))
+            held = connection.execute(select(claims.c.request_id, claims.c.token).where(claims.c.request_id.in_(ids)))
+            tokens = {row.request_id: row.token for row in held}
+        return {
+            (request, end) for request, end in work if request in known and not tokens.get(request, "").endswith(end)
+        }
 
     def _count(self, kind: _Old) -> int:
         with self._database.read() as connection:

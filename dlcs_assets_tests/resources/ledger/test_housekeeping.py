@@ -181,3 +181,15 @@ def test_the_requests_in_work_are_told(house: House, ledger: Ledger) -> None:
     house.desk.send("2/1/a")
     claim = house.desk.claim("run-2")
     assert ledger.housekeeping.claimed_requests() == {claim.items[0].request_id}
+
+
+def test_work_has_ended_once_its_claim_has_and_of_an_unknown_request_nobody_can_tell(
+    house: House, ledger: Ledger
+) -> None:
+    house.desk.send("2/1/a")
+    claim = house.desk.claim("run-2")
+    request, end = claim.items[0].request_id, claim.token[-8:]
+    other = "0" * 8
+    assert ledger.housekeeping.ended_work([(request, end), (request, other), ("f" * 32, other)]) == {(request, other)}
+    ledger.work.finish(claim, claim.items[0], None, schedule=SCHEDULE, now=NOW)
+    assert ledger.housekeeping.ended_work([(request, end)]) == {(request, end)}
