@@ -1,0 +1,187 @@
+"""What is done to the system in a history: each fault begins at its time, lasts a while, and is over."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from typing import Final
+
+import psutil
+
+from dlcs_assets.local.stack import Component
+from dlcs_assets_tests.crash.faulty_aws import FINE, Moment, Weather
+from dlcs_assets_tests.crash.world import CLAIM_SECONDS, GRPC_SECONDS, World
+
+POLL_SECONDS: Final = 0.002
+FILLER: Final = "filler"
+
+
+class Fault(StrEnum):
+    KILL_RUN = "SIGKILL a run"
+    KILL_CODE_SERVER = "SIGKILL the code server"
+    KILL_DAEMON = "SIGKILL the daemon"
+    KILL_APPETISER = "SIGKILL Appetiser"
+    KILL_IMAGE_SERVER = "SIGKILL the image server"
+    STOP_RUN = "SIGSTOP a run, for longer than its claim lives"
+    STOP_CODE_SERVER = "SIGSTOP the code server, for longer than anybody waits for it"
+    STOP_DAEMON = "SIGSTOP the daemon"
+    FULL_DISK = "scratch is full"
+    LEDGER_LOCKED = "the ledger is locked"
+    AWS_FAILS = "S3 and SQS answer 500 and 503"
+    AWS_HANGS = "S3 and SQS hang"
+    CLAIMED = "SIGKILL the code server after claim and before the tick is stored"
+    RECEIVED = f"SIGKILL {Moment.RECEIVED}"
+    COMMITTED = f"SIGKILL {Moment.COMMITTED}"
+    STORED = f"SIGKILL {Moment.STORED}"
+    UPLOADED = f"SIGKILL {Moment.UPLOADED}"
+    TOLD = f"SIGKILL {Moment.TOLD}"
+
+
+MOMENTS: Final = {Fault(f"SIGKILL {moment}"): moment for moment in Moment}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A fault, when it begins after the first message, and how long it lasts, in seconds."""
+
+    fault: Fault
+    at: float
+    lasts: float
+
+    def __str__(self) -> str:
+        return f"{self.fault} at {self.at:.1f} s for {self.lasts:.1f} s"
+
+
+def plan(dice: random.Random) -> list[Planned]:
+    """Draw what a history is to stand: two to four faults, one after another."""
+    moments = [Fault.CLAIMED, *MOMENTS]
+    timed = [fault for fault in Fault if fault not in moments]
+    # Moments come where they come; they are armed from the start.
+    armed = [Planned(fault, 0.0, 0.0) for fault in dice.sample(moments, k=dice.randint(0, 2))]
+    at, planned = 0.0, list(armed)
+    for fault in dice.choices(timed, k=dice.randint(1, 3)):
+        at += dice.uniform(0.5, 6.0)
+        planned.append(Planned(fault, at, _length(fault, dice)))
+    return planned
+
+
+def _length(fault: Fault, dice: random.Random) -> float:
+    match fault:
+        case Fault.STOP_RUN:
+            return CLAIM_SECONDS + dice.uniform(2, 6)
+        case Fault.STOP_CODE_SERVER | Fault.STOP_DAEMON:
+            return GRPC_SECONDS + dice.uniform(1, 5)
+        case Fault.FULL_DISK | Fault.AWS_FAILS | Fault.AWS_HANGS:
+            return dice.uniform(2, 10)
+        case Fault.LEDGER_LOCKED:
+            return dice.choice((dice.uniform(2, 10), dice.uniform(31, 40)))  # below and above SQLite's patience
+        case _:
+            return 0.0
+
+
+class Striker:
+    """Does to a world what is planned, and notes what came of it."""
+
+    def __init__(self, world: World, dice: random.Random) -> None:
+        self._world = world
+        self._dice = dice
+        self.struck: list[str] = []
+        # Moments that S3 and SQS can see are armed instead.
+        self._acts: Mapping[Fault, Callable[[Planned], None]] = {
+            Fault.KILL_RUN: partial(self._kill, world.runs),
+            Fault.KILL_CODE_SERVER: partial(self._kill, world.code_servers),
+            Fault.KILL_DAEMON: partial(self._kill_service, Component.DAEMON),
+            Fault.KILL_APPETISER: partial(self._kill_service, Component.APPETISER),
+            Fault.KILL_IMAGE_SERVER: partial(self._kill_service, Component.IMAGE_SERVER),
+            Fault.STOP_RUN: partial(self._stop, world.runs),
+            Fault.STOP_CODE_SERVER: partial(self._stop, world.code_servers),
+            Fault.STOP_DAEMON: partial(self._stop, lambda: [world.daemon()]),
+            Fault.FULL_DISK: self._fill,
+            Fault.LEDGER_LOCKED: self._lock,
+            Fault.AWS_FAILS: partial(self._weather, Weather(share=0.4)),
+            Fault.AWS_HANGS: partial(self._weather, Weather(hangs=True)),
+            Fault.CLAIMED: self._kill_at_claim,
+        }
+
+    def arm(self, planned: Sequence[Planned]) -> None:
+        """Arm the moments that S3 and SQS can see."""
+        for each in planned:
+            if moment := MOMENTS.get(each.fault):
+                self._world.aws.arm(moment, self._kill_asker(moment))
+
+    def strike(self, planned: Planned) -> None:
+        """Begin the fault, keep it up for as long as it lasts, end it."""
+        if act := self._acts.get(planned.fault):
+            act(planned)
+
+    def _kill_asker(self, moment: Moment) -> Callable[[psutil.Process], None]:
+        def kill(process: psutil.Process) -> None:
+            self.struck.append(f"SIGKILL {moment}")
+            process.kill()
+
+        return kill
+
+    def _kill(self, find: Callable[[], list[psutil.Process]], planned: Planned) -> None:
+        with suppress(psutil.NoSuchProcess):
+            if found := find():
+                self._dice.choice(found).kill()
+                self.struck.append(planned.fault)
+
+    def _kill_service(self, component: Component, planned: Planned) -> None:
+        """Kill all that serves, and do what the service's supervisor does then."""
+        # Of the daemon only itself: its runs live on, as those of other ECS tasks do.
+        world = self._world
+        for process in [world.daemon()] if component is Component.DAEMON else world.processes(component):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.struck.append(planned.fault)
+        world.restart(component)
+
+    def _stop(self, find: Callable[[], list[psutil.Process]], planned: Planned) -> None:
+        with suppress(psutil.NoSuchProcess):
+            if found := find():
+                process = self._dice.choice(found)
+                process.suspend()
+                self.struck.append(planned.fault)
+                time.sleep(planned.lasts)
+                process.resume()
+
+    def _fill(self, planned: Planned) -> None:
+        if not self._world.scratch_fills:
+            return
+        filler = self._world.scratch / FILLER
+        with suppress(OSError), filler.open("wb") as file:
+            while True:
+                file.write(bytes(2**16))
+        self.struck.append(planned.fault)
+        time.sleep(planned.lasts)
+        filler.unlink()
+
+    def _lock(self, planned: Planned) -> None:
+        path = self._world.stack.environment["DLCS_LEDGER_URL"].removeprefix("sqlite:///")
+        with closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as connection:
+            connection.execute("BEGIN EXCLUSIVE")
+            self.struck.append(planned.fault)
+            time.sleep(planned.lasts)
+
+    def _weather(self, weather: Weather, planned: Planned) -> None:
+        self._world.aws.weather = weather
+        self.struck.append(planned.fault)
+        time.sleep(planned.lasts)
+        self._world.aws.weather = FINE
+
+    def _kill_at_claim(self, planned: Planned) -> None:
+        """Kill as soon as the ledger has a chunk for which Dagster cannot have a run yet."""
+        give_up = time.monotonic() + 30
+        known = self._world.system.rows("SELECT count(*) FROM chunks")
+        while time.monotonic() < give_up:
+            if self._world.system.rows("SELECT count(*) FROM chunks") != known:
+                self._kill(self._world.code_servers, planned)
+                return
+            time.sleep(POLL_SECONDS)

@@ -1,0 +1,40 @@
+"""A short history in every test run; `python -m dlcs_assets_tests.crash` runs hundreds of long ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from dlcs_assets_tests.crash.expected import learn
+from dlcs_assets_tests.crash.faults import Fault, Planned
+from dlcs_assets_tests.crash.history import history_of, run
+from dlcs_assets_tests.crash.world import World, world
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+IMAGES = 14
+PLAN = [
+    Planned(Fault.COMMITTED, 0, 0),
+    Planned(Fault.UPLOADED, 0, 0),
+    Planned(Fault.TOLD, 0, 0),
+    Planned(Fault.AWS_FAILS, 2, 3),
+    Planned(Fault.KILL_DAEMON, 6, 0),
+]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with world(tmp_path_factory.mktemp("crash")) as made:
+        yield made
+
+
+def test_nothing_is_lost_done_twice_or_left_behind_when_parts_of_the_system_are_killed(made: World) -> None:
+    history = replace(history_of(1, made, faults=(), images=IMAGES), planned=PLAN)
+    expected = learn(made, sorted({message.case for message in history.messages if message.case}, key=str))
+
+    run(history, made, expected)
+
+    assert history.violations == []
+    assert set(map(str, history.struck)) == {each.fault for each in PLAN}

@@ -1,0 +1,39 @@
+"""What a running system takes of the machine: memory of its processes, and disk."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from dlcs_assets.local.stack import Component
+from dlcs_assets_tests.crash.world import World
+
+
+def usage(world: World) -> dict[str, float]:
+    """Return megabytes: resident memory by service, and what is in each folder of the stack."""
+    told: dict[str, float] = {}
+    for component in Component:
+        with suppress(psutil.NoSuchProcess):
+            told[f"memory of {component}"] = sum(map(_resident, world.processes(component)))
+    data = world.stack.data
+    for name in ("ledger.db", "dagster", "logs", "scratch"):
+        told[f"disk of {name}"] = _size(data / name)
+    return {name: round(megabytes, 1) for name, megabytes in told.items()}
+
+
+def _resident(process: psutil.Process) -> float:
+    with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+        return float(process.memory_info().rss) / 2**20
+    return 0.0
+
+
+def _size(path: Path) -> float:
+    if path.is_file():
+        return path.stat().st_size / 2**20
+    total = 0
+    for each in path.rglob("*"):
+        with suppress(FileNotFoundError):
+            total += each.lstat().st_size if each.is_file() and not each.is_symlink() else 0
+    return total / 2**20

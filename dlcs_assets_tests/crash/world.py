@@ -1,0 +1,250 @@
+"""A whole system for crash histories: the embedded stack, S3 and SQS behind a proxy that fails, originals over HTTP."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import psutil
+
+from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.upload import sent_key
+from dlcs_assets.local import aws
+from dlcs_assets.local.data_folder import read_state
+from dlcs_assets.local.stack import Component, RunningStack, Stack
+from dlcs_assets.local.supervisor import ServiceFailed, free_port
+from dlcs_assets.resources.ledger.ledger import Ledger
+from dlcs_assets_tests.crash.faulty_aws import FaultyAws
+from dlcs_assets_tests.e2e.system import System
+from dlcs_assets_tests.instances import impatient_instance
+from dlcs_assets_tests.pictures import drawing, encoded
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.literals import QueueAttributeFilterType as QueueAttributeNameType
+
+# Short, so that what takes minutes in production is over in seconds here; faults last longer than all of them.
+CLAIM_SECONDS: Final = 8
+GRPC_SECONDS: Final = 12
+VISIBILITY_SECONDS: Final = 15
+START_SECONDS: Final = 25
+SETTINGS: Final = {
+    "DLCS_ATTEMPT_DELAY": "1",
+    "DLCS_ATTEMPTS": "30",  # of a good image no history may exhaust them
+    "DLCS_CLAIM_TTL": str(CLAIM_SECONDS),
+    "DLCS_HEARTBEAT": "1",
+    "DLCS_CHUNK_SIZE": "25",
+    "DLCS_RECEIVE_WAIT": "1",
+    "DLCS_DEFAULT_THUMBNAIL_SIZES": "!200,200;!100,100",
+    "DAGSTER_GRPC_TIMEOUT_SECONDS": str(GRPC_SECONDS),
+    "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": str(GRPC_SECONDS),
+}
+SCRATCH_MEGABYTES: Final = 64
+PICTURES: Final = 4
+BUCKETS: Final = (aws.STORAGE_BUCKET, aws.THUMBS_BUCKET, aws.ORIGIN_BUCKET)
+
+
+@dataclass(frozen=True)
+class World:
+    """A system that is up, with handles to what may be done to it."""
+
+    stack: RunningStack
+    aws: FaultyAws
+    origins: str  # base URL of the pictures
+    pictures: tuple[bytes, ...]
+    scratch_fills: bool  # whether scratch is a disk of its own, which can be filled
+
+    @cached_property
+    def system(self) -> System:
+        return System(self.stack.environment)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        return Ledger(self.stack.environment["DLCS_LEDGER_URL"])
+
+    @cached_property
+    def s3(self) -> S3Client:
+        """Return a client that does not go through the proxy."""
+        client: S3Client = _client("s3", self.aws.target)
+        return client
+
+    @cached_property
+    def sqs(self) -> SQSClient:
+        client: SQSClient = _client("sqs", self.aws.target)
+        return client
+
+    @property
+    def scratch(self) -> Path:
+        return Path(self.stack.environment["DLCS_SCRATCH"])
+
+    @property
+    def queue_url(self) -> str:
+        return aws.queue_url(self.aws.target, aws.INGEST_QUEUE)
+
+    def daemon(self) -> psutil.Process:
+        """Return the process that evaluates sensors and launches runs."""
+        guard = psutil.Process(read_state(self.stack.data).services[Component.DAEMON])
+        # The guard adopts what killed processes leave behind, and that is younger.
+        return min(guard.children(), key=psutil.Process.create_time)
+
+    def code_servers(self) -> list[psutil.Process]:
+        """Return the daemon's code server; none while it is being started."""
+        return [child for child in self.daemon().children() if _runs(child, "grpc")]
+
+    def runs(self) -> list[psutil.Process]:
+        """Return the processes of runs, those included whose code server is gone."""
+        return [child for child in self.processes(Component.DAEMON) if _runs(child, "spawn_main")]
+
+    def processes(self, component: Component) -> list[psutil.Process]:
+        """Return all processes of a service but the guard that watches over them."""
+        return psutil.Process(read_state(self.stack.data).services[component]).children(recursive=True)
+
+    def restart(self, component: Component) -> None:
+        """Do what a supervisor of services does (ECS, systemd): start anew what has ended."""
+        self.stack.stop(component)
+        self.stack.start(component)
+
+    def heal(self) -> None:
+        """Restart every service that has ended."""
+        while True:
+            try:
+                self.stack.check()
+            except ServiceFailed as failed:
+                self.restart(Component(failed.service.name))
+            else:
+                return
+
+    def queued(self) -> int:
+        """Count the messages in the ingest queue, those that somebody has received included."""
+        wanted: list[QueueAttributeNameType] = [
+            "ApproximateNumberOfMessages",
+            "ApproximateNumberOfMessagesNotVisible",
+        ]
+        found = self.sqs.get_queue_attributes(QueueUrl=self.queue_url, AttributeNames=wanted)["Attributes"]
+        return sum(map(int, found.values()))
+
+    def forget(self, customer: int) -> None:
+        """Delete the customer's objects, which the stand-in for S3 keeps in memory."""
+        for bucket in BUCKETS:
+            while keys := self.s3.list_objects_v2(Bucket=bucket, Prefix=f"{customer}/").get("Contents"):
+                self.s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key["Key"]} for key in keys]})
+
+    def bring(self, customer: int) -> None:
+        """Upload the pictures for a customer."""
+        for number, picture in enumerate(self.pictures):
+            self.s3.put_object(Bucket=aws.ORIGIN_BUCKET, Key=_picture_key(customer, number), Body=picture)
+
+    def uri(self, customer: int, picture: int, *, over_http: bool) -> str:
+        """Return where the customer's picture can be had; of one that is not there, where it would be."""
+        if over_http:
+            return f"{self.origins}/{picture}.jpg"
+        return f"s3://{aws.ORIGIN_BUCKET}/{_picture_key(customer, picture)}"
+
+
+def _picture_key(customer: int, number: int) -> str:
+    return sent_key(AssetId(customer, 1, f"picture-{number}"))
+
+
+def _runs(process: psutil.Process, word: str) -> bool:
+    with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+        return any(word in part for part in process.cmdline())
+    return False
+
+
+@contextmanager
+def world(folder: Path) -> Iterator[World]:
+    """Start everything; stop it at the end."""
+    with ExitStack() as parts:
+        port = free_port()
+        faulty = FaultyAws(f"http://127.0.0.1:{port}", free_port())
+        parts.enter_context(faulty.serving())
+        pictures = tuple(encoded(drawing(480, 360, seed=number), quality=90) for number in range(PICTURES))
+        origins = parts.enter_context(_serving(pictures))
+        stack = Stack(
+            folder / "stack",
+            ports={Component.AWS: port},
+            settings=SETTINGS | _behind(faulty),
+            instance=impatient_instance(folder, START_SECONDS),
+        )
+        running = parts.enter_context(stack.running())
+        fills = parts.enter_context(_disk_of_its_own(Path(running.environment["DLCS_SCRATCH"])))
+        made = World(running, faulty, origins, pictures, fills)
+        made.sqs.set_queue_attributes(
+            QueueUrl=made.queue_url, Attributes={"VisibilityTimeout": str(VISIBILITY_SECONDS)}
+        )
+        yield made
+
+
+def _behind(faulty: FaultyAws) -> dict[str, str]:
+    queues = {
+        "INGEST": aws.INGEST_QUEUE,
+        "PRIORITY": aws.PRIORITY_QUEUE,
+        "UPLOADS": aws.UPLOADS_QUEUE,
+        "UPDATE": aws.UPDATE_QUEUE,
+        "DELETE": aws.DELETE_QUEUE,
+    }
+    urls = {f"DLCS_{name}_QUEUE_URL": aws.queue_url(faulty.url, queue) for name, queue in queues.items()}
+    return {"AWS_ENDPOINT_URL": faulty.url, **urls}
+
+
+@contextmanager
+def _disk_of_its_own(folder: Path) -> Iterator[bool]:
+    """Make the folder a small disk, where we may, so that it can be full; yields whether it is one."""
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SCRATCH_MEGABYTES}m", "tmpfs", str(folder)]
+    mounted = os.geteuid() == 0 and subprocess.run(mount, check=False, capture_output=True).returncode == 0
+    try:
+        yield mounted
+    finally:
+        if mounted:
+            subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@contextmanager
+def _serving(pictures: tuple[bytes, ...]) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            name = self.path.removeprefix("/").removesuffix(".jpg")
+            found = pictures[int(name)] if name.isdecimal() and int(name) < len(pictures) else None
+            self.send_response_only(200 if found else 404)
+            self.send_header("Content-Type", "image/jpeg")
+            self.send_header("Content-Length", str(len(found or b"")))
+            self.end_headers()
+            self.wfile.write(found or b"")
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _client(service: Any, endpoint: str) -> Any:
+    import boto3
+
+    return boto3.client(
+        service,
+        endpoint_url=endpoint,
+        aws_access_key_id=aws.CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=aws.CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        region_name=aws.REGION,
+    )
+
+
+def dice_of(seed: int) -> random.Random:
+    """Return what decides about everything in the history of this seed."""
+    return random.Random(f"history {seed}")
