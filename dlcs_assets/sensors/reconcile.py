@@ -9,6 +9,7 @@ import dagster as dg
 
 from dlcs_assets.assets import retry_schedule
 from dlcs_assets.domain.partition_key import partition_key
+from dlcs_assets.domain.results import StageResult
 from dlcs_assets.materializations import REQUEST_TAG, Upstream, materialization, newest
 from dlcs_assets.partitions import PARTITIONS_NAME, UNFINISHED_RUNS
 from dlcs_assets.pipeline.scratch import clear_ended
@@ -100,14 +101,23 @@ def _report(instance: dg.DagsterInstance, ledger: Ledger) -> int:
         if run is not None and run.status in UNFINISHED_RUNS:
             continue  # its own event is on the way
         key = partition_key(asset_id)
-        latest = newest(instance, result.stage, key)
-        tags = latest.asset_materialization.tags if latest and latest.asset_materialization else None
-        if (tags or {}).get(REQUEST_TAG) != request_id or (tags or {}).get(
-            "dagster/data_version"
-        ) != result.data_version:
+        if not _is_shown(instance, key, request_id, result):
             if not keep_key(instance, ledger, key):
                 continue  # the next tick will
             instance.report_runless_asset_event(materialization(asset_id, request_id, result, upstream=upstream))
             reported += 1
         ledger.work.reported([(asset_id, result.stage, request_id)])
     return reported
+
+
+def _is_shown(instance: dg.DagsterInstance, key: str, request_id: str, result: StageResult) -> bool:
+    """Tell whether Dagster shows this outcome as the state of the partition."""
+    latest = newest(instance, result.stage, key)
+    if latest is None or latest.asset_materialization is None:
+        return False
+    tags = latest.asset_materialization.tags or {}
+    if (tags.get(REQUEST_TAG), tags.get("dagster/data_version")) != (request_id, result.data_version):
+        return False
+    # A run that was to make it later, and ended red without a word about it, makes it show as failed.
+    planned = instance.get_latest_planned_materialization_info(dg.AssetKey(result.stage.value), key)
+    return planned is None or planned.storage_id < latest.storage_id

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
+import dagster as dg
 import pytest
 
+from dlcs_assets.assets import CHUNK_TAG
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets_tests.pictures import jpeg
 from dlcs_assets_tests.system.harness import System
@@ -65,6 +67,22 @@ def test_outcomes_of_an_earlier_run_are_told_again_by_the_one_that_resumes(syste
     assert system.runs[-1].is_failure
     assert system.partition(PAGE) == ("materialized", "materialized", "failed")
     assert len(system.origin.asked) == 1
+
+
+def test_outcomes_that_a_run_was_to_tell_again_are_told_though_it_dies_after_it_began(system: System) -> None:
+    interrupted(system, DEFAULT)
+    result = system.evaluate("due_images")
+    assert isinstance(result, dg.SensorResult)
+    (request,) = result.run_requests or ()
+    run_id = system.begin(request)
+    assert system.ledger.work.claim_chunk(request.tags[CHUNK_TAG], run_id, now=datetime.now(UTC))
+    system.end_dead(run_id)
+    assert system.partition(PAGE) == ("failed",) * 3
+
+    system.tick("reconcile")
+
+    assert system.partition(PAGE) == ("materialized", "materialized", "failed")
+    assert "reported" not in system.told_by("reconcile")
 
 
 def test_a_transient_original_is_put_back_for_the_thumbnails_and_removed_again(system: System) -> None:

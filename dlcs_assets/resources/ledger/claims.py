@@ -24,7 +24,7 @@ from dlcs_assets.resources.ledger.records import (
     stages_text,
     stored_objects,
 )
-from dlcs_assets.resources.ledger.schema import chunk_images, chunks, claims, images, requests
+from dlcs_assets.resources.ledger.schema import chunk_images, chunks, claims, images, outcomes, requests
 
 RUN_LOST = "run_lost"
 
@@ -180,6 +180,12 @@ def _claim(
     hold(connection, rows, token, run_id, now)
     ids = [row.image_id for row in rows]
     results, stored = stage_results(connection, ids), stored_objects(connection, ids)
+    # Dagster expects news of every stage from this run. If it dies before it has told them, reconcile must.
+    connection.execute(
+        update(outcomes)
+        .where(outcomes.c.image_id.in_(ids), outcomes.c.request_id.in_(request_ids))
+        .values(reported=False)
+    )
     return tuple(
         WorkItem(
             request_id=row.id,
