@@ -10,10 +10,13 @@ import dagster as dg
 
 from dlcs_assets.assets import ingest_assets
 from dlcs_assets.backfill import backfill_job
+from dlcs_assets.checks import LEDGER, ledger_checks
 from dlcs_assets.deletion import delete_job
 from dlcs_assets.domain.image_servers import ImageServerKind, SourceAccess
 from dlcs_assets.jobs import INGEST_JOB
-from dlcs_assets.maintenance.job import maintenance_job, maintenance_schedule
+from dlcs_assets.maintenance.fixity import fixity_job
+from dlcs_assets.maintenance.job import maintenance_job
+from dlcs_assets.maintenance.schedules import schedule
 from dlcs_assets.resources.appetiser import Appetiser
 from dlcs_assets.resources.aws import PooledS3Resource
 from dlcs_assets.resources.image_server import ImageServer
@@ -33,11 +36,15 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
     def asset_graph() -> Any:
         return definitions.resolve_asset_graph()
 
-    maintenance = maintenance_job(settings, asset_graph)
+    maintenance, fixity = maintenance_job(settings, asset_graph), fixity_job(settings)
     definitions = dg.Definitions(
-        assets=[ingest_assets(settings)],
-        jobs=[INGEST_JOB, backfill_job(settings), delete_job(settings, asset_graph), maintenance],
-        schedules=[maintenance_schedule(settings, maintenance)],
+        assets=[ingest_assets(settings), LEDGER],
+        asset_checks=ledger_checks(settings),
+        jobs=[INGEST_JOB, backfill_job(settings), delete_job(settings, asset_graph), maintenance, fixity],
+        schedules=[
+            schedule(maintenance, settings.maintenance_cron, "DLCS_MAINTENANCE_CRON"),
+            schedule(fixity, settings.fixity_cron, "DLCS_FIXITY_CRON"),
+        ],
         sensors=ingest_sensors(settings),
         resources={**build_resources(settings), **(resources or {})},
         # One process per run: a step process of its own would work on beside the successor of a killed run.

@@ -209,6 +209,9 @@ class Settings(BaseSettings):
     claim_ttl: Duration = Field(
         timedelta(seconds=120), description="A claim without heartbeat for this long is up for reconcile."
     )
+    stalled_after: Duration = Field(
+        timedelta(hours=1), description="How long after it was asked for an image that has not ended counts as stalled."
+    )
 
     # Maintenance
     maintenance_cron: str = Field("0 3 * * *", description="When the maintenance job runs, as a cron line, in UTC.")
@@ -231,6 +234,10 @@ class Settings(BaseSettings):
     rejected_retention: Duration = Field(
         timedelta(days=30), description="How long the bodies of rejected messages are kept; their reasons stay."
     )
+    fixity_cron: str = Field(
+        "0 4 * * *", description="When the fixity audit reads stored objects again, as a cron line, in UTC."
+    )
+    fixity_objects: int = Field(1000, ge=1, description="Objects that an audit reads.")
 
     # Links
     ui_url: str | None = Field(None, description="Base URL of the Dagster UI, for links.")

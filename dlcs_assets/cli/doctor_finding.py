@@ -12,7 +12,7 @@ from dlcs_assets.settings import Settings
 
 
 class Verdict(StrEnum):
-    """How a check ended. A warning does not keep images from being ingested, a failure does."""
+    """How a check ended. A failure keeps images from being ingested, or has cost one; a warning does neither."""
 
     OK = "ok"
     WARN = "warn"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -16,11 +17,13 @@ from dlcs_assets.resources.appetiser import Appetiser
 from dlcs_assets.resources.customers import NoCustomers, customers_file
 from dlcs_assets.resources.image_server import ImageServer
 from dlcs_assets.resources.ledger.engine import LedgerUnusable, make_engine, unusable
+from dlcs_assets.resources.ledger.ledger import Ledger
 from dlcs_assets.resources.ledger.schema import SCHEMA_VERSION
 from dlcs_assets.resources.ledger.version import found_version
 from dlcs_assets.settings import Settings
 
 _SQLITE: Final = "sqlite"
+_NAMED: Final = 5
 
 
 def check_customers(settings: Settings) -> Iterator[Finding]:
@@ -105,7 +108,38 @@ def check_image_server(settings: Settings) -> Iterator[Finding]:
         server.close()
 
 
-CHECKS: Final[tuple[Check, ...]] = (check_customers, check_ledger, check_appetiser, check_image_server)
+def check_images(settings: Settings) -> Iterator[Finding]:
+    """Tell what is stalled, and what the fixity audit found damaged."""
+    if not _is_usable(settings.ledger_url):
+        return  # `check_ledger` tells it
+    ledger, now = Ledger(settings.ledger_url), datetime.now(UTC)
+    try:
+        stalled, damaged = ledger.watch.stalled(now - settings.stalled_after), ledger.fixity.damaged()
+    finally:
+        ledger.close()
+    if stalled:
+        found = "; ".join(each.told(now) for each in stalled[:_NAMED])
+        yield warn(
+            "stalled images",
+            found if len(stalled) <= _NAMED else f"{found}; and {len(stalled) - _NAMED} more kinds",
+            "`dlcs status ID` tells of each; what services say is in the runs' logs.",
+        )
+    else:
+        yield ok("stalled images", f"none for longer than {settings.stalled_after}")
+    if damaged:
+        images = sorted({each.image_id for each in damaged})
+        named = " ".join(images[:_NAMED])
+        yield fail(
+            "fixity",
+            f"{len(damaged)} stored objects of {len(images)} images are damaged, the first one "
+            f"s3://{damaged[0].bucket}/{damaged[0].key}: {damaged[0].damage}",
+            f"See who writes to the bucket besides this system, then have the images made again: dlcs retry {named}",
+        )
+    else:
+        yield ok("fixity", "no stored object is known to be damaged")
+
+
+CHECKS: Final[tuple[Check, ...]] = (check_customers, check_ledger, check_images, check_appetiser, check_image_server)
 
 
 def _is_missing_file(url: str) -> bool:
@@ -114,6 +148,13 @@ def _is_missing_file(url: str) -> bool:
     except (ArgumentError, ValueError):
         return False
     return parsed.get_backend_name() == _SQLITE and bool(parsed.database) and not Path(parsed.database or "").exists()
+
+
+def _is_usable(url: str) -> bool:
+    try:
+        return not _is_missing_file(url) and _version_at(url) == SCHEMA_VERSION
+    except LedgerUnusable:
+        return False
 
 
 def _version_at(url: str) -> str | None:

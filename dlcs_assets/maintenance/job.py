@@ -48,22 +48,6 @@ def maintenance_job(settings: Settings, asset_graph: Callable[[], Any]) -> dg.Jo
     return maintenance
 
 
-def maintenance_schedule(settings: Settings, job: dg.JobDefinition) -> dg.ScheduleDefinition:
-    """Return its schedule, running from the start."""
-    try:
-        return dg.ScheduleDefinition(
-            name="nightly_maintenance",
-            job=job,
-            cron_schedule=settings.maintenance_cron,
-            default_status=dg.DefaultScheduleStatus.RUNNING,
-        )
-    except dg.DagsterInvalidDefinitionError as error:
-        raise ValueError(
-            f"DLCS_MAINTENANCE_CRON is no cron line: {settings.maintenance_cron!r}. Five fields are needed, such as "
-            "0 3 * * * for every night at three."
-        ) from error
-
-
 def _steps(
     instance: dg.DagsterInstance, asset_graph: Any, ledger: Ledger, settings: Settings, now: datetime
 ) -> dict[str, Step]:

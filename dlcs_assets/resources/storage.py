@@ -3,11 +3,12 @@
 import base64
 import hashlib
 import threading
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import dagster as dg
 from dagster_aws.s3 import S3Resource
@@ -32,6 +33,7 @@ _PEER: Final = Peer(
     remedy="See that S3 answers, that its credentials are valid, and that they may read and write the bucket.",
 )
 _PART_BYTES: Final = 64 * 2**20
+_READ_BYTES: Final = 2**20
 _KEYS_PER_DELETION: Final = 1000
 
 
@@ -45,6 +47,14 @@ class StoredObject:
     sha256: str | None
     content_type: str
     etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """What bytes come to, as they were read."""
+
+    bytes: int
+    sha256: str
 
 
 class Storage(dg.ConfigurableResource):  # type: ignore[type-arg]  # its parameter is what a legacy resource would return
@@ -138,6 +148,21 @@ class Storage(dg.ConfigurableResource):  # type: ignore[type-arg]  # its paramet
         with self._request(f"Reading {bucket}/{key}") as client:
             return client.get_object(Bucket=bucket, Key=key)["Body"].read()
 
+    def digest(self, bucket: str, key: str) -> Digest | None:
+        """Read an object, keeping nothing of it, and return what its bytes come to. None: there is none."""
+        try:
+            with self._request(f"Reading {bucket}/{key}") as client:
+                sha256, size = hashlib.sha256(), 0
+                body = client.get_object(Bucket=bucket, Key=key)["Body"]
+                for block in body.iter_chunks(_READ_BYTES):
+                    sha256.update(block)
+                    size += len(block)
+        except PermanentError as error:
+            if error.code == "storage_not_found":
+                return None
+            raise
+        return Digest(size, sha256.hexdigest())
+
     def list_keys(self, bucket: str, prefix: str) -> list[str]:
         """List the keys that begin with `prefix`, in S3's order."""
         with self._request(f"Listing {bucket}/{prefix}") as client:
@@ -191,6 +216,16 @@ def _upload_in_parts(client: "S3Client", path: Path, location: S3Location, conte
 
     # Parts one after the other: it is the images that go side by side, and each part in flight takes memory.
     config = TransferConfig(multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES, use_threads=False)
-    extra = {"ContentType": content_type, "Metadata": {"sha256": sha256}}
     with path.open("rb") as file:
+        # SHA-256 would be one of parts. A CRC of the whole object S3 compares with what it has put together.
+        extra = {"ContentType": content_type, "Metadata": {"sha256": sha256}, "ChecksumCRC32": _crc32(file)}
+        file.seek(0)
         client.upload_fileobj(file, location.bucket, location.key, ExtraArgs=extra, Config=config)
+
+
+def _crc32(file: BinaryIO) -> str:
+    """Return the checksum of a file as S3's headers have it."""
+    checksum = 0
+    while block := file.read(_READ_BYTES):
+        checksum = zlib.crc32(block, checksum)
+    return base64.b64encode(checksum.to_bytes(4, "big")).decode()

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from dlcs_assets.assets import CHUNK_TAG
+from dlcs_assets.checks import evaluate
 from dlcs_assets.domain.stages import Lane
 from dlcs_assets.jobs import INGEST_JOB
 from dlcs_assets.resources.customers import NoCustomers, customers_file
@@ -128,9 +129,11 @@ def _reconcile_sensor(settings: Settings) -> dg.SensorDefinition:
         job=INGEST_JOB,
         minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Finds runs that were lost and makes their images due again; reports outcomes that Dagster missed.",
+        description="Finds runs that were lost and makes their images due again; reports outcomes that Dagster missed, "
+        "and what is stalled or damaged.",
     )
     def reconcile_sensor(context: dg.SensorEvaluationContext, ledger: LedgerResource) -> dg.SkipReason:
+        context.update_cursor(evaluate(context.instance, ledger.open(), settings, context.cursor))
         return dg.SkipReason(str(reconcile(context.instance, ledger.open(), settings)).capitalize())
 
     return reconcile_sensor

@@ -19,6 +19,7 @@ from dlcs_assets.cli.doctor_aws import judge_clock
 from dlcs_assets.cli.doctor_disks import judge_room
 from dlcs_assets.resources.ledger import Ledger
 from dlcs_assets_tests.cli.conftest import Aws, dlcs
+from dlcs_assets_tests.resources.ledger.conftest import Desk
 
 SECRET = "s3cr3t-that-nobody-sees"
 LIFECYCLE = Path(__file__).parents[2] / "deploy" / "s3" / "lifecycle.json"
@@ -111,7 +112,17 @@ def test_where_nothing_is_wrong_every_check_is_ok_and_the_status_is_0() -> None:
     found = findings(0)
     assert {each["result"] for each in found.values()} == {"ok"}
     assert set(found) == {
-        *("settings", "customers", "ledger", "appetiser", "image server", "ingest queue", "priority queue"),
+        *(
+            "settings",
+            "customers",
+            "ledger",
+            "stalled images",
+            "fixity",
+            "appetiser",
+            "image server",
+            "ingest queue",
+            "priority queue",
+        ),
         *("storage bucket", "lifecycle", "thumbs bucket", "origin bucket", "clock", "scratch", "slots"),
     }
 
@@ -120,10 +131,10 @@ def test_where_nothing_is_wrong_every_check_is_ok_and_the_status_is_0() -> None:
 def test_the_table_has_a_line_for_each_check_and_a_sum(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DLCS_INGEST_QUEUE_URL")
     lines = dlcs("doctor").stdout.splitlines()
-    assert lines[-1] == "13 ok, 1 warn"
+    assert lines[-1] == "15 ok, 1 warn"
     (line,) = [line for line in lines if line.startswith("ingest queue")]
     assert line.split("  ")[-1] == "none is configured. Set DLCS_INGEST_QUEUE_URL, if messages are to come."
-    assert len(lines) == 14 + 2
+    assert len(lines) == 16 + 2
 
 
 def test_nothing_is_left_of_what_was_put_to_try_the_buckets(deployment: Aws) -> None:
@@ -171,6 +182,29 @@ def test_a_ledger_that_is_not_there_yet_is_not_made(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("DLCS_LEDGER_URL", f"sqlite:///{tmp_path / 'new' / 'ledger.db'}")
     only_finding("ledger", "warn")
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.usefixtures("deployment")
+def test_what_is_stalled_is_told_with_its_reason_and_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(Ledger(os.environ["DLCS_LEDGER_URL"]))
+    desk.send("2/1/one", now=datetime.now(UTC) - timedelta(hours=3))
+    desk.ledger.close()
+    found = only_finding("stalled images", "warn")["found"]
+    assert found == "1 of customer 2 wait for their turn, for up to 3.0 h, such as 2/1/one"
+    monkeypatch.setenv("DLCS_STALLED_AFTER", "14400")
+    assert findings(0)["stalled images"]["result"] == "ok"
+
+
+@pytest.mark.usefixtures("deployment")
+def test_what_the_audit_found_damaged_fails_with_the_images_to_make_again() -> None:
+    desk = Desk(Ledger(os.environ["DLCS_LEDGER_URL"]))
+    desk.store("2/1/one")
+    (deposit,) = desk.ledger.fixity.next(1)
+    desk.ledger.fixity.note(deposit, "missing", now=datetime.now(UTC))
+    desk.ledger.close()
+    finding = only_finding("fixity", "fail")
+    assert finding["found"].endswith("the first one s3://storage/2/1/one: missing")
+    assert finding["remedy"].endswith("dlcs retry 2/1/one")
 
 
 @pytest.mark.usefixtures("deployment")

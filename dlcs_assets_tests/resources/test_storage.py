@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDown, TransientError
 from dlcs_assets.resources import storage as storage_module
 from dlcs_assets.resources.aws import PooledS3Resource
-from dlcs_assets.resources.storage import Storage
+from dlcs_assets.resources.storage import Digest, Storage
 from dlcs_assets_tests.resources.conftest import Aws
 from dlcs_assets_tests.resources.scripted_server import Answer, refused_url, scripted_server
 
@@ -69,7 +70,43 @@ def test_a_big_file_goes_in_parts_and_keeps_its_checksum(
     stored = storage.put_file(path, bucket, "big", "image/jp2", sha256)
     assert stored.etag.endswith("-3")
     assert (stored.bytes, stored.sha256, stored.content_type) == (11_520_000, sha256, "image/jp2")
-    assert hashlib.sha256(storage.read_bytes(bucket, "big")).hexdigest() == sha256
+    assert storage.digest(bucket, "big") == Digest(11_520_000, sha256)
+
+
+def test_of_a_big_file_s3_has_a_checksum_of_the_whole_and_not_of_parts(
+    storage: Storage, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage_module, "_PART_BYTES", 5 * 2**20)
+    path = tmp_path / "big"
+    path.write_bytes(bytes(range(256)) * 45_000)
+    storage.put_file(path, bucket, "big", "image/jp2", SHA256)
+    found = storage.s3.get_client().head_object(Bucket=bucket, Key="big", ChecksumMode="ENABLED")
+    assert found["ChecksumType"] == "FULL_OBJECT"
+    assert int.from_bytes(base64.b64decode(found["ChecksumCRC32"])) == zlib.crc32(path.read_bytes())
+
+
+def test_the_checksum_of_the_whole_goes_with_the_last_request_of_an_upload_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S3 then refuses to put together anything else."""
+    monkeypatch.setattr(storage_module, "_PART_BYTES", 5 * 2**20)
+    path = tmp_path / "big"
+    path.write_bytes(bytes(6 * 2**20))
+    begun = b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
+    part = Answer(200, headers=(("ETag", '"e"'),))
+    refused = Answer(400, b"<Error><Code>BadDigest</Code></Error>")
+    with scripted_server(Answer(200, begun), part, part, refused, Answer(204)) as server:
+        storage = storage_at(server.url)
+        with pytest.raises(IngestError):
+            storage.put_file(path, "b", "k", "image/jp2", SHA256)
+        storage.close()
+        (completed,) = [asked for asked in server.asked if asked.method == "POST" and "uploadId=u" in asked.path]
+    assert completed.headers["x-amz-checksum-type"] == "FULL_OBJECT"
+    assert int.from_bytes(base64.b64decode(completed.headers["x-amz-checksum-crc32"])) == zlib.crc32(bytes(6 * 2**20))
+
+
+def test_of_an_object_that_is_not_there_there_is_no_digest(storage: Storage, bucket: str) -> None:
+    assert storage.digest(bucket, "nothing") is None
 
 
 def test_bytes_are_stored_with_their_checksum(storage: Storage, bucket: str) -> None:

@@ -294,14 +294,14 @@ class System:
         assert materialization is not None
         return {name: value.value for name, value in materialization.metadata.items()}
 
-    def failure_of(self, run: dg.DagsterRun) -> tuple[str, str]:
-        """Return what a red run says, and its table of failed images."""
+    def failure_of(self, run: dg.DagsterRun, table: str = "failed images") -> tuple[str, str]:
+        """Return what a red run says, and its table."""
         for event in self.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
             assert event.dagster_event is not None
             failure = event.dagster_event.step_failure_data.user_failure_data
             assert failure is not None
-            table = failure.metadata.get("failed images")
-            return str(failure.description), str(table.value) if table else ""
+            found = failure.metadata.get(table)
+            return str(failure.description), str(found.value) if found else ""
         raise AssertionError(f"Run {run.run_id} has no failed step")
 
     def log_of(self, run: dg.DagsterRun) -> str:

@@ -202,9 +202,9 @@ def test_a_step_that_fails_is_named_and_does_not_keep_the_others_from_it(
 
 
 def test_it_runs_every_night_from_the_start(system: System) -> None:
-    (schedule,) = system.definitions.get_repository_def().schedule_defs
-    assert (schedule.job_name, schedule.cron_schedule) == ("maintenance", "0 3 * * *")
-    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+    schedules = {each.job_name: each for each in system.definitions.get_repository_def().schedule_defs}
+    assert schedules["maintenance"].cron_schedule == "0 3 * * *"
+    assert schedules["maintenance"].default_status is dg.DefaultScheduleStatus.RUNNING
 
 
 def test_a_cron_line_that_is_none_is_refused_by_the_name_of_its_setting() -> None:

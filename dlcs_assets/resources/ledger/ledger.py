@@ -8,11 +8,13 @@ from dlcs_assets.resources.ledger.catalogue import Catalogue
 from dlcs_assets.resources.ledger.database import Database
 from dlcs_assets.resources.ledger.deletions import Deletions
 from dlcs_assets.resources.ledger.dispatch import Dispatch
+from dlcs_assets.resources.ledger.fixity import Fixity
 from dlcs_assets.resources.ledger.housekeeping import Housekeeping
 from dlcs_assets.resources.ledger.inbox import Inbox
 from dlcs_assets.resources.ledger.outbox import Outbox
 from dlcs_assets.resources.ledger.reports import Reports
 from dlcs_assets.resources.ledger.uploads import Uploads
+from dlcs_assets.resources.ledger.watch import Watch
 from dlcs_assets.resources.ledger.work import Work
 
 
@@ -22,7 +24,8 @@ class Ledger:
     `inbox` takes messages in, `dispatch` gives due images to chunks, `work` is where runs claim and commit, `deletions`
     likewise for images that go, `reports` tells where everything is, `catalogue` goes through all that is registered,
     `batches` how far batches are, `accounting` how much is stored, `outbox` keeps what is to be told to others,
-    `uploads` what buckets held, `housekeeping` lets go of what is old.
+    `uploads` what buckets held, `fixity` knows what is to be read again and compared, `watch` looks at
+    everything together, `housekeeping` lets go of what is old.
     """
 
     def __init__(self, url: str) -> None:
@@ -37,6 +40,8 @@ class Ledger:
         self.batches = Batches(self._database)
         self.outbox = Outbox(self._database)
         self.accounting = Accounting(self._database)
+        self.fixity = Fixity(self._database)
+        self.watch = Watch(self._database)
         self.housekeeping = Housekeeping(self._database)
 
     def close(self) -> None:

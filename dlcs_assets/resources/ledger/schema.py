@@ -25,10 +25,11 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    text,
 )
 
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-SCHEMA_VERSION = "0002"  # of the newest file in migrations/versions
+SCHEMA_VERSION = "0003"  # of the newest file in migrations/versions
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -221,6 +222,7 @@ outcomes = Table(
     Index("outcomes_unreported", "reported"),
 )
 
+DAMAGED = text("damage IS NOT NULL")  # hardly any: the index costs nothing
 objects = Table(
     "objects",
     metadata,
@@ -233,7 +235,11 @@ objects = Table(
     Column("bytes", BigInteger, nullable=False),
     Column("sha256", String(64), nullable=False),
     Column("content_type", OutsideText, nullable=False),
+    Column("audited_at", UtcDateTime, comment="when it was last read again and compared"),
+    Column("damage", String(200), comment="what was found then, if it was not what was stored"),
     PrimaryKeyConstraint("bucket", "key"),
+    Index("objects_by_audit", "audited_at"),
+    Index("objects_damaged", "damage", sqlite_where=DAMAGED, postgresql_where=DAMAGED),
     Index("objects_by_image", "image_id"),
     Index("objects_by_kind", "customer", "kind", "space", "bytes"),
 )

@@ -90,6 +90,17 @@ class Desk:
         assert claim is not None
         return claim
 
+    def store(self, image: str, sha256: str = "a" * 64, *, end: bool = True) -> None:
+        """Ingest an image of one object of 10 bytes, to its end or up to it."""
+        self.send(image)
+        claim = self.claim()
+        record = ObjectRecord("storage", image, ObjectKind.JP2, 10, sha256, "image/jp2")
+        result = StageResult(Stage.JP2, Outcome.CONVERTED, sha256, {}, (record,))
+        self.ledger.work.commit(claim, claim.items[0], result, now=NOW)
+        if end:
+            self.ledger.work.finish(claim, claim.items[0], None, schedule=SCHEDULE, now=NOW)
+            self.ledger.work.release_run(claim.run_id, schedule=SCHEDULE, now=NOW)
+
     def state(self, image: str) -> str:
         (status,) = [found for found in self.ledger.reports.images(SELECT_ALL) if found.asset_id == image]
         return status.state

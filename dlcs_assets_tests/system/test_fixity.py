@@ -1,0 +1,109 @@
+"""The audit of what is stored: what it finds, and what it says about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import dagster as dg
+import pytest
+
+from dlcs_assets_tests.pictures import jpeg
+from dlcs_assets_tests.system.harness import System
+
+PAGE, OTHER = "2/1/page", "2/1/other"
+
+
+@pytest.fixture
+def system(make_system: Callable[..., System]) -> System:
+    """Return a system that has ingested two pages."""
+    system = make_system()
+    for image in (PAGE, OTHER):
+        system.ingest(image, system.serve("page.jpg", jpeg(320, 240)), "iiif-img,thumbs")
+    return system
+
+
+def audit(system: System, **config: int) -> dg.DagsterRun:
+    return system.execute_job("fixity_audit", "read_again", config)
+
+
+def a_key(system: System) -> str:
+    return min(system.storage(PAGE))
+
+
+def told(system: System, run: dg.DagsterRun) -> tuple[str, str]:
+    """Return what the red run says, and its table."""
+    return system.failure_of(run, "objects")
+
+
+def test_all_is_as_it_was_stored(system: System) -> None:
+    run = audit(system)
+    assert run.is_success, system.log_of(run)
+    stored = len(system.storage("2/1/")) + len(system.thumbs("2/1/"))
+    assert f"{stored} objects are as they were stored" in system.log_of(run)
+
+
+def test_other_bytes_under_a_key_are_found_and_named_with_what_to_do(system: System) -> None:
+    key = a_key(system)
+    data = bytearray(system.storage()[key].data)
+    data[len(data) // 2] ^= 1
+    system.put(system.settings.storage_bucket, key, bytes(data), "image/jp2")
+
+    description, table = told(system, audit(system))
+
+    assert "1 stored objects are not what was stored" in description
+    assert f"s3://{system.settings.storage_bucket}/{key} (other bytes: SHA-256 " in description
+    assert f"dlcs retry {PAGE}" in description
+    assert key in table
+
+
+def test_what_is_cut_short_or_gone_is_found(system: System) -> None:
+    key = a_key(system)
+    system.put(system.settings.storage_bucket, key, b"short", "image/jp2")
+    gone = min(system.thumbs(OTHER))
+    system.s3.delete_object(Bucket=system.settings.thumbs_bucket, Key=gone)
+
+    description, table = told(system, audit(system))
+
+    assert "2 stored objects are not what was stored" in description
+    assert "5 bytes instead of" in table
+    assert "missing" in table
+    assert {each.key for each in system.ledger.fixity.damaged()} == {key, gone}
+
+
+def test_an_image_that_is_made_again_as_advised_is_sound_again(system: System) -> None:
+    system.s3.delete_object(Bucket=system.settings.storage_bucket, Key=a_key(system))
+    audit(system)
+    system.retry(PAGE)
+    system.settle()
+    assert system.ledger.fixity.damaged() == []
+    assert audit(system).is_success
+
+
+def test_as_many_are_read_as_are_asked_for_and_the_next_audit_goes_on(system: System) -> None:
+    stored = len(system.storage("2/1/")) + len(system.thumbs("2/1/"))
+    for _ in range(stored):
+        assert "1 objects are as they were stored" in system.log_of(audit(system, objects=1))
+    assert system.ledger.fixity.next(1) == system.ledger.fixity.next(stored)[:1]
+
+
+def test_what_cannot_be_read_is_no_damage_and_is_read_next_time(system: System) -> None:
+    key = a_key(system)
+    system.use(s3_endpoint_url=system.s3_proxy.url)
+    system.s3_proxy.refusing[f"/{system.settings.storage_bucket}/{key}"] = (
+        403,
+        "<Error><Code>AccessDenied</Code></Error>",
+    )
+
+    description, table = told(system, audit(system))
+
+    assert "1 objects could not be read" in description
+    assert "The next audit begins with them" in description
+    assert key in table
+    assert system.ledger.fixity.damaged() == []
+    assert [deposit.key for deposit in system.ledger.fixity.next(1)] == [key]
+
+
+def test_it_reads_some_every_night_from_the_start(system: System) -> None:
+    schedules = {each.job_name: each for each in system.definitions.get_repository_def().schedule_defs}
+    assert schedules["fixity_audit"].cron_schedule == "0 4 * * *"
+    assert schedules["fixity_audit"].default_status is dg.DefaultScheduleStatus.RUNNING
