@@ -7,7 +7,7 @@ ARGS ?=
 # One of them mostly waits for the whole system: three keep two cores busy.
 JOBS ?= 3
 
-.PHONY: demo test lint bench lock clean
+.PHONY: demo test lint audit bench lock clean
 
 demo: $(READY)
 	$(BIN)/dlcs demo $(ARGS)
@@ -20,6 +20,11 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Known vulnerabilities of all that is locked, as https://osv.dev has them. Installed apart: it brings much of its own.
+audit: $(READY)
+	$(BIN)/uv tool run --from pip-audit==2.10.1 pip-audit --disable-pip --require-hashes --vulnerability-service osv \
+		-r requirements.lock
 
 bench: $(READY)
 	$(BIN)/python -m bench $(ARGS)

@@ -22,13 +22,12 @@ LEDGER: Final = dg.AssetSpec(
 )
 NOTHING_STALLED: Final = "nothing_stalled"
 NOTHING_DAMAGED: Final = "nothing_damaged"
-LOOKED_EVERY: Final = timedelta(minutes=1)
 REPORTED_EVERY: Final = timedelta(minutes=15)  # while nothing changes: each evaluation is an event that is kept
 _LISTED: Final = 50
 
 
 def ledger_checks(settings: Settings) -> Sequence[dg.AssetChecksDefinition]:
-    """Return the checks, for people who want to know at once; the sensor `reconcile` evaluates them by itself."""
+    """Return the checks, for people who want to know at once; the sensor `watch` evaluates them by itself."""
 
     @dg.asset_check(
         asset=LEDGER.key,
@@ -50,21 +49,19 @@ def ledger_checks(settings: Settings) -> Sequence[dg.AssetChecksDefinition]:
 
 
 def evaluate(instance: dg.DagsterInstance, ledger: Ledger, settings: Settings, told: str | None) -> str:
-    """Look once a minute; report both checks to Dagster if they say something new, or have not been for a while.
+    """Report both checks to Dagster if they say something else than last time, or have not been for a while.
 
     `told` is what this returned last time; keep it.
     """
     now = datetime.now(UTC)
-    state, looked, reported = json.loads(told) if told else ("", 0.0, 0.0)
-    if now.timestamp() < looked + LOOKED_EVERY.total_seconds():
-        return str(told)
+    state, reported = json.loads(told) if told else (None, 0.0)
     evaluations = [stalled(ledger, settings), damaged(ledger)]
-    found = ", ".join(each.check_name for each in evaluations if not each.passed)
-    if found != state or now.timestamp() >= reported + REPORTED_EVERY.total_seconds():
-        for each in evaluations:
-            instance.report_runless_asset_event(each)
-        reported = now.timestamp()
-    return json.dumps((found, now.timestamp(), reported))
+    found = [each.check_name for each in evaluations if not each.passed]
+    if found == state and now.timestamp() < reported + REPORTED_EVERY.total_seconds():
+        return str(told)
+    for each in evaluations:
+        instance.report_runless_asset_event(each)
+    return json.dumps((found, now.timestamp()))
 
 
 def stalled(ledger: Ledger, settings: Settings) -> dg.AssetCheckEvaluation:

@@ -212,6 +212,11 @@ class Settings(BaseSettings):
     stalled_after: Duration = Field(
         timedelta(hours=1), description="How long after it was asked for an image that has not ended counts as stalled."
     )
+    metrics_namespace: str | None = Field(
+        None,
+        description="Namespace under which CloudWatch makes metrics of what the sensor `watch` logs every minute; "
+        "default: it logs none.",
+    )
 
     # Maintenance
     maintenance_cron: str = Field("0 3 * * *", description="When the maintenance job runs, as a cron line, in UTC.")

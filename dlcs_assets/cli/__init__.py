@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import typer
 
-from dlcs_assets.cli import batch, delete, demo, doctor, ingest, plan, rederive, rejected, retry, stack, status, usage
+from dlcs_assets.cli import (
+    batch,
+    delete,
+    demo,
+    doctor,
+    ingest,
+    metrics,
+    plan,
+    rederive,
+    rejected,
+    retry,
+    stack,
+    status,
+    usage,
+)
 from dlcs_assets.cli.failure import Commands
 
 app = typer.Typer(
@@ -28,6 +42,7 @@ app.command(no_args_is_help=True)(plan.plan)
 app.command()(rejected.rejected)
 app.command()(usage.usage)
 app.command()(doctor.doctor)
+app.command()(metrics.metrics)
 app.add_typer(batch.app, name="batch")
 
 

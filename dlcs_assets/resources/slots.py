@@ -52,3 +52,24 @@ def _lock(path: Path) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
+
+
+def held_under(folder: Path) -> int:
+    """Count the places under a folder that somebody holds, without keeping anybody from them."""
+    return sum(_is_held(path) for path in folder.glob("*.lock"))
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        # Shared: whoever looks for a place at this very moment takes another one, or looks again.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)

@@ -1,6 +1,8 @@
 """The sensors themselves: each a few lines around what they do."""
 
+import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import dagster as dg
 
@@ -8,6 +10,8 @@ from dlcs_assets.assets import CHUNK_TAG
 from dlcs_assets.checks import evaluate
 from dlcs_assets.domain.stages import Lane
 from dlcs_assets.jobs import INGEST_JOB
+from dlcs_assets.metrics.embedded import embedded
+from dlcs_assets.metrics.measuring import measure
 from dlcs_assets.resources.customers import NoCustomers, customers_file
 from dlcs_assets.resources.ledger.outbox import INVALIDATION
 from dlcs_assets.resources.ledger.resource import LedgerResource
@@ -22,6 +26,7 @@ from dlcs_assets.sensors.reconcile import reconcile
 from dlcs_assets.sensors.sweep import Sweep
 from dlcs_assets.settings import Settings
 
+SECONDS_BETWEEN_MEASUREMENTS = 60
 SECONDS_BETWEEN_TICKS = 1  # the daemon's own loop takes longer: a tick in each
 QUEUE_VARIABLES = {
     "sqs_ingest": "DLCS_INGEST_QUEUE_URL",
@@ -50,6 +55,7 @@ def ingest_sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
             "Launches runs for images that are to be made again, a few at a time: they come after everything else.",
         ),
         _reconcile_sensor(settings),
+        _watch_sensor(settings),
         _batches_sensor(settings),
         _modified_sensor(settings),
     ]
@@ -129,14 +135,38 @@ def _reconcile_sensor(settings: Settings) -> dg.SensorDefinition:
         job=INGEST_JOB,
         minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Finds runs that were lost and makes their images due again; reports outcomes that Dagster missed, "
-        "and what is stalled or damaged.",
+        description="Finds runs that were lost and makes their images due again; reports outcomes that Dagster missed.",
     )
     def reconcile_sensor(context: dg.SensorEvaluationContext, ledger: LedgerResource) -> dg.SkipReason:
-        context.update_cursor(evaluate(context.instance, ledger.open(), settings, context.cursor))
         return dg.SkipReason(str(reconcile(context.instance, ledger.open(), settings)).capitalize())
 
     return reconcile_sensor
+
+
+def _watch_sensor(settings: Settings) -> dg.SensorDefinition:
+    @dg.sensor(
+        name="watch",
+        job=INGEST_JOB,
+        minimum_interval_seconds=SECONDS_BETWEEN_MEASUREMENTS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Evaluates the checks of the asset `ledger`, and writes metrics to the log for CloudWatch if "
+        "DLCS_METRICS_NAMESPACE is set.",
+    )
+    def watch_sensor(context: dg.SensorEvaluationContext, ledger: LedgerResource, queues: Queues) -> dg.SkipReason:
+        opened, now = ledger.open(), datetime.now(UTC)
+        context.update_cursor(evaluate(context.instance, opened, settings, context.cursor))
+        told = "The checks of the ledger are evaluated"
+        if settings.metrics_namespace:
+            lines = list(
+                embedded(measure(opened, queues, settings, now=now), namespace=settings.metrics_namespace, now=now)
+            )
+            # To the process's own log, bare: CloudWatch takes a line for metrics only if it is nothing but JSON.
+            sys.stdout.write("".join(f"{line}\n" for line in lines))
+            sys.stdout.flush()
+            told += f"; {len(lines)} lines of metrics written"
+        return dg.SkipReason(told)
+
+    return watch_sensor
 
 
 def _batches_sensor(settings: Settings) -> dg.SensorDefinition:

@@ -29,20 +29,17 @@ def evaluations(system: System, check: str) -> list[dg.AssetCheckEvaluation]:
 
 
 def test_a_quiet_installation_passes_and_dagster_has_it_from_the_sensor(system: System) -> None:
-    system.tick("reconcile")
+    system.tick("watch")
     for check in (checks.NOTHING_STALLED, checks.NOTHING_DAMAGED):
         (evaluation,) = evaluations(system, check)
         assert evaluation.passed
 
 
-def test_what_is_stalled_fails_the_check_and_says_which_since_when_and_why(
-    system: System, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(checks, "LOOKED_EVERY", timedelta(0))
-    system.tick("reconcile")
+def test_what_is_stalled_fails_the_check_and_says_which_since_when_and_why(system: System) -> None:
+    system.tick("watch")
     system.send(full_message(PAGE, system.serve("page.jpg", jpeg(120, 90)), "file"))
     system.tick("sqs_ingest", run=False)
-    system.tick("reconcile")
+    system.tick("watch")
 
     newest, first = evaluations(system, checks.NOTHING_STALLED)
 
@@ -57,37 +54,27 @@ def test_what_is_stalled_fails_the_check_and_says_which_since_when_and_why(
 
 
 def test_while_nothing_changes_dagster_is_not_told_again(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "LOOKED_EVERY", timedelta(0))
     for _ in range(3):
-        system.tick("reconcile")
+        system.tick("watch")
     assert len(evaluations(system, checks.NOTHING_STALLED)) == 1
     monkeypatch.setattr(checks, "REPORTED_EVERY", timedelta(0))
-    system.tick("reconcile")
+    system.tick("watch")
     assert len(evaluations(system, checks.NOTHING_STALLED)) == 2
 
 
-def test_the_ledger_is_looked_at_once_a_minute_only(system: System) -> None:
-    system.tick("reconcile")
-    system.send(full_message(PAGE, system.serve("page.jpg", jpeg(120, 90)), "file"))
-    system.tick("sqs_ingest", run=False)
-    system.tick("reconcile")
-    assert len(evaluations(system, checks.NOTHING_STALLED)) == 1
-
-
-def test_damage_fails_the_check_until_the_image_is_made_again(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "LOOKED_EVERY", timedelta(0))
+def test_damage_fails_the_check_until_the_image_is_made_again(system: System) -> None:
     system.ingest(PAGE, system.serve("page.jpg", jpeg(120, 90)), "iiif-img:use-original")
     (key,) = system.storage()
     system.s3.delete_object(Bucket=system.settings.storage_bucket, Key=key)
     system.execute_job("fixity_audit", "read_again", {})
-    system.tick("reconcile")
+    system.tick("watch")
     newest = evaluations(system, checks.NOTHING_DAMAGED)[0]
     assert not newest.passed
     assert newest.severity is dg.AssetCheckSeverity.ERROR
     assert f"{key}: missing" in str(newest.description)
     system.retry(PAGE)
     system.settle()
-    system.tick("reconcile")
+    system.tick("watch")
     assert evaluations(system, checks.NOTHING_DAMAGED)[0].passed
 
 

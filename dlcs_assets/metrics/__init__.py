@@ -1,0 +1,1 @@
+"""Numbers by which an installation is watched: measured in one place, told in two forms."""
