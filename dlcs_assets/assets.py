@@ -171,11 +171,13 @@ class _Run:
         pending = [ended for ended in self._ended if ended.state is RequestState.PENDING]
         unregistered = [left for left in claim.left_alone if left[1] == "it is not registered"]
         for asset_id, why in claim.left_alone:
-            self._context.log.warning("%s is left alone: %s", asset_id, why)
+            self._context.log.warning("%s is left alone: %s", asset_id, why, extra={"image": str(asset_id)})
         for ended in pending:
-            self._context.log.warning("%s will be tried again: %s", ended.item.asset_id, ended.error)
+            self._context.log.warning(
+                "%s will be tried again: %s", ended.item.asset_id, ended.error, extra=_fields(ended)
+            )
         for ended in failed:
-            self._context.log.error("%s failed: %s", ended.item.asset_id, ended.error)
+            self._context.log.error("%s failed: %s", ended.item.asset_id, ended.error, extra=_fields(ended))
         if failed or unregistered:
             done = sum(ended.state is RequestState.DONE for ended in self._ended)
             raise dg.Failure(
@@ -224,6 +226,14 @@ def _tags_of(asset_ids: Sequence[AssetId]) -> dict[str, str]:
         if len(spaces) == 1:
             tags[SPACE_TAG] = str(spaces.pop())
     return tags
+
+
+def _fields(ended: ImageEnded) -> dict[str, str]:
+    """Return the fields of a line in the log about an image that is not done."""
+    fields = {"image": str(ended.item.asset_id), "request": ended.item.request_id}
+    if ended.error is not None:
+        fields |= {"stage": ended.error.stage or "", "code": ended.error.code}
+    return fields
 
 
 def _table(failed: Sequence[ImageEnded], unregistered: Sequence[tuple[AssetId, str]]) -> str:

@@ -14,6 +14,7 @@ from dlcs_assets.checks import LEDGER, ledger_checks
 from dlcs_assets.deletion import delete_job
 from dlcs_assets.domain.image_servers import ImageServerKind, SourceAccess
 from dlcs_assets.jobs import INGEST_JOB
+from dlcs_assets.logs import log_json
 from dlcs_assets.maintenance.fixity import fixity_job
 from dlcs_assets.maintenance.job import maintenance_job
 from dlcs_assets.maintenance.schedules import schedule
@@ -46,6 +47,7 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
             schedule(fixity, settings.fixity_cron, "DLCS_FIXITY_CRON"),
         ],
         sensors=ingest_sensors(settings),
+        loggers=log_json() if settings.log_format == "json" else None,
         resources={**build_resources(settings), **(resources or {})},
         # One process per run: a step process of its own would work on beside the successor of a killed run.
         executor=dg.in_process_executor,

@@ -212,6 +212,11 @@ class Settings(BaseSettings):
     stalled_after: Duration = Field(
         timedelta(hours=1), description="How long after it was asked for an image that has not ended counts as stalled."
     )
+    log_format: Literal["text", "json"] = Field(
+        "text",
+        description="How runs and sensors write their log: `text`, or `json` with image, request and run in fields of "
+        "their own.",
+    )
     metrics_namespace: str | None = Field(
         None,
         description="Namespace under which CloudWatch makes metrics of what the sensor `watch` logs every minute; "

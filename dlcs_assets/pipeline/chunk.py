@@ -7,6 +7,7 @@ import logging
 import queue
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -115,6 +116,7 @@ class _Worker:
         error: IngestError | None = None
         state: RequestState | None = None
         folder = self.options.scratch / folder_name(item.request_id, self.claim.token)
+        began, about = time.monotonic(), self._about(item)
         try:
             folder.mkdir(parents=True)
             try:
@@ -124,10 +126,12 @@ class _Worker:
             state = self.ledger.work.finish(
                 self.claim, item, error, schedule=self.options.schedule, now=datetime.now(UTC)
             )
+            about["milliseconds"] = round((time.monotonic() - began) * 1000)
+            log.info("%s is %s", item.asset_id, state.value, extra=about)
         except ClaimLost:
-            log.warning("%s was given to another run; this one leaves it alone", item.asset_id)
+            log.warning("%s was given to another run; this one leaves it alone", item.asset_id, extra=about)
         except Exception as raised:  # a bug costs one image, and says where it is
-            log.exception("unexpected error at %s", item.asset_id)
+            log.exception("unexpected error at %s", item.asset_id, extra=about)
             error = _unexpected(raised)
             state = self._fail(item, error)
         finally:
@@ -140,7 +144,7 @@ class _Worker:
                 self.claim, item, error, schedule=self.options.schedule, now=datetime.now(UTC)
             )
         except Exception:  # the ledger itself may be what failed; reconcile finds the image then
-            log.exception("the ledger could not record the failure of %s", item.asset_id)
+            log.exception("the ledger could not record the failure of %s", item.asset_id, extra=self._about(item))
             return None
 
     def _stages(self, item: WorkItem, folder: Path) -> None:
@@ -200,10 +204,16 @@ class _Worker:
         try:
             drop_transient(job)
         except IngestError as error:  # the bucket's lifecycle rule deletes it within days
-            log.warning("the transient object of %s stays for now: %s", job.item.asset_id, error)
+            log.warning(
+                "the transient object of %s stays for now: %s", job.item.asset_id, error, extra=self._about(job.item)
+            )
             return
         stored = job.services.storage.storage_bucket
         self.ledger.work.forget_object(stored, transient_key(job.item.asset_id, job.item.request_id))
+
+    def _about(self, item: WorkItem) -> dict[str, str | int]:
+        """Return the fields of a line in the log that is about this image."""
+        return {"image": str(item.asset_id), "request": item.request_id, "run": self.claim.run_id}
 
     def _guard(self, item: WorkItem) -> None:
         if self.stop.is_set():
@@ -215,7 +225,7 @@ def _release(claim: Claim, ledger: Ledger, options: ChunkOptions) -> None:
     try:
         ledger.work.release_run(claim.run_id, schedule=options.schedule, now=datetime.now(UTC))
     except UNAVAILABLE:  # reconcile does it, once the claims are no longer renewed
-        log.exception("the ledger could not take back the images of run %s", claim.run_id)
+        log.exception("the ledger could not take back the images of run %s", claim.run_id, extra={"run": claim.run_id})
 
 
 def _is_needed_again(job: Job, stage: Stage) -> bool:

@@ -16,6 +16,7 @@ from dlcs_assets.assets import BATCH_TAG, CHUNK_TAG, CUSTOMER_TAG, LANE_TAG, SPA
 from dlcs_assets.domain.customers import Customers
 from dlcs_assets.domain.partition_key import partition_key
 from dlcs_assets.domain.stages import STAGES, Lane
+from dlcs_assets.logs import run_config
 from dlcs_assets.partitions import RANGE_END_TAG, RANGE_START_TAG, WorkingSet, arrange, keys_in_use
 from dlcs_assets.resources.customers import NoCustomers, customers_file
 from dlcs_assets.resources.ledger.ledger import Ledger
@@ -75,7 +76,7 @@ def dispatch(
     has_run.subtract(chunk.customer for chunk in lost)
     requests = []
     for chunk in chunks:
-        requests.append(_run_request(chunk, first=not has_run[chunk.customer]))
+        requests.append(_run_request(chunk, settings, first=not has_run[chunk.customer]))
         has_run[chunk.customer] += 1
     return Dispatched(requests, _note(turns, lane, settings, offers.blocked))
 
@@ -201,7 +202,7 @@ def _keys(chunk: Chunk) -> list[str]:
     return [_key(image) for image in chunk.images]
 
 
-def _run_request(chunk: Chunk, *, first: bool) -> dg.RunRequest:
+def _run_request(chunk: Chunk, settings: Settings, *, first: bool) -> dg.RunRequest:
     tags = {
         RANGE_START_TAG: chunk.first_key,
         RANGE_END_TAG: chunk.last_key,
@@ -216,6 +217,7 @@ def _run_request(chunk: Chunk, *, first: bool) -> dg.RunRequest:
         tags[BATCH_TAG] = str(batches.pop())
     return dg.RunRequest(
         run_key=chunk.id,
+        run_config=run_config(settings.log_format),
         tags=tags,
         asset_selection=[dg.AssetKey(stage.value) for stage in STAGES if stage in chunk.stages],
     )

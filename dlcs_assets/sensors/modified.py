@@ -11,6 +11,7 @@ from dlcs_assets.domain.errors import MessageRejected
 from dlcs_assets.domain.ingest_request import IngestMessage, Named
 from dlcs_assets.domain.modified import AssetDeleted, AssetUpdated, parse_modified
 from dlcs_assets.domain.stages import Lane
+from dlcs_assets.logs import run_config
 from dlcs_assets.resources.customers import customers_file
 from dlcs_assets.resources.ledger.ledger import Ledger
 from dlcs_assets.resources.ledger.records import Chunk, InboxMessage, Rejection
@@ -57,7 +58,7 @@ def dispatch_deletions(instance: dg.DagsterInstance, ledger: Ledger, settings: S
         now = datetime.now(UTC)
         due = ledger.dispatch.due([lane], limit=settings.chunk_size, now=now)
         chunks += ledger.dispatch.reserve(plan_chunks(due, lane, settings.chunk_size), now)
-    return [_run_request(chunk) for chunk in chunks]
+    return [_run_request(chunk, settings) for chunk in chunks]
 
 
 def _deletion(entry: InboxMessage, deleted: AssetDeleted, settings: Settings) -> InboxMessage:
@@ -83,10 +84,11 @@ def _rejection(error: MessageRejected) -> Rejection:
     return Rejection(error.code, error.cause, error.remedy)
 
 
-def _run_request(chunk: Chunk) -> dg.RunRequest:
+def _run_request(chunk: Chunk, settings: Settings) -> dg.RunRequest:
     return dg.RunRequest(
         run_key=chunk.id,
         job_name=DELETE_JOB,
+        run_config=run_config(settings.log_format),
         tags={
             CHUNK_TAG: chunk.id,
             CUSTOMER_TAG: str(chunk.customer),

@@ -236,12 +236,15 @@ class System:
         if request.job_name == DELETE_JOB:
             return self.execute_job(DELETE_JOB, tags={**request.tags, RUN_KEY_TAG: str(request.run_key)})
         stages = [Stage(key.path[-1]) for key in request.asset_selection or ()]
-        return self._execute({**request.tags, RUN_KEY_TAG: str(request.run_key)}, stages)
+        return self._execute({**request.tags, RUN_KEY_TAG: str(request.run_key)}, stages, request.run_config)
 
-    def _execute(self, tags: dict[str, str], stages: Sequence[Stage]) -> dg.DagsterRun:
+    def _execute(
+        self, tags: dict[str, str], stages: Sequence[Stage], run_config: Mapping[str, Any] | None = None
+    ) -> dg.DagsterRun:
         with without_dagsters_own_warning():
             result = self.definitions.resolve_job_def(INGEST_JOB.name).execute_in_process(
                 instance=self.instance,
+                run_config=run_config,
                 tags=tags,
                 asset_selection=[dg.AssetKey(stage.value) for stage in stages],
                 raise_on_error=False,
