@@ -63,7 +63,8 @@ def build_resources(settings: Settings) -> dict[str, Any]:
     return {
         # Named, not written out: the UI shows resources' configuration, and a database's URL may hold a password.
         "ledger": LedgerResource(
-            url=dg.EnvVar("DLCS_LEDGER_URL") if "DLCS_LEDGER_URL" in os.environ else settings.ledger_url
+            url=dg.EnvVar("DLCS_LEDGER_URL") if "DLCS_LEDGER_URL" in os.environ else settings.ledger_url,
+            key=dg.EnvVar("DLCS_LEDGER_KEY") if settings.ledger_key else None,
         ),
         "queues": Queues(),
         "notifications": Notifications(),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from dlcs_assets.domain.iiif_size import validate_policy_size
@@ -180,6 +180,11 @@ class Settings(BaseSettings):
     ledger_url: str = Field(
         "sqlite:///.dlcs/ledger.db",
         description="The ledger's database: sqlite:///path or postgresql://user:password@host:port/name.",
+    )
+    ledger_key: SecretStr | None = Field(
+        None,
+        description="Key with which the ledger encrypts addresses of origins and bodies of messages; several, with "
+        "commas between them: the first encrypts, all decrypt. Default: they are not encrypted.",
     )
     chunk_size: int = Field(50, ge=1, le=1000, description="Images per run at most.")
     images_in_flight: int = Field(8, ge=1, description="Images in work at a time in one run.")

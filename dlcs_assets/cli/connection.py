@@ -18,6 +18,7 @@ from dlcs_assets.local import data_folder
 from dlcs_assets.resources.customers import customers_file
 from dlcs_assets.resources.ledger import Ledger
 from dlcs_assets.resources.ledger.engine import LedgerUnusable
+from dlcs_assets.resources.ledger.sealing import WrongKey
 from dlcs_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -67,11 +68,13 @@ def load_customer(settings: Settings, number: int) -> Customer:
 def open_ledger(settings: Settings) -> Iterator[Ledger]:
     """Open the ledger for the time of a command; a database that cannot be used is a Failure."""
     try:
-        ledger = Ledger(settings.ledger_url)
-    except LedgerUnusable as error:
+        ledger = Ledger(settings.ledger_url, ledger_keys(settings))
+    except (LedgerUnusable, WrongKey) as error:
         raise Failure(str(error)) from error
     try:
         yield ledger
+    except WrongKey as error:
+        raise Failure(str(error)) from error
     except DBAPIError as error:
         first_line = str(error.orig).strip().partition("\n")[0]
         raise Failure(
@@ -79,6 +82,11 @@ def open_ledger(settings: Settings) -> Iterator[Ledger]:
         ) from error
     finally:
         ledger.close()
+
+
+def ledger_keys(settings: Settings) -> str | None:
+    """Return the keys with which the ledger encrypts."""
+    return settings.ledger_key.get_secret_value() if settings.ledger_key else None
 
 
 def make_queues() -> Queues:

@@ -10,6 +10,7 @@ from typing import Final
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
+from dlcs_assets.cli.connection import ledger_keys
 from dlcs_assets.cli.doctor_finding import Check, Finding, fail, failed, ok, warn
 from dlcs_assets.domain.redaction import shown_url
 from dlcs_assets.domain.thumbnails import ThumbnailMaker
@@ -112,7 +113,7 @@ def check_images(settings: Settings) -> Iterator[Finding]:
     """Tell what is stalled, and what the fixity audit found damaged."""
     if not _is_usable(settings.ledger_url):
         return  # `check_ledger` tells it
-    ledger, now = Ledger(settings.ledger_url), datetime.now(UTC)
+    ledger, now = Ledger(settings.ledger_url, ledger_keys(settings)), datetime.now(UTC)
     try:
         stalled, damaged = ledger.watch.stalled(now - settings.stalled_after), ledger.fixity.damaged()
     finally:

@@ -28,6 +28,9 @@ URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s\"'\\]+", re.IGNORECASE)
 def rejected(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array of objects instead.")] = False,
+    with_secrets: Annotated[
+        bool, typer.Option("--with-secrets", help="With --json: bodies as they came, with what addresses in them hide.")
+    ] = False,
     requeue: Annotated[
         list[str] | None,
         typer.Option(metavar="ID", help="Send this message to its queue again. May be given again."),
@@ -43,7 +46,7 @@ def rejected(
         if requeue or requeue_all:
             _requeue(ledger, _chosen(kept, requeue), settings)
         elif as_json:
-            typer.echo(json.dumps([{name: _plain(row[name]) for name in SHOWN_FIELDS} for row in kept], indent=2))
+            typer.echo(json.dumps([_to_json(row, with_secrets=with_secrets) for row in kept], indent=2))
         else:
             _show(make_console(), kept)
 
@@ -97,7 +100,18 @@ def _show(console: Console, kept: Sequence[dict[str, Any]]) -> None:
 def _shown_body(body: str | None) -> str:
     if body is None:
         return "(no longer kept)"
-    return shown_text(URL.sub(lambda url: shown_url(url[0]), body)) or "(empty)"
+    return shown_text(_without_secrets(body)) or "(empty)"
+
+
+def _without_secrets(body: str) -> str:
+    return URL.sub(lambda url: shown_url(url[0]), body)
+
+
+def _to_json(row: dict[str, Any], *, with_secrets: bool) -> dict[str, object]:
+    body = row["body"]
+    if body is not None and not with_secrets:
+        row = {**row, "body": _without_secrets(body)}
+    return {name: _plain(row[name]) for name in SHOWN_FIELDS}
 
 
 def _plain(value: object) -> object:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from dlcs_assets.domain.ingest_plan import Conversion, ImageServerSource, IngestPlan
 from dlcs_assets.domain.ingest_request import Registration
+from dlcs_assets.domain.signed_url import unsigned
 from dlcs_assets.domain.stages import STAGES, Outcome, Stage
 from dlcs_assets.domain.thumbnails import UNRESTRICTED
 
@@ -74,7 +75,8 @@ class Making:
 
 def origin_mark(origin: str) -> str:
     """Return what tells origins apart and shows nothing of them: their addresses may hold credentials."""
-    return hashlib.sha256(origin.encode()).hexdigest()[:16]
+    # A signature that has changed, or is no longer kept, makes it no other origin.
+    return hashlib.sha256(unsigned(origin).encode()).hexdigest()[:16]
 
 
 def outdated(made: Mapping[Stage, Recipe], today: Mapping[Stage, Recipe]) -> dict[Stage, tuple[str, ...]]:

@@ -45,6 +45,8 @@ class RequestState(StrEnum):
     SUPERSEDED = "superseded"  # a newer request took its place; it shares that one's outcome
 
 
+UNFINISHED: Final = (RequestState.WAITING, RequestState.PENDING, RequestState.RESERVED, RequestState.RUNNING)
+
 # The words that people see.
 SHOWN_STATES: Final[Mapping[str, str]] = {
     RequestState.WAITING: "pending",

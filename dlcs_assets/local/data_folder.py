@@ -68,6 +68,7 @@ def claimed(folder: Path) -> Iterator[Path]:
 def write_state(folder: Path, state: StackState) -> None:
     """Make the stack known to `read_state`."""
     draft = folder / f"{STATE}.new"
+    draft.touch(mode=0o600)  # the environment may hold credentials
     draft.write_text(json.dumps(asdict(state), indent=1))
     draft.replace(folder / STATE)
 

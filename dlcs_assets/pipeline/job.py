@@ -75,8 +75,7 @@ class Job:
         )
         media_type = registration.media_type
         if media_type is None and self._needs_media_type():
-            self.peek()
-            media_type = self.format.media_type if self.format else (self.peeked and self.peeked.content_type) or None
+            media_type = self._found_before() or self._look()
         try:
             self.channels = resolve_channels(
                 registration.channels, media_type, self.customer.policies, space=self.item.asset_id.space
@@ -96,10 +95,22 @@ class Job:
         is_jp2 = self.format.is_jp2 if self.format else self._was_jp2()
         self.plan = plan_ingest(self.channels, optimised=self.origin.optimised, is_jp2=is_jp2)
 
+    def _found_before(self) -> str | None:
+        """Return the original's media type as an earlier request found it, if this one does not get it anew."""
+        return None if Stage.ORIGINAL in self.item.stages else self._recorded_media_type()
+
+    def _look(self) -> str | None:
+        self.peek()
+        return self.format.media_type if self.format else (self.peeked and self.peeked.content_type) or None
+
     def _was_jp2(self) -> bool | None:
+        media_type = self._recorded_media_type()
+        return None if media_type is None else media_type == "image/jp2"
+
+    def _recorded_media_type(self) -> str | None:
         original = self.result(Stage.ORIGINAL)
         media_type = original.facts.get("media_type") if original else None
-        return None if media_type is None else media_type == "image/jp2"
+        return None if media_type is None else str(media_type)
 
     def result(self, stage: Stage) -> StageResult | None:
         """Return the stage's result in this run, else under any earlier request."""

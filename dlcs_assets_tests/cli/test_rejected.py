@@ -30,11 +30,14 @@ def test_a_rejected_message_is_shown_with_reason_and_body_but_without_credential
     assert len(text.splitlines()) == 4
 
 
-def test_json_has_the_body_as_it_came(desk: Desk) -> None:
-    body = '{"asset": "https://u:secret@h/"} \u0001'
+def test_json_has_the_body_to_its_end_and_with_secrets_only_if_they_are_asked_for(desk: Desk) -> None:
+    body = '{"asset": "https://u:secret@h/"} \u0001' + 999 * "x"
     message_id = desk.reject(body)
     (told,) = json.loads(dlcs("rejected", "--json").stdout)
-    assert (told["id"], told["body"], told["code"], told["queue"]) == (message_id, body, "not_json", "images")
+    assert (told["id"], told["code"], told["queue"]) == (message_id, "not_json", "images")
+    assert told["body"] == body.replace("u:secret@", "")
+    (told,) = json.loads(dlcs("rejected", "--json", "--with-secrets").stdout)
+    assert told["body"] == body
 
 
 def test_a_message_goes_to_the_queue_that_it_came_from_and_is_no_longer_rejected(desk: Desk, aws: Aws) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from dlcs_assets.resources.ledger import version
 from dlcs_assets.resources.ledger.engine import BUSY_TIMEOUT_SECONDS, make_engine, unusable
+from dlcs_assets.resources.ledger.sealing import use_key
 
 IDLE_TIMEOUT_SECONDS = 20  # shorter than the others' wait, so that they outlast a writer that froze
 WRITE_LOCK = int.from_bytes(b"dlcs")  # any number that others who share the database do not lock
@@ -35,11 +36,13 @@ BEGIN_READ = {
 class Database:
     """Short transactions on one database. No I/O other than SQL may happen inside one.
 
-    Opening it brings its tables to today's version. Raises LedgerUnusable.
+    Opening it brings its tables to today's version. With `keys` (see `sealing`) what may hold secrets is encrypted.
+    Raises LedgerUnusable and WrongKey.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, keys: str | None = None) -> None:
         self._engine = make_engine(url)
+        use_key(self._engine.dialect, keys)
         # There is one writer: threads of one process queue here, not each with a connection in hand.
         self._writers = threading.Lock()
         dialect = self._engine.dialect.name

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, Select, exists, select, update
 
+from dlcs_assets.domain.stages import UNFINISHED
 from dlcs_assets.resources.ledger.database import Database
-from dlcs_assets.resources.ledger.reports import UNFINISHED
 from dlcs_assets.resources.ledger.schema import objects, requests
 
 

@@ -10,9 +10,10 @@ from sqlalchemy import Connection, Row, case, delete, insert, select, update
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import IngestError, ServiceDown, TransientError
-from dlcs_assets.domain.stages import Lane, RequestState
+from dlcs_assets.domain.signed_url import is_signed, unsigned
+from dlcs_assets.domain.stages import UNFINISHED, Lane, RequestState
 from dlcs_assets.resources.ledger.records import RetrySchedule
-from dlcs_assets.resources.ledger.schema import attempts, chunks, claims, requests
+from dlcs_assets.resources.ledger.schema import attempts, chunks, claims, images, requests
 
 # Of a request that is tried again. A backfill stays in its lane: it may be large, and a service down for long.
 STAYING = (Lane.BACKFILL, Lane.DELETE)
@@ -104,8 +105,21 @@ def end_attempt(
         )
     )
     note_attempt(connection, request_id, run_id, (state, error), now)
+    if state is RequestState.DONE:
+        _forget_signature(connection, row.image_id)
     connection.execute(delete(claims).where(claims.c.image_id == row.image_id))
     return state
+
+
+def _forget_signature(connection: Connection, image_id: str) -> None:
+    """Keep no right to read for longer than it is needed: till the image is done, if nobody has asked for it anew."""
+    registration = connection.scalar(select(images.c.registration).where(images.c.id == image_id))
+    if registration and is_signed(registration["origin"]):
+        asked = select(requests.c.id).where(requests.c.image_id == image_id, requests.c.state.in_(UNFINISHED))
+        if connection.execute(asked.limit(1)).first():
+            return
+        changed = {**registration, "origin": unsigned(registration["origin"])}
+        connection.execute(update(images).where(images.c.id == image_id).values(registration=changed))
 
 
 def note_attempt(

@@ -28,8 +28,8 @@ class Ledger:
     everything together, `housekeeping` lets go of what is old.
     """
 
-    def __init__(self, url: str) -> None:
-        self._database = Database(url)
+    def __init__(self, url: str, keys: str | None = None) -> None:
+        self._database = Database(url, keys)
         self.inbox = Inbox(self._database)
         self.dispatch = Dispatch(self._database)
         self.work = Work(self._database)

@@ -12,14 +12,13 @@ from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, case,
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.ingest_request import Registration
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
-from dlcs_assets.domain.stages import SHOWN_STATES, STAGES, Lane, RequestState, Stage
+from dlcs_assets.domain.stages import SHOWN_STATES, STAGES, UNFINISHED, Lane, RequestState, Stage
 from dlcs_assets.resources.ledger.asking import create_request
 from dlcs_assets.resources.ledger.database import Database
 from dlcs_assets.resources.ledger.records import Attempt, stage_results, stored_objects
 from dlcs_assets.resources.ledger.schema import attempts, images, messages, requests
 
 WELL = (RequestState.DONE, RequestState.DELETED)
-UNFINISHED = (RequestState.WAITING, RequestState.PENDING, RequestState.RESERVED, RequestState.RUNNING)
 PAGE = 500  # images per query: SQLite's limit of bound variables is far above
 
 

@@ -10,15 +10,16 @@ from dlcs_assets.resources.ledger.ledger import Ledger
 
 
 class LedgerResource(dg.ConfigurableResource[Ledger]):
-    """The ledger's database. The URL is read from the environment, so that its password is never shown."""
+    """The ledger's database. URL and key are read from the environment, so that they are never shown."""
 
     url: str
+    key: str | None = None
 
     def open(self) -> Ledger:
         """Return this process's ledger for the URL; its connections are shared by all ticks of a code server."""
-        return _open(self.url)
+        return _open(self.url, self.key)
 
 
 @lru_cache(maxsize=8)
-def _open(url: str) -> Ledger:
-    return Ledger(url)
+def _open(url: str, key: str | None) -> Ledger:
+    return Ledger(url, key)

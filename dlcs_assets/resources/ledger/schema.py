@@ -6,7 +6,6 @@ they cannot drift.
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,7 +27,9 @@ from sqlalchemy import (
     text,
 )
 
-UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+from dlcs_assets.resources.ledger.sealing import SealedJson, SealedText
+from dlcs_assets.resources.ledger.text import OutsideText
+
 SCHEMA_VERSION = "0003"  # of the newest file in migrations/versions
 
 
@@ -47,17 +48,6 @@ class UtcDateTime(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC)
 
 
-class OutsideText(TypeDecorator[str]):
-    """Text of others' making, of any length. What PostgreSQL refuses to store is written as a replacement character."""
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 (likewise)
-        """Replace NUL and halves of surrogate pairs."""
-        return None if value is None else UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value)
-
-
 metadata = MetaData()
 
 images = Table(
@@ -66,7 +56,7 @@ images = Table(
     Column("id", String(220), primary_key=True),
     Column("customer", Integer, nullable=False),
     Column("space", Integer, nullable=False),
-    Column("registration", JSON, nullable=False),
+    Column("registration", SealedJson, nullable=False),
     Column("asserted_at", UtcDateTime, comment="`created` of the message that the registration is from"),
     Column("registered_at", UtcDateTime, nullable=False),
     Column("origin_bucket", String(100), comment="of an origin in S3, so that no clean-up deletes somebody's origin"),
@@ -154,7 +144,7 @@ messages = Table(
     Column("customer", Integer),
     Column("batch", Integer),
     Column("request_id", String(32)),
-    Column("body", OutsideText, comment="kept while the message waits or is rejected"),
+    Column("body", SealedText, comment="kept while the message waits or is rejected"),
     Column("code", String(100)),
     Column("cause", OutsideText),
     Column("remedy", OutsideText),

@@ -8,9 +8,8 @@ from typing import Any, Final
 
 from sqlalchemy import Row, Select, and_, exists, func, or_, select, text
 
-from dlcs_assets.domain.stages import Lane, RequestState
+from dlcs_assets.domain.stages import UNFINISHED, Lane, RequestState
 from dlcs_assets.resources.ledger.database import Database
-from dlcs_assets.resources.ledger.reports import UNFINISHED
 from dlcs_assets.resources.ledger.schema import claims, messages, notifications, outcomes, requests
 
 DOWN: Final = "_down"  # how codes of services end that could not be reached at all

@@ -12,6 +12,7 @@ from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDown, 
 from dlcs_assets.domain.networks import parse_network
 from dlcs_assets.domain.origin import Origin, OriginStrategy
 from dlcs_assets.domain.redaction import shown_url
+from dlcs_assets.domain.signed_url import was_signed
 from dlcs_assets.resources.aws import PooledS3Resource
 from dlcs_assets.resources.credentials import CredentialStore
 from dlcs_assets.resources.http import HttpService
@@ -49,6 +50,7 @@ class Origins(HttpService):
         A download that breaks off goes on where it ended, if the origin can do so. An empty original, one above
         `max_bytes` and one that breaks off for good leave no file behind.
         """
+        _check_signature(origin)
         file = PartialFile(destination, max_bytes=self.max_bytes)
         try:
             fetched = self.retrying.call(lambda: self._fetch(origin, file))
@@ -64,6 +66,7 @@ class Origins(HttpService):
 
     def peek(self, origin: Origin, limit: int = 65536) -> Peeked:
         """Look at an original without fetching it: what its server says of it, and its first `limit` bytes."""
+        _check_signature(origin)
         peeked = self.retrying.call(lambda: self._peek(origin, limit))
         if not peeked.head:
             raise _empty(origin.url)
@@ -151,6 +154,15 @@ class Origins(HttpService):
             "origin_too_large",
             f"The original at {shown_url(url)} has more than {self.max_bytes} bytes",
             remedy="Put a smaller one there, or raise DLCS_ORIGIN_MAX_BYTES.",
+        )
+
+
+def _check_signature(origin: Origin) -> None:
+    if was_signed(origin.url):
+        raise PermanentError(
+            "origin_signature_gone",
+            f"The address of the original was signed for a while, and its signature is no longer kept: {origin.url}",
+            remedy="Send a full message with a newly signed address, or one that stays good.",
         )
 
 

@@ -1,0 +1,302 @@
+"""Secrets are planted wherever they can come from, and searched for in everything that comes out."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+from cryptography.fernet import Fernet
+
+from dlcs_assets.local.data_folder import STATE
+from dlcs_assets.local.stack import RunningStack, Stack
+from dlcs_assets.resources.ledger import Ledger
+from dlcs_assets.resources.ledger.reports import Selection
+from dlcs_assets_tests.e2e.system import System, full_message
+from dlcs_assets_tests.e2e.waiting import eventually
+from dlcs_assets_tests.instances import impatient_instance
+from dlcs_assets_tests.pictures import jpeg
+
+pytestmark = pytest.mark.e2e
+
+CUSTOMER = 7
+MARK = "pl4nted"
+THUMBS = ({"channel": "iiif-img", "policy": "default"}, {"channel": "thumbs", "policy": "default"})
+CONFIGURATION = f"""
+customers:
+  {CUSTOMER}:
+    origins:
+      - {{id: library, regex: '/locked/', strategy: basic-http-authentication, credentials: 'env:LIBRARY', order: 1}}
+      - {{id: wrong, regex: '/wrong/', strategy: basic-http-authentication, credentials: 'env:WRONG', order: 2}}
+      - {{id: broken, regex: '/broken/', strategy: basic-http-authentication, credentials: 'env:BROKEN', order: 3}}
+      - {{id: stored, regex: '/stored/', strategy: basic-http-authentication, order: 4,
+         credentials: 's3://dlcs-storage/secrets/login.json'}}
+      - {{id: shelf, regex: '^sftp://', strategy: sftp, credentials: 'env:SHELF', order: 5,
+       known_hosts: ['[127.0.0.1]:1 ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIK0wmN/Cr3JXqmLW7u+g9pTh+wyqDHpSQEIQczXkVx9q']}}
+"""
+
+
+@dataclass
+class Planted:
+    """Secrets, each by where it is planted."""
+
+    found_by: dict[str, str] = field(default_factory=dict)
+
+    def __call__(self, where: str) -> str:
+        """Return a new secret for a place."""
+        return self.found_by.setdefault(where, f"{MARK}{len(self.found_by):02}{os.urandom(5).hex()}")
+
+    def those_in(self, data: bytes) -> list[str]:
+        """Return the places of the secrets that the data shows, as they are or as base64 has them."""
+        return [where for where, secret in self.found_by.items() if any(form in data for form in _forms(secret))]
+
+
+def _forms(secret: str) -> Iterator[bytes]:
+    yield secret.encode()
+    for shift in range(3):  # inside of something longer, base64 has one of three forms
+        yield base64.b64encode(b" " * shift + secret.encode())[4 * bool(shift) : -4]
+
+
+@dataclass
+class World:
+    """A system with secrets all over, and what is known of it."""
+
+    system: System
+    stack: RunningStack
+    planted: Planted
+    origin: str
+
+    def run(self, *command: str) -> bytes:
+        """Return what a command prints."""
+        environment = {**os.environ, **self.stack.environment}
+        done = subprocess.run(
+            [sys.executable, "-m", "dlcs_assets", *command],
+            env=environment,
+            capture_output=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode in {0, 1}, done.stderr.decode()
+        return done.stdout + done.stderr
+
+
+Answer = tuple[int, bytes, Mapping[str, str]]
+
+
+def answers(planted: Planted) -> Mapping[str, Answer]:
+    """Return what the origin's server says, by path: secrets wherever a server may put one."""
+    away = f"ftp://user:{planted('password in a redirect')}@example.org/x?{planted('query in a redirect')}"
+    signed = f"/good.jpg?X-Amz-Signature={planted('signature in a redirect')}"
+    astray = f"/missing.jpg?sig={planted('signature in a redirect that fails')}"
+    good = jpeg(160, 120)
+    broken = good[: len(good) // 2] + planted("bytes of a broken image").encode()
+    return {
+        "/good.jpg": (200, good, {"Set-Cookie": f"session={planted('cookie')}"}),
+        "/redirect.jpg": (302, b"", {"Location": signed}),
+        "/astray.jpg": (302, b"", {"Location": astray}),
+        "/elsewhere.jpg": (302, b"", {"Location": away}),
+        "/page.jpg": (200, f"<html>{planted('body that is no image')}".encode(), {}),
+        "/broken.jpg": (200, broken, {}),
+        "refused": (
+            401,
+            planted("body of a refusal").encode(),
+            {"WWW-Authenticate": f"Basic realm={planted('realm')}"},
+        ),
+        "missing": (404, planted("body of an error").encode(), {}),
+    }
+
+
+@contextmanager
+def serving(planted: Planted) -> Iterator[str]:
+    """Serve originals; return host and port."""
+    said = answers(planted)
+    locked = {
+        "/locked": basic(planted("password of an origin, from the environment")),
+        "/wrong": "Basic of somebody else",
+        "/stored": basic(planted("password of an origin, from S3")),
+    }
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            room, _, name = path.rpartition("/")
+            if room in locked and self.headers.get("Authorization") != locked[room]:
+                self.answer(*said["refused"])
+            else:
+                self.answer(*said.get(f"/{name}", said["missing"]))
+
+        def answer(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+            self.send_response_only(status)
+            more = {"X-Token": planted("header of an answer"), "Content-Type": "image/jpeg"}
+            for name, value in {**headers, **more, "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    try:
+        yield f"127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def basic(password: str) -> str:
+    return f"Basic {base64.b64encode(f'librarian:{password}'.encode()).decode()}"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    planted, folder = Planted(), tmp_path_factory.mktemp("secrets")
+    with serving(planted) as origin:
+        customers = folder / "customers.yaml"
+        customers.write_text(CONFIGURATION)
+        settings = {
+            "AWS_ACCESS_KEY_ID": planted("access key"),
+            "AWS_SECRET_ACCESS_KEY": planted("secret key of AWS"),
+            "DLCS_CUSTOMERS_FILE": str(customers),
+            "DLCS_PRIVATE_NETWORKS": "127.0.0.0/8",
+            "DLCS_ATTEMPTS": "1",
+            "DLCS_LEDGER_KEY": Fernet.generate_key().decode(),
+            "DLCS_LOG_FORMAT": "json",
+            "LIBRARY": login(planted("password of an origin, from the environment")),
+            "WRONG": login(planted("password that is refused")),
+            "BROKEN": f"{{'user': {planted('credentials that are no JSON')}",
+            "SHELF": login(planted("password of an SFTP server")),
+        }
+        planted.found_by["key of the ledger"] = settings["DLCS_LEDGER_KEY"]
+        stack = Stack(folder / "stack", settings=settings, instance=impatient_instance(folder, start_seconds=45))
+        with stack.running() as running:
+            yield World(System(running.environment), running, planted, origin)
+
+
+def login(password: str) -> str:
+    return json.dumps({"user": "librarian", "password": password})
+
+
+def origins(world: World) -> Mapping[str, str]:
+    """Return an origin for each way in which a secret may come along, by the image's name."""
+    plant, host = world.planted, world.origin
+
+    def query(of: str) -> str:
+        return f"X-Amz-Credential={plant(f'credential of {of}')}&X-Amz-Signature={plant(f'signature of {of}')}"
+
+    return {
+        "signed": f"http://{host}/good.jpg?{query('signed')}",
+        "signed-missing": f"http://{host}/missing.jpg?{query('signed-missing')}",
+        "query": f"http://{host}/good.jpg?id=7&token={plant('token in a query')}",
+        "userinfo": f"http://user:{plant('password in an address')}@{host}/good.jpg",
+        "locked": f"http://{host}/locked/good.jpg",
+        "wrong": f"http://{host}/wrong/good.jpg",
+        "broken-credentials": f"http://{host}/broken/good.jpg",
+        "stored": f"http://{host}/stored/good.jpg",
+        "redirect": f"http://{host}/redirect.jpg?{query('redirect')}",
+        "astray": f"http://{host}/astray.jpg",
+        "elsewhere": f"http://{host}/elsewhere.jpg",
+        "page": f"http://{host}/page.jpg?{query('page')}",
+        "broken": f"http://{host}/broken.jpg?{query('broken')}",
+        "sftp": f"sftp://user:{plant('password in an SFTP address')}@127.0.0.1:1/good.jpg",
+        "nowhere": f"http://nowhere.invalid/good.jpg?{query('nowhere')}",
+        "closed-port": f"http://127.0.0.1:1/good.jpg?{query('closed port')}",
+    }
+
+
+def rejected(world: World) -> Sequence[str]:
+    """Return messages that cannot be used, with secrets in them."""
+    plant = world.planted
+    password, signature = plant("password in a rejected message"), plant("signature in a rejected message")
+    url = f"https://user:{password}@example.org/x?sig={signature}"
+    bad = full_message(f"{CUSTOMER}/1/bad", url, [{"channel": "thumbs", "policy": "nope"}])
+    ftp = f"ftp://user:{plant('password in a bad scheme')}@example.org/?q={plant('query in a bad scheme')}"
+    scheme = full_message(f"{CUSTOMER}/1/scheme", ftp, THUMBS)
+    return [json.dumps(bad), json.dumps(scheme), json.dumps(bad)[:-20], f'{{"asset": {{"origin": "{url}"}}}}']
+
+
+def test_the_planted_secrets_are_found_nowhere(world: World) -> None:
+    asked = origins(world)
+    world.system.s3.put_object(
+        Bucket="dlcs-storage", Key="secrets/login.json", Body=login(world.planted("password of an origin, from S3"))
+    )
+    messages = [json.dumps(full_message(f"{CUSTOMER}/1/{name}", origin, THUMBS)) for name, origin in asked.items()]
+    for body in [*messages, *rejected(world)]:
+        world.system.sqs.send_message(QueueUrl=world.system.environment["DLCS_INGEST_QUEUE_URL"], MessageBody=body)
+
+    states = eventually(
+        lambda: {key: status.state for key, status in ledger_images(world).items()},
+        lambda seen: len(seen) == len(asked) + 2 and not {"pending", "running"} & set(seen.values()),
+        timeout=120,
+    )
+
+    done = {key.rpartition("/")[2] for key, state in states.items() if state == "done"}
+    assert done == {"signed", "query", "userinfo", "locked", "stored", "redirect"}
+    shown = {f"dlcs {' '.join(command)}": world.run(*command) for command in commands(asked)}
+    shown |= graphql(world)
+    assert all(shown.values())
+    leaks = {where: world.planted.those_in(data) for where, data in shown.items()}
+    leaks |= {str(path): world.planted.those_in(path.read_bytes()) for path in files(world)}
+    leaks |= {f"S3: {key}": world.planted.those_in(data) for key, data in objects(world)}
+    assert {where: secrets for where, secrets in leaks.items() if secrets} == {}
+    # Or the search could find nothing at all:
+    assert world.planted.those_in(json.dumps(dict(world.stack.environment)).encode())
+    assert len(world.planted.found_by) >= 40
+
+
+def ledger_images(world: World) -> Mapping[str, Any]:
+    ledger = Ledger(world.stack.environment["DLCS_LEDGER_URL"], world.stack.environment["DLCS_LEDGER_KEY"])
+    try:
+        return {status.asset_id: status for status in ledger.reports.images(Selection(customer=CUSTOMER))}
+    finally:
+        ledger.close()
+
+
+def commands(asked: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
+    yield from (("status",), ("status", "--json"), ("rejected",), ("rejected", "--json"), ("usage",), ("stale",))
+    yield from (("doctor",), ("doctor", "--json"), ("metrics",), ("rederive", "--customer", str(CUSTOMER), "--dry-run"))
+    for name in asked:
+        yield ("status", f"{CUSTOMER}/1/{name}")
+        yield ("plan", f"{CUSTOMER}/1/{name}")
+
+
+def graphql(world: World) -> dict[str, bytes]:
+    """Return what the UI shows that is in no file: the configuration of resources."""
+    location = {"repositoryName": "__repository__", "repositoryLocationName": "dlcs-assets"}
+    query = """query Resources($where: RepositorySelector!) {
+      allTopLevelResourceDetailsOrError(repositorySelector: $where) { __typename
+        ... on ResourceDetailsList { results { name configuredValues { key value } } } } }"""
+    url = f"{world.stack.environment['DLCS_UI_URL']}/graphql"
+    answer = httpx.post(url, json={"query": query, "variables": {"where": location}}, timeout=60)
+    assert b"ledger" in answer.content
+    return {"resources in the UI": answer.content}
+
+
+def files(world: World) -> Iterator[Path]:
+    """Return all files of the system: the ledger, Dagster's history, logs of all processes, scratch."""
+    kept = [path for path in world.stack.data.rglob("*") if path.is_file() and path.name != STATE]
+    assert {"ledger.db"} < {path.name for path in kept}
+    assert (world.stack.data / STATE).stat().st_mode & 0o077 == 0  # this one holds the environment
+    yield from kept
+
+
+def objects(world: World) -> Iterator[tuple[str, bytes]]:
+    for bucket in ("dlcs-storage", "dlcs-thumbs"):
+        for item in world.system.s3.list_objects_v2(Bucket=bucket).get("Contents", ()):
+            if item["Key"].startswith("secrets/"):
+                continue
+            found = world.system.s3.get_object(Bucket=bucket, Key=item["Key"])
+            yield f"{bucket}/{quote(item['Key'])}", found["Body"].read() + json.dumps(found["Metadata"]).encode()
