@@ -14,6 +14,7 @@ from dlcs_assets.domain.stages import Outcome, Stage
 from dlcs_assets.domain.storage_keys import jp2_key
 from dlcs_assets.pipeline.job import Job, Stopwatch
 from dlcs_assets.pipeline.jp2_structure import Jp2Structure, read_jp2_structure
+from dlcs_assets.pipeline.jp2_validity import faults, only_profile
 from dlcs_assets.pipeline.original import fetch_original
 from dlcs_assets.pipeline.picture import fingerprint
 
@@ -51,8 +52,13 @@ def make_jp2(job: Job) -> StageResult:
         "levels": structure.levels,
         "milliseconds": watch.milliseconds,
     }
+    notes = []
     if not structure.is_tile_ready:
-        facts["note"] = "This JP2 has no tiles or precincts to read it by: delivery of large images will be slow"
+        notes.append("This JP2 has no tiles or precincts to read it by: delivery of large images will be slow")
+    if found := faults(path):
+        notes.append(f"It is not valid to jpylyzer: {', '.join(found)}")
+    if notes:
+        facts["note"] = ". ".join(notes)
     record = ObjectRecord(stored.bucket, stored.key, ObjectKind.JP2, stored.bytes, sha256, "image/jp2")
     return StageResult(Stage.JP2, job.plan.jp2_outcome, sha256, facts, (record,))
 
@@ -74,6 +80,14 @@ def _converted(job: Job) -> tuple[Path, Jp2Structure]:
             "jp2_wrong_size",
             f"Appetiser made a JP2 of {measured[0]} x {measured[1]} from an original of {expected[0]} x {expected[1]}",
             remedy="See Appetiser's log for this image; it is tried again by itself",
+            stage=Stage.JP2,
+        )
+    found = faults(conversion.path)
+    if found and not only_profile(found):
+        raise PermanentError(
+            "jp2_broken",
+            f"Appetiser made a JP2 that is not valid: jpylyzer's tests {', '.join(found)} fail",
+            remedy="See Appetiser's log for this image, and report it there; the original itself may be good.",
             stage=Stage.JP2,
         )
     return conversion.path, structure
