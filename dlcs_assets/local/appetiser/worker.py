@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import traceback
+from contextlib import ExitStack
 from multiprocessing.connection import Connection
 
 from dlcs_assets.local.appetiser.convert import convert
 from dlcs_assets.local.appetiser.errors import ConversionError
 from dlcs_assets.local.appetiser.jobs import Converted, Job, Refused, Weighed
+from dlcs_assets.local.limits import limited
 
 
 def main() -> None:
@@ -28,12 +30,18 @@ def main() -> None:
 
 
 def _answer(job: Job, connection: Connection[object, object]) -> Converted | Refused:
+    limits = ExitStack()
+    limits.enter_context(limited(0))  # until the header has said how large it is
+
     def admit(pixels: int) -> None:
+        limits.close()
         connection.send(Weighed(pixels))
         connection.recv()
+        limits.enter_context(limited(pixels))
 
     try:
-        return convert(job, admit)
+        with limits:
+            return convert(job, admit)
     except ConversionError as error:
         return Refused(str(error))
     except Exception as error:  # noqa: BLE001 (a fault of ours fails the job, not the worker)

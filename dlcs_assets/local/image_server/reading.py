@@ -15,6 +15,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError  # noqa: TID253 (only wo
 
 from dlcs_assets.local.image_server.jp2 import Jp2Header, read_header
 from dlcs_assets.local.image_server.refusal import Refusal, unreadable
+from dlcs_assets.local.limits import limited
 
 FORMATS: Final = ("JPEG", "JPEG2000", "TIFF", "PNG", "WEBP", "GIF", "BMP", "PPM")
 _JPEG_LEVELS = 3  # libjpeg decodes at 1/2, 1/4 and 1/8
@@ -71,7 +72,7 @@ def describe(path: str, max_pixels: int) -> Description:
     Raises `Refusal`: 501 where it is no picture, 403 where it has more than `max_pixels` (0: any number is fine).
     """
     try:
-        with _opened(path) as image:
+        with limited(0), _opened(path) as image:
             description = _describe_jp2(path, image) if image.format == "JPEG2000" else _describe(image)
     except UnidentifiedImageError as error:
         raise unreadable("it is not a picture in a known format.") from error

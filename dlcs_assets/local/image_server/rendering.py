@@ -11,6 +11,7 @@ from PIL import Image, ImageCms, ImageOps  # noqa: TID253 (only workers load thi
 from dlcs_assets.local.image_server.geometry import Job
 from dlcs_assets.local.image_server.reading import Description, Raster, decode
 from dlcs_assets.local.image_server.refusal import Refusal
+from dlcs_assets.local.limits import limited
 
 _JPEG_QUALITY = 90
 _QUARTER_TURNS: Final = {
@@ -49,8 +50,9 @@ def render(batch: Batch) -> list[bytes | Refusal]:
 
     Raises `Refusal` with 501 where the source is broken.
     """
-    raster = decode(batch.path, batch.description, batch.reduction)
-    return [_result(raster, job) for job in batch.jobs]
+    with limited(batch.pixels):
+        raster = decode(batch.path, batch.description, batch.reduction)
+        return [_result(raster, job) for job in batch.jobs]
 
 
 def _result(raster: Raster, job: Job) -> bytes | Refusal:
