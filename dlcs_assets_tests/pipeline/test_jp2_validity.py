@@ -27,7 +27,7 @@ def write(data: bytes, folder: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("data", GOOD)
+@pytest.mark.parametrize("data", GOOD, ids=["tiles", "precincts", "plain"])
 def test_what_encoders_write_is_valid(data: bytes, tmp_path: Path) -> None:
     assert faults(write(data, tmp_path)) == []
 

@@ -80,7 +80,7 @@ def test_a_new_key_reads_what_the_earlier_one_wrote_if_that_is_behind_it(url: st
         assert origin_and_body(desk) == (ORIGIN, f"{{{ORIGIN}")
 
 
-@pytest.mark.parametrize("keys", [OTHER, None])
+@pytest.mark.parametrize("keys", [OTHER, None], ids=["another key", "no key"])
 def test_without_the_key_nothing_is_read_and_it_is_said_what_is_missing(url: str, keys: str | None) -> None:
     with opened(url, KEY) as desk:
         fill(desk)
