@@ -6,6 +6,7 @@ import typer
 
 from dlcs_assets.cli import (
     batch,
+    canary,
     delete,
     demo,
     doctor,
@@ -42,6 +43,7 @@ app.command(no_args_is_help=True)(plan.plan)
 app.command()(rejected.rejected)
 app.command()(usage.usage)
 app.command()(doctor.doctor)
+app.command(no_args_is_help=True)(canary.canary)
 app.command()(metrics.metrics)
 app.add_typer(batch.app, name="batch")
 

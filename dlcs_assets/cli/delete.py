@@ -33,11 +33,12 @@ def delete(
             typer.confirm(f"Delete {len(chosen)} image{'' if len(chosen) == 1 else 's'}?", abort=True)
         now, rules = datetime.now(UTC), rules_of(settings)
         places = frozenset({"cdn"}) if cdn else frozenset[str]()
-        ledger.deletions.ask([_deleted(known[each], now, places, rules) for each in chosen], now=now)
+        ledger.deletions.ask([deletion_of(known[each], now, places, rules) for each in chosen], now=now)
     typer.echo(f"{len(chosen)} asked to be deleted. A run of the job delete_images does it within seconds.")
 
 
-def _deleted(status: ImageStatus, now: datetime, places: frozenset[str], rules: Rules) -> AssetDeleted:
+def deletion_of(status: ImageStatus, now: datetime, places: frozenset[str], rules: Rules) -> AssetDeleted:
+    """Return what asks for an image to be deleted, here and in `places`."""
     asset_id, registration = AssetId.parse(status.asset_id), status.registration
     channels = channels_of(asset_id, registration, status.stages, rules) if registration else ()
     return AssetDeleted(asset_id, now, None, places, tuple(item.channel for item in channels))

@@ -137,9 +137,10 @@ class Striker:
         """Kill all that serves, and do what the service's supervisor does then."""
         # Of the daemon only itself: its runs live on, as those of other ECS tasks do.
         world = self._world
-        for process in [world.daemon()] if component is Component.DAEMON else world.processes(component):
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
+        with suppress(psutil.NoSuchProcess):
+            for process in [world.daemon()] if component is Component.DAEMON else world.processes(component):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
         self.struck.append(planned.fault)
         world.restart(component)
 

@@ -92,10 +92,13 @@ class World:
         return aws.queue_url(self.aws.target, aws.INGEST_QUEUE)
 
     def daemon(self) -> psutil.Process:
-        """Return the process that evaluates sensors and launches runs."""
+        """Return the process that evaluates sensors and launches runs. Raises NoSuchProcess while there is none."""
         guard = psutil.Process(read_state(self.stack.data).services[Component.DAEMON])
         # The guard adopts what killed processes leave behind, and that is younger.
-        return min(guard.children(), key=psutil.Process.create_time)
+        children = guard.children()
+        if not children:
+            raise psutil.NoSuchProcess(guard.pid)
+        return min(children, key=psutil.Process.create_time)
 
     def code_servers(self) -> list[psutil.Process]:
         """Return the daemon's code server; none while it is being started."""
