@@ -19,6 +19,7 @@ from dlcs_assets_tests.crash.faulty_aws import FINE, Moment, Weather
 from dlcs_assets_tests.crash.world import CLAIM_SECONDS, GRPC_SECONDS, World
 
 POLL_SECONDS: Final = 0.002
+PATIENCE_SECONDS: Final = 15
 FILLER: Final = "filler"
 
 
@@ -129,9 +130,19 @@ class Striker:
 
     def _kill(self, find: Callable[[], list[psutil.Process]], planned: Planned) -> None:
         with suppress(psutil.NoSuchProcess):
-            if found := find():
-                self._dice.choice(found).kill()
+            if process := self._await(find):
+                process.kill()
                 self.struck.append(planned.fault)
+
+    def _await(self, find: Callable[[], list[psutil.Process]]) -> psutil.Process | None:
+        """Return one of the processes, as soon as there is one: a run takes seconds to come up."""
+        give_up = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < give_up:
+            with suppress(psutil.NoSuchProcess):
+                if found := find():
+                    return self._dice.choice(found)
+            time.sleep(POLL_SECONDS)
+        return None
 
     def _kill_service(self, component: Component, planned: Planned) -> None:
         """Kill all that serves, and do what the service's supervisor does then."""
@@ -146,8 +157,7 @@ class Striker:
 
     def _stop(self, find: Callable[[], list[psutil.Process]], planned: Planned) -> None:
         with suppress(psutil.NoSuchProcess):
-            if found := find():
-                process = self._dice.choice(found)
+            if process := self._await(find):
                 process.suspend()
                 self.struck.append(planned.fault)
                 time.sleep(planned.lasts)

@@ -72,7 +72,7 @@ def history_of(seed: int, world: World, *, faults: Sequence[Fault] | None = None
     return History(seed, planned, list(_messages(seed, world, dice, images)))
 
 
-def run(history: History, world: World, expected: Expected, *, timeout: float = 300) -> History:
+def run(history: History, world: World, expected: Expected, *, timeout: float = 600) -> History:
     """Let the history happen, wait until all is quiet, and check what must be true then."""
     began = time.monotonic()
     world.aws.calm(history.seed)

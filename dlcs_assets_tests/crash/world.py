@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 # Short, so that what takes minutes in production is over in seconds here; faults last longer than all of them.
 CLAIM_SECONDS: Final = 8
-GRPC_SECONDS: Final = 12
+GRPC_SECONDS: Final = 15
 VISIBILITY_SECONDS: Final = 15
-START_SECONDS: Final = 25
+START_SECONDS: Final = 40
 SETTINGS: Final = {
     "DLCS_ATTEMPT_DELAY": "1",
     "DLCS_ATTEMPTS": "30",  # of a good image no history may exhaust them
