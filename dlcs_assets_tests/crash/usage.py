@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -15,12 +17,21 @@ def usage(world: World) -> dict[str, float]:
     """Return megabytes: resident memory by service, and what is in each folder of the stack."""
     told: dict[str, float] = {}
     for component in Component:
-        with suppress(psutil.NoSuchProcess):
-            told[f"memory of {component}"] = sum(map(_resident, world.processes(component)))
+        if component is not Component.DAEMON:
+            told[f"memory of {component}"] = sum(map(_resident, _processes(partial(world.processes, component))))
+    # Not the runs: how many there are at this moment says nothing.
+    told["memory of daemon"] = sum(map(_resident, _processes(lambda: [world.daemon()])))
+    told["memory of code server"] = max(map(_resident, _processes(world.code_servers)), default=0.0)
     data = world.stack.data
     for name in ("ledger.db", "dagster", "logs", "scratch"):
         told[f"disk of {name}"] = _size(data / name)
     return {name: round(megabytes, 1) for name, megabytes in told.items()}
+
+
+def _processes(find: Callable[[], list[psutil.Process]]) -> list[psutil.Process]:
+    with suppress(psutil.NoSuchProcess):
+        return find()
+    return []
 
 
 def _resident(process: psutil.Process) -> float:

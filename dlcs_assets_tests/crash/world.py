@@ -45,6 +45,10 @@ SETTINGS: Final = {
     "DLCS_HEARTBEAT": "1",
     "DLCS_CHUNK_SIZE": "25",
     "DLCS_RECEIVE_WAIT": "1",
+    # What is kept for weeks in production is let go of here after minutes: a soak shows whether that makes room.
+    "DLCS_MAINTENANCE_CRON": "*/10 * * * *",
+    "DLCS_RUN_RETENTION": "PT15M",
+    "DLCS_PARTITION_WINDOW": "PT15M",
     "DLCS_DEFAULT_THUMBNAIL_SIZES": "!200,200;!100,100",
     "DAGSTER_GRPC_TIMEOUT_SECONDS": str(GRPC_SECONDS),
     "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": str(GRPC_SECONDS),
