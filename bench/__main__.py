@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import arrangements, faults, latency, load, memory, outage, scale, throughput, thumbnails
+from bench import arrangements, faults, intake, latency, load, memory, outage, scale, throughput, thumbnails
 from bench.result import Result
 from bench.system import running
 from dlcs_assets.local.samples import samples
@@ -22,6 +22,7 @@ CASES = {
     "latency": latency.measure,
     "memory": memory.measure,
     "scale": scale.measure,
+    "intake": intake.measure,
     "load": load.measure,
     "faults": faults.measure,
     "thumbnails": thumbnails.measure,
@@ -35,6 +36,7 @@ SETTINGS = {
 COMPONENTS: dict[str, frozenset[Component]] = {
     "scale": frozenset({Component.AWS, Component.WEBSERVER}),  # it evaluates the sensors itself
     "load": frozenset(),  # a server of its own
+    "intake": frozenset(),  # a queue of its own
     "faults": frozenset({Component.IMAGE_SERVER}),
     "thumbnails": frozenset({Component.AWS, Component.IMAGE_SERVER}),
     "arrangements": frozenset({Component.AWS, Component.APPETISER}),  # image servers of its own

@@ -15,7 +15,8 @@ if threading.current_thread() is threading.main_thread() and signal.getsignal(si
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 WHOLE_SYSTEM = "dlcs_assets_tests/e2e/"
-ON_ITS_OWN = "test_dagster_dev.py"  # has servers of its own
+ON_ITS_OWN = ("test_dagster_dev.py", "test_secrets.py")  # have servers of their own
+LONG = ("dlcs_assets_tests/crash/", *(f"{WHOLE_SYSTEM}{name}" for name in ON_ITS_OWN))
 
 
 def scope_of(nodeid: str) -> str:
@@ -39,4 +40,4 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServers:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest, so that the others run beside it."""
-    items.sort(key=lambda item: not scope_of(item.nodeid).startswith(WHOLE_SYSTEM))
+    items.sort(key=lambda item: (scope_of(item.nodeid) != WHOLE_SYSTEM, not item.nodeid.startswith(LONG)))

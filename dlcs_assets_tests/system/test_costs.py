@@ -1,0 +1,105 @@
+"""What an image costs, in numbers that do not depend on the machine: a change that makes them grow has to say why.
+
+What they come to in time is measured in `bench/`.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+
+import dagster as dg
+import pytest
+from sqlalchemy import event
+
+from dlcs_assets.local.stack import RunningStack
+from dlcs_assets_tests.pictures import drawing, encoded
+from dlcs_assets_tests.system.harness import System, full_message
+from dlcs_assets_tests.system.running import running_system
+
+IMAGES = 20
+SIZES = 4
+# Needed by some runs only, or by none: each takes a run's start a good part of a second, or its memory.
+IMPORTED_WHERE_NEEDED = {
+    "PIL",
+    "cryptography",
+    "jpylyzer",
+    "moto",
+    "numpy",
+    "paramiko",
+    "playwright",
+    "prometheus_client",
+    "starlette",
+    "uvicorn",
+}
+
+
+@pytest.fixture(scope="module")
+def counted(services: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[System, Counter[str]]]:
+    """Ingest images that get a JP2 and thumbnails, in one chunk; count what the ledger's database is asked."""
+    asked: Counter[str] = Counter()
+    with running_system(services, tmp_path_factory.mktemp("costs")) as system:
+        system.use(s3_endpoint_url=system.s3_proxy.url)
+        for number in range(IMAGES):
+            data = encoded(drawing(1200, 900, seed=number), quality=85)
+            url = system.serve(f"{number}.jpg", data)
+            system.send(
+                full_message(f"2/1/{number:02}", url, "iiif-img:default,thumbs:default", mediaType="image/jpeg")
+            )
+        engine = system.ledger._database._engine
+
+        @event.listens_for(engine, "before_cursor_execute")
+        def _count(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+            asked[statement.split(maxsplit=1)[0].upper() + (" IMMEDIATE" if "IMMEDIATE" in statement else "")] += 1
+
+        system.settle()
+        yield system, asked
+
+
+def test_all_went_in_one_run(counted: tuple[System, Counter[str]]) -> None:
+    system, _ = counted
+    assert len(system.runs) == 1
+    assert set(system.states().values()) == {"done"}
+
+
+def test_the_services_are_asked_no_more_than_is_needed(counted: tuple[System, Counter[str]]) -> None:
+    system, _ = counted
+    assert len(system.origin.asked) == IMAGES
+    assert system.appetiser.count("POST") == IMAGES
+    assert [each.path for each in system.image_server.asked if "/full/" not in each.path] == []
+    assert system.image_server.count("GET", "/full/") == IMAGES * SIZES
+
+
+def test_s3_is_asked_no_more_than_is_needed(counted: tuple[System, Counter[str]]) -> None:
+    system, _ = counted
+    methods = Counter(each.method for each in system.s3_proxy.asked)
+    assert methods["PUT"] == IMAGES * (1 + SIZES + 1)  # the JP2, the thumbnails, s.json
+    assert methods["HEAD"] == IMAGES  # that all of the JP2 is there
+    assert methods["GET"] == IMAGES * 2  # what an earlier ingest left, in either bucket
+    assert methods.total() == 9 * IMAGES
+
+
+def test_dagster_stores_no_more_events_than_the_stages_and_the_run(counted: tuple[System, Counter[str]]) -> None:
+    system, _ = counted
+    (run,) = system.runs
+    stored = Counter(entry.dagster_event_type for entry in system.instance.all_logs(run.run_id))
+    assert stored[dg.DagsterEventType.ASSET_MATERIALIZATION] == 3 * IMAGES
+    assert stored[dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED] == 3 * IMAGES
+    assert stored.total() <= 6 * IMAGES + 10
+
+
+def test_the_ledger_s_transactions_grow_with_the_stages_only(counted: tuple[System, Counter[str]]) -> None:
+    _, asked = counted
+    # A commit and a report of each stage, the end, and a few for all of them together.
+    assert asked["BEGIN IMMEDIATE"] <= 7 * IMAGES + 20
+
+
+def test_a_process_that_works_on_images_loads_no_more_than_it_needs() -> None:
+    program = "import json, sys; import dlcs_assets.definitions; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    loaded = json.loads(done.stdout)
+    assert len(loaded) < 1950
+    assert {name.partition(".")[0] for name in loaded} & IMPORTED_WHERE_NEEDED == set()
