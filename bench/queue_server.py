@@ -187,6 +187,9 @@ def serving() -> Iterator[QueueServer]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # An answer in one packet: in two, the second waits for the client's delayed acknowledgement of the first.
+        wbufsize = 2**16
+        disable_nagle_algorithm = True
 
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"{}")
