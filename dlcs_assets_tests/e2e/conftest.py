@@ -14,7 +14,7 @@ from dlcs_assets_tests.instances import impatient_instance
 CUSTOMERS = itertools.count(101)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # not longer: its sensors tick whether or not anybody looks
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     # Images that wait for a service are tried again soon, and those of a run that vanished without a trace.
     settings = {"DLCS_ATTEMPT_DELAY": "PT2S", "DLCS_CLAIM_TTL": "PT60S"}
@@ -24,7 +24,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
         yield stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def system(stack: RunningStack) -> System:
     return System(stack.environment)
 

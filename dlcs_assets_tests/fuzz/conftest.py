@@ -15,7 +15,7 @@ EXAMPLES = int(os.environ.get("DLCS_FUZZ", "0"))
 
 settings.register_profile(
     "fuzz",
-    max_examples=EXAMPLES or 300,
+    max_examples=EXAMPLES or 200,
     derandomize=not EXAMPLES,
     deadline=None,
     database=None,
