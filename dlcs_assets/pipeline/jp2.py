@@ -31,6 +31,9 @@ def make_jp2(job: Job) -> StageResult:
         path, structure = _converted(job)
     else:
         path, structure = job.fetched.path, read_jp2_structure(job.fetched.path)
+    found = faults(path)
+    if job.plan.conversion is Conversion.APPETISER:
+        _check_valid(found)
     if job.plan.jp2_outcome is Outcome.COPIED:
         _check_decodes(path)
     sha256 = _sha256(path)
@@ -55,7 +58,7 @@ def make_jp2(job: Job) -> StageResult:
     notes = []
     if not structure.is_tile_ready:
         notes.append("This JP2 has no tiles or precincts to read it by: delivery of large images will be slow")
-    if found := faults(path):
+    if found:
         notes.append(f"It is not valid to jpylyzer: {', '.join(found)}")
     if notes:
         facts["note"] = ". ".join(notes)
@@ -82,7 +85,10 @@ def _converted(job: Job) -> tuple[Path, Jp2Structure]:
             remedy="See Appetiser's log for this image; it is tried again by itself",
             stage=Stage.JP2,
         )
-    found = faults(conversion.path)
+    return conversion.path, structure
+
+
+def _check_valid(found: list[str]) -> None:
     if found and not only_profile(found):
         raise PermanentError(
             "jp2_broken",
@@ -90,7 +96,6 @@ def _converted(job: Job) -> tuple[Path, Jp2Structure]:
             remedy="See Appetiser's log for this image, and report it there; the original itself may be good.",
             stage=Stage.JP2,
         )
-    return conversion.path, structure
 
 
 def _check_decodes(path: Path) -> None:
