@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import dagster as dg
 
-from dlcs_assets.resources.ledger.fixity import Deposit
 from dlcs_assets.resources.ledger.ledger import Ledger
 from dlcs_assets.resources.ledger.resource import LedgerResource
 from dlcs_assets.settings import Settings
@@ -93,22 +92,17 @@ def damaged(ledger: Ledger) -> dg.AssetCheckEvaluation:
     found = ledger.fixity.damaged()
     return _evaluation(
         NOTHING_DAMAGED,
-        f"{len(found)} stored objects are damaged, the first one {location(found[0])}: {found[0].damage}"
+        f"{len(found)} stored objects are damaged, the first one {found[0].uri}: {found[0].damage}"
         if found
         else "No stored object is known to be damaged",
         {
             "objects": len(found),
             "damaged": _table(
-                ("image", "object", "found"), [(each.image_id, location(each), str(each.damage)) for each in found]
+                ("image", "object", "found"), [(each.image_id, each.uri, str(each.damage)) for each in found]
             ),
         },
         passed=not found,
     )
-
-
-def location(deposit: Deposit) -> str:
-    """Return an object's address."""
-    return f"s3://{deposit.bucket}/{deposit.key}"
 
 
 def _evaluation(name: str, description: str, metadata: dict[str, Any], *, passed: bool) -> dg.AssetCheckEvaluation:

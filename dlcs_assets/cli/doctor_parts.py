@@ -133,7 +133,7 @@ def check_images(settings: Settings) -> Iterator[Finding]:
         yield fail(
             "fixity",
             f"{len(damaged)} stored objects of {len(images)} images are damaged, the first one "
-            f"s3://{damaged[0].bucket}/{damaged[0].key}: {damaged[0].damage}",
+            f"{damaged[0].uri}: {damaged[0].damage}",
             f"See who writes to the bucket besides this system, then have the images made again: dlcs retry {named}",
         )
     else:

@@ -100,14 +100,14 @@ def _complaint(found: Audit) -> str:
     if found.damaged:
         deposit, damage = found.damaged[0]
         parts.append(
-            f"{len(found.damaged)} stored objects are not what was stored, the first one s3://{deposit.bucket}/"
-            f"{deposit.key} ({damage}). See who writes to the bucket besides this system, then have their images made "
+            f"{len(found.damaged)} stored objects are not what was stored, the first one {deposit.uri} "
+            f"({damage}). See who writes to the bucket besides this system, then have their images made "
             f"again: dlcs retry {deposit.image_id}. `dlcs doctor` lists them until then."
         )
     if found.unread:
         deposit, reason = found.unread[0]
         parts.append(
-            f"{len(found.unread)} objects could not be read, the first one s3://{deposit.bucket}/{deposit.key}: "
+            f"{len(found.unread)} objects could not be read, the first one {deposit.uri}: "
             f"{reason} The next audit begins with them."
         )
     return " ".join(parts)
@@ -118,6 +118,4 @@ _COLUMNS: Final = dg.TableSchema([dg.TableColumn(name) for name in ("image", "ob
 
 def _rows(found: Audit) -> Iterator[dg.TableRecord]:
     for deposit, what in (*found.damaged, *found.unread):
-        yield dg.TableRecord(
-            {"image": deposit.image_id, "object": f"s3://{deposit.bucket}/{deposit.key}", "found": what}
-        )
+        yield dg.TableRecord({"image": deposit.image_id, "object": deposit.uri, "found": what})

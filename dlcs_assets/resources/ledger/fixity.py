@@ -7,6 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, Select, exists, select, update
 
+from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets.domain.stages import UNFINISHED
 from dlcs_assets.resources.ledger.database import Database
 from dlcs_assets.resources.ledger.schema import objects, requests
@@ -22,6 +23,11 @@ class Deposit:
     bytes: int
     sha256: str
     damage: str | None = None
+
+    @property
+    def uri(self) -> str:
+        """Where it is."""
+        return S3Location(self.bucket, self.key).uri()
 
 
 class Fixity:
