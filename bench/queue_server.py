@@ -33,9 +33,7 @@ class Message:
     sent: float
     attributes: dict[str, Any]
     receipt: str = ""
-    visible_at: float = 0.0
     received: int = 0
-    deleted: bool = False
 
 
 @dataclass
@@ -69,18 +67,14 @@ class Queue:
             taken = [self.waiting.popleft() for _ in range(min(most, len(self.waiting)))]
             for message in taken:
                 message.receipt, message.received = str(uuid.uuid4()), message.received + 1
-                message.visible_at = time.time() + hidden
                 self.by_receipt[message.receipt] = message
-                heapq.heappush(self.in_flight, (message.visible_at, message.receipt, message))
+                heapq.heappush(self.in_flight, (time.time() + hidden, message.receipt, message))
         return taken
 
-    def delete(self, receipt: str) -> bool:
+    def delete(self, receipt: str) -> None:
         """Delete what was received under the receipt."""
         with self.lock:
-            message = self.by_receipt.pop(receipt, None)
-            if message is not None:
-                message.deleted = True
-            return message is not None
+            self.by_receipt.pop(receipt, None)
 
     def counts(self) -> tuple[int, int]:
         """Return how many wait, and how many somebody has."""

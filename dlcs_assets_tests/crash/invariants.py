@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 Violation = str
 
-FINAL = frozenset({"done", "failed", "rejected"})
 DONE_TWICE = """SELECT image_id, request_id FROM attempts JOIN requests ON id = request_id
     WHERE customer = ? AND result = 'done' GROUP BY request_id HAVING count(*) > 1"""
 CLAIMS = "SELECT image_id FROM claims WHERE customer = ?"
