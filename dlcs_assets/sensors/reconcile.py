@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from dlcs_assets.assets import retry_schedule
+from dlcs_assets.assets import CHUNK_TAG, retry_schedule
 from dlcs_assets.domain.partition_key import partition_key
 from dlcs_assets.domain.results import StageResult
 from dlcs_assets.materializations import REQUEST_TAG, Upstream, materialization, newest
-from dlcs_assets.partitions import PARTITIONS_NAME, UNFINISHED_RUNS
+from dlcs_assets.partitions import PARTITION_TAG, PARTITIONS_NAME, RANGE_START_TAG, UNFINISHED_RUNS
 from dlcs_assets.pipeline.scratch import clear_ended
 from dlcs_assets.resources.ledger.ledger import Ledger
 from dlcs_assets.sensors.dispatch import DISPATCH_LEASE, LEASE_WAIT
@@ -43,13 +43,18 @@ class Reconciled:
 def reconcile(instance: dg.DagsterInstance, ledger: Ledger, settings: Settings) -> Reconciled:
     """Give back what lost runs hold, then report to Dagster what the ledger has and it has not."""
     done = Reconciled(overdue=ledger.inbox.reject_overdue(datetime.now(UTC)))
-    for run_id, alive_at in ledger.work.runs_in_work().items():
+    in_work = ledger.work.runs_in_work()
+    for run_id, alive_at in in_work.items():
         if _is_lost(instance, run_id, alive_at, settings):
             done.runs += 1
             released = ledger.work.release_run(run_id, schedule=retry_schedule(settings), now=datetime.now(UTC))
             done.images += released
             if released:
                 _end(instance, run_id, settings)
+    for run_id in _silent_runs(instance, settings):
+        if run_id not in in_work:
+            done.runs += 1
+            _end(instance, run_id, settings)
     done.folders = clear_ended(settings.scratch, ledger.housekeeping.ended_work)
     done.reported = _report(instance, ledger)
     return done
@@ -64,6 +69,23 @@ def _is_lost(instance: dg.DagsterInstance, run_id: str, alive_at: datetime, sett
     # A run that is stopped or hangs gives no sign of life. Its claims' tokens keep it from publishing, should it wake.
     last_sign = max(alive_at, datetime.fromtimestamp(record.start_time, UTC))
     return datetime.now(UTC) - last_sign > settings.claim_ttl
+
+
+def _silent_runs(instance: dg.DagsterInstance, settings: Settings) -> list[str]:
+    """Return the runs over images that Dagster believes in, but that have long written nothing to its log.
+
+    That is no wonder while images are in work. Of the others a run that was killed after its last image is one.
+    """
+    silent = []
+    now = datetime.now(UTC).timestamp()
+    for record in instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
+        run = record.dagster_run
+        over_images = not run.tags.keys().isdisjoint({CHUNK_TAG, PARTITION_TAG, RANGE_START_TAG})
+        if over_images and record.start_time and now - record.start_time > settings.claim_ttl.total_seconds():
+            written = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records
+            if all(now - entry.timestamp > settings.claim_ttl.total_seconds() for entry in written):
+                silent.append(run.run_id)
+    return silent
 
 
 def _end(instance: dg.DagsterInstance, run_id: str, settings: Settings) -> None:

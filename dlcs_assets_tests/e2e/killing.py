@@ -52,7 +52,7 @@ def check_recovered(stack: RunningStack, system: System, killed: Run, images: Se
     asset_id = AssetId.parse(images[0])
     prefix = f"{asset_id.customer}/{asset_id.space}/"
     system.await_materialized(f"/{prefix}", len(images))
-    assert system.dagster.run(killed.id).status == "FAILURE"
+    eventually(lambda: system.dagster.run(killed.id).status, lambda status: status == "FAILURE", timeout=120)
 
     attempts = [[result for (result,) in system.rows(NEWEST_REQUEST_ATTEMPTS, image)] for image in images]
     once, again = attempts.count(["done"]), attempts.count(["pending", "done"])

@@ -109,7 +109,7 @@ def test_a_batch_balances_at_every_look_and_is_told_whatever_is_killed(stack: Ru
     )
     assert finished is not None
     assert (finished.tally.done, finished.tally.failed, finished.tally.rejected) == (54, 3, 3)
-    assert system.dagster.run(killed.id).status == "FAILURE"
+    eventually(lambda: system.dagster.run(killed.id).status, lambda status: status == "FAILURE", timeout=120)
     assert system.rows(DONE_TWICE, CUSTOMER) == []
     bodies = eventually(lambda: told(system))
     assert len(bodies) in {1, 2}

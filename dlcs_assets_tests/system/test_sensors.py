@@ -10,8 +10,9 @@ import pytest
 
 from dlcs_assets.assets import CHUNK_TAG
 from dlcs_assets.domain.stages import STAGES, Lane, Stage
-from dlcs_assets.partitions import PARTITIONS_NAME, RANGE_END_TAG, RANGE_START_TAG
+from dlcs_assets.partitions import PARTITIONS_NAME, RANGE_END_TAG, RANGE_START_TAG, UNFINISHED_RUNS
 from dlcs_assets.resources.ledger.inbox import IntakeRules
+from dlcs_assets.resources.ledger.records import RetrySchedule
 from dlcs_assets.sensors.intake import read_message
 from dlcs_assets_tests.pictures import jpeg
 from dlcs_assets_tests.system.harness import System, full_message, key_of
@@ -146,6 +147,25 @@ def test_a_run_that_gives_no_sign_of_life_loses_its_images(make_system: Callable
     (run,) = system.settle()
     assert run.is_success
     assert system.states() == {PAGES[0]: "done"}
+
+
+def test_a_run_that_was_killed_after_its_last_image_is_ended(make_system: Callable[..., System]) -> None:
+    """Its code server had died with it, so nobody told Dagster: it kept its place in the queue, and its keys."""
+    system = make_system()
+    send_files(system, system.serve("page.jpg", jpeg(120, 90)), PAGES[:1])
+    (request,) = run_requests(system, "sqs_ingest")
+    stuck = system.begin(request)
+    assert system.ledger.work.claim_chunk(str(request.run_key), stuck, now=datetime.now(UTC)) is not None
+    schedule = RetrySchedule(attempts=3, delay=timedelta(0))
+    system.ledger.work.release_run(stuck, schedule=schedule, now=datetime.now(UTC))
+    assert system.told_by("reconcile") == "All is well"
+    assert stuck in {run.run_id for run in system.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED_RUNS))}
+    system.use(claim_ttl=timedelta(0))
+    assert system.told_by("reconcile") == "1 lost runs ended, 0 images due again"
+    ended = system.instance.get_run_by_id(stuck)
+    assert ended is not None
+    assert ended.status is dg.DagsterRunStatus.FAILURE
+    assert system.told_by("reconcile") == "All is well"
 
 
 def test_outcomes_that_dagster_never_got_are_reported(system: System, page: str) -> None:

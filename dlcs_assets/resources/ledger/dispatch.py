@@ -18,6 +18,8 @@ from dlcs_assets.resources.ledger.records import Chunk, DueImage, new_id, stages
 from dlcs_assets.resources.ledger.schema import chunk_images, chunks, claims, leases, requests
 
 LEASE_POLL_SECONDS = 0.1
+# Many times what its holder takes, and what dispatch stands still for when a process dies with it.
+LEASE_TTL = timedelta(seconds=20)
 
 
 class Dispatch:
@@ -134,9 +136,7 @@ class Dispatch:
             )
 
     @contextmanager
-    def lease(
-        self, name: str, *, ttl: timedelta = timedelta(seconds=60), wait: timedelta = timedelta(0)
-    ) -> Iterator[bool]:
+    def lease(self, name: str, *, ttl: timedelta = LEASE_TTL, wait: timedelta = timedelta(0)) -> Iterator[bool]:
         """Hold a named lease, in all processes at most one holder at a time; yields whether it was to be had."""
         holder, give_up = new_id(), time.monotonic() + wait.total_seconds()
         while not (held := self._take_lease(name, holder, ttl)) and time.monotonic() < give_up:
