@@ -42,4 +42,6 @@ $(READY): requirements.lock requirements-bootstrap.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements-bootstrap.lock
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --require-hashes --no-deps -r requirements.lock
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	# A run is a process: where Python may write no bytecode (PYTHONDONTWRITEBYTECODE), each would compile all of Dagster.
+	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib dlcs_assets
 	touch $(READY)

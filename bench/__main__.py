@@ -11,7 +11,19 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import arrangements, faults, intake, latency, load, memory, outage, scale, throughput, thumbnails
+from bench import (
+    arrangements,
+    faults,
+    intake,
+    latency,
+    load,
+    memory,
+    orchestration,
+    outage,
+    scale,
+    throughput,
+    thumbnails,
+)
 from bench.result import Result
 from bench.system import running
 from dlcs_assets.local.samples import samples
@@ -21,6 +33,7 @@ CASES = {
     "throughput": throughput.measure,
     "latency": latency.measure,
     "memory": memory.measure,
+    "orchestration": orchestration.measure,
     "scale": scale.measure,
     "intake": intake.measure,
     "load": load.measure,
@@ -37,6 +50,7 @@ COMPONENTS: dict[str, frozenset[Component]] = {
     "scale": frozenset({Component.AWS, Component.WEBSERVER}),  # it evaluates the sensors itself
     "load": frozenset(),  # a server of its own
     "intake": frozenset(),  # a queue of its own
+    "orchestration": frozenset(),  # services that answer at once
     "faults": frozenset({Component.IMAGE_SERVER}),
     "thumbnails": frozenset({Component.AWS, Component.IMAGE_SERVER}),
     "arrangements": frozenset({Component.AWS, Component.APPETISER}),  # image servers of its own

@@ -17,8 +17,9 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
+
+from bench.http_serving import Answer, serving
 
 VISIBILITY_SECONDS: Final = 120.0
 NOT_THERE: Final = "AWS.SimpleQueueService.NonExistentQueue"
@@ -174,47 +175,28 @@ def _md5(text: str) -> str:
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
+def answer_of(queues: QueueServer, headers: dict[str, str], body: bytes) -> Answer:
+    """Answer a request of SQS's JSON protocol."""
+    action = headers.get("x-amz-target", "").rpartition(".")[2]
+    more = {"Content-Type": "application/x-amz-json-1.0"}
+    try:
+        status, told = 200, queues.answer(action, json.loads(body or b"{}"))
+    except LookupError:
+        status, told = 400, {"__type": "com.amazonaws.sqs#QueueDoesNotExist", "message": "no such queue"}
+    except NotImplementedError:
+        status, told = 400, {"__type": "com.amazonaws.sqs#UnsupportedOperation", "message": action}
+    if status != 200:
+        more["x-amzn-query-error"] = f"{NOT_THERE};Sender"
+    return Answer(status, json.dumps(told).encode(), more)
+
+
 @contextmanager
-def serving() -> Iterator[QueueServer]:
+def serving_queues() -> Iterator[QueueServer]:
     """Serve on a free port of the loopback address."""
     queues = QueueServer()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        # An answer in one packet: in two, the second waits for the client's delayed acknowledgement of the first.
-        wbufsize = 2**16
-        disable_nagle_algorithm = True
-
-        def do_POST(self) -> None:
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"{}")
-            action = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
-            try:
-                status, told = 200, queues.answer(action, asked)
-            except LookupError:
-                status, told = 400, {"__type": "com.amazonaws.sqs#QueueDoesNotExist", "message": "no such queue"}
-            except NotImplementedError:
-                status, told = 400, {"__type": "com.amazonaws.sqs#UnsupportedOperation", "message": action}
-            body = json.dumps(told).encode()
-            self.send_response_only(status)
-            self.send_header("Content-Type", "application/x-amz-json-1.0")
-            self.send_header("Content-Length", str(len(body)))
-            if status != 200:
-                self.send_header("x-amzn-query-error", f"{NOT_THERE};Sender")
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    queues.url = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    try:
+    with serving(lambda _method, _path, headers, body: answer_of(queues, headers, body)) as url:
+        queues.url = url
         yield queues
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def main() -> None:
@@ -222,7 +204,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.queue_server")
     parser.add_argument("--backlog", type=int, default=0)
     backlog = parser.parse_args().backlog
-    with serving() as queues:
+    with serving_queues() as queues:
         url = queues.answer("CreateQueue", {"QueueName": "images"})["QueueUrl"]
         for number in range(backlog):
             asset = {"id": f"2/{1 + number % 7}/page-{number:06}", "origin": f"https://example.org/{number}.jpg"}

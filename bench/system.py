@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.upload import sent_key
-from dlcs_assets.local.stack import ALL, Component, RunningStack, Stack
+from dlcs_assets.local.stack import ALL, CHECKOUT, Component, RunningStack, Stack
 from dlcs_assets.resources.ledger import Ledger
 from dlcs_assets.resources.ledger.reports import ImageStatus, Selection
 from dlcs_assets.settings import Settings
@@ -50,7 +50,9 @@ class RunningSystem:
         while time.monotonic() < deadline:
             counts = self.ledger.reports.counts(Selection(customer=customer))
             if counts["failed"] or counts["rejected"]:
-                raise RuntimeError(f"images failed: {counts}")
+                images = self.ledger.reports.images(Selection(customer=customer))
+                reasons = {image.reason for image in images if image.state in {"failed", "rejected"}}
+                raise RuntimeError(f"images failed: {counts}, {reasons}")
             if counts["done"] == count:
                 return self.ledger.reports.images(Selection(customer=customer))
             time.sleep(0.05)
@@ -58,12 +60,14 @@ class RunningSystem:
 
 
 @contextmanager
-def running(settings: dict[str, str], components: frozenset[Component] = ALL) -> Iterator[RunningSystem]:
+def running(
+    settings: dict[str, str], components: frozenset[Component] = ALL, *, instance: Path = CHECKOUT / "dagster.yaml"
+) -> Iterator[RunningSystem]:
     import boto3
 
     with (
         tempfile.TemporaryDirectory() as folder,
-        Stack(Path(folder) / "stack", components=components, settings=settings).running() as stack,
+        Stack(Path(folder) / "stack", components=components, settings=settings, instance=instance).running() as stack,
         patch.dict(os.environ, stack.environment),
     ):
         read = Settings()

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from bench.queue_server import serving
+from bench.queue_server import serving_queues
 
 
 @pytest.fixture(params=["bench", "moto"])
 def sqs(request: pytest.FixtureRequest) -> Iterator[Any]:
     if request.param == "bench":
-        with serving() as queues:
+        with serving_queues() as queues:
             yield client(queues.url)
         return
     from moto.server import ThreadedMotoServer

@@ -1,0 +1,214 @@
+"""What an image costs besides the work on it: with services that answer at once, on both databases."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from statistics import median
+
+from sqlalchemy import create_engine, text
+
+from bench.processes import of_service, processor_seconds
+from bench.result import Result, of_many
+from bench.system import RunningSystem, running
+from dlcs_assets.local import aws
+from dlcs_assets.local.stack import CHECKOUT, Component, RunningStack
+from dlcs_assets_tests import postgresql
+from dlcs_assets_tests.pictures import drawing, encoded
+
+CHUNK = 50
+PROCESSES = (1, 2, 3, 4)
+CHUNKS_FOR_EACH = 2
+IDLE_SECONDS = 10
+PAUSE_SECONDS = 2  # PostgreSQL's sessions report what they did a little late
+MILLISECONDS_GOAL = 30.0
+RATE_GOAL = 30.0
+ENDED = """SELECT count(*), min(ended_at), max(ended_at) FROM attempts JOIN requests ON requests.id = request_id
+    WHERE customer = :customer GROUP BY attempts.run_id"""
+WRITES = """SELECT sum(xact_commit), sum(tup_inserted + tup_updated + tup_deleted) FROM pg_stat_database
+    WHERE datname ~ '^ledger'"""
+
+
+@dataclass(frozen=True)
+class Writes:
+    """Commits, and rows written, up to a moment or in a time."""
+
+    commits: float
+    rows: float
+    seconds: float
+
+    def since(self, before: Writes) -> Writes:
+        """Return what came in between."""
+        return Writes(self.commits - before.commits, self.rows - before.rows, self.seconds - before.seconds)
+
+    def beside(self, idle: Writes) -> Writes:
+        """Return what would not have been there in an idle system."""
+        share = self.seconds / idle.seconds
+        return Writes(self.commits - share * idle.commits, self.rows - share * idle.rows, self.seconds)
+
+
+@dataclass(frozen=True)
+class Databases:
+    """Where ledger and Dagster's history are; `server`: of PostgreSQL, else both are SQLite."""
+
+    kind: str
+    server: postgresql.Server | None = None
+
+    def settings(self) -> dict[str, str]:
+        """Give what the ledger is told."""
+        return {"DLCS_LEDGER_URL": self.server.new_database()} if self.server else {}
+
+    def history(self) -> str:
+        """Give what Dagster's instance is told."""
+        if self.server is None:
+            return ""
+        url = self.server.new_database().replace("postgresql:", "postgresql+psycopg2:")
+        return f'\nstorage:\n  postgres:\n    postgres_url: "{url}"\n'
+
+    def writes(self) -> Writes:
+        """Count what PostgreSQL wrote since it began. SQLite does not count."""
+        if self.server is None:
+            return Writes(0, 0, time.monotonic())
+        time.sleep(PAUSE_SECONDS)
+        ((commits, rows),) = self.server.execute(WRITES)
+        return Writes(float(commits), float(rows), time.monotonic())
+
+
+def measure(system: RunningSystem, pages: list[Path], *, quick: bool) -> Iterator[Result]:  # noqa: ARG001 (of its own)
+    """Measure with SQLite, and with PostgreSQL if there is a server."""
+    yield from _with(Databases("sqlite"), quick=quick)
+    binaries = postgresql.find_binaries()
+    if binaries is not None:
+        with postgresql.running(binaries) as server:
+            yield from _with(Databases("postgresql", server), quick=quick)
+
+
+def _with(databases: Databases, *, quick: bool) -> Iterator[Result]:
+    kind = databases.kind
+    with _system(databases) as (system, page):
+        _cost(system, page, 100, 1)  # what is loaded for the first time is loaded
+        written, before, began = databases.writes(), _used(system.stack), time.monotonic()
+        time.sleep(IDLE_SECONDS)
+        idle = (_used(system.stack) - before) / (time.monotonic() - began)
+        idle_writes = databases.writes().since(written)
+        yield Result("orchestration", f"processors_when_idle_{kind}", round(idle, 3), "")
+        single = [_cost(system, page, 101 + number, 1)[0] for number in range(1 if quick else 3)]
+        yield of_many("orchestration", f"milliseconds_for_a_run_of_one_image_{kind}", single, "ms")
+        for processes in PROCESSES[:1] if quick else PROCESSES:
+            count = CHUNK * processes * (1 if quick else CHUNKS_FOR_EACH)
+            written = databases.writes()
+            used, seconds = _cost(system, page, processes, count)
+            ours = databases.writes().since(written).beside(idle_writes)
+            what = f"{kind}_{processes}"
+            yield Result(
+                "orchestration", f"milliseconds_of_processor_{what}", round(used / count, 1), "ms", MILLISECONDS_GOAL
+            )
+            further = (used - median(single) * count / CHUNK) / count
+            yield Result("orchestration", f"the_same_without_starting_runs_{what}", round(further, 1), "ms")
+            yield Result("orchestration", f"images_per_second_{what}", round(count / seconds, 1), "/s")
+            goal = RATE_GOAL if databases.server and processes == 1 else None
+            rates = _rates(system, processes)
+            yield of_many(
+                "orchestration", f"images_per_second_of_a_run_at_work_{what}", rates, "/s", goal, at_least=True
+            )
+            if databases.server and processes == 1:
+                yield Result("orchestration", "commits_for_each_image", round(ours.commits / count, 1), "")
+                yield Result("orchestration", "rows_written_for_each_image", round(ours.rows / count, 1), "")
+
+
+@contextmanager
+def _system(databases: Databases) -> Iterator[tuple[RunningSystem, Path]]:
+    """Start Dagster on services that answer at once; yields an original, too."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        instance = folder / "dagster.yaml"
+        text = (CHECKOUT / "dagster.yaml").read_text()
+        instance.write_text(text.replace("limit: 3", f"limit: {max(PROCESSES)}") + databases.history())
+        customers = folder / "dlcs.yaml"
+        limits = "".join(f"  {number}: {{runs_in_flight: {number}}}\n" for number in PROCESSES)
+        customers.write_text("customers:\n" + limits + "".join(f"  {100 + number}: {{}}\n" for number in range(4)))
+        with closing(_Instant(folder)) as instant:
+            settings = {
+                "AWS_ENDPOINT_URL": instant.url,
+                "DLCS_APPETISER_URL": instant.url,
+                "DLCS_IMAGE_SERVER_URL": instant.url,
+                "DLCS_CHUNK_SIZE": str(CHUNK),
+                "DLCS_CHUNKS_IN_FLIGHT": str(max(PROCESSES)),
+                "DLCS_CUSTOMERS_FILE": str(customers),
+                **instant.queues(),
+                **databases.settings(),
+            }
+            components = frozenset({Component.WEBSERVER, Component.DAEMON})
+            with running(settings, components, instance=instance) as system:
+                yield system, instant.page
+
+
+def _used(stack: RunningStack) -> float:
+    """Return the processor seconds of all that is ours: daemon, code servers, runs, webserver."""
+    return sum(processor_seconds(of_service(stack, each)) for each in (Component.DAEMON, Component.WEBSERVER))
+
+
+def _cost(system: RunningSystem, page: Path, customer: int, count: int) -> tuple[float, float]:
+    """Ingest images; return the milliseconds of processor for all of them, and the seconds that passed."""
+    origin = system.upload(page, f"{customer}/1/page")
+    before, began = _used(system.stack), time.monotonic()
+    system.send([(f"{customer}/1/{number}", origin) for number in range(count)])
+    system.wait(customer, count)
+    seconds = time.monotonic() - began
+    time.sleep(1.5)  # runs that have told of all images end
+    return (_used(system.stack) - before) * 1000, seconds
+
+
+def _rates(system: RunningSystem, customer: int) -> list[float]:
+    """Return the images per second of each run, from its first image to its last."""
+    url = system.settings.ledger_url
+    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg2:"))
+    with engine.connect() as connection:
+        rows = connection.execute(text(ENDED), {"customer": customer}).all()
+    engine.dispose()
+    return [(count - 1) / max(_seconds(last) - _seconds(first), 0.001) for count, first, last in rows if count > 1]
+
+
+def _seconds(moment: object) -> float:
+    return (moment if isinstance(moment, datetime) else datetime.fromisoformat(str(moment))).timestamp()
+
+
+class _Instant:
+    """The services, in a process of their own, and the picture that they are given."""
+
+    def __init__(self, folder: Path) -> None:
+        from PIL import Image
+
+        self.page = folder / "page.jpg"
+        self.page.write_bytes(encoded(drawing(1200, 1600), quality=85))
+        jp2 = folder / "page.jp2"
+        with Image.open(self.page) as picture:
+            picture.save(jp2, "JPEG2000", quality_mode="rates", quality_layers=[24], irreversible=True, mct=1)
+        command = [sys.executable, "-m", "bench.instant", "--jp2", str(jp2)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        self.url = str(json.loads(self._process.stdout.readline())["url"])
+
+    def queues(self) -> dict[str, str]:
+        """Give the settings that lead to its queues."""
+        names = {
+            "INGEST": aws.INGEST_QUEUE,
+            "PRIORITY": aws.PRIORITY_QUEUE,
+            "UPLOADS": aws.UPLOADS_QUEUE,
+            "UPDATE": aws.UPDATE_QUEUE,
+            "DELETE": aws.DELETE_QUEUE,
+        }
+        return {f"DLCS_{name}_QUEUE_URL": aws.queue_url(self.url, queue) for name, queue in names.items()}
+
+    def close(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.wait()

@@ -1,0 +1,64 @@
+"""The bench's S3 does what moto's does, as far as ingest asks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dagster_aws.s3 import S3Resource
+
+from bench.http_serving import serving
+from bench.instant import Instant
+from dlcs_assets.domain.errors import PermanentError
+from dlcs_assets.resources.storage import Storage
+
+
+@pytest.fixture(params=["bench", "moto"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
+    if request.param == "bench":
+        with serving(Instant(tmp_path / "none.jp2", (1, 1)).answer) as url:
+            yield stored_at(url)
+        return
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    storage = stored_at(f"http://{host}:{port}")
+    storage.s3.get_client().create_bucket(Bucket="pages")
+    yield storage
+    server.stop()
+
+
+def stored_at(url: str) -> Storage:
+    keys: dict[str, Any] = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
+    return Storage(s3=S3Resource(endpoint_url=url, **keys))
+
+
+def test_objects_are_put_seen_read_listed_and_deleted(storage: Storage, tmp_path: Path) -> None:
+    file = tmp_path / "page.jp2"
+    file.write_bytes(b"\x00\xffpage" * 1000)
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    put = storage.put_file(file, "pages", "2/1/a page", "image/jp2", sha256)
+    assert (put.bytes, put.sha256, put.content_type) == (6000, sha256, "image/jp2")
+    assert storage.head("pages", "2/1/a page") == put
+    storage.put_bytes(b"{}", "pages", "2/1/a page/s.json", "application/json")
+    storage.put_bytes(b"{}", "pages", "2/2/other", "application/json")
+    assert storage.list_keys("pages", "2/1/") == ["2/1/a page", "2/1/a page/s.json"]
+    assert storage.read_bytes("pages", "2/1/a page/s.json") == b"{}"
+    fetched = tmp_path / "fetched"
+    assert storage.download("pages", "2/1/a page", fetched).sha256 == sha256
+    assert fetched.read_bytes() == file.read_bytes()
+    storage.delete("pages", ["2/1/a page", "2/1/none"])
+    assert storage.list_keys("pages", "2/") == ["2/1/a page/s.json", "2/2/other"]
+
+
+def test_what_is_not_there_is_said_not_to_be_there(storage: Storage) -> None:
+    assert storage.head("pages", "none") is None
+    assert storage.list_keys("pages", "none/") == []
+    with pytest.raises(PermanentError) as raised:
+        storage.read_bytes("pages", "none")
+    assert raised.value.code == "storage_not_found"
