@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
-from collections.abc import Collection
-from datetime import UTC, datetime
-from importlib.metadata import version
+import sys
+import time
+import traceback
 from pathlib import Path
 
 from bench import (
@@ -24,6 +22,7 @@ from bench import (
     throughput,
     thumbnails,
 )
+from bench.report import Measured, note
 from bench.result import Result
 from bench.system import running
 from dlcs_assets.local.samples import samples
@@ -55,7 +54,6 @@ COMPONENTS: dict[str, frozenset[Component]] = {
     "thumbnails": frozenset({Component.AWS, Component.IMAGE_SERVER}),
     "arrangements": frozenset({Component.AWS, Component.APPETISER}),  # image servers of its own
 }
-LATEST = Path(__file__).parent / "results" / "latest.json"
 
 
 def main() -> None:
@@ -65,40 +63,31 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", default=bool(os.environ.get("QUICK")))
     options = parser.parse_args()
     pages = page_files(options.pages)
+    failed = [name for name in options.cases or CASES if not run(name, pages, quick=options.quick)]
+    if failed:
+        sys.exit(f"Not measured: {', '.join(failed)}")
+
+
+def run(name: str, pages: list[Path], *, quick: bool) -> bool:
+    """Run a case, in a system of its own; one that fails leaves its old results, and does not keep the others up."""
     results: list[Result] = []
-    for name in options.cases or CASES:
+    began = time.monotonic()
+    try:
         with running(SETTINGS.get(name, {}), COMPONENTS.get(name, ALL)) as system:
-            for result in CASES[name](system, pages, quick=options.quick):
+            for result in CASES[name](system, pages, quick=quick):
                 results.append(result)
                 print(result, flush=True)
-    write(results, options.cases or list(CASES))
+    except Exception:  # noqa: BLE001 (whatever it is, it is this case's)
+        traceback.print_exc()
+        return False
+    note(Measured(name, results, time.monotonic() - began), quick=quick)
+    return True
 
 
 def page_files(folder: Path | None) -> list[Path]:
     if folder is None:
         return [sample.path for sample in samples() if not sample.broken and sample.path.suffix == ".jpg"]
     return sorted(path for path in folder.iterdir() if path.suffix in {".jpg", ".jpeg", ".tif", ".tiff", ".png"})
-
-
-def write(results: list[Result], measured: Collection[str]) -> None:
-    """Write the results in the place of those that there are of the same cases."""
-    LATEST.parent.mkdir(exist_ok=True)
-    before = json.loads(LATEST.read_text())["results"] if LATEST.exists() else []
-    document = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {
-            "cores": os.cpu_count(),
-            "system": f"{platform.system()} {platform.machine()}",
-            "python": platform.python_version(),
-        },
-        "versions": {name: version(name) for name in ("dagster", "boto3", "httpx", "moto", "pillow", "sqlalchemy")},
-        "results": [
-            *(result for result in before if result["case"] not in measured),
-            *(result.to_json() for result in results),
-        ],
-    }
-    LATEST.write_text(json.dumps(document, indent=2) + "\n")
-    print(f"written to {LATEST.relative_to(Path.cwd()) if LATEST.is_relative_to(Path.cwd()) else LATEST}")
 
 
 if __name__ == "__main__":

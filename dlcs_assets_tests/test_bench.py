@@ -1,13 +1,16 @@
-"""The bench's server, on whose counting its figures rest."""
+"""What the bench's figures rest on: its server's counting, and the tables that are made of them."""
 
 from __future__ import annotations
 
+import json
 import socket
 from contextlib import ExitStack, suppress
 from urllib.parse import urlsplit
 
 import httpx
 
+from bench.report import DOCS, LATEST, with_tables
+from bench.result import Result, of_many
 from bench.unsteady_server import Failing, Running, UnsteadyServer, serving
 from dlcs_assets_tests.e2e.waiting import eventually
 
@@ -56,3 +59,33 @@ def test_a_failure_never_gives_the_whole_picture() -> None:
                 assert answer.status_code in {200, 500, 503}
                 assert answer.content != PICTURES["10,"]
         assert server.served().failed == 20
+
+
+def test_the_tables_of_the_page_are_those_of_the_latest_results() -> None:
+    page = DOCS.read_text()
+    assert with_tables(page, json.loads(LATEST.read_text())) == page
+
+
+def test_a_table_tells_what_was_measured_its_spread_and_whether_the_goal_is_met() -> None:
+    results = [
+        of_many("throughput", "ratio_to_bare_loop", [1.2, 1.1, 1.3], "x", 1.1),
+        Result("intake", "messages_per_second", 1484.0, "/s", 500, at_least=True),
+        Result("intake", "growth", 0.123456, "MB"),
+    ]
+    cases = {name: {"date": "2026-11-28T10:00:00+00:00", "seconds": 61} for name in ("throughput", "intake")}
+    machine = {"cores": 2, "system": "Linux x86_64", "python": "3.11.7"}
+    document = {
+        "machine": machine,
+        "versions": {"dagster": "1.13.27"},
+        "cases": cases,
+        "results": [each.to_json() for each in results],
+    }
+    empty = "<!-- goals -->\n<!-- end of goals -->\n<!-- all figures -->\nold\n<!-- end of all figures -->\n"
+    page = with_tables(empty, document)
+    assert "2 cores, Linux x86_64, Python 3.11.7; dagster 1.13.27." in page
+    assert "| throughput | ratio to bare loop | 1.2 x (1.1 to 1.3, n=3) | 1.1 | missed |" in page
+    assert "| intake | messages per second | 1,484 /s | at least 500 | met |" in page
+    assert "**intake** (2026-11-28, in 61 s)" in page
+    assert "| growth | 0.123 MB |" in page
+    assert "old" not in page
+    assert with_tables(page, document) == page

@@ -1,0 +1,113 @@
+"""The results: `bench/results/latest.json`, and the tables of `docs/performance.md` that are made from it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from bench.result import Result
+
+LATEST: Final = Path(__file__).parent / "results" / "latest.json"
+QUICK: Final = LATEST.with_name("quick.json")
+DOCS: Final = Path(__file__).parents[1] / "docs" / "performance.md"
+PACKAGES: Final = ("dagster", "boto3", "httpx", "moto", "pillow", "sqlalchemy")
+_BLOCK: Final = r"(?<=<!-- {name} -->\n).*?(?=<!-- end of {name} -->)"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A case that was run to its end."""
+
+    case: str
+    results: Sequence[Result]
+    seconds: float
+
+
+def note(measured: Measured, *, quick: bool) -> None:
+    """Write a case's results in the place of those that there were of it, into the file and into the docs.
+
+    What was measured quickly is not to be relied on: it goes into a file of its own, which is not kept.
+    """
+    path = QUICK if quick else LATEST
+    document = json.loads(path.read_text()) if path.exists() else {"cases": {}, "results": []}
+    kept = [result for result in document["results"] if result["case"] != measured.case]
+    about = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "seconds": round(measured.seconds)}
+    document = {
+        "machine": {
+            "cores": os.cpu_count(),
+            "system": f"{platform.system()} {platform.machine()}",
+            "python": platform.python_version(),
+        },
+        "versions": {name: version(name) for name in PACKAGES},
+        "cases": {**document["cases"], measured.case: about},
+        "results": kept + [result.to_json() for result in measured.results],
+    }
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(document, indent=2) + "\n")
+    if not quick:
+        DOCS.write_text(with_tables(DOCS.read_text(), document))
+
+
+def with_tables(text: str, document: Mapping[str, Any]) -> str:
+    """Return the page with its tables made anew."""
+    tables = {"goals": _goals(document), "all figures": _all_figures(document)}
+    for name, lines in tables.items():
+        block = "\n".join(lines) + "\n"
+        text, found = re.subn(_BLOCK.format(name=name), lambda _, block=block: block, text, flags=re.DOTALL)  # type: ignore[misc] # a default binds it
+        if not found:
+            raise ValueError(f"the page has no place for the table {name}")
+    return text
+
+
+def _goals(document: Mapping[str, Any]) -> Iterable[str]:
+    yield from _machine(document)
+    yield from ("", "| case | what | measured | goal | |", "| --- | --- | --- | --- | --- |")
+    for result in document["results"]:
+        if "goal" in result:
+            met = "met" if _is_met(result) else "missed"
+            least = "at least " if result.get("at_least") else ""
+            goal = f"{least}{_number(result['goal'])}"
+            yield f"| {result['case']} | {_words(result['metric'])} | {_figure(result)} | {goal} | {met} |"
+
+
+def _all_figures(document: Mapping[str, Any]) -> Iterable[str]:
+    for case, about in document["cases"].items():
+        yield from ("", f"**{case}** ({about['date'][:10]}, in {about['seconds']} s)", "")
+        yield from ("| what | measured |", "| --- | --- |")
+        for result in document["results"]:
+            if result["case"] == case:
+                yield f"| {_words(result['metric'])} | {_figure(result)} |"
+    yield ""
+
+
+def _machine(document: Mapping[str, Any]) -> Iterable[str]:
+    machine = document["machine"]
+    versions = ", ".join(f"{name} {number}" for name, number in document["versions"].items())
+    yield f"{machine['cores']} cores, {machine['system']}, Python {machine['python']}; {versions}."
+
+
+def _is_met(result: Mapping[str, Any]) -> bool:
+    return bool(result["value"] >= result["goal"] if result.get("at_least") else result["value"] <= result["goal"])
+
+
+def _words(metric: str) -> str:
+    return metric.replace("_", " ")
+
+
+def _figure(result: Mapping[str, Any]) -> str:
+    unit = f" {result['unit']}" if result["unit"] else ""
+    spread = f" ({_number(result['low'])} to {_number(result['high'])}, n={result['n']})" if "n" in result else ""
+    return f"{_number(result['value'])}{unit}{spread}"
+
+
+def _number(value: float) -> str:
+    """Give three digits that count, and all of a large number."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
