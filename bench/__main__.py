@@ -12,6 +12,7 @@ from pathlib import Path
 from bench import (
     arrangements,
     faults,
+    growth,
     intake,
     latency,
     load,
@@ -34,6 +35,7 @@ CASES = {
     "memory": memory.measure,
     "orchestration": orchestration.measure,
     "scale": scale.measure,
+    "growth": growth.measure,
     "intake": intake.measure,
     "load": load.measure,
     "faults": faults.measure,
@@ -48,7 +50,9 @@ SETTINGS = {
 COMPONENTS: dict[str, frozenset[Component]] = {
     "scale": frozenset({Component.AWS, Component.WEBSERVER}),  # it evaluates the sensors itself
     "load": frozenset(),  # a server of its own
+    "growth": frozenset({Component.AWS}),
     "intake": frozenset(),  # a queue of its own
+    "throughput": frozenset(),  # systems of its own
     "orchestration": frozenset(),  # services that answer at once
     "faults": frozenset({Component.IMAGE_SERVER}),
     "thumbnails": frozenset({Component.AWS, Component.IMAGE_SERVER}),

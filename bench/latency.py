@@ -2,41 +2,88 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
-from bench.result import Result, of_many
-from bench.system import RunningSystem
+import dagster as dg
+from sqlalchemy import text
 
-GOAL = 8.0
+from bench.result import Result, of_many, percentile_95
+from bench.system import RunningSystem
+from dlcs_assets.resources.ledger.engine import make_engine
+
+GOAL = 5.0
 CUSTOMER = 300
-SETTLE_SECONDS = 6.3  # longer than a tick, and no multiple of it: messages arrive at all moments of it
+SETTLE_SECONDS = 3.3  # longer than a tick, and no multiple of it: messages arrive at all moments of it
+RECEIVED = """SELECT received_at, chunks.created_at, chunks.run_id
+    FROM messages JOIN chunk_images USING (request_id) JOIN chunks ON chunks.id = chunk_id
+    WHERE messages.image_id = :image"""
+
+
+@dataclass(frozen=True)
+class Message:
+    """An image, and the moments (seconds since 1970) at which its message was sent and its thumbnails were there."""
+
+    image: str
+    sent: float
+    first: float
+    last: float
 
 
 def measure(system: RunningSystem, pages: list[Path], *, quick: bool) -> Iterator[Result]:
+    """Send one message after another, each into a system that has come to rest."""
     page = min(pages, key=lambda path: path.stat().st_size)
-    first: list[float] = []
-    last: list[float] = []
-    for number in range(2 if quick else 10):
+    seen = []
+    for number in range(2 if quick else 30):
         image = f"{CUSTOMER}/1/{number}"
         origin = system.upload(page, image)
         time.sleep(SETTLE_SECONDS)
-        began = time.monotonic()
+        sent = time.time()
         system.send([(image, origin)])
-        first.append(appears(system, f"{image}/open/") - began)
-        last.append(appears(system, f"{image}/s.json") - began)
+        seen.append(Message(image, sent, appears(system, f"{image}/open/"), appears(system, f"{image}/s.json")))
         system.wait(CUSTOMER, number + 1)
-    yield of_many("latency", "seconds_to_first_thumbnail", first, "s", GOAL)
-    yield of_many("latency", "seconds_to_s_json", last, "s")
+    parts = [_parts(system, message) for message in seen]
+    whole = [message.last - message.sent for message in seen]
+    yield of_many("latency", "seconds_to_first_thumbnail", [each.first - each.sent for each in seen], "s")
+    yield of_many("latency", "seconds_to_last_thumbnail", whole, "s", GOAL)
+    yield Result("latency", "seconds_to_last_thumbnail_95_percent", round(percentile_95(whole), 3), "s")
+    for name in parts[0]:
+        yield of_many("latency", f"of_which_{name}", [each[name] for each in parts], "s")
+
+
+def _parts(system: RunningSystem, message: Message) -> dict[str, float]:
+    """Return the seconds from each moment to the next, by what passed in between."""
+    engine = make_engine(system.settings.ledger_url)
+    with engine.connect() as connection:
+        row = connection.execute(text(RECEIVED), {"image": message.image}).one()
+    engine.dispose()
+    with dg.DagsterInstance.from_config(os.environ["DAGSTER_HOME"]) as instance:
+        stats = instance.get_run_stats(row.run_id)
+    moments = {
+        "in_the_queue_of_messages": _seconds(row.received_at),
+        "tick_until_dispatch": _seconds(row.created_at),
+        "queue_of_runs": stats.launch_time,
+        "start_of_the_process": stats.start_time,
+        "work": message.last,
+    }
+    before = (message.sent, *moments.values())
+    return {name: (at or 0.0) - (then or 0.0) for (name, at), then in zip(moments.items(), before, strict=False)}
+
+
+def _seconds(moment: str) -> float:
+    return datetime.fromisoformat(moment).timestamp()
 
 
 def appears(system: RunningSystem, prefix: str, timeout: float = 120) -> float:
-    """Return the moment at which an object with this prefix is in the thumbnail bucket."""
+    """Return the moment (seconds since 1970) at which an object with this prefix is in the thumbnail bucket."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         found = system.s3.list_objects_v2(Bucket=system.settings.thumbs_bucket, Prefix=prefix, MaxKeys=1)
         if found["KeyCount"]:
-            return time.monotonic()
+            return time.time()
         time.sleep(0.02)
     raise TimeoutError(f"no {prefix} after {timeout} s")

@@ -59,7 +59,7 @@ def _commands(system: RunningSystem) -> Iterator[Result]:
 
 def _ticks(system: RunningSystem, instance: dg.DagsterInstance, shown: Sequence[str]) -> Iterator[Result]:
     def tick(name: str) -> Callable[[], object]:
-        return partial(_evaluate, system, instance, name)
+        return partial(evaluate, system, instance, name)
 
     for name in ("sqs_ingest", "due_images", "reconcile", "batches"):
         yield _median(f"tick_{name}_idle", tick(name), GOAL)
@@ -99,7 +99,8 @@ def _pages(system: RunningSystem, key: str) -> Iterator[Result]:
         yield _median("page_lineage", lineage)
 
 
-def _evaluate(system: RunningSystem, instance: dg.DagsterInstance, name: str) -> Any:
+def evaluate(system: RunningSystem, instance: dg.DagsterInstance, name: str) -> Any:
+    """Evaluate a sensor of the system's definitions, as a code server does."""
     repository = build_definitions(system.settings).get_repository_def()
     sensor = repository.get_sensor_def(name)
     resources = build_resources(system.settings)

@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,18 +29,22 @@ class RunningSystem:
     s3: Any
     sqs: Any
 
-    def upload(self, path: Path, image: str) -> str:
+    def upload(self, path: Path, image: str, *, bucket: str | None = None) -> str:
+        """Put an original into the upload bucket, or another; return its address."""
+        bucket = bucket or self.settings.origin_bucket
         key = sent_key(AssetId.parse(image))
-        self.s3.upload_file(str(path), self.settings.origin_bucket, key)
-        return f"s3://{self.settings.origin_bucket}/{key}"
+        self.s3.upload_file(str(path), bucket, key)
+        return f"s3://{bucket}/{key}"
 
-    def send(self, images: Sequence[tuple[str, str]], queue_url: str | None = None) -> None:
+    def send(self, images: Sequence[tuple[str, str]]) -> None:
         """Send full messages for (id, origin)."""
+        self.send_messages([{"asset": {"id": image, "origin": origin}} for image, origin in images])
+
+    def send_messages(self, messages: Sequence[Mapping[str, Any]], queue_url: str | None = None) -> None:
+        """Put messages on the ingest queue, or another."""
         url = queue_url or self.settings.ingest_queue_url
-        for start in range(0, len(images), 10):
-            bodies = [
-                json.dumps({"asset": {"id": image, "origin": origin}}) for image, origin in images[start : start + 10]
-            ]
+        for start in range(0, len(messages), 10):
+            bodies = [json.dumps(message) for message in messages[start : start + 10]]
             entries = [{"Id": str(number), "MessageBody": body} for number, body in enumerate(bodies)]
             self.sqs.send_message_batch(QueueUrl=url, Entries=entries)
 

@@ -1,0 +1,55 @@
+"""What the system does with its messages, in this process: the same calls, without Dagster and ledger."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from bench.system import RunningSystem
+from dlcs_assets.definitions import build_resources
+from dlcs_assets.domain.ingest_request import IngestMessage, Registration, parse_message, register
+from dlcs_assets.domain.results import WorkItem
+from dlcs_assets.domain.stages import STAGES, Stage
+from dlcs_assets.pipeline.job import Job, Services
+from dlcs_assets.pipeline.jp2 import make_jp2
+from dlcs_assets.pipeline.original import make_original
+from dlcs_assets.pipeline.rules import rules_of
+from dlcs_assets.pipeline.thumbnails import make_thumbnails
+from dlcs_assets.pipeline.tidy import tidy
+from dlcs_assets.resources.ledger.records import new_id
+from dlcs_assets.settings import Settings
+
+
+def ingest(system: RunningSystem, messages: Sequence[dict[str, Any]], queue_name: str) -> None:
+    """Send the messages to a queue of the loop's own, and do with them what a run does, as many at a time."""
+    settings, resources = system.settings, build_resources(system.settings)
+    queue = system.sqs.create_queue(QueueName=queue_name)["QueueUrl"]
+    system.send_messages(messages, queue)
+    received: list[IngestMessage] = []
+    while some := resources["queues"].receive(queue):
+        received += [parsed for one in some if isinstance(parsed := parse_message(one.body), IngestMessage)]
+        resources["queues"].delete(queue, some)
+    if len(received) != len(messages):
+        raise RuntimeError(f"{len(received)} of {len(messages)} messages were received")
+    services = Services(resources["origins"], resources["storage"], resources["appetiser"], resources["image_server"])
+    with (
+        ThreadPoolExecutor(settings.images_in_flight) as workers,
+        ThreadPoolExecutor(settings.image_server_in_flight) as sizes,
+    ):
+        for done in [workers.submit(_ingest_one, each, services, settings, sizes) for each in received]:
+            done.result()
+
+
+def _ingest_one(message: IngestMessage, services: Services, settings: Settings, sizes: ThreadPoolExecutor) -> None:
+    assert message.asset is not None
+    registration: Registration = register(message.asset, None)
+    item = WorkItem(new_id(), message.asset_id, registration, frozenset(STAGES))
+    with tempfile.TemporaryDirectory(dir=settings.scratch) as folder:
+        job = Job(item, services, rules_of(settings), Path(folder), lambda: None, lambda *_: set(), lambda *_: None)
+        job.results[Stage.ORIGINAL] = make_original(job)
+        job.results[Stage.JP2] = make_jp2(job)
+        make_thumbnails(job, sizes)
+        tidy(job)
