@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
@@ -46,19 +47,33 @@ def create_request(
             update(requests).where(requests.c.superseded_by.in_(replaced)).values(superseded_by=request_id)
         )
         lane = lane.or_better(Lane(row.lane) for row in unbegun)
-    connection.execute(
-        insert(requests).values(
-            id=request_id,
-            image_id=image_id,
-            customer=asset_id.customer,
-            space=asset_id.space,
-            lane=lane,
-            stages=stages,
-            batch=batch,
-            state=state,
-            created_at=now,
-            due_at=due_at,
-            attempts=0,
-        )
-    )
+    row = request_row(request_id, asset_id, lane=lane, state=state, due_at=due_at, now=now, batch=batch, stages=stages)
+    connection.execute(insert(requests).values(row))
     return request_id
+
+
+def request_row(
+    request_id: str,
+    asset_id: AssetId,
+    *,
+    lane: Lane,
+    state: RequestState,
+    due_at: datetime,
+    now: datetime,
+    batch: int | None = None,
+    stages: str = stages_text(STAGES),
+) -> dict[str, Any]:
+    """Return the row of a new request."""
+    return {
+        "id": request_id,
+        "image_id": str(asset_id),
+        "customer": asset_id.customer,
+        "space": asset_id.space,
+        "lane": lane,
+        "stages": stages,
+        "batch": batch,
+        "state": state,
+        "created_at": now,
+        "due_at": due_at,
+        "attempts": 0,
+    }

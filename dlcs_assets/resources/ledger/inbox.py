@@ -14,13 +14,13 @@ from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import MessageRejected
 from dlcs_assets.domain.ingest_request import IngestMessage, Registration, register
 from dlcs_assets.domain.results import StageResult
-from dlcs_assets.domain.s3_uri import parse_s3_uri
 from dlcs_assets.domain.stages import STAGES, RequestState, Stage
 from dlcs_assets.resources.ledger.accounting import RegistrationCheck, within_quota
 from dlcs_assets.resources.ledger.asking import create_request
 from dlcs_assets.resources.ledger.batches import note_batch
 from dlcs_assets.resources.ledger.database import Database
 from dlcs_assets.resources.ledger.deletions import ask_to_delete, bring_back, was_deleted_since
+from dlcs_assets.resources.ledger.newcomers import Newcomers, registration_values
 from dlcs_assets.resources.ledger.records import (
     InboxMessage,
     IntakeCount,
@@ -77,12 +77,22 @@ class Inbox:
             known = set(
                 connection.scalars(select(messages.c.id).where(messages.c.id.in_([message.id for message in received])))
             )
+            newcomers = Newcomers(connection, received, now)
+            rows: list[dict[str, Any]] = []
             for message in received:
                 if message.id in known:
                     count["duplicates"] += 1
                     continue
                 known.add(message.id)
-                count[_take_in_one(connection, message, rules, now)] += 1
+                row = _take_in_one(connection, message, rules, newcomers, now)
+                count[row["state"]] += 1
+                if row["state"] == "waiting":  # another one of these may be what it waits for
+                    connection.execute(insert(messages), [row])
+                else:
+                    rows.append(row)
+            newcomers.write()
+            if rows:
+                connection.execute(insert(messages), rows)
         return IntakeCount(**count)
 
     def reject_overdue(self, now: datetime) -> int:
@@ -133,10 +143,13 @@ def _take_in_one(
     connection: Connection,
     received: InboxMessage,
     rules: IntakeRules,
+    newcomers: Newcomers,
     now: datetime,
-) -> str:
+) -> dict[str, Any]:
+    """Do what a message asks for; return its row in the ledger."""
     named = received.named
     row: dict[str, Any] = {
+        **dict.fromkeys(("request_id", "body", "code", "cause", "remedy")),
         "id": received.id,
         "queue": received.queue,
         "lane": received.lane,
@@ -150,11 +163,15 @@ def _take_in_one(
     rejection = received.rejection
     state = "forwarded" if received.forwarded else "ignored"
     if received.deletion and not rejection:
+        newcomers.hear_of(received.deletion.asset_id)
         row["request_id"] = ask_to_delete(connection, received.deletion, now)
         state = "accepted" if row["request_id"] else "ignored"
     if received.message and not rejection and not received.forwarded and is_news(connection, received, now):
         try:
-            state, row["request_id"] = _request(connection, received, rules, now)
+            row["request_id"] = newcomers.add(received, rules.check)
+            state = "accepted"
+            if row["request_id"] is None:
+                state, row["request_id"] = _request(connection, received, rules, now)
             remember(connection, received, now)
         except MessageRejected as error:
             rejection = Rejection(error.code, error.cause, error.remedy)
@@ -165,8 +182,7 @@ def _take_in_one(
         row |= _columns(rejection)
     if state in {"rejected", "waiting"}:
         row["body"] = received.body
-    connection.execute(insert(messages).values(state=state, **row))
-    return state
+    return row | {"state": state}
 
 
 def _request(
@@ -247,13 +263,7 @@ def _register(connection: Connection, message: IngestMessage, check: Registratio
         return row is not None
     after = register(message.asset, before)
     check(message.asset_id, after)
-    location = parse_s3_uri(after.origin)
-    values = {
-        "registration": after.to_json(),
-        "asserted_at": message.created or (row.asserted_at if row else None),
-        "origin_bucket": location.bucket if location else None,
-        "origin_key": location.key if location else None,
-    }
+    values = registration_values(after) | {"asserted_at": message.created or (row.asserted_at if row else None)}
     if row:
         connection.execute(update(images).where(images.c.id == image_id).values(**values))
         return True
