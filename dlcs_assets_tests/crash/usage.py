@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -44,7 +45,8 @@ def _size(path: Path) -> float:
     if path.is_file():
         return path.stat().st_size / 2**20
     total = 0
-    for each in path.rglob("*"):
-        with suppress(FileNotFoundError):
-            total += each.lstat().st_size if each.is_file() and not each.is_symlink() else 0
+    for folder, _, names in os.walk(path):  # which leaves out what is deleted meanwhile
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += os.lstat(f"{folder}/{name}").st_size
     return total / 2**20
