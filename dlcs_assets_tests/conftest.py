@@ -1,13 +1,16 @@
-"""How tests are given to several processes (`pytest -n`): together with those whose servers they share."""
+"""How tests are given to several processes (`pytest -n`): together with those whose servers they share; PostgreSQL."""
 
 from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped] # it has no types
+
+from dlcs_assets_tests import postgresql
 
 # A shell that starts the tests in the background has them, and all that they start, ignore Ctrl-C. Some start what is
 # ended by it.
@@ -41,3 +44,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServers:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest, so that the others run beside it."""
     items.sort(key=lambda item: (scope_of(item.nodeid) != WHOLE_SYSTEM, not item.nodeid.startswith(LONG)))
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[postgresql.Server]:
+    binaries = postgresql.find_binaries()
+    if binaries is None:
+        pytest.skip(postgresql.MISSING)
+    with postgresql.running(binaries) as server:
+        yield server

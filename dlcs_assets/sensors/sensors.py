@@ -28,6 +28,8 @@ from dlcs_assets.settings import Settings
 
 SECONDS_BETWEEN_MEASUREMENTS = 60
 SECONDS_BETWEEN_TICKS = 1  # the daemon's own loop takes longer: a tick in each
+# Of what nobody waits for: each tick takes the daemon and the code server some thirty milliseconds.
+SECONDS_BETWEEN_LOOKS = 5
 QUEUE_VARIABLES = {
     "sqs_ingest": "DLCS_INGEST_QUEUE_URL",
     "sqs_priority": "DLCS_PRIORITY_QUEUE_URL",
@@ -92,7 +94,7 @@ def _sweep_sensor(settings: Settings) -> dg.SensorDefinition:
     @dg.sensor(
         name="s3_sweep",
         job=INGEST_JOB,
-        minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
+        minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Lists buckets for uploads of which no event told, and launches runs for them.",
     )
@@ -133,7 +135,7 @@ def _reconcile_sensor(settings: Settings) -> dg.SensorDefinition:
     @dg.sensor(
         name="reconcile",
         job=INGEST_JOB,
-        minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
+        minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Finds runs that were lost and makes their images due again; reports outcomes that Dagster missed.",
     )
@@ -173,7 +175,7 @@ def _batches_sensor(settings: Settings) -> dg.SensorDefinition:
     @dg.sensor(
         name="batches",
         job=INGEST_JOB,
-        minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
+        minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Finishes batches of which all images have ended, and publishes the notification of each.",
     )
@@ -191,7 +193,7 @@ def _modified_sensor(settings: Settings) -> dg.SensorDefinition:
     @dg.sensor(
         name="asset_modified",
         job_name=DELETE_JOB,
-        minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
+        minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Takes in what the DLCS's API says of changed and deleted assets, launches runs for what is to be "
         "deleted, and tells whoever keeps the CDN which paths to invalidate.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -23,11 +23,17 @@ from dlcs_assets_tests.system.proxy import proxy_to
 
 @contextmanager
 def running_system(
-    stack: RunningStack, folder: Path, *, dagster_in_memory: bool = True, **settings: Any
+    stack: RunningStack,
+    folder: Path,
+    *,
+    dagster_in_memory: bool = True,
+    history: Mapping[str, Any] | None = None,
+    **settings: Any,
 ) -> Iterator[System]:
     """Make a system beside the services that are up; `settings` take the place of those it would choose.
 
     Dagster's history in files takes most of a run's time: it is in memory unless the test is about the files.
+    `history` is where else it is to be, as `storage` in dagster.yaml.
     """
     with pytest.MonkeyPatch.context() as patch:
         for variable in [variable for variable in os.environ if variable.startswith(("DLCS_", "AWS_"))]:
@@ -35,8 +41,15 @@ def running_system(
         for variable, value in stack.environment.items():
             if variable.startswith("AWS_"):
                 patch.setenv(variable, value)
-        new = dg.DagsterInstance.ephemeral() if dagster_in_memory else dg.instance_for_test(temp_dir=str(folder))
-        with new as instance, _system(stack, instance, folder, settings) as system:
+        kept = {"storage": history} if history else {}
+        with (
+            (
+                dg.DagsterInstance.ephemeral()
+                if dagster_in_memory and not history
+                else dg.instance_for_test(temp_dir=str(folder), overrides=kept)
+            ) as instance,
+            _system(stack, instance, folder, settings) as system,
+        ):
             yield system
 
 

@@ -22,15 +22,6 @@ NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 SCHEDULE = RetrySchedule(attempts=3, delay=timedelta(seconds=60))
 
 
-@pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[postgresql.Server]:
-    binaries = postgresql.find_binaries()
-    if binaries is None:
-        pytest.skip(postgresql.MISSING)
-    with postgresql.running(binaries) as server:
-        yield server
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database, of either kind."""
