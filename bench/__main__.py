@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bench import (
     arrangements,
+    conversion,
     faults,
     growth,
     intake,
@@ -42,6 +43,7 @@ CASES = {
     "thumbnails": thumbnails.measure,
     "outage": outage.measure,
     "arrangements": arrangements.measure,
+    "conversion": conversion.measure,
 }
 SETTINGS = {
     "memory": {"DLCS_CHUNK_SIZE": "100"},  # all images of the case in one run
@@ -51,6 +53,7 @@ COMPONENTS: dict[str, frozenset[Component]] = {
     "scale": frozenset({Component.AWS, Component.WEBSERVER}),  # it evaluates the sensors itself
     "load": frozenset(),  # a server of its own
     "growth": frozenset({Component.AWS}),
+    "conversion": frozenset({Component.APPETISER}),
     "intake": frozenset(),  # a queue of its own
     "throughput": frozenset(),  # systems of its own
     "orchestration": frozenset(),  # services that answer at once
