@@ -23,6 +23,7 @@ from bench import (
     scale,
     throughput,
     thumbnails,
+    transfer,
 )
 from bench.report import Measured, note
 from bench.result import Result
@@ -44,6 +45,7 @@ CASES = {
     "outage": outage.measure,
     "arrangements": arrangements.measure,
     "conversion": conversion.measure,
+    "transfer": transfer.measure,
 }
 SETTINGS = {
     "memory": {"DLCS_CHUNK_SIZE": "100"},  # all images of the case in one run
@@ -54,6 +56,7 @@ COMPONENTS: dict[str, frozenset[Component]] = {
     "load": frozenset(),  # a server of its own
     "growth": frozenset({Component.AWS}),
     "conversion": frozenset({Component.APPETISER}),
+    "transfer": frozenset({Component.AWS, Component.APPETISER}),  # an image server of its own
     "intake": frozenset(),  # a queue of its own
     "throughput": frozenset(),  # systems of its own
     "orchestration": frozenset(),  # services that answer at once

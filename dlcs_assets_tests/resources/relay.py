@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 @dataclass
 class Relay:
-    """Counts connections, and the bytes that came from the server."""
+    """Counts connections, and the bytes that came from the server and that went to it."""
 
     port: int
     connections: int = 0
     bytes: int = 0
+    sent: int = 0
 
 
 @contextmanager
@@ -37,7 +38,7 @@ def relay_to(
                         server = socket.create_connection(("127.0.0.1", port))
                         held.append(server)
                         limit = break_after if relay.connections == 1 else None
-                        threading.Thread(target=_copy, args=(client, server), daemon=True).start()
+                        threading.Thread(target=_copy, args=(client, server, relay), daemon=True).start()
                         threading.Thread(target=back, args=(server, client, limit), daemon=True).start()
 
         def back(server: socket.socket, client: socket.socket, limit: int | None) -> None:
@@ -63,9 +64,10 @@ def relay_to(
                 each.close()
 
 
-def _copy(source: socket.socket, target: socket.socket) -> None:
+def _copy(source: socket.socket, target: socket.socket, relay: Relay) -> None:
     with suppress(OSError):
         while data := source.recv(65536):
             target.sendall(data)
+            relay.sent += len(data)
     with suppress(OSError):
         target.shutdown(socket.SHUT_WR)
