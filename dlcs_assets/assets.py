@@ -34,6 +34,8 @@ LANE_TAG = "dlcs/lane"
 BATCH_TAG = "dlcs/batch"
 PARENT_RUN_TAG = "dagster/parent_run_id"  # on a run that a person executes again
 GROUP = "ingest"
+# Of outcomes that Dagster has. Should the run die before the ledger has that, reconcile sees for itself.
+NOTED_AT_ONCE = 30
 CONNECTION_SECONDS = 300  # less than firewalls let an idle connection live
 CONNECTIONS = 4  # to Dagster's database, at most, from one run
 
@@ -125,13 +127,18 @@ class _Run:
 
     def _work(self, claim: Claim) -> Iterator[dg.AssetMaterialization]:
         upstream = Upstream(self._context.instance)
+        told: list[tuple[AssetId, Stage, str]] = []
         for event in ingest_chunk(claim, self._ledger, self._services, rules_of(self._settings), self._options()):
             if isinstance(event, ImageEnded):
                 self._ended.append(event)
                 continue
             if event.result.stage in self._stages:
                 yield self._materialization(event, upstream)
-                self._ledger.work.reported([(event.item.asset_id, event.result.stage, event.item.request_id)])
+                told.append((event.item.asset_id, event.result.stage, event.item.request_id))
+            if len(told) >= NOTED_AT_ONCE:
+                self._ledger.work.reported(told)
+                told.clear()
+        self._ledger.work.reported(told)
 
     def _claim(self) -> Claim:
         run_id, keys = self._context.run.run_id, self._context.partition_keys

@@ -118,8 +118,10 @@ def keep_key(instance: dg.DagsterInstance, ledger: Ledger, key: str, *, wait: ti
 def _report(instance: dg.DagsterInstance, ledger: Ledger) -> int:
     reported = 0
     upstream = Upstream(instance)
-    for asset_id, request_id, run_id, result in ledger.work.unreported(limit=REPORTS_PER_TICK):
-        run = instance.get_run_by_id(run_id)
+    unreported = ledger.work.unreported(limit=REPORTS_PER_TICK)
+    runs = {run_id: instance.get_run_by_id(run_id) for _, _, run_id, _ in unreported}
+    for asset_id, request_id, run_id, result in unreported:
+        run = runs[run_id]
         if run is not None and run.status in UNFINISHED_RUNS:
             continue  # its own event is on the way
         key = partition_key(asset_id)

@@ -93,8 +93,8 @@ def test_dagster_stores_no_more_events_than_the_stages_and_the_run(counted: tupl
 
 def test_the_ledger_s_transactions_grow_with_the_stages_only(counted: tuple[System, Counter[str]]) -> None:
     _, asked = counted
-    # A commit and a report of each stage, the end, and a few for all of them together.
-    assert asked["BEGIN IMMEDIATE"] <= 7 * IMAGES + 20
+    # A commit of each stage, the end, and a few for all of them together.
+    assert asked["BEGIN IMMEDIATE"] <= 4 * IMAGES + 20
 
 
 def test_a_process_that_works_on_images_loads_no_more_than_it_needs() -> None:
