@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import random
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +23,7 @@ from dlcs_assets.local.supervisor import ServiceFailed, free_port
 from dlcs_assets.resources.ledger.ledger import Ledger
 from dlcs_assets_tests.crash.faulty_aws import FaultyAws
 from dlcs_assets_tests.e2e.system import System
+from dlcs_assets_tests.http_serving import Answer, serving
 from dlcs_assets_tests.instances import impatient_instance
 from dlcs_assets_tests.pictures import drawing, encoded
 
@@ -176,7 +175,7 @@ def world(folder: Path) -> Iterator[World]:
         faulty = FaultyAws(f"http://127.0.0.1:{port}", free_port())
         parts.enter_context(faulty.serving())
         pictures = tuple(encoded(drawing(480, 360, seed=number), quality=90) for number in range(PICTURES))
-        origins = parts.enter_context(_serving(pictures))
+        origins = parts.enter_context(serving(lambda _method, path, _headers, _body: _answer(pictures, path)))
         stack = Stack(
             folder / "stack",
             ports={Component.AWS: port},
@@ -216,28 +215,11 @@ def _disk_of_its_own(folder: Path) -> Iterator[bool]:
             subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-@contextmanager
-def _serving(pictures: tuple[bytes, ...]) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            name = self.path.removeprefix("/").removesuffix(".jpg")
-            found = pictures[int(name)] if name.isdecimal() and int(name) < len(pictures) else None
-            self.send_response_only(200 if found else 404)
-            self.send_header("Content-Type", "image/jpeg")
-            self.send_header("Content-Length", str(len(found or b"")))
-            self.end_headers()
-            self.wfile.write(found or b"")
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+def _answer(pictures: tuple[bytes, ...], path: str) -> Answer:
+    name = path.removeprefix("/").removesuffix(".jpg")
+    if not name.isdecimal() or int(name) >= len(pictures):
+        return Answer(404)
+    return Answer(200, pictures[int(name)], {"Content-Type": "image/jpeg"})
 
 
 def _client(service: Any, endpoint: str) -> Any:

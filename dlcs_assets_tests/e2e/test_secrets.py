@@ -7,11 +7,9 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -26,6 +24,7 @@ from dlcs_assets.resources.ledger import Ledger
 from dlcs_assets.resources.ledger.reports import Selection
 from dlcs_assets_tests.e2e.system import System, full_message
 from dlcs_assets_tests.e2e.waiting import eventually
+from dlcs_assets_tests.http_serving import Answer, serving
 from dlcs_assets_tests.instances import impatient_instance
 from dlcs_assets_tests.pictures import jpeg
 
@@ -92,9 +91,6 @@ class World:
         return done.stdout + done.stderr
 
 
-Answer = tuple[int, bytes, Mapping[str, str]]
-
-
 def answers(planted: Planted) -> Mapping[str, Answer]:
     """Return what the origin's server says, by path: secrets wherever a server may put one."""
     away = f"ftp://user:{planted('password in a redirect')}@example.org/x?{planted('query in a redirect')}"
@@ -103,23 +99,23 @@ def answers(planted: Planted) -> Mapping[str, Answer]:
     good = jpeg(160, 120)
     broken = good[: len(good) // 2] + planted("bytes of a broken image").encode()
     return {
-        "/good.jpg": (200, good, {"Set-Cookie": f"session={planted('cookie')}"}),
-        "/redirect.jpg": (302, b"", {"Location": signed}),
-        "/astray.jpg": (302, b"", {"Location": astray}),
-        "/elsewhere.jpg": (302, b"", {"Location": away}),
-        "/page.jpg": (200, f"<html>{planted('body that is no image')}".encode(), {}),
-        "/broken.jpg": (200, broken, {}),
-        "refused": (
+        "/good.jpg": Answer(200, good, {"Set-Cookie": f"session={planted('cookie')}"}),
+        "/redirect.jpg": Answer(302, b"", {"Location": signed}),
+        "/astray.jpg": Answer(302, b"", {"Location": astray}),
+        "/elsewhere.jpg": Answer(302, b"", {"Location": away}),
+        "/page.jpg": Answer(200, f"<html>{planted('body that is no image')}".encode()),
+        "/broken.jpg": Answer(200, broken),
+        "refused": Answer(
             401,
             planted("body of a refusal").encode(),
             {"WWW-Authenticate": f"Basic realm={planted('realm')}"},
         ),
-        "missing": (404, planted("body of an error").encode(), {}),
+        "missing": Answer(404, planted("body of an error").encode()),
     }
 
 
 @contextmanager
-def serving(planted: Planted) -> Iterator[str]:
+def library(planted: Planted) -> Iterator[str]:
     """Serve originals; return host and port."""
     said = answers(planted)
     locked = {
@@ -127,34 +123,16 @@ def serving(planted: Planted) -> Iterator[str]:
         "/wrong": "Basic of somebody else",
         "/stored": basic(planted("password of an origin, from S3")),
     }
+    more = {"X-Token": planted("header of an answer"), "Content-Type": "image/jpeg"}
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
-            room, _, name = path.rpartition("/")
-            if room in locked and self.headers.get("Authorization") != locked[room]:
-                self.answer(*said["refused"])
-            else:
-                self.answer(*said.get(f"/{name}", said["missing"]))
+    def answer(_method: str, target: str, headers: dict[str, str], _body: bytes) -> Answer:
+        room, _, name = target.partition("?")[0].rpartition("/")
+        refused = room in locked and headers.get("authorization") != locked[room]
+        told = said["refused"] if refused else said.get(f"/{name}", said["missing"])
+        return replace(told, headers={**told.headers, **more})
 
-        def answer(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
-            self.send_response_only(status)
-            more = {"X-Token": planted("header of an answer"), "Content-Type": "image/jpeg"}
-            for name, value in {**headers, **more, "Content-Length": str(len(body))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    try:
-        yield f"127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with serving(answer) as url:
+        yield url.removeprefix("http://")
 
 
 def basic(password: str) -> str:
@@ -164,7 +142,7 @@ def basic(password: str) -> str:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     planted, folder = Planted(), tmp_path_factory.mktemp("secrets")
-    with serving(planted) as origin:
+    with library(planted) as origin:
         customers = folder / "customers.yaml"
         customers.write_text(CONFIGURATION)
         settings = {

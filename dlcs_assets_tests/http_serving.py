@@ -1,4 +1,4 @@
-"""A small HTTP server for the bench's stand-ins: little of its own between a request and its answer."""
+"""A small HTTP server for stand-ins: little of its own between a request and its answer."""
 
 from __future__ import annotations
 
