@@ -48,7 +48,7 @@ CASES = {
     "transfer": transfer.measure,
 }
 SETTINGS = {
-    "memory": {"DLCS_CHUNK_SIZE": "100"},  # all images of the case in one run
+    "memory": {"DLCS_CHUNK_SIZE": "50"},  # all images of the case in one run
     "scale": {"DLCS_RECEIVE_WAIT": "0"},
 }
 COMPONENTS: dict[str, frozenset[Component]] = {
