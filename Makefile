@@ -37,11 +37,12 @@ lock: $(READY)
 clean:
 	rm -rf $(VENV) .dlcs .cache
 
+# Compiled, because a run is a process: where Python may write no bytecode (PYTHONDONTWRITEBYTECODE), each would compile
+# all of Dagster.
 $(READY): requirements.lock requirements-bootstrap.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements-bootstrap.lock
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --require-hashes --no-deps -r requirements.lock
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
-	# A run is a process: where Python may write no bytecode (PYTHONDONTWRITEBYTECODE), each would compile all of Dagster.
 	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib dlcs_assets
 	touch $(READY)
