@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -143,13 +144,13 @@ def test_files_are_readable_for_a_server_that_is_another_user(make_system: Calla
 
 
 @contextmanager
-def copied_late(source: Path, target: Path, *, answered: Callable[[], int], after: int) -> Iterator[None]:
-    """Let the files of one folder appear in another, once the server was asked a number of times for them."""
+def copied_late(source: Path, target: Path, *, once: Callable[[], bool]) -> Iterator[None]:
+    """Let the files of one folder appear in another, once something is so."""
     over = threading.Event()
 
     def copy() -> None:
         while not over.wait(0.02):
-            if answered() >= after:
+            if once():
                 for file in source.glob("*/*"):
                     late = target / file.relative_to(source)
                     late.parent.mkdir(parents=True, exist_ok=True)
@@ -174,7 +175,12 @@ def test_files_that_appear_late_are_waited_for_and_counted(
     late = services.data / "scratch" / f"late-{system.settings.scratch.name}"
     system.use(image_server_scratch_root=str(late))
     url = system.serve("page.png", encoded(drawing(480, 360), "PNG"))
-    with copied_late(system.settings.scratch, late, answered=lambda: system.image_server.count("GET"), after=4):
+
+    def asked_again() -> bool:  # so the first answer was that there is no such file
+        asked = Counter(each.path for each in system.image_server.asked)
+        return any(count > 1 for count in asked.values())
+
+    with copied_late(system.settings.scratch, late, once=asked_again):
         status = system.ingest("2/1/page", url, "iiif-img:use-original,thumbs:default")
     assert status.state == "done"
     assert status.attempts == 1
