@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -51,10 +52,9 @@ def reconcile(instance: dg.DagsterInstance, ledger: Ledger, settings: Settings) 
             done.images += released
             if released:
                 _end(instance, run_id, settings)
-    for run_id in _silent_runs(instance, settings):
-        if run_id not in in_work:
-            done.runs += 1
-            _end(instance, run_id, settings)
+    for run_id in _silent_runs(instance, in_work, settings):
+        done.runs += 1
+        _end(instance, run_id, settings)
     done.folders = clear_ended(settings.scratch, ledger.housekeeping.ended_work)
     done.reported = _report(instance, ledger)
     return done
@@ -71,19 +71,21 @@ def _is_lost(instance: dg.DagsterInstance, run_id: str, alive_at: datetime, sett
     return datetime.now(UTC) - last_sign > settings.claim_ttl
 
 
-def _silent_runs(instance: dg.DagsterInstance, settings: Settings) -> list[str]:
+def _silent_runs(instance: dg.DagsterInstance, in_work: Collection[str], settings: Settings) -> list[str]:
     """Return the runs over images that Dagster believes in, but that have long written nothing to its log.
 
     That is no wonder while images are in work. Of the others a run that was killed after its last image is one.
     """
     silent = []
-    now = datetime.now(UTC).timestamp()
+    now, longest = datetime.now(UTC).timestamp(), settings.claim_ttl.total_seconds()
     for record in instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
         run = record.dagster_run
         over_images = not run.tags.keys().isdisjoint({CHUNK_TAG, PARTITION_TAG, RANGE_START_TAG})
-        if over_images and record.start_time and now - record.start_time > settings.claim_ttl.total_seconds():
+        if run.run_id in in_work or not over_images:
+            continue
+        if record.start_time and now - record.start_time > longest:
             written = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records
-            if all(now - entry.timestamp > settings.claim_ttl.total_seconds() for entry in written):
+            if all(now - entry.timestamp > longest for entry in written):
                 silent.append(run.run_id)
     return silent
 

@@ -13,6 +13,7 @@ from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.modified import AssetDeleted
 from dlcs_assets.domain.stages import Lane, RequestState
+from dlcs_assets.resources.ledger.asking import request_row
 from dlcs_assets.resources.ledger.database import Database
 from dlcs_assets.resources.ledger.holding import check_claim, end_attempt, hold, take_chunk
 from dlcs_assets.resources.ledger.outbox import post_invalidation
@@ -146,20 +147,16 @@ def ask_to_delete(connection: Connection, deleted: AssetDeleted, now: datetime) 
         )
     )
     _end_unbegun(connection, image_id, request_id, now)
-    connection.execute(
-        insert(requests).values(
-            id=request_id,
-            image_id=image_id,
-            customer=deleted.asset_id.customer,
-            space=deleted.asset_id.space,
-            lane=Lane.DELETE,
-            stages="",
-            state=RequestState.PENDING,
-            created_at=now,
-            due_at=now,
-            attempts=0,
-        )
+    row = request_row(
+        request_id,
+        deleted.asset_id,
+        lane=Lane.DELETE,
+        stages="",
+        state=RequestState.PENDING,
+        due_at=now,
+        now=now,
     )
+    connection.execute(insert(requests).values(row))
     return request_id
 
 
