@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.bare_loop import make_all
 from bench.processes import of_service, of_this_bench, processor_seconds
 from bench.result import Result
 from bench.system import RunningSystem
@@ -23,16 +23,11 @@ from dlcs_assets.domain.delivery import Channel, RequestedChannel
 from dlcs_assets.domain.image_servers import ImageServerKind, SourceAccess
 from dlcs_assets.domain.ingest_request import Registration
 from dlcs_assets.domain.results import WorkItem
-from dlcs_assets.domain.stages import STAGES, Stage
+from dlcs_assets.domain.stages import STAGES
 from dlcs_assets.domain.thumbnails import ThumbnailMaker
 from dlcs_assets.local.stack import Component
 from dlcs_assets.local.supervisor import free_port, http_health
-from dlcs_assets.pipeline.job import Job, Services
-from dlcs_assets.pipeline.jp2 import make_jp2
-from dlcs_assets.pipeline.original import make_original
-from dlcs_assets.pipeline.rules import rules_of
-from dlcs_assets.pipeline.thumbnails import make_thumbnails
-from dlcs_assets.pipeline.tidy import tidy
+from dlcs_assets.pipeline.job import Services
 from dlcs_assets.resources.ledger.records import new_id
 from dlcs_assets.settings import Settings
 from dlcs_assets_tests.iiif_processor.running import iiif_processor
@@ -157,19 +152,6 @@ class Run:
                 )
                 registration = Registration(self.origins[image], "image/jpeg", channels)
                 item = WorkItem(new_id(), AssetId.parse(image), registration, frozenset(STAGES))
-                with tempfile.TemporaryDirectory(dir=self.settings.scratch) as folder:
-                    job = Job(
-                        item,
-                        services,
-                        rules_of(self.settings),
-                        Path(folder),
-                        guard=lambda: None,
-                        origins_among=lambda *_: set(),
-                        reserve=lambda *_: None,
-                    )
-                    job.results[Stage.ORIGINAL] = make_original(job)
-                    job.results[Stage.JP2] = make_jp2(job)
-                    make_thumbnails(job, sizes)
-                    tidy(job)
+                make_all(item, services, self.settings, sizes)
 
             list(threads.map(ingest, images))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
 from bench.system import RunningSystem
+from bench.thumbnail_work import workers
 from dlcs_assets.definitions import build_resources
-from dlcs_assets.domain.ingest_request import IngestMessage, Registration, parse_message, register
+from dlcs_assets.domain.ingest_request import IngestMessage, parse_message, register
 from dlcs_assets.domain.results import WorkItem
 from dlcs_assets.domain.stages import STAGES, Stage
 from dlcs_assets.pipeline.job import Job, Services
@@ -35,20 +36,28 @@ def ingest(system: RunningSystem, messages: Sequence[dict[str, Any]], queue_name
     if len(received) != len(messages):
         raise RuntimeError(f"{len(received)} of {len(messages)} messages were received")
     services = Services(resources["origins"], resources["storage"], resources["appetiser"], resources["image_server"])
-    with (
-        ThreadPoolExecutor(settings.images_in_flight) as workers,
-        ThreadPoolExecutor(settings.image_server_in_flight) as sizes,
-    ):
-        for done in [workers.submit(_ingest_one, each, services, settings, sizes) for each in received]:
-            done.result()
+    with workers(settings) as (threads, sizes):
+
+        def ingest_one(message: IngestMessage) -> None:
+            assert message.asset is not None
+            item = WorkItem(new_id(), message.asset_id, register(message.asset, None), frozenset(STAGES))
+            make_all(item, services, settings, sizes)
+
+        list(threads.map(ingest_one, received))
 
 
-def _ingest_one(message: IngestMessage, services: Services, settings: Settings, sizes: ThreadPoolExecutor) -> None:
-    assert message.asset is not None
-    registration: Registration = register(message.asset, None)
-    item = WorkItem(new_id(), message.asset_id, registration, frozenset(STAGES))
+def make_all(item: WorkItem, services: Services, settings: Settings, sizes: Executor) -> None:
+    """Take an image through all stages, without events and rows."""
     with tempfile.TemporaryDirectory(dir=settings.scratch) as folder:
-        job = Job(item, services, rules_of(settings), Path(folder), lambda: None, lambda *_: set(), lambda *_: None)
+        job = Job(
+            item,
+            services,
+            rules_of(settings),
+            Path(folder),
+            guard=lambda: None,
+            origins_among=lambda *_: set(),
+            reserve=lambda *_: None,
+        )
         job.results[Stage.ORIGINAL] = make_original(job)
         job.results[Stage.JP2] = make_jp2(job)
         make_thumbnails(job, sizes)
