@@ -20,12 +20,15 @@ from dlcs_assets.logs import run_config
 from dlcs_assets.partitions import RANGE_END_TAG, RANGE_START_TAG, WorkingSet, arrange, keys_in_use
 from dlcs_assets.resources.customers import NoCustomers, customers_file
 from dlcs_assets.resources.ledger.ledger import Ledger
-from dlcs_assets.resources.ledger.records import Chunk, DueImage, new_id
+from dlcs_assets.resources.ledger.records import Chunk, DueImage, created_at, new_id
 from dlcs_assets.sensors.turns import Turn, Turns, deal, turns_in
 from dlcs_assets.settings import Settings
 
 DISPATCH_LEASE = "dispatch"  # held by whoever adds or moves keys
 LEASE_WAIT = timedelta(seconds=3)
+# A run that was asked for is on its way for a moment. Several sensors may see that, and Dagster drops a second request
+# for the same run only if it comes from the same sensor.
+ON_ITS_WAY = timedelta(seconds=10)
 # Which run Dagster takes from its queue next. Whatever a person launches has 0.
 PRIORITIES = {
     Lane.PRIORITY: 10,
@@ -51,8 +54,8 @@ def dispatch(
 ) -> Dispatched:
     """Ask for a run for every chunk that has none yet, and for new chunks while there is room in the lane.
 
-    The chunk's row is written first: whatever dies after that, the next tick asks for the same run again, and Dagster
-    drops the request if the run is there already.
+    The chunk's row is written first: whatever dies after that, a tick some seconds later asks for the same run again,
+    and Dagster drops the request if the run is there already.
     """
     turns = _turns(ledger, lane, settings)
     if not turns.order and not ledger.dispatch.unlaunched([lane]):
@@ -183,13 +186,13 @@ def _note(turns: Turns, lane: Lane, settings: Settings, blocked: int = 0) -> str
 
 
 def without_run(instance: dg.DagsterInstance, ledger: Ledger, lane: Lane) -> list[Chunk]:
-    """Return the lane's chunks of which Dagster knows no run: the request was lost, or is on its way."""
-    lost = []
+    """Return the lane's chunks of which Dagster knows no run, though it was asked for some time ago."""
+    lost, before = [], datetime.now(UTC) - ON_ITS_WAY
     for chunk in ledger.dispatch.unlaunched([lane]):
         runs = instance.get_runs(dg.RunsFilter(tags={CHUNK_TAG: chunk.id}), limit=1)
         if runs:
             ledger.dispatch.launched(chunk.id, runs[0].run_id)
-        else:
+        elif created_at(chunk.id) <= before:
             lost.append(chunk)
     return lost
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from dlcs_assets.local.stack import SERVICES, RunningStack, Stack
+from dlcs_assets.sensors import dispatch
 from dlcs_assets_tests.system.harness import System
 from dlcs_assets_tests.system.running import running_system
 
@@ -17,6 +19,12 @@ from dlcs_assets_tests.system.running import running_system
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     with Stack(tmp_path_factory.mktemp("stack") / "data", components=SERVICES).running() as stack:
         yield stack
+
+
+@pytest.fixture(autouse=True)
+def _lost_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have what a test lets get lost asked for again without waiting whether it is on its way."""
+    monkeypatch.setattr(dispatch, "ON_ITS_WAY", timedelta(0))
 
 
 @pytest.fixture

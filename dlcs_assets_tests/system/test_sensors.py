@@ -13,6 +13,7 @@ from dlcs_assets.domain.stages import STAGES, Lane, Stage
 from dlcs_assets.partitions import PARTITIONS_NAME, RANGE_END_TAG, RANGE_START_TAG, UNFINISHED_RUNS
 from dlcs_assets.resources.ledger.inbox import IntakeRules
 from dlcs_assets.resources.ledger.records import RetrySchedule
+from dlcs_assets.sensors import dispatch
 from dlcs_assets.sensors.intake import read_message
 from dlcs_assets_tests.pictures import jpeg
 from dlcs_assets_tests.system.harness import System, full_message, key_of
@@ -94,6 +95,18 @@ def test_a_dispatch_that_was_lost_is_asked_for_again_and_runs_once(system: Syste
     assert run.tags[CHUNK_TAG] == lost.run_key
     assert len(system.origin.asked) == len(PAGES)
     assert system.states() == dict.fromkeys(PAGES, "done")
+
+
+def test_what_one_sensor_has_just_asked_for_no_other_asks_for(
+    system: System, page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dagster would launch both: it drops a second request for the same run only if it comes from the same sensor."""
+    monkeypatch.setattr(dispatch, "ON_ITS_WAY", timedelta(minutes=1))
+    send_files(system, page, PAGES[:1])
+    assert len(run_requests(system, "sqs_ingest")) == 1
+    system.send(full_message(PAGES[1], page, "file"), queue=system.settings.uploads_queue_url)
+    (request,) = run_requests(system, "s3_uploads")
+    assert request.tags[RANGE_START_TAG] == key_of(PAGES[1])
 
 
 def test_a_dispatch_that_was_lost_before_its_keys_were_added_is_made_up_for(system: System, page: str) -> None:

@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, select
@@ -23,6 +23,11 @@ from dlcs_assets.resources.ledger.schema import objects, outcomes
 def new_id() -> str:
     """Return 32 hex digits that sort by time of creation."""
     return f"{time.time_ns():016x}{secrets.token_hex(8)}"
+
+
+def created_at(new: str) -> datetime:
+    """Return when `new_id` made an id."""
+    return datetime.fromtimestamp(int(new[:16], 16) / 1e9, UTC)
 
 
 def stages_text(stages: Iterable[Stage]) -> str:
