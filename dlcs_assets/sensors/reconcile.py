@@ -93,7 +93,8 @@ def _silent_runs(instance: dg.DagsterInstance, in_work: Collection[str], setting
 def _end(instance: dg.DagsterInstance, run_id: str, settings: Settings) -> None:
     """End a run for Dagster, too, if it still believes in it: an unfinished run holds its keys, and a place.
 
-    A run whose code server died with it is never marked by run monitoring: the default launcher cannot ask for it.
+    Run monitoring never marks a run that died with its code server if Dagster's own launcher started it: that one can't
+    ask for it.
     """
     run = instance.get_run_by_id(run_id)
     if run is not None and run.status is dg.DagsterRunStatus.STARTED:

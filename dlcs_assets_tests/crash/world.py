@@ -108,8 +108,10 @@ class World:
         return [child for child in self.daemon().children() if _runs(child, "grpc")]
 
     def runs(self) -> list[psutil.Process]:
-        """Return the processes of runs, those included whose code server is gone."""
-        return [child for child in self.processes(Component.DAEMON) if _runs(child, "spawn_main")]
+        """Return the processes of runs: forks of the fork server, which is a child of the daemon."""
+        daemon = self.daemon().pid
+        forks = [child for child in self.processes(Component.DAEMON) if _runs(child, "multiprocessing.forkserver")]
+        return [fork for fork in forks if _parent(fork) != daemon]
 
     def processes(self, component: Component) -> list[psutil.Process]:
         """Return all processes of a service but the guard that watches over them."""
@@ -165,6 +167,12 @@ def _runs(process: psutil.Process, word: str) -> bool:
     with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
         return any(word in part for part in process.cmdline())
     return False
+
+
+def _parent(process: psutil.Process) -> int | None:
+    with suppress(psutil.NoSuchProcess):
+        return process.ppid()
+    return None
 
 
 @contextmanager

@@ -37,6 +37,7 @@ TICKS = """query Ticks($sensor: SensorSelector!) { sensorOrError(sensorSelector:
 LAUNCH_RUN = """mutation LaunchRun($params: ExecutionParams!) { launchPipelineExecution(executionParams: $params) {
   __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
   ... on RunConfigValidationInvalid { errors { message } } } }"""
+TERMINATE = "mutation Terminate($run: String!) { terminateRun(runId: $run) { __typename } }"
 LAUNCH_BACKFILL = """mutation LaunchBackfill($params: LaunchBackfillParams!) {
   launchPartitionBackfill(backfillParams: $params) { __typename
     ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
@@ -138,6 +139,10 @@ class DagsterApi:
         launched = self.query(LAUNCH_RUN, params=params)
         assert launched["__typename"] == "LaunchRunSuccess", launched
         return str(launched["run"]["runId"])
+
+    def terminate(self, run_id: str) -> str:
+        """Terminate a run as the UI does; return TerminateRunSuccess, or which kind of failure it was."""
+        return str(self.query(TERMINATE, run=run_id)["__typename"])
 
     def launch_backfill(self, stages: Iterable[Stage], keys: Sequence[str]) -> str:
         """Launch a backfill as the UI does for "Materialize" on several partitions; return its id."""

@@ -1,16 +1,18 @@
-"""Killing the process of a run in the middle of its images, and what must be true once all is over."""
+"""Killing or holding up a run in the middle of its images, and what must be true once all is over."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import psutil
 
 from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.stages import Stage
 from dlcs_assets.local.data_folder import read_state
-from dlcs_assets.local.stack import RunningStack
+from dlcs_assets.local.stack import Component, RunningStack
 from dlcs_assets_tests.e2e.dagster_api import Run
 from dlcs_assets_tests.e2e.system import System
 from dlcs_assets_tests.e2e.waiting import eventually
@@ -29,6 +31,25 @@ def images_of(customer: int, space: int = 1) -> list[str]:
 def send_large_pages(system: System, images: Sequence[str]) -> None:
     """Ask for the ingest of pages that keep Appetiser busy for some seconds."""
     system.send_pages(images, width=2000, height=3000)
+
+
+@contextmanager
+def run_held_up_by_appetiser(stack: RunningStack, system: System, images: Sequence[str]) -> Iterator[Run]:
+    """Send pages of one customer, whose run waits for Appetiser until the end of the context."""
+    guard = psutil.Process(read_state(stack.data).services[Component.APPETISER])
+    appetiser = guard.children(recursive=True)
+    for process in appetiser:
+        process.suspend()
+    try:
+        system.send_pages(images, width=400, height=300)
+        customer = images[0].partition("/")[0]
+        # What comes after the original waits for Appetiser.
+        eventually(lambda: "materialized" in system.dagster.partitions(Stage.ORIGINAL, f"/{customer}/").values())
+        (run,) = system.dagster.runs(customer=customer)
+        yield run
+    finally:
+        for process in appetiser:
+            process.resume()
 
 
 def kill_in_the_middle(stack: RunningStack, system: System, find_run: Callable[[], Run | None]) -> Run:

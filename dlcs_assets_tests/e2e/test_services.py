@@ -5,9 +5,8 @@ from __future__ import annotations
 import psutil
 import pytest
 
-from dlcs_assets.domain.stages import Stage
-from dlcs_assets.local.data_folder import read_state
 from dlcs_assets.local.stack import Component, RunningStack
+from dlcs_assets_tests.e2e.killing import run_held_up_by_appetiser
 from dlcs_assets_tests.e2e.system import System
 from dlcs_assets_tests.e2e.waiting import eventually
 
@@ -41,24 +40,13 @@ def test_a_run_that_is_told_to_end_while_a_service_hangs_is_gone_before_it_would
 ) -> None:
     """Fargate's spot market and a deployment say SIGTERM, and SIGKILL half a minute later."""
     images = [f"{customer}/1/page-{number}" for number in range(3)]
-    guard = psutil.Process(read_state(stack.data).services[Component.APPETISER])
-    appetiser = guard.children(recursive=True)
-    for process in appetiser:
-        process.suspend()
-    try:
-        system.send_pages(images, width=400, height=300)
-        # What comes after the original waits for Appetiser.
-        eventually(lambda: "materialized" in system.dagster.partitions(Stage.ORIGINAL, f"/{customer}/").values())
-        (run,) = system.dagster.runs(customer=str(customer))
+    with run_held_up_by_appetiser(stack, system, images) as run:
         pid = system.dagster.pid(run.id)
         assert pid is not None
         process = psutil.Process(pid)
         process.terminate()
         process.wait(timeout=20)
         assert {status.state for status in system.images(customer).values()} <= {"pending", "running"}
-    finally:
-        for process in appetiser:
-            process.resume()
     system.await_end(images)
     system.await_materialized(f"/{customer}/", len(images))
     # What the run had in hand when it went is for reconcile to clear, at its next look.

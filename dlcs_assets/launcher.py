@@ -1,0 +1,164 @@
+"""Runs on this machine, forked from a process that has imported what they need: a start is no longer mostly imports.
+
+Dagster's own launcher starts an interpreter for each run, which imports Dagster and boto3 for a second and a half. Here
+Python's fork server (`multiprocessing`) imports them once, below the daemon. Of this project it imports nothing: a run
+loads the definitions by itself, as they are then, so that reloading them in the UI does what it does everywhere.
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import runpy
+import socket
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from typing import Any, Final
+
+import dagster as dg
+import psutil
+from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, RunLauncher, WorkerStatus
+from dagster._grpc.types import ExecuteRunArgs
+from dagster._serdes import ConfigurableClass
+from dagster._serdes.config_class import ConfigurableClassData
+
+# Packages, and modules of them, that a run needs and that start no thread and open nothing when they are imported.
+PRELOADED: Final = (
+    "dagster._cli",
+    "dagster._core.storage.sqlite_storage",
+    "dagster_aws.s3",
+    "PIL.Image",
+    "alembic.command",
+    "anyio",
+    "boto3.s3.transfer",
+    "httpcore",
+    "httpx",
+    "jpylyzer.jpylyzer",
+    "psycopg2",
+    "pydantic_settings",
+    "regex",
+    "sqlalchemy.dialects.postgresql.psycopg2",
+    "sqlalchemy.dialects.sqlite",
+    "tenacity",
+    "yaml",
+)
+PROCESS_TAG: Final = "dlcs/process"
+# Between two readings of when a process began; a process number is not given out again so soon.
+SECONDS_OFF: Final = 5.0
+
+
+class ForkingRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
+    """Starts each run as a fork, on the machine of the daemon that launches it."""
+
+    def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._inst_data = inst_data
+        self._server: ForkServerContext | None = None
+        self._lock = threading.Lock()
+        self._watched: set[str] = set()
+
+    @property
+    def inst_data(self) -> ConfigurableClassData | None:
+        """Return what `dagster.yaml` says of this launcher."""
+        return self._inst_data
+
+    @classmethod
+    def config_type(cls) -> Mapping[str, Any]:
+        """Return the configuration that it takes: none."""
+        return {}
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> ForkingRunLauncher:
+        """Make one for an instance."""
+        assert not config_value
+        return cls(inst_data)
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Fork, and have the fork do what `dagster api execute_run` does: the command of every launcher's runs."""
+        run = context.dagster_run
+        if run.job_code_origin is None:
+            raise dg.DagsterInvariantViolationError(f"Run {run.run_id} does not say where its code is")
+        command = ExecuteRunArgs(run.job_code_origin, run.run_id, self._instance.get_ref()).get_command_args()
+        with self._lock:
+            process = self._context().Process(
+                target=execute, args=(command[command.index("api") :],), name=f"run {run.run_id}", daemon=True
+            )
+            process.start()
+            self._watched.add(run.run_id)
+        threading.Thread(target=self._watch, args=(process, run.run_id), daemon=True).start()
+        assert process.pid is not None
+        self._instance.add_run_tags(run.run_id, {PROCESS_TAG: _identity(process.pid)})
+
+    def terminate(self, run_id: str) -> bool:
+        """Tell the run's process to end; return whether there was one."""
+        run = self._instance.get_run_by_id(run_id)
+        if run is None or run.is_finished:
+            return False
+        self._instance.report_run_canceling(run)
+        process = _process(run)
+        if process is None:
+            return False
+        process.terminate()
+        return True
+
+    @property
+    def supports_check_run_worker_health(self) -> bool:
+        """Say that run monitoring may ask for the processes of runs."""
+        return True
+
+    def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
+        """Tell whether the process of a run is there: also if the daemon that launched it is not any more."""
+        if run.run_id in self._watched or _process(run) is not None:
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "its process is gone")
+
+    def _context(self) -> ForkServerContext:
+        if self._server is None:
+            self._server = multiprocessing.get_context("forkserver")
+            self._server.set_forkserver_preload(list(PRELOADED))
+        return self._server
+
+    def _watch(self, process: ForkServerProcess, run_id: str) -> None:
+        """See to it that a run whose process has ended has an end in Dagster."""
+        process.join()
+        run = self._instance.get_run_by_id(run_id)
+        # If the fork server has died, what it forked goes on, and is asked for by run monitoring.
+        if run is not None and not run.is_finished and _process(run) is None:
+            message = f"The run's process ended before the run did (exit code {process.exitcode})."
+            if run.status is dg.DagsterRunStatus.CANCELING:
+                self._instance.report_run_canceled(run, message)
+            else:
+                self._instance.report_run_failed(run, message)
+        self._watched.discard(run_id)
+
+
+def execute(arguments: Sequence[str]) -> None:
+    """Be the process that `dagster` with these arguments is."""
+    # What was imported before the fork is no garbage; to look whether it is would copy its pages.
+    gc.freeze()
+    sys.argv = ["dagster", *arguments]
+    runpy.run_module("dagster", run_name="__main__", alter_sys=True)
+
+
+def _identity(pid: int) -> str:
+    try:
+        began = psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
+        began = 0.0
+    return f"{socket.gethostname()} {pid} {began:.2f}"
+
+
+def _process(run: dg.DagsterRun) -> psutil.Process | None:
+    """Return the process of a run, if it is there, on this machine."""
+    host, _, rest = run.tags.get(PROCESS_TAG, "").partition(" ")
+    pid, _, began = rest.partition(" ")
+    if host != socket.gethostname() or not pid:
+        return None
+    try:
+        process = psutil.Process(int(pid))
+        is_it = abs(process.create_time() - float(began)) < SECONDS_OFF and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return None
+    return process if is_it else None

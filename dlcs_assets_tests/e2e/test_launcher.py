@@ -1,0 +1,44 @@
+"""Runs as forks: they can be ended from the UI, and outlive what they were forked from."""
+
+from __future__ import annotations
+
+import psutil
+import pytest
+
+from dlcs_assets.local.stack import RunningStack
+from dlcs_assets_tests.e2e.killing import run_held_up_by_appetiser
+from dlcs_assets_tests.e2e.system import System
+from dlcs_assets_tests.e2e.waiting import eventually
+
+pytestmark = pytest.mark.e2e
+
+
+def test_a_run_that_is_terminated_in_the_ui_ends_and_its_image_says_why(
+    stack: RunningStack, system: System, customer: int
+) -> None:
+    image = f"{customer}/1/page"
+    with run_held_up_by_appetiser(stack, system, [image]) as run:
+        assert system.dagster.terminate(run.id) == "TerminateRunSuccess"
+        eventually(lambda: system.dagster.run(run.id).status, lambda status: status == "CANCELED")
+    status = system.images(customer)[image]
+    assert status.state == "failed"
+    assert status.reason is not None
+    assert "was terminated by hand" in status.reason
+
+
+def test_runs_go_on_and_others_begin_if_the_process_they_are_forked_from_is_killed(
+    stack: RunningStack, system: System, customer: int
+) -> None:
+    image = f"{customer}/1/page"
+    with run_held_up_by_appetiser(stack, system, [image]) as run:
+        pid = system.dagster.pid(run.id)
+        assert pid is not None
+        server = psutil.Process(pid).parent()
+        assert server is not None
+        assert any("forkserver" in part for part in server.cmdline())
+        server.kill()
+    system.await_end([image])
+    eventually(lambda: system.dagster.run(run.id).status, lambda status: status == "SUCCESS")
+
+    system.send_pages([another := f"{customer}/1/another"], width=400, height=300)
+    system.await_end([another])
