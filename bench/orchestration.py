@@ -16,6 +16,7 @@ from statistics import median
 
 from sqlalchemy import create_engine, text
 
+from bench import bare_loop
 from bench.processes import of_service, processor_seconds
 from bench.result import Result, of_many
 from bench.system import RunningSystem, running
@@ -23,6 +24,7 @@ from dlcs_assets.local import aws
 from dlcs_assets.local.stack import CHECKOUT, Component, RunningStack
 from dlcs_assets_tests import postgresql
 from dlcs_assets_tests.pictures import drawing, encoded
+from dlcs_assets_tests.system.harness import full_message
 
 CHUNK = 50
 PROCESSES = (1, 2, 3, 4)
@@ -83,12 +85,29 @@ class Databases:
 
 
 def measure(system: RunningSystem, pages: list[Path], *, quick: bool) -> Iterator[Result]:  # noqa: ARG001 (of its own)
-    """Measure with SQLite, and with PostgreSQL if there is a server."""
+    """Measure the calls alone, then the system with SQLite, and with PostgreSQL if there is a server."""
+    yield from _bare_loop(quick=quick)
     yield from _with(Databases("sqlite"), quick=quick)
     binaries = postgresql.find_binaries()
     if binaries is not None:
         with postgresql.running(binaries) as server:
             yield from _with(Databases("postgresql", server), quick=quick)
+
+
+def _bare_loop(*, quick: bool) -> Iterator[Result]:
+    """Measure the calls alone, without Dagster and ledger: what no way of orchestrating them could save."""
+    used, rates = [], []
+    with _system(Databases("sqlite")) as (system, page):
+        origin = system.upload(page, "1/1/page")
+        for turn in range(2 if quick else 4):
+            messages = [full_message(f"1/1/{number}", origin) for number in range(CHUNK)]
+            before, began = time.process_time(), time.monotonic()
+            bare_loop.ingest(system, messages, f"bare-{turn}")
+            used.append((time.process_time() - before) * 1000 / CHUNK)
+            rates.append(CHUNK / (time.monotonic() - began))
+    # The first turn imports what the others use.
+    yield of_many("orchestration", "milliseconds_of_processor_bare_loop", used[1:], "ms")
+    yield of_many("orchestration", "images_per_second_bare_loop", rates[1:], "/s")
 
 
 def _with(databases: Databases, *, quick: bool) -> Iterator[Result]:

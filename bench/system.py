@@ -19,6 +19,15 @@ from dlcs_assets.local.stack import ALL, CHECKOUT, Component, RunningStack, Stac
 from dlcs_assets.resources.ledger import Ledger
 from dlcs_assets.resources.ledger.reports import ImageStatus, Selection
 from dlcs_assets.settings import Settings
+from dlcs_assets_tests.e2e.dagster_api import LOCATION, REPOSITORY, DagsterApi
+
+# To look is work that the bare loop does not have: seldom, beside the tens of seconds that are measured.
+POLL_SECONDS = 0.2
+SETTLE_SECONDS = 5.0  # a tick in progress ends: it waits four seconds for messages
+SENSORS = """query Sensors($of: RepositorySelector!) { sensorsOrError(repositorySelector: $of) {
+  ... on Sensors { results { id name } } } }"""
+STOP = "mutation Stop($id: String!) { stopSensor(id: $id) { __typename } }"
+START = "mutation Start($sensor: SensorSelector!) { startSensor(sensorSelector: $sensor) { __typename } }"
 
 
 @dataclass(frozen=True)
@@ -59,8 +68,23 @@ class RunningSystem:
                 raise RuntimeError(f"images failed: {counts}, {reasons}")
             if counts["done"] == count:
                 return self.ledger.reports.images(Selection(customer=customer))
-            time.sleep(0.05)
+            time.sleep(POLL_SECONDS)
         raise TimeoutError(f"after {timeout} s: {counts}")
+
+    @contextmanager
+    def without_ticks(self) -> Iterator[None]:
+        """Switch the sensors off for a while, as in the UI: what else is measured then has the machine to itself."""
+        dagster = DagsterApi(self.stack.environment["DLCS_UI_URL"])
+        of = {"repositoryName": REPOSITORY, "repositoryLocationName": LOCATION}
+        sensors = dagster.query(SENSORS, of=of)["results"]
+        for sensor in sensors:
+            dagster.query(STOP, id=sensor["id"])
+        time.sleep(SETTLE_SECONDS)
+        try:
+            yield
+        finally:
+            for sensor in sensors:
+                dagster.query(START, sensor={**of, "sensorName": sensor["name"]})
 
 
 @contextmanager
