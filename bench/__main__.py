@@ -51,6 +51,9 @@ SETTINGS = {
     "memory": {"DLCS_CHUNK_SIZE": "50"},  # all images of the case in one run
     "scale": {"DLCS_RECEIVE_WAIT": "0"},
 }
+QUICK_SETTINGS = {
+    "outage": {"DLCS_ATTEMPT_DELAY": "5"},
+}
 COMPONENTS: dict[str, frozenset[Component]] = {
     "scale": frozenset({Component.AWS, Component.WEBSERVER}),  # it evaluates the sensors itself
     "load": frozenset(),  # a server of its own
@@ -83,7 +86,8 @@ def run(name: str, pages: list[Path], *, quick: bool) -> bool:
     results: list[Result] = []
     began = time.monotonic()
     try:
-        with running(SETTINGS.get(name, {}), COMPONENTS.get(name, ALL)) as system:
+        settings = SETTINGS.get(name, {}) | (QUICK_SETTINGS.get(name, {}) if quick else {})
+        with running(settings, COMPONENTS.get(name, ALL)) as system:
             for result in CASES[name](system, pages, quick=quick):
                 results.append(result)
                 print(result, flush=True)

@@ -28,7 +28,7 @@ TIMEOUT = timedelta(seconds=1)
 
 def measure(system: RunningSystem, pages: list[Path], *, quick: bool) -> Iterator[Result]:  # noqa: ARG001 (pages of its own)
     """Have a fifth of the answers of the embedded image server spoiled, on their way to the client of a run."""
-    drawn = draw(system.settings.scratch, 30 if quick else 300)
+    drawn = draw(system.settings.scratch, 15 if quick else 300)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for found in pool.map(partial(_spoiled, system.settings, drawn), CASES):
             yield from found

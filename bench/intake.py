@@ -27,6 +27,7 @@ from dlcs_assets.settings import Settings
 from dlcs_assets_tests import postgresql
 
 BACKLOG = 100_000
+BACKLOG_POSTGRESQL = 50_000
 RATE_GOAL = 500.0
 TICK_GOAL = 5.0
 TENTHS = 10
@@ -40,7 +41,7 @@ def measure(system: RunningSystem, pages: list[Path], *, quick: bool) -> Iterato
     binaries = postgresql.find_binaries()
     if binaries is not None:
         with postgresql.running(binaries) as server:
-            yield from _taken("postgresql", server.new_database(), backlog)
+            yield from _taken("postgresql", server.new_database(), min(backlog, BACKLOG_POSTGRESQL))
 
 
 def _taken(kind: str, url: str, backlog: int) -> Iterator[Result]:

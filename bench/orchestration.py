@@ -27,8 +27,8 @@ from dlcs_assets_tests.pictures import drawing, encoded
 from dlcs_assets_tests.system.harness import full_message
 
 CHUNK = 50
-PROCESSES = (1, 2, 3, 4)
-CHUNKS_FOR_EACH = 2
+PROCESSES = (1, 2, 4)
+CHUNKS_OF_ONE = 2  # one after the other
 IDLE_SECONDS = 10
 PAUSE_SECONDS = 2  # PostgreSQL's sessions report what they did a little late
 MILLISECONDS_GOAL = 30.0
@@ -87,8 +87,9 @@ class Databases:
 def measure(system: RunningSystem, pages: list[Path], *, quick: bool) -> Iterator[Result]:  # noqa: ARG001 (of its own)
     """Measure the calls alone, then the system with SQLite, and with PostgreSQL if there is a server."""
     yield from _bare_loop(quick=quick)
-    yield from _with(Databases("sqlite"), quick=quick)
     binaries = postgresql.find_binaries()
+    if binaries is None or not quick:
+        yield from _with(Databases("sqlite"), quick=quick)
     if binaries is not None:
         with postgresql.running(binaries) as server:
             yield from _with(Databases("postgresql", server), quick=quick)
@@ -115,14 +116,14 @@ def _with(databases: Databases, *, quick: bool) -> Iterator[Result]:
     with _system(databases) as (system, page):
         _cost(system, page, 100, 1)  # what is loaded for the first time is loaded
         written, before, began = databases.writes(), _used(system.stack), time.monotonic()
-        time.sleep(IDLE_SECONDS)
+        time.sleep(IDLE_SECONDS / 2 if quick else IDLE_SECONDS)
         idle = (_used(system.stack) - before) / (time.monotonic() - began)
         idle_writes = databases.writes().since(written)
         yield Result("orchestration", f"processors_when_idle_{kind}", round(idle, 3), "")
         single = [_cost(system, page, 101 + number, 1)[0] for number in range(1 if quick else 3)]
         yield of_many("orchestration", f"milliseconds_for_a_run_of_one_image_{kind}", single, "ms")
         for processes in PROCESSES[:1] if quick else PROCESSES:
-            count = CHUNK * processes * (1 if quick else CHUNKS_FOR_EACH)
+            count = CHUNK * processes * (1 if quick or processes > 1 else CHUNKS_OF_ONE)
             written = databases.writes()
             used, seconds = _cost(system, page, processes, count)
             ours = databases.writes().since(written).beside(idle_writes)

@@ -23,7 +23,7 @@ SENSOR = "due_images"  # what is to be tried again is its part
 
 def measure(system: RunningSystem, pages: list[Path], *, quick: bool) -> Iterator[Result]:
     """Send the images, kill the server when a fifth of them is done, look around, and start it again."""
-    count, seconds_down = (16, 10) if quick else (200, 60)
+    count, seconds_down = (16, 5) if quick else (200, 60)
     images = [f"{CUSTOMER}/1/{number}" for number in range(count)]
     sent = [(image, system.upload(page, image)) for image, page in zip(images, itertools.cycle(pages), strict=False)]
     began = time.monotonic()

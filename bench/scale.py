@@ -41,7 +41,7 @@ def measure(system: RunningSystem, pages: list[Path], *, quick: bool) -> Iterato
     yield _seconds("fill_dagster", lambda: fill_dagster(instance, keys_of(shown)))
     yield from _pages(system, keys_of(shown)[0])
     yield from _commands(system)
-    yield from _ticks(system, instance, shown)
+    yield from _ticks(system, instance, shown, batches_of_messages=1 if quick else ROUNDS)
 
 
 def _commands(system: RunningSystem) -> Iterator[Result]:
@@ -57,7 +57,9 @@ def _commands(system: RunningSystem) -> Iterator[Result]:
     yield _median("counts_of_a_customer", lambda: system.ledger.reports.counts(Selection(customer=2)))
 
 
-def _ticks(system: RunningSystem, instance: dg.DagsterInstance, shown: Sequence[str]) -> Iterator[Result]:
+def _ticks(
+    system: RunningSystem, instance: dg.DagsterInstance, shown: Sequence[str], batches_of_messages: int
+) -> Iterator[Result]:
     def tick(name: str) -> Callable[[], object]:
         return partial(evaluate, system, instance, name)
 
@@ -67,7 +69,7 @@ def _ticks(system: RunningSystem, instance: dg.DagsterInstance, shown: Sequence[
     ask_again(url, shown[:PENDING], Lane.BACKFILL)
     yield _median(f"tick_backfills_{PENDING}_pending", tick("backfills"), GOAL)
     yield _median(f"tick_sqs_ingest_beside_{PENDING}_pending", tick("sqs_ingest"), GOAL)
-    for each in range(ROUNDS):
+    for each in range(batches_of_messages):
         system.send([(image, "https://example.org/x.jpg") for image in shown[-(each + 1) * MESSAGES :][:MESSAGES]])
         yield _seconds(f"tick_sqs_ingest_{MESSAGES}_messages_of_known_images_{each + 1}", tick("sqs_ingest"), GOAL)
     yield _median("tick_reconcile_with_chunks_open", tick("reconcile"), GOAL)

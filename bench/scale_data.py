@@ -125,9 +125,9 @@ def _copying(table: Table) -> str:
         "images.id": "replace(id, 'image-000', printf('image-%03d', n))",
         "image_id": "replace(image_id, 'image-000', printf('image-%03d', n))",
         "key": "replace(key, 'image-000', printf('image-%03d', n))",
-        "requests.id": "printf('%03x', n) || substr(id, 4)",  # the first digits are those of the year 1986 and before
-        "request_id": "printf('%03x', n) || substr(request_id, 4)",
-        "messages.id": "printf('%03x', n) || substr(id, 4)",
+        "requests.id": "printf('%04x', n) || substr(id, 5)",  # the first digits are those of the early seventies
+        "request_id": "printf('%04x', n) || substr(request_id, 5)",
+        "messages.id": "printf('%04x', n) || substr(id, 5)",
         "batch": "n + 1",
     }
     chosen = [values.get(f"{table}.{column.name}", values.get(column.name, column.name)) for column in table.columns]

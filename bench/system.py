@@ -23,7 +23,7 @@ from dlcs_assets_tests.e2e.dagster_api import LOCATION, REPOSITORY, DagsterApi
 
 # To look is work that the bare loop does not have: seldom, beside the tens of seconds that are measured.
 POLL_SECONDS = 0.2
-SETTLE_SECONDS = 5.0  # a tick in progress ends: it waits four seconds for messages
+SETTLE_SECONDS = 2.0  # until Dagster's daemon has seen which sensors are off or on
 SENSORS = """query Sensors($of: RepositorySelector!) { sensorsOrError(repositorySelector: $of) {
   ... on Sensors { results { id name } } } }"""
 STOP = "mutation Stop($id: String!) { stopSensor(id: $id) { __typename } }"
@@ -85,6 +85,7 @@ class RunningSystem:
         finally:
             for sensor in sensors:
                 dagster.query(START, sensor={**of, "sensorName": sensor["name"]})
+            time.sleep(2 * SETTLE_SECONDS)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 
 import httpx
@@ -24,8 +25,8 @@ GOAL = 0.9
 
 def measure(system: RunningSystem, pages: list[Path], *, quick: bool) -> Iterator[Result]:
     """Alternate between the two: what else the machine does meets both."""
-    count, rounds = (6, 1) if quick else (48, 3)
-    stored = store(system, pages[:count])
+    count, rounds = (6, 1) if quick else (48, 5)
+    stored = store(system, list(islice(cycle(pages), count)))
     generate_load(system.settings, stored[:4])  # the server's processes have started after it
     found: dict[str, list[Pace]] = {"plain_load": [], "client": []}
     for _ in range(rounds):

@@ -137,7 +137,7 @@ def serving(server: UnsteadyServer) -> Iterator[Running]:
     try:
         yield Running(f"http://127.0.0.1:{ours.recv()}", ours)
     finally:
-        process.terminate()
+        process.kill()  # SIGTERM is ignored where SIGINT is (in the background), once Dagster has run
         process.join()
 
 

@@ -28,7 +28,8 @@ from dlcs_assets.settings import Settings
 
 SECONDS_BETWEEN_MEASUREMENTS = 60
 SECONDS_BETWEEN_TICKS = 1  # the daemon's own loop takes longer: a tick in each
-# Of what nobody waits for: each tick takes the daemon and the code server some thirty milliseconds.
+# Each tick takes the daemon and the code server some thirty milliseconds each: so of what nobody waits for, seldom.
+SECONDS_BETWEEN_RETRIES = 2
 SECONDS_BETWEEN_LOOKS = 5
 QUEUE_VARIABLES = {
     "sqs_ingest": "DLCS_INGEST_QUEUE_URL",
@@ -49,12 +50,14 @@ def ingest_sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
             Lane.RETRY,
             settings,
             "Launches runs for images that are to be tried again, by schedule or because somebody asked.",
+            SECONDS_BETWEEN_RETRIES,
         ),
         _due_sensor(
             "backfills",
             Lane.BACKFILL,
             settings,
             "Launches runs for images that are to be made again, a few at a time: they come after everything else.",
+            SECONDS_BETWEEN_LOOKS,
         ),
         _reconcile_sensor(settings),
         _watch_sensor(settings),
@@ -115,11 +118,11 @@ def _sweep_sensor(settings: Settings) -> dg.SensorDefinition:
     return sweep_sensor
 
 
-def _due_sensor(name: str, lane: Lane, settings: Settings, description: str) -> dg.SensorDefinition:
+def _due_sensor(name: str, lane: Lane, settings: Settings, description: str, interval: int) -> dg.SensorDefinition:
     @dg.sensor(
         name=name,
         job=INGEST_JOB,
-        minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
+        minimum_interval_seconds=interval,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=description,
     )
