@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 from bench import (
@@ -28,9 +30,10 @@ from bench import (
 from bench.report import Measured, note
 from bench.result import Result
 from bench.system import running
-from dlcs_assets.local.samples import samples
+from dlcs_assets.local.samples import DEFAULT_PLAN, draw_sample
 from dlcs_assets.local.stack import ALL, Component
 
+PAGES, WIDTH, HEIGHT = 7, 1600, 2400
 CASES = {
     "throughput": throughput.measure,
     "latency": latency.measure,
@@ -75,8 +78,9 @@ def main() -> None:
     parser.add_argument("--pages", type=Path, help="folder of page images; default: the drawn samples")
     parser.add_argument("--quick", action="store_true", default=bool(os.environ.get("QUICK")))
     options = parser.parse_args()
-    pages = page_files(options.pages)
-    failed = [name for name in options.cases or CASES if not run(name, pages, quick=options.quick)]
+    with tempfile.TemporaryDirectory() as folder:
+        pages = page_files(options.pages) if options.pages else drawn_pages(Path(folder))
+        failed = [name for name in options.cases or CASES if not run(name, pages, quick=options.quick)]
     if failed:
         sys.exit(f"Not measured: {', '.join(failed)}")
 
@@ -98,9 +102,13 @@ def run(name: str, pages: list[Path], *, quick: bool) -> bool:
     return True
 
 
-def page_files(folder: Path | None) -> list[Path]:
-    if folder is None:
-        return [sample.path for sample in samples() if not sample.broken and sample.path.suffix == ".jpg"]
+def drawn_pages(folder: Path) -> list[Path]:
+    """Draw some of the samples, as large as pages of a manuscript that was photographed for the web."""
+    plans = [page for page in DEFAULT_PLAN if page.extension == "jpg" and not page.broken]
+    return [draw_sample(folder, replace(page, width=WIDTH, height=HEIGHT)) for page in plans[:PAGES]]
+
+
+def page_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix in {".jpg", ".jpeg", ".tif", ".tiff", ".png"})
 
 

@@ -30,6 +30,7 @@ CHUNK = 50
 PROCESSES = (1, 2, 4)
 CHUNKS_OF_ONE = 2  # one after the other
 IDLE_SECONDS = 10
+TURNS = 4  # of the bare loop
 PAUSE_SECONDS = 2  # PostgreSQL's sessions report what they did a little late
 MILLISECONDS_GOAL = 30.0
 RATE_GOAL = 30.0
@@ -86,7 +87,8 @@ class Databases:
 
 def measure(system: RunningSystem, pages: list[Path], *, quick: bool) -> Iterator[Result]:  # noqa: ARG001 (of its own)
     """Measure the calls alone, then the system with SQLite, and with PostgreSQL if there is a server."""
-    yield from _bare_loop(quick=quick)
+    if not quick:
+        yield from _bare_loop()
     binaries = postgresql.find_binaries()
     if binaries is None or not quick:
         yield from _with(Databases("sqlite"), quick=quick)
@@ -95,12 +97,12 @@ def measure(system: RunningSystem, pages: list[Path], *, quick: bool) -> Iterato
             yield from _with(Databases("postgresql", server), quick=quick)
 
 
-def _bare_loop(*, quick: bool) -> Iterator[Result]:
+def _bare_loop() -> Iterator[Result]:
     """Measure the calls alone, without Dagster and ledger: what no way of orchestrating them could save."""
     used, rates = [], []
     with _system(Databases("sqlite")) as (system, page):
         origin = system.upload(page, "1/1/page")
-        for turn in range(2 if quick else 4):
+        for turn in range(TURNS):
             messages = [full_message(f"1/1/{number}", origin) for number in range(CHUNK)]
             before, began = time.process_time(), time.monotonic()
             bare_loop.ingest(system, messages, f"bare-{turn}")
