@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import Any, Final
 
@@ -82,14 +83,17 @@ class ForkingRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
             raise dg.DagsterInvariantViolationError(f"Run {run.run_id} does not say where its code is")
         command = ExecuteRunArgs(run.job_code_origin, run.run_id, self._instance.get_ref()).get_command_args()
         with self._lock:
-            process = self._context().Process(
-                target=execute, args=(command[command.index("api") :],), name=f"run {run.run_id}", daemon=True
-            )
+            may_begin, tagged = self._context().Pipe(duplex=False)
+            arguments = (command[command.index("api") :], may_begin)
+            process = self._context().Process(target=execute, args=arguments, name=f"run {run.run_id}", daemon=True)
             process.start()
             self._watched.add(run.run_id)
         threading.Thread(target=self._watch, args=(process, run.run_id), daemon=True).start()
         assert process.pid is not None
-        self._instance.add_run_tags(run.run_id, {PROCESS_TAG: _identity(process.pid)})
+        # Dagster writes a run's tags and its state as one: the run must not change its state meanwhile.
+        with may_begin, tagged:
+            self._instance.add_run_tags(run.run_id, {PROCESS_TAG: _identity(process.pid)})
+            tagged.send(True)
 
     def terminate(self, run_id: str) -> bool:
         """Tell the run's process to end; return whether there was one."""
@@ -134,8 +138,9 @@ class ForkingRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
         self._watched.discard(run_id)
 
 
-def execute(arguments: Sequence[str]) -> None:
-    """Be the process that `dagster` with these arguments is."""
+def execute(arguments: Sequence[str], may_begin: Connection) -> None:
+    """Be the process that `dagster` with these arguments is. Raises EOFError if it was never told to begin."""
+    may_begin.recv()
     # What was imported before the fork is no garbage; to look whether it is would copy its pages.
     gc.freeze()
     sys.argv = ["dagster", *arguments]
