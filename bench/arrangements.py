@@ -93,7 +93,7 @@ ARRANGEMENTS = (
 
 def measure(system: RunningSystem, pages: list[Path], *, quick: bool) -> Iterator[Result]:
     """Have the same pages made in each arrangement. Origins are in the upload bucket: what is read counts them, too."""
-    count = 2 if quick else 24
+    count = 2 if quick else 12
     for customer, arrangement in enumerate(ARRANGEMENTS, FIRST_CUSTOMER):
         yield from _measure(system, pages, count, customer, arrangement)
 

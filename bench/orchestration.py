@@ -27,7 +27,8 @@ from dlcs_assets_tests.pictures import drawing, encoded
 from dlcs_assets_tests.system.harness import full_message
 
 CHUNK = 50
-PROCESSES = (1, 2, 4)
+PROCESSES = (1, 2, 3, 4)
+ON_SQLITE = (1, 4)
 CHUNKS_OF_ONE = 2  # one after the other
 IDLE_SECONDS = 10
 TURNS = 4  # of the bare loop
@@ -36,6 +37,13 @@ MILLISECONDS_GOAL = 30.0
 RATE_GOAL = 30.0
 ENDED = """SELECT count(*), min(ended_at), max(ended_at) FROM attempts JOIN requests ON requests.id = request_id
     WHERE customer = :customer GROUP BY attempts.run_id"""
+HISTORY = """
+storage:
+  custom:
+    module: dlcs_assets.history.postgres
+    class: PostgresHistory
+    config: {{ postgres_url: "{url}" }}
+"""
 WRITES = """SELECT sum(xact_commit), sum(tup_inserted + tup_updated + tup_deleted) FROM pg_stat_database
     WHERE datname ~ '^ledger'"""
 
@@ -74,7 +82,7 @@ class Databases:
         if self.server is None:
             return ""
         url = self.server.new_database().replace("postgresql:", "postgresql+psycopg2:")
-        return f'\nstorage:\n  postgres:\n    postgres_url: "{url}"\n'
+        return HISTORY.format(url=url)
 
     def writes(self) -> Writes:
         """Count what PostgreSQL wrote since it began. SQLite does not count."""
@@ -124,7 +132,8 @@ def _with(databases: Databases, *, quick: bool) -> Iterator[Result]:
         yield Result("orchestration", f"processors_when_idle_{kind}", round(idle, 3), "")
         single = [_cost(system, page, 101 + number, 1)[0] for number in range(1 if quick else 3)]
         yield of_many("orchestration", f"milliseconds_for_a_run_of_one_image_{kind}", single, "ms")
-        for processes in PROCESSES[:1] if quick else PROCESSES:
+        curve = PROCESSES if databases.server else ON_SQLITE
+        for processes in curve[:1] if quick else curve:
             count = CHUNK * processes * (1 if quick or processes > 1 else CHUNKS_OF_ONE)
             written = databases.writes()
             used, seconds = _cost(system, page, processes, count)

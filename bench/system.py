@@ -85,7 +85,7 @@ class RunningSystem:
         finally:
             for sensor in sensors:
                 dagster.query(START, sensor={**of, "sensorName": sensor["name"]})
-            time.sleep(2 * SETTLE_SECONDS)
+            time.sleep(SETTLE_SECONDS)
 
 
 @contextmanager

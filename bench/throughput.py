@@ -47,10 +47,11 @@ class Comparison:
 COMPARISONS = (
     Comparison(ROW_1, 50, 50, 5, GOAL),
     Comparison(ROW_4, 50, 50, 5, GOAL),
+    Comparison(ROW_5, 50, 50, 5, GOAL),
     Comparison(ROW_8, 50, 50, 5, GOAL),
-    Comparison(ROW_1_LARGE, 50, 8, 5, LARGE_GOAL),
-    Comparison(ROW_1, 1, 4, 3),
-    Comparison(ROW_1, 10, 10, 3),
+    Comparison(ROW_1_LARGE, 50, 10, 5, LARGE_GOAL),
+    Comparison(ROW_1, 1, 4, 5),
+    Comparison(ROW_1, 10, 10, 5),
     Comparison(ROW_5, 200, 200, 3),
 )
 QUICK = (Comparison(ROW_1, 50, 5, 1, GOAL), Comparison(ROW_8, 50, 5, 1, GOAL))

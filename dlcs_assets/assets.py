@@ -36,8 +36,6 @@ PARENT_RUN_TAG = "dagster/parent_run_id"  # on a run that a person executes agai
 GROUP = "ingest"
 # Of outcomes that Dagster has. Should the run die before the ledger has that, reconcile sees for itself.
 NOTED_AT_ONCE = 30
-CONNECTION_SECONDS = 300  # less than firewalls let an idle connection live
-CONNECTIONS = 4  # to Dagster's database, at most, from one run
 
 DESCRIPTIONS = {
     Stage.ORIGINAL: "The original, fetched from the **origin** of the image (HTTP or S3), and kept in S3 where the "
@@ -87,10 +85,6 @@ def ingest_assets(settings: Settings) -> dg.AssetsDefinition:
         appetiser: Appetiser,
         image_server: ImageServer,
     ) -> Iterator[dg.AssetMaterialization]:
-        # On PostgreSQL Dagster connects anew for each event, unless it is told that this process lives for a while.
-        context.instance.optimize_for_webserver(
-            statement_timeout=0, pool_recycle=CONNECTION_SECONDS, max_overflow=CONNECTIONS
-        )
         services = Services(origins, storage, appetiser, image_server)
         yield from _Run(context, ledger.open(), services, settings).events()
 

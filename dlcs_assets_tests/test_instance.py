@@ -9,6 +9,8 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._daemon.controller import create_daemon_of_type
+from dagster._daemon.run_coordinator import QueuedRunCoordinatorDaemon
 
 from dlcs_assets.domain.stages import Lane
 
@@ -45,3 +47,9 @@ def test_nothing_that_is_limited_may_take_all_places(queue: Any) -> None:
 
 def test_dagster_itself_retries_no_runs(instance: dg.DagsterInstance) -> None:
     assert not instance.run_retries_enabled
+
+
+def test_the_daemon_looks_at_the_queue_twice_a_second(instance: dg.DagsterInstance) -> None:
+    daemon = create_daemon_of_type(QueuedRunCoordinatorDaemon.daemon_type(), instance)
+    assert isinstance(daemon, QueuedRunCoordinatorDaemon)
+    assert 0 < daemon.interval_seconds < 0.5

@@ -17,6 +17,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+import yaml  # type: ignore[import-untyped]  # it has no types
+
 from dlcs_assets.local import aws, dagster_health, data_folder
 from dlcs_assets.local.supervisor import Health, Ready, Service, Supervisor, free_port, http_health, is_free
 
@@ -24,6 +26,15 @@ CHECKOUT: Final = Path(__file__).parents[2]
 HOST: Final = "127.0.0.1"
 DAGSTER_DEV_PORT: Final = 3000
 DAGSTER_TIMEOUT: Final = timedelta(seconds=120)
+EVENT_BATCH_SIZE: Final = "300"  # planned events of a chunk's 100 images, in one transaction
+HISTORY: Final = """
+storage:
+  custom:
+    module: dlcs_assets.history.sqlite
+    class: SqliteHistory
+    config:
+      base_dir: { env: DAGSTER_HOME }
+"""
 REQUEST_LOG: Final = "image-server.requests.jsonl"  # one line of JSON for each request, beside the log
 
 
@@ -124,7 +135,10 @@ class Stack:
     def _prepare(self, data: Path) -> None:
         for name in ("dagster", "logs", "scratch"):
             (data / name).mkdir()
-        (data / "dagster" / "dagster.yaml").symlink_to(self.instance)
+        written = self.instance.read_text()
+        # Not in the checkout's own file: under plain `dagster dev` there may be no DAGSTER_HOME.
+        chosen = "" if "storage" in yaml.safe_load(written) else HISTORY
+        (data / "dagster" / "dagster.yaml").write_text(written + chosen)
 
     def _environment(self, data: Path) -> dict[str, str]:
         ports = {component: self.ports.get(component) or free_port() for component in Component}
@@ -151,6 +165,7 @@ class Stack:
             "DLCS_PRIVATE_NETWORKS": "127.0.0.0/8",  # whoever tries it has originals on this machine
             "DLCS_UI_URL": url[Component.WEBSERVER],
             "DAGSTER_HOME": str(data / "dagster"),
+            "DAGSTER_EVENT_BATCH_SIZE": EVENT_BATCH_SIZE,
         }
 
     def _services(self, data: Path, own: Mapping[str, str], surroundings: Mapping[str, str]) -> list[Service]:
