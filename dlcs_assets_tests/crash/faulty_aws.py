@@ -76,10 +76,13 @@ class FaultyAws:
 
     def strikes(self, moment: Moment | None, client_port: int) -> bool:
         """Strike the client if it has come to an armed moment; tell whether it was."""
-        with self._lock:
-            strike = self._armed.pop(moment, None) if moment else None
-        if moment is None or strike is None or (client := _process_at(client_port)) is None:
+        if moment is None:
             return False
+        with self._lock:
+            # Whoever was killed a moment ago is not there to be struck: then it is for the next to come.
+            if moment not in self._armed or (client := _process_at(client_port)) is None:
+                return False
+            strike = self._armed.pop(moment)
         self.met[moment] += 1
         strike(client)
         return True
