@@ -26,6 +26,8 @@ POLL_SECONDS = 0.2
 SETTLE_SECONDS = 2.0  # until Dagster's daemon has seen which sensors are off or on
 SENSORS = """query Sensors($of: RepositorySelector!) { sensorsOrError(repositorySelector: $of) {
   ... on Sensors { results { id name } } } }"""
+TICKS = """query Ticks($of: SensorSelector!) { sensorOrError(sensorSelector: $of) {
+  ... on Sensor { sensorState { ticks(limit: 1) { timestamp } } } } }"""
 STOP = "mutation Stop($id: String!) { stopSensor(id: $id) { __typename } }"
 START = "mutation Start($sensor: SensorSelector!) { startSensor(sensorSelector: $sensor) { __typename } }"
 
@@ -83,9 +85,18 @@ class RunningSystem:
         try:
             yield
         finally:
+            since = time.time()
             for sensor in sensors:
                 dagster.query(START, sensor={**of, "sensorName": sensor["name"]})
-            time.sleep(SETTLE_SECONDS)
+            # Else the first to be measured would wait for the daemon to see that it is on.
+            while not _ticks(dagster, {**of, "sensorName": "sqs_ingest"}, since):
+                time.sleep(POLL_SECONDS)
+
+
+def _ticks(dagster: DagsterApi, sensor: Mapping[str, str], since: float) -> bool:
+    """Tell whether a sensor has begun a tick since a moment."""
+    ticks = dagster.query(TICKS, of=sensor)["sensorState"]["ticks"]
+    return bool(ticks) and ticks[0]["timestamp"] > since
 
 
 @contextmanager
