@@ -63,7 +63,7 @@ Way = Callable[[Chunk], Worked]
 
 def measure(system: RunningSystem, pages: list[Path], *, quick: bool) -> Iterator[Result]:  # noqa: ARG001 (no system)
     """Make the same thumbnails against a server that never fails, one that does, and that in the earlier way."""
-    count, some = (24, 24) if quick else (1000, 250)
+    count, some = (24, 24) if quick else (1000, 120)
     pictures = thumbnails_of(pages[0])
     with tempfile.TemporaryDirectory() as folder, runs() as at_once:
         go = partial(_go, at_once, {"slots": Path(folder)}, count)

@@ -49,8 +49,8 @@ COMPARISONS = (
     Comparison(ROW_4, 50, 50, 5, GOAL),
     Comparison(ROW_5, 50, 50, 5, GOAL),
     Comparison(ROW_8, 50, 50, 5, GOAL),
-    Comparison(ROW_1_LARGE, 50, 10, 5, LARGE_GOAL),
-    Comparison(ROW_1, 1, 4, 5),
+    Comparison(ROW_1_LARGE, 50, 8, 5, LARGE_GOAL),
+    Comparison(ROW_1, 1, 3, 5),
     Comparison(ROW_1, 10, 10, 5),
     Comparison(ROW_5, 200, 200, 3),
 )
