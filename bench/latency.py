@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ from dlcs_assets.resources.ledger.engine import make_engine
 
 GOAL = 5.0
 CUSTOMER = 300
-SETTLE_SECONDS = 1.3  # with an ingest no multiple of a tick: messages arrive at all moments of it
+# The daemon begins ticks every five seconds: after less a system is not idle, and after a fixed time always in step.
+SETTLE_SECONDS = (3.0, 6.0)
 RECEIVED = """SELECT received_at, chunks.created_at, chunks.run_id
     FROM messages JOIN chunk_images USING (request_id) JOIN chunks ON chunks.id = chunk_id
     WHERE messages.image_id = :image"""
@@ -37,11 +39,12 @@ class Message:
 def measure(system: RunningSystem, pages: list[Path], *, quick: bool) -> Iterator[Result]:
     """Send one message after another, each into a system that has come to rest."""
     page = min(pages, key=lambda path: path.stat().st_size)
+    dice = random.Random(1)
     seen = []
     for number in range(1 if quick else 30):
         image = f"{CUSTOMER}/1/{number}"
         origin = system.upload(page, image)
-        time.sleep(SETTLE_SECONDS)
+        time.sleep(dice.uniform(*SETTLE_SECONDS))
         sent = time.time()
         system.send([(image, origin)])
         seen.append(Message(image, sent, appears(system, f"{image}/open/"), appears(system, f"{image}/s.json")))

@@ -85,8 +85,12 @@ def _compared(
     system: RunningSystem, comparison: Comparison, origins: Library, customers: Iterator[int]
 ) -> Iterator[Result]:
     seconds: dict[bool, list[float]] = {True: [], False: []}
-    # Bare loop or system: a b b a a b b a, so that sensors are switched off and on less often.
-    turns = [turn for number in range(comparison.rounds) for turn in ((False, True), (True, False))[number % 2]]
+    # Bare loop or system: a b b a a b b a, so that sensors are switched off and on less often; where there is no goal,
+    # once, with the bare loop in the middle.
+    rounds = comparison.rounds
+    turns = [turn for number in range(rounds) for turn in ((False, True), (True, False))[number % 2]]
+    if comparison.goal is None:
+        turns = [False] * (rounds // 2) + [True] * rounds + [False] * (rounds - rounds // 2)
     for bare, together in groupby(turns):
         with system.without_ticks() if bare else nullcontext():
             for _ in together:
