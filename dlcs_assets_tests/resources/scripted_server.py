@@ -77,9 +77,10 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         asked = Asked(self.command, self.path, {k.lower(): v for k, v in self.headers.items()}, body)
         answer = self.script.next_answer(asked)
+        # Up to the answer: the client may have asked the next thing before this thread would have counted itself out.
         with self.script.counted():
             self.script.work(asked)
-            self.give(answer)
+        self.give(answer)
 
     def give(self, answer: Answer) -> None:
         self.close_connection = answer.fault != "none"
