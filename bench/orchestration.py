@@ -23,6 +23,7 @@ from bench.system import RunningSystem, running
 from dlcs_assets.local import aws
 from dlcs_assets.local.stack import CHECKOUT, Component, RunningStack
 from dlcs_assets_tests import postgresql
+from dlcs_assets_tests.history.instances import ours_at
 from dlcs_assets_tests.pictures import drawing, encoded
 from dlcs_assets_tests.system.harness import full_message
 
@@ -37,13 +38,6 @@ MILLISECONDS_GOAL = 30.0
 RATE_GOAL = 30.0
 ENDED = """SELECT count(*), min(ended_at), max(ended_at) FROM attempts JOIN requests ON requests.id = request_id
     WHERE customer = :customer GROUP BY attempts.run_id"""
-HISTORY = """
-storage:
-  custom:
-    module: dlcs_assets.history.postgres
-    class: PostgresHistory
-    config: {{ postgres_url: "{url}" }}
-"""
 WRITES = """SELECT sum(xact_commit), sum(tup_inserted + tup_updated + tup_deleted) FROM pg_stat_database
     WHERE datname ~ '^ledger'"""
 
@@ -81,8 +75,7 @@ class Databases:
         """Give what Dagster's instance is told."""
         if self.server is None:
             return ""
-        url = self.server.new_database().replace("postgresql:", "postgresql+psycopg2:")
-        return HISTORY.format(url=url)
+        return f"\nstorage: {json.dumps(ours_at(self.server.new_database()))}\n"
 
     def writes(self) -> Writes:
         """Count what PostgreSQL wrote since it began. SQLite does not count."""

@@ -47,46 +47,24 @@ def _engine(url: str, token_provider: PgTokenProvider | None) -> Engine:
     return engines.of(url, make)
 
 
-class Runs(PostgresRunStorage):
+class _Kept:
+    """Has one of Dagster's storages use the connections that the process keeps."""
+
+    def __init__(self, postgres_url: str, create_tables: bool, token_provider: PgTokenProvider | None) -> None:
+        super().__init__(postgres_url, create_tables, token_provider=token_provider)  # type: ignore[call-arg]
+        self._engine = _engine(postgres_url, token_provider)
+
+
+class Runs(_Kept, PostgresRunStorage):
     """Runs and their tags."""
 
-    def __init__(
-        self,
-        postgres_url: str,
-        should_autocreate_tables: bool = True,
-        inst_data: ConfigurableClassData | None = None,
-        token_provider: PgTokenProvider | None = None,
-    ) -> None:
-        super().__init__(postgres_url, should_autocreate_tables, inst_data, token_provider)
-        self._engine = _engine(postgres_url, token_provider)
 
-
-class Ticks(PostgresScheduleStorage):
+class Ticks(_Kept, PostgresScheduleStorage):
     """Sensors and schedules, and what each of their ticks did."""
 
-    def __init__(
-        self,
-        postgres_url: str,
-        should_autocreate_tables: bool = True,
-        inst_data: ConfigurableClassData | None = None,
-        token_provider: PgTokenProvider | None = None,
-    ) -> None:
-        super().__init__(postgres_url, should_autocreate_tables, inst_data, token_provider)
-        self._engine = _engine(postgres_url, token_provider)
 
-
-class Events(PostgresEventLogStorage):
+class Events(_Kept, PostgresEventLogStorage):
     """Events of runs and assets."""
-
-    def __init__(
-        self,
-        postgres_url: str,
-        should_autocreate_tables: bool = True,
-        inst_data: ConfigurableClassData | None = None,
-        token_provider: PgTokenProvider | None = None,
-    ) -> None:
-        super().__init__(postgres_url, should_autocreate_tables, inst_data, token_provider)
-        self._engine = _engine(postgres_url, token_provider)
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """Store what a run is to make in one statement; other events as Dagster does."""
@@ -114,9 +92,9 @@ class PostgresHistory(DagsterPostgresStorage):
         self._inst_data = inst_data
         # What this process has seen in place it does not look for again.
         create = should_autocreate_tables and not engines.is_ready(postgres_url)
-        self._run_storage = Runs(postgres_url, create, token_provider=token_provider)
-        self._event_log_storage = Events(postgres_url, create, token_provider=token_provider)
-        self._schedule_storage = Ticks(postgres_url, create, token_provider=token_provider)
+        self._run_storage = Runs(postgres_url, create, token_provider)
+        self._event_log_storage = Events(postgres_url, create, token_provider)
+        self._schedule_storage = Ticks(postgres_url, create, token_provider)
         engines.note_ready(postgres_url)
         super(DagsterPostgresStorage, self).__init__()  # type: ignore[no-untyped-call]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.event_log import SqliteEventLogStorage
@@ -42,16 +42,19 @@ def _engine(address: str) -> Engine:
     return engines.of(address, make)
 
 
-class Runs(SqliteRunStorage):
-    """Runs and their tags."""
+class _Kept:
+    """Has one of Dagster's storages use the connections that the process keeps."""
+
+    _name: ClassVar[str]  # of the file
+    _conn_string: str
 
     @classmethod
     def from_local(cls, base_dir: str, inst_data: ConfigurableClassData | None = None) -> Self:
         """Open the file, and make it if there is none; what this process has seen in place it doesn't look at again."""
-        address = create_db_conn_string(base_dir, "runs")
+        address = create_db_conn_string(base_dir, cls._name)
         if engines.is_ready(address):
-            return cls(address, inst_data)
-        made = super().from_local(base_dir, inst_data)
+            return cls(address, inst_data)  # type: ignore[call-arg]
+        made: Self = super().from_local(base_dir, inst_data)  # type: ignore[misc]
         engines.note_ready(address)
         return made
 
@@ -62,24 +65,16 @@ class Runs(SqliteRunStorage):
             yield connection
 
 
-class Ticks(SqliteScheduleStorage):
+class Runs(_Kept, SqliteRunStorage):
+    """Runs and their tags."""
+
+    _name = "runs"
+
+
+class Ticks(_Kept, SqliteScheduleStorage):
     """Sensors and schedules, and what each of their ticks did."""
 
-    @classmethod
-    def from_local(cls, base_dir: str, inst_data: ConfigurableClassData | None = None) -> SqliteScheduleStorage:
-        """Open the file, and make it if there is none; what this process has seen in place it doesn't look at again."""
-        address = create_db_conn_string(base_dir, "schedules")
-        if engines.is_ready(address):
-            return cls(address, inst_data)
-        made = super().from_local(base_dir, inst_data)
-        engines.note_ready(address)
-        return made
-
-    @contextmanager
-    def connect(self) -> Iterator[Connection]:
-        """Yield a connection in a transaction."""
-        with _engine(self._conn_string).begin() as connection:
-            yield connection
+    _name = "schedules"
 
 
 class Events(SqliteEventLogStorage):

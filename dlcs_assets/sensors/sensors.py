@@ -27,10 +27,8 @@ from dlcs_assets.sensors.sweep import Sweep
 from dlcs_assets.settings import Settings
 
 SECONDS_BETWEEN_MEASUREMENTS = 60
-SECONDS_BETWEEN_TICKS = 1  # the daemon's own loop takes longer: a tick in each
-# Each tick takes the daemon and the code server some thirty milliseconds each: so of what nobody waits for, seldom.
-SECONDS_BETWEEN_RETRIES = 2
-SECONDS_BETWEEN_LOOKS = 5
+SECONDS_BETWEEN_TICKS = 1  # the daemon begins ticks every five seconds: one in each round
+SECONDS_BETWEEN_LOOKS = 5  # of what nobody waits for: in most rounds it is not due yet, and comes in the next one
 QUEUE_VARIABLES = {
     "sqs_ingest": "DLCS_INGEST_QUEUE_URL",
     "sqs_priority": "DLCS_PRIORITY_QUEUE_URL",
@@ -50,7 +48,7 @@ def ingest_sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
             Lane.RETRY,
             settings,
             "Launches runs for images that are to be tried again, by schedule or because somebody asked.",
-            SECONDS_BETWEEN_RETRIES,
+            SECONDS_BETWEEN_TICKS,
         ),
         _due_sensor(
             "backfills",

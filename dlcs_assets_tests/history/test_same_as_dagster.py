@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from dlcs_assets_tests import postgresql
 from dlcs_assets_tests.history.instances import dagsters_at, dagsters_in, instance_with, ours_at, ours_in
 from dlcs_assets_tests.history.runs import BAD, KEYS, run_all, told
 
-Storage = Callable[[], dict[str, Any]]
+Pair = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
 
 
 @pytest.fixture(params=["one by one", "in batches"])
@@ -22,7 +21,7 @@ def batches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def pair(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Pair:
     """Return our storage, Dagster's on the same files or database, and Dagster's on others."""
     if request.param == "sqlite":
         folder = tmp_path / "history"
@@ -30,9 +29,6 @@ def pair(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[dict[str, Any]
     server: postgresql.Server = request.getfixturevalue("postgresql_server")
     url = server.new_database()
     return ours_at(url), dagsters_at(url), dagsters_at(server.new_database())
-
-
-Pair = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
 
 
 def of_a_run(storage: dict[str, Any], folder: Path) -> dict[str, Any]:
