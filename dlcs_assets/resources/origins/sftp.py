@@ -17,8 +17,8 @@ from dlcs_assets.domain.origin import Origin
 from dlcs_assets.domain.redaction import shown_url
 from dlcs_assets.resources.credentials import Credentials
 from dlcs_assets.resources.origins.addresses import AddressRefused, connect
+from dlcs_assets.resources.origins.read_ahead import read_ahead
 from dlcs_assets.resources.origins.strategy import (
-    CHUNK_BYTES,
     PEER,
     Peeked,
     Terms,
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     import paramiko  # type: ignore[import-untyped]  # its stubs would be one more package
 
 _PORT: Final = 22
-_REQUESTS_IN_FLIGHT: Final = 64  # of 32 KB each
 
 
 def fetch(origin: Origin, file: PartialFile, terms: Terms) -> Fetched:
@@ -43,14 +42,11 @@ def fetch(origin: Origin, file: PartialFile, terms: Terms) -> Fetched:
         known = remote.stat()
         _expect_file(known, origin)
         version = _version(known)
-        if file.can_go_on and file.version == version:
-            remote.seek(file.length)
-        else:
+        if not file.can_go_on or file.version != version:
             file.begin(version)
         size = known.st_size or 0
         file.expect(size - file.length)
-        remote.prefetch(size, max_concurrent_requests=_REQUESTS_IN_FLIGHT)
-        file.append(iter(lambda: remote.read(CHUNK_BYTES), b""))
+        file.append(read_ahead(remote, file.length, size))
         if file.length != size:
             raise _broke_off(origin, f"sent {file.length} of {size} bytes")
     milliseconds = round((time.monotonic() - began) * 1000)
@@ -100,8 +96,8 @@ def _opened(origin: Origin, terms: Terms) -> Iterator[paramiko.SFTPFile]:
             channel = sftp.get_channel()
             assert channel is not None
             channel.settimeout(min(limits.read, limits.whole))
-            with sftp.open(unquote(parts.path), "rb") as remote:
-                yield remote
+            # Closed with the connection: closing it by itself would wait for the answer of a server that has none.
+            yield sftp.open(unquote(parts.path), "rb")
 
 
 @contextmanager

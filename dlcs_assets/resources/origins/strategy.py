@@ -20,7 +20,6 @@ PEER: Final = Peer(
     ours=False,
     remedy="See whether the origin answers, and correct it if it is wrong; then retry.",
 )
-CHUNK_BYTES: Final = 2**18
 
 
 @dataclass(frozen=True)

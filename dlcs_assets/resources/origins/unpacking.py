@@ -9,9 +9,9 @@ from typing import Final
 import httpx
 
 from dlcs_assets.domain.text import shown_text
-from dlcs_assets.resources.origins.strategy import CHUNK_BYTES
 
 _GZIP: Final = 16 + zlib.MAX_WBITS
+_CHUNK_BYTES: Final = 2**18
 
 
 class PackingUnknown(Exception):  # noqa: N818 (it is said of the body, not of the program)
@@ -24,7 +24,7 @@ def unpacked(response: httpx.Response, *, cut_off: bool = False) -> Iterator[byt
     Raises PackingUnknown, httpx.DecodingError and other httpx errors.
     """
     packing = response.headers.get("content-encoding", "").strip().lower()
-    chunks = response.iter_raw(CHUNK_BYTES)
+    chunks = response.iter_raw(_CHUNK_BYTES)
     if packing in {"", "identity"}:
         return chunks
     if packing in {"gzip", "x-gzip"}:
@@ -40,7 +40,7 @@ def _gunzipped(chunks: Iterator[bytes], *, cut_off: bool) -> Iterator[bytes]:
             while rest:
                 if member is None or member.eof:
                     member = zlib.decompressobj(_GZIP)
-                yield member.decompress(rest, CHUNK_BYTES)
+                yield member.decompress(rest, _CHUNK_BYTES)
                 rest = member.unconsumed_tail or member.unused_data
         if member is not None and not member.eof:
             yield member.flush()
