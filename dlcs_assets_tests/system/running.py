@@ -16,6 +16,7 @@ import pytest
 from dlcs_assets.local.stack import Component, RunningStack
 from dlcs_assets.resources.aws import make_client
 from dlcs_assets.settings import Settings
+from dlcs_assets_tests.history.instances import instance_with, ours_in
 from dlcs_assets_tests.resources.scripted_server import Answer, scripted_server
 from dlcs_assets_tests.system.harness import System
 from dlcs_assets_tests.system.proxy import proxy_to
@@ -41,12 +42,11 @@ def running_system(
         for variable, value in stack.environment.items():
             if variable.startswith("AWS_"):
                 patch.setenv(variable, value)
-        kept = {"storage": history} if history else {}
         with (
             (
                 dg.DagsterInstance.ephemeral()
                 if dagster_in_memory and not history
-                else dg.instance_for_test(temp_dir=str(folder), overrides=kept)
+                else instance_with(history or ours_in(folder), folder)
             ) as instance,
             _system(stack, instance, folder, settings) as system,
         ):

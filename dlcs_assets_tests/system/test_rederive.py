@@ -29,8 +29,8 @@ customers:
 """
 BEFORE, AFTER = "'!60,60', '!30,30'", "'!50,50', '!30,30'"
 SIZES = ("!20,20",)
-IMAGES = 200
-CHUNK = 50
+IMAGES = 80
+CHUNK = 20
 
 
 @pytest.fixture
