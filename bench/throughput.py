@@ -52,7 +52,7 @@ COMPARISONS = (
     Comparison(ROW_1_LARGE, 50, 4, 5),
     Comparison(ROW_1, 1, 3, 5),
     Comparison(ROW_1, 10, 10, 5),
-    Comparison(ROW_5, 200, 200, 5),
+    Comparison(ROW_5, 200, 200, 3),
 )
 LARGE = (Comparison(ROW_1_LARGE, 50, 50, 5, LARGE_GOAL),)
 QUICK = (Comparison(ROW_1, 50, 5, 1, GOAL), Comparison(ROW_8, 50, 5, 1, GOAL))
