@@ -33,7 +33,7 @@ from bench.system import running
 from dlcs_assets.local.samples import DEFAULT_PLAN, draw_sample
 from dlcs_assets.local.stack import ALL, Component
 
-PAGES, WIDTH, HEIGHT = 7, 1600, 2400
+PAGES, WIDTH, HEIGHT = 7, 1280, 1920
 CASES = {
     "throughput": throughput.measure,
     "latency": latency.measure,
