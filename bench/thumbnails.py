@@ -25,7 +25,7 @@ GOAL = 0.9
 
 def measure(system: RunningSystem, pages: list[Path], *, quick: bool) -> Iterator[Result]:
     """Alternate between the two: what else the machine does meets both."""
-    count, rounds = (6, 1) if quick else (48, 5)
+    count, rounds = (6, 1) if quick else (32, 5)
     stored = store(system, list(islice(cycle(pages), count)))
     generate_load(system.settings, stored[:4])  # the server's processes have started after it
     found: dict[str, list[Pace]] = {"plain_load": [], "client": []}
