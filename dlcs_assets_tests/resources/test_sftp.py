@@ -58,16 +58,16 @@ class Server:
 
 
 @contextmanager
-def opened(server: Server, *, at_most: int | None = None) -> Iterator[Any]:
-    """Open the page with paramiko; `at_most` has the server answer with so many bytes where more were asked for."""
+def opened(server: Server, answered: Callable[[int], int] = int) -> Iterator[Any]:
+    """Open the page with paramiko; `answered` says with how many bytes the server answers where so many were asked."""
     import paramiko  # type: ignore[import-untyped]  # its stubs would be one more package
     from paramiko.sftp import CMD_READ  # type: ignore[import-untyped]  # likewise
 
     class Client(paramiko.SFTPClient):  # type: ignore[misc]  # likewise
         def _async_request(self, fileobj: object, kind: int, *args: Any) -> Any:
-            if kind == CMD_READ and at_most is not None:
+            if kind == CMD_READ:
                 handle, offset, length = args
-                args = (handle, offset, min(length, at_most))
+                args = (handle, offset, answered(length))
             return super()._async_request(fileobj, kind, *args)
 
     with paramiko.Transport(("127.0.0.1", server.sshd.port)) as transport:
@@ -272,8 +272,13 @@ def test_no_byte_is_fetched_twice(server: Server, origins: Origins, tmp_path: Pa
 
 
 def test_a_server_may_answer_with_less_than_was_asked_for(server: Server) -> None:
-    with opened(server, at_most=10_000) as remote:
+    with opened(server, lambda asked: min(asked, 10_000)) as remote:
         assert b"".join(read_ahead(remote, 70_000, len(IMAGE))) == IMAGE[70_000:]
+
+
+def test_what_a_server_answers_beyond_what_was_asked_for_is_dropped(server: Server) -> None:
+    with opened(server, lambda asked: 2 * asked) as remote:
+        assert b"".join(read_ahead(remote, 0, len(IMAGE))) == IMAGE
 
 
 def test_a_file_that_became_shorter_ends_where_it_ends(server: Server) -> None:

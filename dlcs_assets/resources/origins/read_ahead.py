@@ -32,6 +32,7 @@ class _ReadAhead:
 
     def __init__(self, remote: paramiko.SFTPFile) -> None:
         self._remote = remote
+        self._lengths: dict[int, int] = {}  # of what was asked for, by the number of the request
         self._answers: dict[int, bytes] = {}
 
     def blocks(self, start: int, end: int) -> Iterator[bytes]:
@@ -62,15 +63,16 @@ class _ReadAhead:
         number: int = client._async_request(  # noqa: SLF001 (likewise)
             self, CMD_READ, self._remote.handle, int64(offset), length
         )
+        self._lengths[number] = length
         return number
 
     def _async_response(self, kind: int, message: Any, number: int) -> None:
         """Take an answer: paramiko calls this for whoever asked."""
         from paramiko.sftp import CMD_DATA
 
-        data = b""
+        data, length = b"", self._lengths.pop(number)
         if kind == CMD_DATA:
-            data = message.get_string()
+            data = message.get_string()[:length]  # what is more is none of the file's, and would fill memory
         else:
             with suppress(EOFError):
                 self._remote.sftp._convert_status(message)  # noqa: SLF001 (likewise)
