@@ -74,8 +74,11 @@ def _measured(case: str, comparisons: Sequence[Comparison], pages: list[Path]) -
     """
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        files = {"pages": pages, "jp2": [as_jp2(page, folder / f"{number}.jp2") for number, page in enumerate(pages)]}
-        if any(each.row is ROW_1_LARGE for each in comparisons):
+        kinds = {each.row.kind for each in comparisons}
+        files = {"pages": pages}
+        if "jp2" in kinds:
+            files["jp2"] = [as_jp2(page, folder / f"{number}.jp2") for number, page in enumerate(pages)]
+        if "large" in kinds:
             files["large"] = [large_page(folder)]
         customers = folder / "dlcs.yaml"
         write_customers(customers, CUSTOMERS)
