@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.bare_loop import make_all
-from bench.processes import of_service, of_this_bench, processor_seconds
+from bench.processes import of_this_bench, processor_seconds
 from bench.result import Result
 from bench.system import RunningSystem
 from bench.thumbnail_work import workers
@@ -32,6 +32,7 @@ from dlcs_assets.resources.ledger.records import new_id
 from dlcs_assets.settings import Settings
 from dlcs_assets_tests.iiif_processor.running import iiif_processor
 from dlcs_assets_tests.resources.relay import relay_to
+from dlcs_assets_tests.stack_processes import of_service
 
 WARMING_UP = 4  # pages before it counts: the services start their processes with the first
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -16,6 +13,7 @@ from unittest.mock import patch
 
 import psutil
 
+from bench.processes import server
 from bench.result import Result, of_many, percentile_95
 from bench.system import RunningSystem
 from dlcs_assets.domain.stages import Lane
@@ -25,6 +23,7 @@ from dlcs_assets.resources.queue import Queues
 from dlcs_assets.sensors.intake import take_in
 from dlcs_assets.settings import Settings
 from dlcs_assets_tests import postgresql
+from dlcs_assets_tests.stack_processes import resident_megabytes
 
 BACKLOG = 100_000
 BACKLOG_POSTGRESQL = 25_000
@@ -40,15 +39,15 @@ def measure(system: RunningSystem, pages: list[Path], *, quick: bool) -> Iterato
         yield from _taken("sqlite", f"sqlite:///{folder}/ledger.db", backlog)
     binaries = postgresql.find_binaries()
     if binaries is not None:
-        with postgresql.running(binaries) as server:
-            yield from _taken("postgresql", server.new_database(), min(backlog, BACKLOG_POSTGRESQL))
+        with postgresql.running(binaries) as database_server:
+            yield from _taken("postgresql", database_server.new_database(), min(backlog, BACKLOG_POSTGRESQL))
 
 
 def _taken(kind: str, url: str, backlog: int) -> Iterator[Result]:
     with ExitStack() as opened:
-        queue = opened.enter_context(closing(_Queue(backlog)))
+        queue = opened.enter_context(server("bench.queue_server", "--backlog", str(backlog)))
         opened.enter_context(patch.dict(os.environ, CREDENTIALS))
-        queues = Queues(endpoint_url=queue.endpoint, region_name=REGION)
+        queues = Queues(endpoint_url=queue["endpoint"], region_name=REGION)
         ledger = opened.enter_context(closing(Ledger(url)))
         settings = Settings(ledger_url=url, receive_wait=timedelta(0), customers=(2,))
         ticks: list[float] = []
@@ -58,7 +57,7 @@ def _taken(kind: str, url: str, backlog: int) -> Iterator[Result]:
         tenth_began, tenth_taken = began, 0
         while taken < backlog:
             tick = time.monotonic()
-            received = take_in(queues, ledger, queue.url, Lane.INGEST, settings).received
+            received = take_in(queues, ledger, queue["url"], Lane.INGEST, settings).received
             ticks.append(time.monotonic() - tick)
             if not received:
                 raise RuntimeError(f"the queue is empty after {taken} of {backlog} messages")
@@ -66,7 +65,7 @@ def _taken(kind: str, url: str, backlog: int) -> Iterator[Result]:
             if taken >= next_tenth:
                 now = time.monotonic()
                 rates.append((taken - tenth_taken) / (now - tenth_began))
-                memory.append(psutil.Process().memory_info().rss / 2**20)
+                memory.append(resident_megabytes(psutil.Process()))
                 tenth_began, tenth_taken, next_tenth = now, taken, next_tenth + backlog / TENTHS
         seconds = time.monotonic() - began
         size = ledger.watch.size()
@@ -76,19 +75,3 @@ def _taken(kind: str, url: str, backlog: int) -> Iterator[Result]:
     yield Result("intake", f"tick_seconds_95_percent_{kind}", round(percentile_95(ticks), 3), "s", TICK_GOAL)
     yield Result("intake", f"memory_growth_{kind}", round(memory[-1] - memory[0], 1), "MB")
     yield Result("intake", f"ledger_bytes_per_message_{kind}", round(size / taken), "B")
-
-
-class _Queue:
-    """The queue's server in a process of its own, with its backlog."""
-
-    def __init__(self, backlog: int) -> None:
-        command = [sys.executable, "-m", "bench.queue_server", "--backlog", str(backlog)]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        told = json.loads(self._process.stdout.readline())
-        self.endpoint, self.url = told["endpoint"], told["url"]
-
-    def close(self) -> None:
-        """End it."""
-        self._process.kill()
-        self._process.wait()

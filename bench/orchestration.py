@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,14 +13,13 @@ from statistics import median
 from sqlalchemy import create_engine, text
 
 from bench import bare_loop
-from bench.processes import of_service, processor_seconds
+from bench.instant_system import Databases, instant_system
+from bench.processes import processor_seconds
 from bench.result import Result, of_many
-from bench.system import RunningSystem, running
-from dlcs_assets.local import aws
-from dlcs_assets.local.stack import CHECKOUT, Component, RunningStack
+from bench.system import RunningSystem
+from dlcs_assets.local.stack import Component, RunningStack
 from dlcs_assets_tests import postgresql
-from dlcs_assets_tests.history.instances import ours_at
-from dlcs_assets_tests.pictures import drawing, encoded
+from dlcs_assets_tests.stack_processes import of_service
 from dlcs_assets_tests.system.harness import full_message
 
 CHUNK = 50
@@ -60,32 +55,6 @@ class Writes:
         return Writes(self.commits - share * idle.commits, self.rows - share * idle.rows, self.seconds)
 
 
-@dataclass(frozen=True)
-class Databases:
-    """Where ledger and Dagster's history are; `server`: of PostgreSQL, else both are SQLite."""
-
-    kind: str
-    server: postgresql.Server | None = None
-
-    def settings(self) -> dict[str, str]:
-        """Give what the ledger is told."""
-        return {"DLCS_LEDGER_URL": self.server.new_database()} if self.server else {}
-
-    def history(self) -> str:
-        """Give what Dagster's instance is told."""
-        if self.server is None:
-            return ""
-        return f"\nstorage: {json.dumps(ours_at(self.server.new_database()))}\n"
-
-    def writes(self) -> Writes:
-        """Count what PostgreSQL wrote since it began. SQLite does not count."""
-        if self.server is None:
-            return Writes(0, 0, time.monotonic())
-        time.sleep(PAUSE_SECONDS)
-        ((commits, rows),) = self.server.execute(WRITES)
-        return Writes(float(commits), float(rows), time.monotonic())
-
-
 def measure(system: RunningSystem, pages: list[Path], *, quick: bool) -> Iterator[Result]:  # noqa: ARG001 (of its own)
     """Measure the calls alone, then the system with SQLite, and with PostgreSQL if there is a server."""
     if not quick:
@@ -118,19 +87,19 @@ def _with(databases: Databases, *, quick: bool) -> Iterator[Result]:
     kind = databases.kind
     with _system(databases) as (system, page):
         _cost(system, page, 100, 1)  # what is loaded for the first time is loaded
-        written, before, began = databases.writes(), _used(system.stack), time.monotonic()
+        written, before, began = _writes(databases), _used(system.stack), time.monotonic()
         time.sleep(IDLE_SECONDS / 2 if quick else IDLE_SECONDS)
         idle = (_used(system.stack) - before) / (time.monotonic() - began)
-        idle_writes = databases.writes().since(written)
+        idle_writes = _writes(databases).since(written)
         yield Result("orchestration", f"processors_when_idle_{kind}", round(idle, 3), "")
         single = [_cost(system, page, 101 + number, 1)[0] for number in range(1 if quick else 3)]
         yield of_many("orchestration", f"milliseconds_for_a_run_of_one_image_{kind}", single, "ms")
         curve = PROCESSES if databases.server else ON_SQLITE
         for processes in curve[:1] if quick else curve:
             count = CHUNK * processes * (1 if quick or processes > 1 else CHUNKS_OF_ONE)
-            written = databases.writes()
+            written = _writes(databases)
             used, seconds = _cost(system, page, processes, count)
-            ours = databases.writes().since(written).beside(idle_writes)
+            ours = _writes(databases).since(written).beside(idle_writes)
             what = f"{kind}_{processes}"
             yield Result(
                 "orchestration", f"milliseconds_of_processor_{what}", round(used / count, 1), "ms", MILLISECONDS_GOAL
@@ -148,31 +117,21 @@ def _with(databases: Databases, *, quick: bool) -> Iterator[Result]:
                 yield Result("orchestration", "rows_written_for_each_image", round(ours.rows / count, 1), "")
 
 
-@contextmanager
-def _system(databases: Databases) -> Iterator[tuple[RunningSystem, Path]]:
-    """Start Dagster on services that answer at once; yields an original, too."""
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        instance = folder / "dagster.yaml"
-        text = (CHECKOUT / "dagster.yaml").read_text()
-        instance.write_text(text.replace("limit: 3", f"limit: {max(PROCESSES)}") + databases.history())
-        customers = folder / "dlcs.yaml"
-        limits = "".join(f"  {number}: {{runs_in_flight: {number}}}\n" for number in PROCESSES)
-        customers.write_text("customers:\n" + limits + "".join(f"  {100 + number}: {{}}\n" for number in range(4)))
-        with closing(_Instant(folder)) as instant:
-            settings = {
-                "AWS_ENDPOINT_URL": instant.url,
-                "DLCS_APPETISER_URL": instant.url,
-                "DLCS_IMAGE_SERVER_URL": instant.url,
-                "DLCS_CHUNK_SIZE": str(CHUNK),
-                "DLCS_CHUNKS_IN_FLIGHT": str(max(PROCESSES)),
-                "DLCS_CUSTOMERS_FILE": str(customers),
-                **instant.queues(),
-                **databases.settings(),
-            }
-            components = frozenset({Component.WEBSERVER, Component.DAEMON})
-            with running(settings, components, instance=instance) as system:
-                yield system, instant.page
+def _system(databases: Databases) -> AbstractContextManager[tuple[RunningSystem, Path]]:
+    """Start a system in which a customer has as many runs at once as its number says."""
+    limits = "".join(f"  {number}: {{runs_in_flight: {number}}}\n" for number in PROCESSES)
+    singles = "".join(f"  {100 + number}: {{}}\n" for number in range(4))
+    settings = {"DLCS_CHUNK_SIZE": str(CHUNK), "DLCS_CHUNKS_IN_FLIGHT": str(max(PROCESSES))}
+    return instant_system(databases, f"customers:\n{limits}{singles}", settings, runs=max(PROCESSES))
+
+
+def _writes(databases: Databases) -> Writes:
+    """Count what PostgreSQL wrote since it began. SQLite does not count."""
+    if databases.server is None:
+        return Writes(0, 0, time.monotonic())
+    time.sleep(PAUSE_SECONDS)
+    ((commits, rows),) = databases.server.execute(WRITES)
+    return Writes(float(commits), float(rows), time.monotonic())
 
 
 def _used(stack: RunningStack) -> float:
@@ -203,36 +162,3 @@ def _rates(system: RunningSystem, customer: int) -> list[float]:
 
 def _seconds(moment: object) -> float:
     return (moment if isinstance(moment, datetime) else datetime.fromisoformat(str(moment))).timestamp()
-
-
-class _Instant:
-    """The services, in a process of their own, and the picture that they are given."""
-
-    def __init__(self, folder: Path) -> None:
-        from PIL import Image
-
-        self.page = folder / "page.jpg"
-        self.page.write_bytes(encoded(drawing(1200, 1600), quality=85))
-        jp2 = folder / "page.jp2"
-        with Image.open(self.page) as picture:
-            picture.save(jp2, "JPEG2000", quality_mode="rates", quality_layers=[24], irreversible=True, mct=1)
-        command = [sys.executable, "-m", "bench.instant", "--jp2", str(jp2)]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        self.url = str(json.loads(self._process.stdout.readline())["url"])
-
-    def queues(self) -> dict[str, str]:
-        """Give the settings that lead to its queues."""
-        names = {
-            "INGEST": aws.INGEST_QUEUE,
-            "PRIORITY": aws.PRIORITY_QUEUE,
-            "UPLOADS": aws.UPLOADS_QUEUE,
-            "UPDATE": aws.UPDATE_QUEUE,
-            "DELETE": aws.DELETE_QUEUE,
-        }
-        return {f"DLCS_{name}_QUEUE_URL": aws.queue_url(self.url, queue) for name, queue in names.items()}
-
-    def close(self) -> None:
-        """End it."""
-        self._process.kill()
-        self._process.wait()

@@ -1,19 +1,30 @@
-"""The processes of a stack's services: what they have used of the processors, and their sudden end."""
+"""Processes: servers of the bench in their own, what others have used of the processors, and their sudden end."""
 
 from __future__ import annotations
 
-from contextlib import suppress
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import psutil
 
-from dlcs_assets.local.data_folder import read_state
 from dlcs_assets.local.stack import Component, RunningStack
+from dlcs_assets_tests.stack_processes import of_service
 
 
-def of_service(stack: RunningStack, component: Component) -> list[psutil.Process]:
-    """List the processes of a service, without the guard that watches over them."""
-    guard = psutil.Process(read_state(stack.data).services[component])
-    return guard.children(recursive=True)
+@contextmanager
+def server(module: str, *arguments: str) -> Iterator[dict[str, Any]]:
+    """Run a module that serves until it is killed; yields what it tells in its first line, which is JSON."""
+    process = subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        yield json.loads(process.stdout.readline())
+    finally:
+        process.kill()
+        process.wait()
 
 
 def kill(stack: RunningStack, component: Component) -> None:

@@ -17,6 +17,7 @@ import psutil
 from dlcs_assets.local.stack import Component
 from dlcs_assets_tests.crash.faulty_aws import FINE, Moment, Weather
 from dlcs_assets_tests.crash.world import CLAIM_SECONDS, GRPC_SECONDS, World
+from dlcs_assets_tests.stack_processes import code_servers, daemon, of_service, runs
 
 POLL_SECONDS: Final = 0.002
 PATIENCE_SECONDS: Final = 15
@@ -95,14 +96,14 @@ class Striker:
         self.struck: list[str] = []
         # Moments that S3 and SQS can see are armed instead.
         self._acts: Mapping[Fault, Callable[[Planned], None]] = {
-            Fault.KILL_RUN: partial(self._kill, world.runs),
-            Fault.KILL_CODE_SERVER: partial(self._kill, world.code_servers),
+            Fault.KILL_RUN: partial(self._kill, partial(runs, world.stack)),
+            Fault.KILL_CODE_SERVER: partial(self._kill, partial(code_servers, world.stack)),
             Fault.KILL_DAEMON: partial(self._kill_service, Component.DAEMON),
             Fault.KILL_APPETISER: partial(self._kill_service, Component.APPETISER),
             Fault.KILL_IMAGE_SERVER: partial(self._kill_service, Component.IMAGE_SERVER),
-            Fault.STOP_RUN: partial(self._stop, world.runs),
-            Fault.STOP_CODE_SERVER: partial(self._stop, world.code_servers),
-            Fault.STOP_DAEMON: partial(self._stop, lambda: [world.daemon()]),
+            Fault.STOP_RUN: partial(self._stop, partial(runs, world.stack)),
+            Fault.STOP_CODE_SERVER: partial(self._stop, partial(code_servers, world.stack)),
+            Fault.STOP_DAEMON: partial(self._stop, lambda: [daemon(world.stack)]),
             Fault.FULL_DISK: self._fill,
             Fault.LEDGER_LOCKED: self._lock,
             Fault.AWS_FAILS: partial(self._weather, Weather(share=0.4)),
@@ -147,13 +148,13 @@ class Striker:
     def _kill_service(self, component: Component, planned: Planned) -> None:
         """Kill all that serves, and do what the service's supervisor does then."""
         # Of the daemon only itself: its runs live on, as those of other ECS tasks do.
-        world = self._world
+        stack = self._world.stack
         with suppress(psutil.NoSuchProcess):
-            for process in [world.daemon()] if component is Component.DAEMON else world.processes(component):
+            for process in [daemon(stack)] if component is Component.DAEMON else of_service(stack, component):
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
         self.struck.append(planned.fault)
-        world.restart(component)
+        self._world.restart(component)
 
     def _stop(self, find: Callable[[], list[psutil.Process]], planned: Planned) -> None:
         with suppress(psutil.NoSuchProcess):
@@ -193,6 +194,6 @@ class Striker:
         known = self._world.system.rows("SELECT count(*) FROM chunks")
         while time.monotonic() < give_up:
             if self._world.system.rows("SELECT count(*) FROM chunks") != known:
-                self._kill(self._world.code_servers, planned)
+                self._kill(partial(code_servers, self._world.stack), planned)
                 return
             time.sleep(POLL_SECONDS)

@@ -12,6 +12,7 @@ import psutil
 
 from dlcs_assets.local.stack import Component
 from dlcs_assets_tests.crash.world import World
+from dlcs_assets_tests.stack_processes import code_servers, daemon, of_service, resident_megabytes
 
 
 def usage(world: World) -> dict[str, float]:
@@ -19,25 +20,19 @@ def usage(world: World) -> dict[str, float]:
     told: dict[str, float] = {}
     for component in Component:
         if component is not Component.DAEMON:
-            told[f"memory of {component}"] = sum(map(_resident, _processes(partial(world.processes, component))))
+            told[f"memory of {component}"] = _memory(partial(of_service, world.stack, component))
     # Not the runs: how many there are at this moment says nothing.
-    told["memory of daemon"] = sum(map(_resident, _processes(lambda: [world.daemon()])))
-    told["memory of code server"] = max(map(_resident, _processes(world.code_servers)), default=0.0)
+    told["memory of daemon"] = _memory(lambda: [daemon(world.stack)])
+    told["memory of code server"] = _memory(partial(code_servers, world.stack))
     data = world.stack.data
     for name in ("ledger.db", "dagster", "logs", "scratch"):
         told[f"disk of {name}"] = _size(data / name)
     return {name: round(megabytes, 1) for name, megabytes in told.items()}
 
 
-def _processes(find: Callable[[], list[psutil.Process]]) -> list[psutil.Process]:
-    with suppress(psutil.NoSuchProcess):
-        return find()
-    return []
-
-
-def _resident(process: psutil.Process) -> float:
-    with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-        return float(process.memory_info().rss) / 2**20
+def _memory(find: Callable[[], list[psutil.Process]]) -> float:
+    with suppress(psutil.NoSuchProcess):  # it is just being started anew
+        return sum(map(resident_megabytes, find()))
     return 0.0
 
 

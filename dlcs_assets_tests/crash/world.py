@@ -6,18 +6,15 @@ import os
 import random
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import psutil
-
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.upload import sent_key
 from dlcs_assets.local import aws
-from dlcs_assets.local.data_folder import read_state
 from dlcs_assets.local.stack import Component, RunningStack, Stack
 from dlcs_assets.local.supervisor import ServiceFailed, free_port
 from dlcs_assets.resources.ledger.ledger import Ledger
@@ -94,29 +91,6 @@ class World:
     def queue_url(self) -> str:
         return aws.queue_url(self.aws.target, aws.INGEST_QUEUE)
 
-    def daemon(self) -> psutil.Process:
-        """Return the process that evaluates sensors and launches runs. Raises NoSuchProcess while there is none."""
-        guard = psutil.Process(read_state(self.stack.data).services[Component.DAEMON])
-        # The guard adopts what killed processes leave behind, and that is younger.
-        children = guard.children()
-        if not children:
-            raise psutil.NoSuchProcess(guard.pid)
-        return min(children, key=psutil.Process.create_time)
-
-    def code_servers(self) -> list[psutil.Process]:
-        """Return the daemon's code server; none while it is being started."""
-        return [child for child in self.daemon().children() if _runs(child, "grpc")]
-
-    def runs(self) -> list[psutil.Process]:
-        """Return the processes of runs: forks of the fork server, which is a child of the daemon."""
-        daemon = self.daemon().pid
-        forks = [child for child in self.processes(Component.DAEMON) if _runs(child, "multiprocessing.forkserver")]
-        return [fork for fork in forks if _parent(fork) != daemon]
-
-    def processes(self, component: Component) -> list[psutil.Process]:
-        """Return all processes of a service but the guard that watches over them."""
-        return psutil.Process(read_state(self.stack.data).services[component]).children(recursive=True)
-
     def restart(self, component: Component) -> None:
         """Do what a supervisor of services does (ECS, systemd): start anew what has ended."""
         self.stack.stop(component)
@@ -161,18 +135,6 @@ class World:
 
 def _picture_key(customer: int, number: int) -> str:
     return sent_key(AssetId(customer, 1, f"picture-{number}"))
-
-
-def _runs(process: psutil.Process, word: str) -> bool:
-    with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-        return any(word in part for part in process.cmdline())
-    return False
-
-
-def _parent(process: psutil.Process) -> int | None:
-    with suppress(psutil.NoSuchProcess):
-        return process.ppid()
-    return None
 
 
 @contextmanager

@@ -1,0 +1,84 @@
+"""Dagster on services that answer at once, with either database: what is left to measure is what is ours."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.processes import server
+from bench.system import RunningSystem, running
+from dlcs_assets.local import aws
+from dlcs_assets.local.stack import CHECKOUT, Component
+from dlcs_assets_tests import postgresql
+from dlcs_assets_tests.history.instances import ours_at
+from dlcs_assets_tests.pictures import drawing, encoded
+
+_QUEUES = {
+    "INGEST": aws.INGEST_QUEUE,
+    "PRIORITY": aws.PRIORITY_QUEUE,
+    "UPLOADS": aws.UPLOADS_QUEUE,
+    "UPDATE": aws.UPDATE_QUEUE,
+    "DELETE": aws.DELETE_QUEUE,
+}
+
+
+@dataclass(frozen=True)
+class Databases:
+    """Where ledger and Dagster's history are; `server`: of PostgreSQL, else both are SQLite."""
+
+    kind: str
+    server: postgresql.Server | None = None
+
+    def settings(self) -> dict[str, str]:
+        """Give what the ledger is told."""
+        return {"DLCS_LEDGER_URL": self.server.new_database()} if self.server else {}
+
+    def history(self) -> str:
+        """Give what Dagster's instance is told."""
+        if self.server is None:
+            return ""
+        return f"\nstorage: {json.dumps(ours_at(self.server.new_database()))}\n"
+
+
+@contextmanager
+def instant_system(
+    databases: Databases, customers: str, settings: Mapping[str, str], *, runs: int
+) -> Iterator[tuple[RunningSystem, Path]]:
+    """Start the system with a customers file, settings, and so many runs at once; yields an original, too."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        instance = folder / "dagster.yaml"
+        text = (CHECKOUT / "dagster.yaml").read_text()
+        instance.write_text(text.replace("limit: 3", f"limit: {runs}") + databases.history())
+        file = folder / "dlcs.yaml"
+        file.write_text(customers)
+        page, jp2 = _pictures(folder)
+        with server("bench.instant", "--jp2", str(jp2)) as told:
+            url = told["url"]
+            all_settings = {
+                "AWS_ENDPOINT_URL": url,
+                "DLCS_APPETISER_URL": url,
+                "DLCS_IMAGE_SERVER_URL": url,
+                "DLCS_CUSTOMERS_FILE": str(file),
+                **{f"DLCS_{name}_QUEUE_URL": aws.queue_url(url, queue) for name, queue in _QUEUES.items()},
+                **databases.settings(),
+                **settings,
+            }
+            components = frozenset({Component.WEBSERVER, Component.DAEMON})
+            with running(all_settings, components, instance=instance) as system:
+                yield system, page
+
+
+def _pictures(folder: Path) -> tuple[Path, Path]:
+    """Make an original, and its JP2."""
+    from PIL import Image
+
+    page, jp2 = folder / "page.jpg", folder / "page.jp2"
+    page.write_bytes(encoded(drawing(1200, 1600), quality=85))
+    with Image.open(page) as picture:
+        picture.save(jp2, "JPEG2000", quality_mode="rates", quality_layers=[24], irreversible=True, mct=1)
+    return page, jp2
