@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import dagster as dg
@@ -20,13 +22,16 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 _PEER: Final = Peer(
     "SQS", "queue", ours=True, remedy="See that SQS answers, that the queue exists, and that the credentials are valid."
 )
-_BATCH: Final = 10
+MOST_AT_ONCE: Final = 10  # messages that SQS gives, or takes, in one request
+_REQUESTS_IN_FLIGHT: Final = 8
+_LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 _LONGEST_WAIT_SECONDS: Final = 20
-_MAX_BATCH_BYTES: Final = 256 * 2**10
+_MAXMOST_AT_ONCE_BYTES: Final = 256 * 2**10
 
 
 @dataclass(frozen=True)
@@ -80,12 +85,21 @@ class Queues(dg.ConfigurableResource):  # type: ignore[type-arg]  # its paramete
         """Close the connections at the end of the run or tick."""
         self.close()
 
-    def receive(self, url: str, *, limit: int = _BATCH, wait_seconds: float = 0) -> list[QueueMessage]:
-        """Take up to `limit` messages (SQS gives ten at most), waiting up to `wait_seconds` for the first."""
+    def receive(self, url: str, *, limit: int = MOST_AT_ONCE, wait_seconds: float = 0) -> list[QueueMessage]:
+        """Take up to `limit` messages, waiting up to `wait_seconds` for the first; the earliest sent come first.
+
+        SQS gives ten at most: for more it is asked several times at once. If one of the requests fails, what others
+        were given comes again after the queue's visibility timeout.
+        """
+        sizes = [min(MOST_AT_ONCE, limit - start) for start in range(0, limit, MOST_AT_ONCE)]
+        parts = _at_once(lambda size: self._receive(url, size, wait_seconds), sizes)
+        return sorted(chain.from_iterable(parts), key=lambda message: message.sent_at or _LONG_AGO)
+
+    def _receive(self, url: str, limit: int, wait_seconds: float) -> list[QueueMessage]:
         with aws_errors(_PEER, f"Receiving from {url}"):
             answer = self._sqs().receive_message(
                 QueueUrl=url,
-                MaxNumberOfMessages=max(1, min(limit, _BATCH)),
+                MaxNumberOfMessages=limit,
                 WaitTimeSeconds=min(round(wait_seconds), _LONGEST_WAIT_SECONDS),
                 MessageSystemAttributeNames=["SentTimestamp"],
                 MessageAttributeNames=["All"],
@@ -114,7 +128,7 @@ class Queues(dg.ConfigurableResource):  # type: ignore[type-arg]  # its paramete
                 answer = self._sqs().delete_message_batch(QueueUrl=url, Entries=entries)  # type: ignore[arg-type]  # plain dicts
             return {int(failure["Id"]) for failure in answer.get("Failed", [])}
 
-        left = self._in_batches(_in_tens(messages), request)
+        left = sum(_at_once(lambda batch: self._one_batch(batch, request), _in_tens(messages)))
         if left:
             raise TransientError(
                 "queue_not_deleted", f"SQS kept {left} messages of {url} that were to be deleted", remedy=_PEER.remedy
@@ -132,7 +146,7 @@ class Queues(dg.ConfigurableResource):  # type: ignore[type-arg]  # its paramete
             sent += len(answer.get("Successful", []))
             return {int(failure["Id"]) for failure in answer.get("Failed", [])}
 
-        left = self._in_batches(_by_size(bodies), request)
+        left = sum(self._one_batch(batch, request) for batch in _by_size(bodies))
         if left:
             raise TransientError(
                 "queue_not_sent", f"SQS took {sent} of {sent + left} messages for {url}", remedy=_PEER.remedy
@@ -156,11 +170,8 @@ class Queues(dg.ConfigurableResource):  # type: ignore[type-arg]  # its paramete
             delayed=int(found["ApproximateNumberOfMessagesDelayed"]),
         )
 
-    def _in_batches(self, batches: Iterable[Sequence[T]], request: Callable[[Sequence[T]], set[int]]) -> int:
-        """Make a request per batch, again for those that failed; return how many failed to the end."""
-        return sum(self._one_batch(batch, request) for batch in batches)
-
     def _one_batch(self, batch: Sequence[T], request: Callable[[Sequence[T]], set[int]]) -> int:
+        """Make a request for the batch, again for what of it failed; return how many failed to the end."""
         remaining = batch
 
         def attempt() -> None:
@@ -182,7 +193,7 @@ class Queues(dg.ConfigurableResource):  # type: ignore[type-arg]  # its paramete
     def _make_client(self) -> SQSClient:
         config = client_config(
             attempts=self.attempts,
-            connections=8,
+            connections=_REQUESTS_IN_FLIGHT,
             connect_timeout_seconds=self.connect_timeout_seconds,
             read_timeout_seconds=self.timeout_seconds + _LONGEST_WAIT_SECONDS,
         )
@@ -200,10 +211,19 @@ def _moment(milliseconds: str | None) -> datetime | None:
     return datetime.fromtimestamp(int(milliseconds) / 1000, UTC) if milliseconds else None
 
 
+def _at_once(request: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """Make a request for each item, some of them in flight at a time. Raises what the first that failed raised."""
+    everything = list(items)
+    if len(everything) <= 1:  # no thread for the usual case
+        return [request(item) for item in everything]
+    with ThreadPoolExecutor(min(len(everything), _REQUESTS_IN_FLIGHT)) as threads:
+        return list(threads.map(request, everything))
+
+
 def _in_tens(items: Iterable[T]) -> Iterator[Sequence[T]]:
     everything = list(items)
-    for start in range(0, len(everything), _BATCH):
-        yield everything[start : start + _BATCH]
+    for start in range(0, len(everything), MOST_AT_ONCE):
+        yield everything[start : start + MOST_AT_ONCE]
 
 
 def _by_size(bodies: Iterable[str]) -> Iterator[Sequence[str]]:
@@ -212,13 +232,13 @@ def _by_size(bodies: Iterable[str]) -> Iterator[Sequence[str]]:
     batch_bytes = 0
     for body in bodies:
         size = len(body.encode())
-        if size > _MAX_BATCH_BYTES:
+        if size > _MAXMOST_AT_ONCE_BYTES:
             raise PermanentError(
                 "message_too_large",
-                f"A message of {size} bytes is larger than the {_MAX_BATCH_BYTES} that SQS takes",
+                f"A message of {size} bytes is larger than the {_MAXMOST_AT_ONCE_BYTES} that SQS takes",
                 remedy="Send less in one message.",
             )
-        if batch and (len(batch) == _BATCH or batch_bytes + size > _MAX_BATCH_BYTES):
+        if batch and (len(batch) == MOST_AT_ONCE or batch_bytes + size > _MAXMOST_AT_ONCE_BYTES):
             yield batch
             batch, batch_bytes = [], 0
         batch.append(body)

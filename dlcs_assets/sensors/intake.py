@@ -20,9 +20,11 @@ from dlcs_assets.resources.customers import customers_file
 from dlcs_assets.resources.ledger.inbox import IntakeRules
 from dlcs_assets.resources.ledger.ledger import Ledger
 from dlcs_assets.resources.ledger.records import InboxMessage, IntakeCount, Rejection
-from dlcs_assets.resources.queue import QueueMessage, Queues
+from dlcs_assets.resources.queue import MOST_AT_ONCE, QueueMessage, Queues
 from dlcs_assets.sensors.uploads import read_record
 from dlcs_assets.settings import Settings
+
+MOST_IN_A_TRANSACTION = 8 * MOST_AT_ONCE
 
 
 @dataclass
@@ -66,9 +68,10 @@ def take_in_as(
     """
     customers_file(settings).customers()
     taken = Taken()
+    limit = MOST_AT_ONCE
     deadline = time.monotonic() + settings.intake_budget.total_seconds()
     seconds = wait.total_seconds()
-    while messages := queues.receive(url, wait_seconds=seconds):
+    while messages := queues.receive(url, limit=limit, wait_seconds=seconds):
         seconds = 0
         taken.received += len(messages)
         inbox = [entry for message in messages for entry in read(message)]
@@ -76,6 +79,8 @@ def take_in_as(
         queues.delete(url, messages)
         if time.monotonic() > deadline:
             break
+        # Of a backlog much goes in one transaction; for a few messages SQS is not asked over and over.
+        limit = min(2 * limit, MOST_IN_A_TRANSACTION) if len(messages) > limit / 2 else MOST_AT_ONCE
     return taken
 
 

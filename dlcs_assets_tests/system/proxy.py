@@ -19,7 +19,8 @@ class Asked:
     method: str
     path: str  # percent-encoded characters are shown as they are meant
     ranged: bool = False
-    body: bytes = b""
+    body: bytes = b""  # its beginning
+    sent: int = 0  # bytes of the whole body
 
 
 @dataclass
@@ -28,6 +29,7 @@ class Proxy:
 
     target: str
     asked: list[Asked] = field(default_factory=list)
+    answered: list[int] = field(default_factory=list)  # bytes of each answer's body
     refusing: dict[str, tuple[int, str]] = field(default_factory=dict)
     port: int = 0
     _server: ThreadingHTTPServer | None = None
@@ -72,7 +74,7 @@ class _Handler(BaseHTTPRequestHandler):
     def handle_any(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         path = unquote(self.path)
-        self.proxy.asked.append(Asked(self.command, path, "range" in self.headers, body[:MOST_KEPT]))
+        self.proxy.asked.append(Asked(self.command, path, "range" in self.headers, body[:MOST_KEPT], len(body)))
         for part, (status, text) in self.proxy.refusing.items():
             if part in path:
                 self.give(status, [("Content-Type", "text/plain")], text.encode())
@@ -94,6 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        self.proxy.answered.append(len(body))
         self.wfile.write(body)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = handle_any  # noqa: N815 (the names by which http.server finds them)

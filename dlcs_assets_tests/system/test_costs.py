@@ -10,17 +10,21 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import pytest
 from sqlalchemy import event
 
+from dlcs_assets.domain.stages import Lane
 from dlcs_assets.local.stack import RunningStack
+from dlcs_assets.sensors.intake import take_in
 from dlcs_assets_tests.pictures import drawing, encoded
 from dlcs_assets_tests.system.harness import System, full_message
 from dlcs_assets_tests.system.running import running_system
 
 IMAGES = 20
+BACKLOG = 250
 SIZES = 4
 # Needed by some runs only, or by none: each takes a run's start a good part of a second, or its memory.
 IMPORTED_WHERE_NEEDED = {
@@ -49,14 +53,15 @@ def counted(services: RunningStack, tmp_path_factory: pytest.TempPathFactory) ->
             system.send(
                 full_message(f"2/1/{number:02}", url, "iiif-img:default,thumbs:default", mediaType="image/jpeg")
             )
-        engine = system.ledger._database._engine
-
-        @event.listens_for(engine, "before_cursor_execute")
-        def _count(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-            asked[statement.split(maxsplit=1)[0].upper() + (" IMMEDIATE" if "IMMEDIATE" in statement else "")] += 1
-
+        count_statements(system, asked)
         system.settle()
         yield system, asked
+
+
+def count_statements(system: System, asked: Counter[str]) -> None:
+    @event.listens_for(system.ledger._database._engine, "before_cursor_execute")
+    def _count(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        asked[statement.split(maxsplit=1)[0].upper() + (" IMMEDIATE" if "IMMEDIATE" in statement else "")] += 1
 
 
 def test_all_went_in_one_run(counted: tuple[System, Counter[str]]) -> None:
@@ -82,6 +87,15 @@ def test_s3_is_asked_no_more_than_is_needed(counted: tuple[System, Counter[str]]
     assert methods.total() == 9 * IMAGES
 
 
+def test_what_is_stored_is_sent_once_and_nothing_of_it_read_back(counted: tuple[System, Counter[str]]) -> None:
+    system, _ = counted
+    stored = [*system.storage().values(), *system.thumbs().values()]
+    size = sum(len(each.data) for each in stored)
+    sent = sum(each.sent for each in system.s3_proxy.asked)
+    assert size <= sent <= size + 200 * len(stored)  # boto3 adds a checksum to each body
+    assert sum(system.s3_proxy.answered) <= 2000 * IMAGES  # that nothing is there of an earlier ingest
+
+
 def test_dagster_stores_no_more_events_than_the_stages_and_the_run(counted: tuple[System, Counter[str]]) -> None:
     system, _ = counted
     (run,) = system.runs
@@ -95,6 +109,19 @@ def test_the_ledger_s_transactions_grow_with_the_stages_only(counted: tuple[Syst
     _, asked = counted
     # A commit of each stage, the end, and a few for all of them together.
     assert asked["BEGIN IMMEDIATE"] <= 4 * IMAGES + 20
+
+
+def test_a_backlog_is_taken_in_in_few_transactions(services: RunningStack, tmp_path: Path) -> None:
+    asked: Counter[str] = Counter()
+    with running_system(services, tmp_path) as system:
+        system.send(*(full_message(f"2/1/{number}", "https://example.org/page.jpg") for number in range(BACKLOG)))
+        count_statements(system, asked)
+        url = str(system.settings.ingest_queue_url)
+        taken = take_in(system.queues, system.ledger, url, Lane.INGEST, system.settings)
+        assert taken.counts["accepted"] == BACKLOG
+        # 10, 20, 40, 80, 80, and what is left.
+        assert asked["BEGIN IMMEDIATE"] <= 10
+        assert asked.total() <= 50
 
 
 def test_a_process_that_works_on_images_loads_no_more_than_it_needs() -> None:
