@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bench import (
     arrangements,
+    backlog,
     conversion,
     faults,
     growth,
@@ -49,9 +50,11 @@ CASES = {
     "arrangements": arrangements.measure,
     "conversion": conversion.measure,
     "transfer": transfer.measure,
-    "large": throughput.measure_large,
+    "sizes": throughput.measure_sizes,
+    "backlog": backlog.measure,
 }
-ONLY_IF_NAMED = ("large", "arrangements")  # one takes long, the other compares what nothing here changes
+# About an image server that fails; of what takes long; and of what nothing here changes.
+ONLY_IF_NAMED = ("load", "faults", "outage", "thumbnails", "sizes", "backlog", "arrangements")
 SETTINGS = {
     "memory": {"DLCS_CHUNK_SIZE": "50"},  # all images of the case in one run
     "scale": {"DLCS_RECEIVE_WAIT": "0"},
@@ -67,8 +70,9 @@ COMPONENTS: dict[str, frozenset[Component]] = {
     "transfer": frozenset({Component.AWS, Component.APPETISER}),  # an image server of its own
     "intake": frozenset(),  # a queue of its own
     "throughput": frozenset(),  # systems of its own
-    "large": frozenset(),  # likewise
+    "sizes": frozenset(),  # likewise
     "orchestration": frozenset(),  # services that answer at once
+    "backlog": frozenset(),  # likewise
     "faults": frozenset({Component.IMAGE_SERVER}),
     "thumbnails": frozenset({Component.AWS, Component.IMAGE_SERVER}),
     "arrangements": frozenset({Component.AWS, Component.APPETISER}),  # image servers of its own

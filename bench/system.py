@@ -24,10 +24,11 @@ from dlcs_assets_tests.e2e.dagster_api import LOCATION, REPOSITORY, DagsterApi
 # To look is work that the bare loop does not have: seldom, beside the tens of seconds that are measured.
 POLL_SECONDS = 0.2
 SETTLE_SECONDS = 2.0  # until Dagster's daemon has seen which sensors are off or on
+REPOSITORY_SELECTOR = {"repositoryName": REPOSITORY, "repositoryLocationName": LOCATION}
 SENSORS = """query Sensors($of: RepositorySelector!) { sensorsOrError(repositorySelector: $of) {
   ... on Sensors { results { id name } } } }"""
-TICKS = """query Ticks($of: SensorSelector!) { sensorOrError(sensorSelector: $of) {
-  ... on Sensor { sensorState { ticks(limit: 1) { timestamp } } } } }"""
+TICKS = """query Ticks($of: SensorSelector!, $limit: Int!) { sensorOrError(sensorSelector: $of) {
+  ... on Sensor { sensorState { ticks(limit: $limit) { timestamp endTimestamp } } } } }"""
 STOP = "mutation Stop($id: String!) { stopSensor(id: $id) { __typename } }"
 START = "mutation Start($sensor: SensorSelector!) { startSensor(sensorSelector: $sensor) { __typename } }"
 
@@ -76,9 +77,8 @@ class RunningSystem:
     @contextmanager
     def without_ticks(self) -> Iterator[None]:
         """Switch the sensors off for a while, as in the UI: what else is measured then has the machine to itself."""
-        dagster = DagsterApi(self.stack.environment["DLCS_UI_URL"])
-        of = {"repositoryName": REPOSITORY, "repositoryLocationName": LOCATION}
-        sensors = dagster.query(SENSORS, of=of)["results"]
+        dagster = self._dagster()
+        sensors = dagster.query(SENSORS, of=REPOSITORY_SELECTOR)["results"]
         for sensor in sensors:
             dagster.query(STOP, id=sensor["id"])
         time.sleep(SETTLE_SECONDS)
@@ -87,16 +87,24 @@ class RunningSystem:
         finally:
             since = time.time()
             for sensor in sensors:
-                dagster.query(START, sensor={**of, "sensorName": sensor["name"]})
+                dagster.query(START, sensor={**REPOSITORY_SELECTOR, "sensorName": sensor["name"]})
             # Else the first to be measured would wait for the daemon to see that it is on.
-            while not _ticks(dagster, {**of, "sensorName": "sqs_ingest"}, since):
+            while not self._ticks("sqs_ingest", since, limit=1):
                 time.sleep(POLL_SECONDS)
 
+    def tick_seconds(self, sensor: str, since: float) -> list[float]:
+        """Return how long each of a sensor's ticks took that began since a moment and have ended."""
+        ticks = self._ticks(sensor, since, limit=1000)
+        return [tick["endTimestamp"] - tick["timestamp"] for tick in ticks if tick["endTimestamp"] is not None]
 
-def _ticks(dagster: DagsterApi, sensor: Mapping[str, str], since: float) -> bool:
-    """Tell whether a sensor has begun a tick since a moment."""
-    ticks = dagster.query(TICKS, of=sensor)["sensorState"]["ticks"]
-    return bool(ticks) and ticks[0]["timestamp"] > since
+    def _ticks(self, sensor: str, since: float, limit: int) -> list[dict[str, Any]]:
+        """List what of a sensor's last ticks has begun since a moment."""
+        of = {**REPOSITORY_SELECTOR, "sensorName": sensor}
+        ticks = self._dagster().query(TICKS, of=of, limit=limit)["sensorState"]["ticks"]
+        return [tick for tick in ticks if tick["timestamp"] > since]
+
+    def _dagster(self) -> DagsterApi:
+        return DagsterApi(self.stack.environment["DLCS_UI_URL"])
 
 
 @contextmanager
