@@ -25,6 +25,7 @@ from dlcs_assets.sensors.uploads import read_record
 from dlcs_assets.settings import Settings
 
 MOST_IN_A_TRANSACTION = 8 * MOST_AT_ONCE
+QUICK_SECONDS = 0.5  # for one transaction, with what is received and deleted
 
 
 @dataclass
@@ -69,7 +70,8 @@ def take_in_as(
     customers_file(settings).customers()
     taken = Taken()
     limit = MOST_AT_ONCE
-    deadline = time.monotonic() + settings.intake_budget.total_seconds()
+    began = time.monotonic()
+    deadline = began + settings.intake_budget.total_seconds()
     seconds = wait.total_seconds()
     while messages := queues.receive(url, limit=limit, wait_seconds=seconds):
         seconds = 0
@@ -77,11 +79,22 @@ def take_in_as(
         inbox = [entry for message in messages for entry in read(message)]
         taken.add(deliver(inbox, queues, ledger, settings))
         queues.delete(url, messages)
-        if time.monotonic() > deadline:
+        before, began = began, time.monotonic()
+        if began > deadline:
             break
-        # Of a backlog much goes in one transaction; for a few messages SQS is not asked over and over.
-        limit = min(2 * limit, MOST_IN_A_TRANSACTION) if len(messages) > limit / 2 else MOST_AT_ONCE
+        limit = next_limit(limit, len(messages), began - before)
     return taken
+
+
+def next_limit(limit: int, received: int, seconds: float) -> int:
+    """Return how many messages to ask for, after so many were asked for, came, and were taken in within seconds.
+
+    Of a backlog much goes in one transaction, but not so much that the tick ends long after its time; for a few
+    messages SQS is not asked over and over.
+    """
+    if received > limit / 2 and seconds < QUICK_SECONDS:
+        return min(2 * limit, MOST_IN_A_TRANSACTION)
+    return MOST_AT_ONCE
 
 
 def deliver(inbox: Sequence[InboxMessage], queues: Queues, ledger: Ledger, settings: Settings) -> IntakeCount:

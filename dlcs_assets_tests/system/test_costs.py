@@ -18,13 +18,14 @@ from sqlalchemy import event
 
 from dlcs_assets.domain.stages import Lane
 from dlcs_assets.local.stack import RunningStack
-from dlcs_assets.sensors.intake import take_in
+from dlcs_assets.resources.queue import QueueMessage
+from dlcs_assets.sensors.intake import deliver, next_limit, read_message
 from dlcs_assets_tests.pictures import drawing, encoded
 from dlcs_assets_tests.system.harness import System, full_message
 from dlcs_assets_tests.system.running import running_system
 
 IMAGES = 20
-BACKLOG = 250
+BACKLOG = 80
 SIZES = 4
 # Needed by some runs only, or by none: each takes a run's start a good part of a second, or its memory.
 IMPORTED_WHERE_NEEDED = {
@@ -111,17 +112,25 @@ def test_the_ledger_s_transactions_grow_with_the_stages_only(counted: tuple[Syst
     assert asked["BEGIN IMMEDIATE"] <= 4 * IMAGES + 20
 
 
-def test_a_backlog_is_taken_in_in_few_transactions(services: RunningStack, tmp_path: Path) -> None:
+def test_much_of_a_backlog_goes_in_one_transaction(services: RunningStack, tmp_path: Path) -> None:
     asked: Counter[str] = Counter()
     with running_system(services, tmp_path) as system:
-        system.send(*(full_message(f"2/1/{number}", "https://example.org/page.jpg") for number in range(BACKLOG)))
+        origin = "https://example.org/page.jpg"
+        bodies = [json.dumps(full_message(f"2/1/{number}", origin)) for number in range(BACKLOG)]
+        received = [QueueMessage(str(number), body, "receipt", None) for number, body in enumerate(bodies)]
+        entries = [entry for each in received for entry in read_message(each, "images", Lane.INGEST, system.settings)]
         count_statements(system, asked)
-        url = str(system.settings.ingest_queue_url)
-        taken = take_in(system.queues, system.ledger, url, Lane.INGEST, system.settings)
-        assert taken.counts["accepted"] == BACKLOG
-        # 10, 20, 40, 80, 80, and what is left.
-        assert asked["BEGIN IMMEDIATE"] <= 10
-        assert asked.total() <= 50
+        assert deliver(entries, system.queues, system.ledger, system.settings).accepted == BACKLOG
+    assert asked["BEGIN IMMEDIATE"] == 1
+    assert asked.total() <= 10
+
+
+def test_what_is_asked_for_grows_with_a_backlog_only() -> None:
+    assert next_limit(10, 10, seconds=0.1) == 20
+    assert next_limit(40, 30, seconds=0.1) == 80
+    assert next_limit(80, 80, seconds=0.1) == 80
+    assert next_limit(80, 40, seconds=0.1) == 10  # it is nearly empty
+    assert next_limit(20, 20, seconds=2) == 10  # it is slow
 
 
 def test_a_process_that_works_on_images_loads_no_more_than_it_needs() -> None:
