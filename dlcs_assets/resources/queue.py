@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import chain
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import dagster as dg
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
 
 T = TypeVar("T")
-R = TypeVar("R")
 
 _PEER: Final = Peer(
     "SQS", "queue", ours=True, remedy="See that SQS answers, that the queue exists, and that the credentials are valid."
@@ -88,12 +86,16 @@ class Queues(dg.ConfigurableResource):  # type: ignore[type-arg]  # its paramete
     def receive(self, url: str, *, limit: int = MOST_AT_ONCE, wait_seconds: float = 0) -> list[QueueMessage]:
         """Take up to `limit` messages, waiting up to `wait_seconds` for the first; the earliest sent come first.
 
-        SQS gives ten at most: for more it is asked several times at once. If one of the requests fails, what others
-        were given comes again after the queue's visibility timeout.
+        SQS gives ten at most: for more it is asked several times at once. What comes twice is given once. If one of the
+        requests fails, what others were given comes again after the queue's visibility timeout.
         """
         sizes = [min(MOST_AT_ONCE, limit - start) for start in range(0, limit, MOST_AT_ONCE)]
-        parts = _at_once(lambda size: self._receive(url, size, wait_seconds), sizes)
-        return sorted(chain.from_iterable(parts), key=lambda message: message.sent_at or _LONG_AGO)
+        if len(sizes) == 1:
+            return self._receive(url, limit, wait_seconds)
+        with ThreadPoolExecutor(_REQUESTS_IN_FLIGHT) as threads:
+            parts = list(threads.map(lambda size: self._receive(url, size, wait_seconds), sizes))
+        messages = {message.id: message for part in parts for message in part}
+        return sorted(messages.values(), key=lambda message: message.sent_at or _LONG_AGO)
 
     def _receive(self, url: str, limit: int, wait_seconds: float) -> list[QueueMessage]:
         with aws_errors(_PEER, f"Receiving from {url}"):
@@ -128,7 +130,7 @@ class Queues(dg.ConfigurableResource):  # type: ignore[type-arg]  # its paramete
                 answer = self._sqs().delete_message_batch(QueueUrl=url, Entries=entries)  # type: ignore[arg-type]  # plain dicts
             return {int(failure["Id"]) for failure in answer.get("Failed", [])}
 
-        left = sum(_at_once(lambda batch: self._one_batch(batch, request), _in_tens(messages)))
+        left = sum(self._one_batch(batch, request) for batch in _in_tens(messages))
         if left:
             raise TransientError(
                 "queue_not_deleted", f"SQS kept {left} messages of {url} that were to be deleted", remedy=_PEER.remedy
@@ -209,15 +211,6 @@ class _PartOfBatchError(TransientError):
 
 def _moment(milliseconds: str | None) -> datetime | None:
     return datetime.fromtimestamp(int(milliseconds) / 1000, UTC) if milliseconds else None
-
-
-def _at_once(request: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """Make a request for each item, some of them in flight at a time. Raises what the first that failed raised."""
-    everything = list(items)
-    if len(everything) <= 1:  # no thread for the usual case
-        return [request(item) for item in everything]
-    with ThreadPoolExecutor(min(len(everything), _REQUESTS_IN_FLIGHT)) as threads:
-        return list(threads.map(request, everything))
 
 
 def _in_tens(items: Iterable[T]) -> Iterator[Sequence[T]]:

@@ -81,6 +81,16 @@ def test_many_are_received_at_once_in_the_order_of_their_sending() -> None:
         queues.close()
 
 
+@pytest.mark.usefixtures("aws")
+def test_a_message_that_comes_twice_at_once_is_given_once() -> None:
+    message = {"MessageId": "1", "ReceiptHandle": "a", "Body": "b", "MD5OfBody": _md5("b")}
+    with scripted_server(Answer(body=json.dumps({"Messages": [message]}).encode())) as server:
+        queues = queues_at(server.url)
+        assert [each.body for each in queues.receive(f"{server.url}/1/q", limit=20)] == ["b"]
+        assert len(server.asked) == 2
+        queues.close()
+
+
 def test_an_empty_queue_gives_nothing(queues: Queues, url: str) -> None:
     assert queues.receive(url) == []
     queues.delete(url, [])
