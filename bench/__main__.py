@@ -51,10 +51,11 @@ CASES = {
     "conversion": conversion.measure,
     "transfer": transfer.measure,
     "sizes": throughput.measure_sizes,
+    "large": throughput.measure_large,
     "backlog": backlog.measure,
 }
 # About an image server that fails; of what takes long; and of what nothing here changes.
-ONLY_IF_NAMED = ("load", "faults", "outage", "thumbnails", "sizes", "backlog", "arrangements")
+ONLY_IF_NAMED = ("load", "faults", "outage", "thumbnails", "sizes", "large", "backlog", "arrangements")
 SETTINGS = {
     "memory": {"DLCS_CHUNK_SIZE": "50"},  # all images of the case in one run
     "scale": {"DLCS_RECEIVE_WAIT": "0"},
@@ -71,6 +72,7 @@ COMPONENTS: dict[str, frozenset[Component]] = {
     "intake": frozenset(),  # a queue of its own
     "throughput": frozenset(),  # systems of its own
     "sizes": frozenset(),  # likewise
+    "large": frozenset(),  # likewise
     "orchestration": frozenset(),  # services that answer at once
     "backlog": frozenset(),  # likewise
     "faults": frozenset({Component.IMAGE_SERVER}),
