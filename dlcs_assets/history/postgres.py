@@ -22,6 +22,7 @@ from sqlalchemy.engine import Engine
 
 from dlcs_assets.history.engines import Engines
 from dlcs_assets.history.planned import are_planned, last_of_each_asset
+from dlcs_assets.history.settled import Settled
 
 if TYPE_CHECKING:
     from dagster_postgres.auth import PgTokenProvider
@@ -59,7 +60,7 @@ class Runs(_Kept, PostgresRunStorage):
     """Runs and their tags."""
 
 
-class Ticks(_Kept, PostgresScheduleStorage):
+class Ticks(_Kept, Settled, PostgresScheduleStorage):
     """Sensors and schedules, and what each of their ticks did."""
 
 

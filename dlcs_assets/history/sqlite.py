@@ -28,6 +28,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from dlcs_assets.history.engines import Engines
 from dlcs_assets.history.planned import are_planned, last_of_each_asset
+from dlcs_assets.history.settled import Settled
 
 KEPT_CONNECTIONS: Final = 4  # to each file; more are opened when they are needed
 
@@ -71,7 +72,7 @@ class Runs(_Kept, SqliteRunStorage):
     _name = "runs"
 
 
-class Ticks(_Kept, SqliteScheduleStorage):
+class Ticks(_Kept, Settled, SqliteScheduleStorage):
     """Sensors and schedules, and what each of their ticks did."""
 
     _name = "schedules"

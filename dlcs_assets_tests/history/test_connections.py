@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,12 +11,17 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteInstigatorOrigin, RemoteRepositoryOrigin
+from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus
 from sqlalchemy import Engine, Pool, create_engine, event
 
 from dlcs_assets.history.engines import KEPT, Engines
 from dlcs_assets_tests import postgresql
 from dlcs_assets_tests.history.instances import instance_with, ours_at, ours_in
 from dlcs_assets_tests.history.runs import ASSET, KEYS, run_all, told
+
+CATALOGUE = re.compile(r"sqlite_master|pg_class|secondary_indexes")  # where a database says which tables there are
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -112,3 +118,22 @@ def test_files_of_runs_that_nobody_looks_at_are_closed() -> None:
     again = [engines.of(f"sqlite:///{number}", lambda: create_engine("sqlite://")) for number in (KEPT, 1, 0)]
     assert again[:2] == [made[KEPT], made[1]]
     assert again[2] is not made[0]
+
+
+def test_a_history_is_asked_once_whether_it_has_what_newer_ones_have(storage: dict[str, Any], tmp_path: Path) -> None:
+    """Dagster asks again and again in each tick, for the sake of histories that are years old."""
+    with instance_with(storage, tmp_path / "instance") as instance:
+        state = instance.add_instigator_state(of_a_sensor(InstigatorStatus.RUNNING))
+        with counted(Engine, "before_cursor_execute") as statements:
+            instance.update_instigator_state(state.with_status(InstigatorStatus.STOPPED))
+            found = instance.get_instigator_state(state.instigator_origin_id, state.selector_id)
+    assert found is not None
+    assert found.status is InstigatorStatus.STOPPED
+    assert [statement for statement in statements if CATALOGUE.search(statement)] == []
+    assert any("instigators" in statement for statement in statements)
+
+
+def of_a_sensor(status: InstigatorStatus) -> InstigatorState:
+    code = RegisteredCodeLocationOrigin("location")
+    origin = RemoteInstigatorOrigin(RemoteRepositoryOrigin(code, "repository"), "sensor")
+    return InstigatorState(origin, InstigatorType.SENSOR, status)
