@@ -64,7 +64,7 @@ QUICK_SETTINGS = {
     "outage": {"DLCS_ATTEMPT_DELAY": "5"},
 }
 COMPONENTS: dict[str, frozenset[Component]] = {
-    "scale": frozenset({Component.AWS, Component.WEBSERVER}),  # it evaluates the sensors itself
+    "scale": frozenset({Component.AWS, Component.CODE_SERVER, Component.WEBSERVER}),  # it evaluates the sensors itself
     "load": frozenset(),  # a server of its own
     "growth": frozenset({Component.AWS}),
     "conversion": frozenset({Component.APPETISER}),

@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.processes import server
 from bench.system import RunningSystem, running
 from dlcs_assets.local import aws
-from dlcs_assets.local.stack import CHECKOUT, Component
+from dlcs_assets.local.stack import CHECKOUT, DAGSTER
 from dlcs_assets_tests import postgresql
 from dlcs_assets_tests.history.instances import ours_at
 from dlcs_assets_tests.pictures import drawing, encoded
@@ -68,8 +68,7 @@ def instant_system(
                 **databases.settings(),
                 **settings,
             }
-            components = frozenset({Component.WEBSERVER, Component.DAEMON})
-            with running(all_settings, components, instance=instance) as system:
+            with running(all_settings, DAGSTER, instance=instance) as system:
                 yield system, page
 
 

@@ -17,7 +17,7 @@ from bench.instant_system import Databases, instant_system
 from bench.processes import processor_seconds
 from bench.result import Result, of_many
 from bench.system import RunningSystem
-from dlcs_assets.local.stack import Component, RunningStack
+from dlcs_assets.local.stack import DAGSTER, RunningStack
 from dlcs_assets_tests import postgresql
 from dlcs_assets_tests.stack_processes import of_service
 from dlcs_assets_tests.system.harness import full_message
@@ -136,7 +136,7 @@ def _writes(databases: Databases) -> Writes:
 
 def _used(stack: RunningStack) -> float:
     """Return the processor seconds of all that is ours: daemon, code servers, runs, webserver."""
-    return sum(processor_seconds(of_service(stack, each)) for each in (Component.DAEMON, Component.WEBSERVER))
+    return sum(processor_seconds(of_service(stack, each)) for each in DAGSTER)
 
 
 def _cost(system: RunningSystem, page: Path, customer: int, count: int) -> tuple[float, float]:

@@ -25,11 +25,6 @@ def daemon(stack: RunningStack) -> psutil.Process:
     return found[0]
 
 
-def code_servers(stack: RunningStack) -> list[psutil.Process]:
-    """List the daemon's code server; none while it is being started."""
-    return [child for child in daemon(stack).children() if _has(child, "grpc")]
-
-
 def runs(stack: RunningStack) -> list[psutil.Process]:
     """List the processes of runs: forks of the fork server, which is a child of the daemon."""
     parent = daemon(stack).pid

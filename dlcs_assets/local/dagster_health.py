@@ -1,17 +1,34 @@
-"""Whether Dagster's webserver and daemon can be used, asked over the GraphQL that the UI itself uses."""
+"""Whether Dagster can be used: its webserver and daemon are asked over the GraphQL that the UI itself uses."""
 
 from __future__ import annotations
 
 import json
+import socket
+from pathlib import Path
 from typing import Any, Final
 
-from dlcs_assets.local.supervisor import Broken, Health, fetch
+from dlcs_assets.local.supervisor import HEALTH_TIMEOUT, Broken, Health, fetch
 
 WORKSPACE_QUERY: Final = """{ workspaceOrError { __typename
   ... on PythonError { message }
   ... on Workspace { locationEntries { name loadStatus
     locationOrLoadError { __typename ... on PythonError { message } } } } } }"""
 DAEMONS_QUERY: Final = "{ instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } } }"
+
+
+def code_server_health(path: Path) -> Health:
+    """Ready when somebody listens at the socket; whether the definitions load, the webserver asks then."""
+
+    def health() -> str | None:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(HEALTH_TIMEOUT.total_seconds())
+            try:
+                connection.connect(str(path))
+            except OSError as error:
+                return f"{path}: {error}"
+        return None
+
+    return health
 
 
 def webserver_health(url: str) -> Health:

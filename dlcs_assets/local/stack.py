@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -27,6 +27,10 @@ HOST: Final = "127.0.0.1"
 DAGSTER_DEV_PORT: Final = 3000
 DAGSTER_TIMEOUT: Final = timedelta(seconds=120)
 EVENT_BATCH_SIZE: Final = "300"  # planned events of a chunk's 100 images, in one transaction
+# The options of `dagster` that tell what it is to load.
+DEFINITIONS: Final = ("--module-name", "dlcs_assets.definitions", "--attribute", "defs")
+LOCATION: Final = "dlcs-assets"  # as in workspace.yaml
+CODE_SERVER_SOCKET: Final = "code-server"
 HISTORY: Final = """
 storage:
   custom:
@@ -44,12 +48,14 @@ class Component(StrEnum):
     AWS = "aws"
     APPETISER = "appetiser"
     IMAGE_SERVER = "image-server"
+    CODE_SERVER = "code-server"
     WEBSERVER = "webserver"
     DAEMON = "daemon"
 
 
 ALL: Final = frozenset(Component)
 SERVICES: Final = frozenset({Component.AWS, Component.APPETISER, Component.IMAGE_SERVER})
+DAGSTER: Final = ALL - SERVICES
 
 
 @dataclass(frozen=True)
@@ -62,8 +68,11 @@ class RunningStack:
     _services: Mapping[Component, Service]
 
     def check(self) -> None:
-        """Raise ServiceFailed if a service has ended by itself."""
+        """Raise ServiceFailed if a service has ended by itself; a code server that has is started anew."""
+        before = self._supervisor.pids()
         self._supervisor.check()
+        if self._supervisor.pids() != before:
+            self.note()
 
     def stop(self, component: Component) -> None:
         """Stop one service, as if it had failed."""
@@ -96,7 +105,7 @@ class Stack:
     components: frozenset[Component] = ALL
     ports: Mapping[Component, int] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)  # DLCS_* variables, instead of the stack's own and beside
-    workspace: Path = CHECKOUT / "workspace.yaml"
+    definitions: Sequence[str] = DEFINITIONS
     instance: Path = CHECKOUT / "dagster.yaml"
     on_ready: Callable[[Ready], None] | None = None
 
@@ -110,15 +119,16 @@ class Stack:
         self._check_ports()
         with (
             data_folder.claimed(self.data) as data,
-            # Not in the data folder: the sockets of process pools lie here, and their paths must be short.
+            # Not in the data folder: sockets lie here, and their paths must be short.
             TemporaryDirectory(prefix="dlcs-", ignore_cleanup_errors=True) as temporary,
             Supervisor(self.on_ready) as supervisor,
         ):
             own = self._environment(data)
             environment = {**own, **self.settings}
             surroundings = {**_inherited(), "TMPDIR": temporary, **environment}
-            self._prepare(data)
-            services = {Component(each.name): each for each in self._services(data, own, surroundings)}
+            socket = Path(temporary) / CODE_SERVER_SOCKET
+            self._prepare(data, socket)
+            services = {Component(each.name): each for each in self._services(data, own, surroundings, socket)}
             supervisor.start(*services.values())
             stack = RunningStack(data, environment, supervisor, services)
             stack.note()
@@ -132,13 +142,15 @@ class Stack:
                     f"Port {port}, which {component} was given, is in use; choose another one"
                 )
 
-    def _prepare(self, data: Path) -> None:
+    def _prepare(self, data: Path, socket: Path) -> None:
         for name in ("dagster", "logs", "scratch"):
             (data / name).mkdir()
         written = self.instance.read_text()
         # Not in the checkout's own file: under plain `dagster dev` there may be no DAGSTER_HOME.
         chosen = "" if "storage" in yaml.safe_load(written) else HISTORY
         (data / "dagster" / "dagster.yaml").write_text(written + chosen)
+        location = {"grpc_server": {"socket": str(socket), "location_name": LOCATION}}
+        (data / "dagster" / "workspace.yaml").write_text(yaml.safe_dump({"load_from": [location]}))
 
     def _environment(self, data: Path) -> dict[str, str]:
         ports = {component: self.ports.get(component) or free_port() for component in Component}
@@ -168,12 +180,15 @@ class Stack:
             "DAGSTER_EVENT_BATCH_SIZE": EVENT_BATCH_SIZE,
         }
 
-    def _services(self, data: Path, own: Mapping[str, str], surroundings: Mapping[str, str]) -> list[Service]:
+    def _services(
+        self, data: Path, own: Mapping[str, str], surroundings: Mapping[str, str], socket: Path
+    ) -> list[Service]:
         """List what to start: each listens where `own` says; the environment it gets may lead elsewhere."""
         endpoint, ui = own["AWS_ENDPOINT_URL"], own["DLCS_UI_URL"]
         appetiser, images = own["DLCS_APPETISER_URL"], own["DLCS_IMAGE_SERVER_URL"]
         scratch, logs = str(data / "scratch"), data / "logs"
         scripts = Path(sys.executable).parent
+        workspace = str(data / "dagster" / "workspace.yaml")
 
         def service(component: Component, command: list[str], health: Health, **more: Any) -> Service:
             log = logs / f"{component}.log"
@@ -205,15 +220,26 @@ class Stack:
                 url=images,
             ),
             service(
+                Component.CODE_SERVER,
+                [
+                    *(str(scripts / "dagster"), "api", "grpc", "--socket", str(socket), "--location-name", LOCATION),
+                    *("--lazy-load-user-code", *self.definitions),  # the webserver tells if they can't be loaded
+                ],
+                dagster_health.code_server_health(socket),
+                ready_timeout=DAGSTER_TIMEOUT,
+                restarts=True,
+            ),
+            service(
                 Component.WEBSERVER,
-                [str(scripts / "dagster-webserver"), "-w", str(self.workspace), *_listen(ui)],
+                [str(scripts / "dagster-webserver"), "-w", workspace, *_listen(ui)],
                 dagster_health.webserver_health(ui),
                 url=ui,
+                after=tuple({Component.CODE_SERVER} & self.components),
                 ready_timeout=DAGSTER_TIMEOUT,
             ),
             service(
                 Component.DAEMON,
-                [str(scripts / "dagster-daemon"), "run", "-w", str(self.workspace)],
+                [str(scripts / "dagster-daemon"), "run", "-w", workspace],
                 dagster_health.daemon_health(ui),
                 # Its sensors ask the queues at once; and two processes that make the same new SQLite history at the
                 # same time can leave it marked with the wrong revision.

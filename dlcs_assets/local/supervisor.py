@@ -57,6 +57,7 @@ class Service:
     url: str | None = None
     ready_timeout: timedelta = timedelta(seconds=60)
     grace: timedelta = timedelta(seconds=10)  # between SIGTERM and SIGKILL
+    restarts: bool = False  # whether it is started anew when it ends by itself, having been ready
 
 
 @dataclass(frozen=True)
@@ -109,9 +110,18 @@ class Supervisor:
                 time.sleep(POLL_INTERVAL.total_seconds())
 
     def check(self) -> None:
-        """Raise ServiceFailed if a process that was started has ended by itself."""
-        for running in self._running.values():
-            _check_alive(running)
+        """Raise ServiceFailed if a process that was started has ended by itself; start those anew that restart.
+
+        It does not wait until they are ready: that is for the next checks to see, and to raise if they don't become so.
+        """
+        for running in list(self._running.values()):
+            if running.ready and running.service.restarts and running.process.poll() is not None:
+                _stop([running])  # it has ended: this closes the pipe to it
+                self._spawn(running.service)
+            elif running.ready:
+                _check_alive(running)
+            else:
+                self._becomes_ready(running)
 
     def stop(self, *names: str) -> None:
         """Stop the services of these names, or all of them: those that depend on others first."""

@@ -17,7 +17,7 @@ import psutil
 from dlcs_assets.local.stack import Component
 from dlcs_assets_tests.crash.faulty_aws import FINE, Moment, Weather
 from dlcs_assets_tests.crash.world import CLAIM_SECONDS, GRPC_SECONDS, World
-from dlcs_assets_tests.stack_processes import code_servers, daemon, of_service, runs
+from dlcs_assets_tests.stack_processes import daemon, of_service, runs
 
 POLL_SECONDS: Final = 0.002
 PATIENCE_SECONDS: Final = 15
@@ -97,12 +97,12 @@ class Striker:
         # Moments that S3 and SQS can see are armed instead.
         self._acts: Mapping[Fault, Callable[[Planned], None]] = {
             Fault.KILL_RUN: partial(self._kill, partial(runs, world.stack)),
-            Fault.KILL_CODE_SERVER: partial(self._kill, partial(code_servers, world.stack)),
+            Fault.KILL_CODE_SERVER: partial(self._kill_service, Component.CODE_SERVER),
             Fault.KILL_DAEMON: partial(self._kill_service, Component.DAEMON),
             Fault.KILL_APPETISER: partial(self._kill_service, Component.APPETISER),
             Fault.KILL_IMAGE_SERVER: partial(self._kill_service, Component.IMAGE_SERVER),
             Fault.STOP_RUN: partial(self._stop, partial(runs, world.stack)),
-            Fault.STOP_CODE_SERVER: partial(self._stop, partial(code_servers, world.stack)),
+            Fault.STOP_CODE_SERVER: partial(self._stop, partial(of_service, world.stack, Component.CODE_SERVER)),
             Fault.STOP_DAEMON: partial(self._stop, lambda: [daemon(world.stack)]),
             Fault.FULL_DISK: self._fill,
             Fault.LEDGER_LOCKED: self._lock,
@@ -194,6 +194,6 @@ class Striker:
         known = self._world.system.rows("SELECT count(*) FROM chunks")
         while time.monotonic() < give_up:
             if self._world.system.rows("SELECT count(*) FROM chunks") != known:
-                self._kill(partial(code_servers, self._world.stack), planned)
+                self._kill_service(Component.CODE_SERVER, planned)
                 return
             time.sleep(POLL_SECONDS)

@@ -12,7 +12,7 @@ import psutil
 
 from dlcs_assets.local.stack import Component
 from dlcs_assets_tests.crash.world import World
-from dlcs_assets_tests.stack_processes import code_servers, daemon, of_service, resident_megabytes
+from dlcs_assets_tests.stack_processes import daemon, of_service, resident_megabytes
 
 
 def usage(world: World) -> dict[str, float]:
@@ -23,7 +23,6 @@ def usage(world: World) -> dict[str, float]:
             told[f"memory of {component}"] = _memory(partial(of_service, world.stack, component))
     # Not the runs: how many there are at this moment says nothing.
     told["memory of daemon"] = _memory(lambda: [daemon(world.stack)])
-    told["memory of code server"] = _memory(partial(code_servers, world.stack))
     data = world.stack.data
     for name in ("ledger.db", "dagster", "logs", "scratch"):
         told[f"disk of {name}"] = _size(data / name)

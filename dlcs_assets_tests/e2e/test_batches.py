@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from collections.abc import Iterator
 from typing import Any
 
-import psutil
 import pytest
 
 from dlcs_assets.domain.batch import Batch
 from dlcs_assets.local import aws
-from dlcs_assets.local.data_folder import read_state
 from dlcs_assets.local.stack import Component, RunningStack
 from dlcs_assets_tests.e2e.dagster_api import Run
 from dlcs_assets_tests.e2e.killing import kill_in_the_middle
 from dlcs_assets_tests.e2e.system import System, full_message
 from dlcs_assets_tests.e2e.waiting import eventually
 from dlcs_assets_tests.pictures import drawing, encoded
+from dlcs_assets_tests.stack_processes import daemon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -74,10 +71,7 @@ def run_of_many(system: System) -> Run | None:
 
 def kill_daemon(stack: RunningStack) -> None:
     """Kill the process that evaluates the sensors, as if the machine had taken it away; then let it start anew."""
-    guard = psutil.Process(read_state(stack.data).services[Component.DAEMON])
-    # The guard adopts what killed runs leave behind, and that is younger.
-    daemon = min(guard.children(), key=psutil.Process.create_time)
-    os.kill(daemon.pid, signal.SIGKILL)
+    daemon(stack).kill()
     stack.stop(Component.DAEMON)
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 
 from dlcs_assets.cli import app
 from dlcs_assets.local.data_folder import NoStack, StackRefused, read_state
-from dlcs_assets.local.stack import SERVICES, Component, RunningStack, Stack
+from dlcs_assets.local.stack import DAGSTER, SERVICES, Component, RunningStack, Stack
 from dlcs_assets.local.supervisor import ServiceFailed, fetch, is_free
 from dlcs_assets_tests.local.waiting import eventually, is_running
 
@@ -54,8 +55,9 @@ def looks(context: dg.SensorEvaluationContext) -> dg.SkipReason:
 
 defs = dg.Definitions(assets=[nothing], sensors=[looks])
 """
-TICKS = '{ sensorsOrError(repositorySelector: {repositoryName: "__repository__", repositoryLocationName: "try"}) { '
-TICKS += "... on Sensors { results { sensorState { ticks { status skipReason } } } } } }"
+REPOSITORY = '{repositoryName: "__repository__", repositoryLocationName: "dlcs-assets"}'
+TICKS = f"{{ sensorsOrError(repositorySelector: {REPOSITORY}) {{ "
+TICKS += "... on Sensors { results { sensorState { ticks { timestamp skipReason } } } } } }"
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +69,17 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]
         yield stack
 
 
-def workspace(folder: Path, definitions: str) -> Path:
-    (folder / "try_definitions.py").write_text(definitions)
-    path = folder / "workspace.yaml"
-    path.write_text("load_from: [{python_file: {relative_path: try_definitions.py, location_name: try}}]")
-    return path
+def python_file(folder: Path, definitions: str) -> list[str]:
+    path = folder / "try_definitions.py"
+    path.write_text(definitions)
+    return ["--python-file", str(path)]
+
+
+def looked(ui: str) -> list[float]:
+    """Return when the sensor looked."""
+    answer = json.loads(fetch(f"{ui}/graphql", json.dumps({"query": TICKS}).encode()))
+    (sensor,) = answer["data"]["sensorsOrError"]["results"]
+    return [tick["timestamp"] for tick in sensor["sensorState"]["ticks"] if tick["skipReason"] == "looked"]
 
 
 def port_of(url: str) -> int:
@@ -191,24 +199,51 @@ def test_up_shows_each_service_and_leaves_nothing_when_it_is_told_to_end(
 
 @pytest.mark.e2e
 def test_the_whole_stack_comes_up_ticks_and_goes_down(tmp_path: Path) -> None:
-    stack = Stack(tmp_path / "data", workspace=workspace(tmp_path, DEFINITIONS))
+    stack = Stack(tmp_path / "data", definitions=python_file(tmp_path, DEFINITIONS))
     with stack.running() as up:
         ui = up.environment["DLCS_UI_URL"]
-        query = json.dumps({"query": TICKS}).encode()
-        assert eventually(lambda: b'"looked"' in fetch(f"{ui}/graphql", query))
+        assert eventually(lambda: bool(looked(ui)))
         guards = [psutil.Process(pid) for pid in read_state(up.data).services.values()]
         below = [each.pid for guard in guards for each in (guard, *guard.children(recursive=True))]
-    assert len(below) >= 10  # five services, each with its guard
+    assert len(below) >= 12  # six services, each with its guard
     assert not any(map(is_running, below))
     assert is_free(port_of(ui))
 
 
 @pytest.mark.e2e
+def test_a_code_server_that_is_killed_is_started_anew_and_ticks_go_on(tmp_path: Path) -> None:
+    ready: list[str] = []
+    stack = Stack(
+        tmp_path / "data",
+        components=DAGSTER,
+        definitions=python_file(tmp_path, DEFINITIONS),
+        on_ready=lambda told: ready.append(told.service.name),
+    )
+    with stack.running() as up:
+        ui = up.environment["DLCS_UI_URL"]
+        assert eventually(lambda: bool(looked(ui)))
+        guard = read_state(up.data).services["code-server"]
+        (server,) = psutil.Process(guard).children()
+        server.kill()
+        killed = time.time()
+        assert eventually(lambda: not is_running(guard))
+
+        def looks_again() -> bool:
+            up.check()
+            return max(looked(ui)) > killed
+
+        assert eventually(looks_again, seconds=60)
+        assert read_state(up.data).services["code-server"] != guard
+    assert ready.count("code-server") == 2
+
+
+@pytest.mark.e2e
 def test_a_code_location_that_does_not_load_is_named_with_the_reason(tmp_path: Path) -> None:
-    broken = workspace(tmp_path, "raise RuntimeError('no such table')")
-    stack = Stack(tmp_path / "data", components=frozenset({Component.WEBSERVER}), workspace=broken)
+    broken = python_file(tmp_path, "raise RuntimeError('no such table')")
+    components = frozenset({Component.CODE_SERVER, Component.WEBSERVER})
+    stack = Stack(tmp_path / "data", components=components, definitions=broken)
     with (
-        pytest.raises(ServiceFailed, match=r"webserver cannot be used.* try does not load[\s\S]*no such table"),
+        pytest.raises(ServiceFailed, match=r"webserver cannot be used.* dlcs-assets does not load[\s\S]*no such table"),
         stack.running(),
     ):
         pytest.fail("it came up")

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from dlcs_assets.local.supervisor import (
@@ -39,6 +40,14 @@ DEAF = """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     pathlib.Path(sys.argv[1], "service.pid").write_text(f"{os.getpid()}\\n")
     time.sleep(600)
+"""
+
+
+# Is a web server once, and fails whenever it is started again.
+ONCE = """
+    import pathlib, runpy, sys
+    pathlib.Path(sys.argv.pop(1)).touch(exist_ok=False)
+    runpy.run_module("http.server", run_name="__main__")
 """
 
 
@@ -121,6 +130,47 @@ def test_a_service_that_dies_later_is_noticed(tmp_path: Path) -> None:
         assert eventually(lambda: not is_running(supervisor.pids()["worker"]))
         with pytest.raises(ServiceFailed, match="worker ended by itself, with status 137"):
             supervisor.check()
+
+
+def kill(supervisor: Supervisor, name: str) -> None:
+    guard = supervisor.pids()[name]
+    (server,) = psutil.Process(guard).children()
+    server.kill()
+    assert eventually(lambda: not is_running(guard))
+
+
+def test_a_service_that_restarts_is_there_again_after_it_died(tmp_path: Path) -> None:
+    port = free_port()
+    ready: list[Ready] = []
+    with Supervisor(ready.append) as supervisor:
+        supervisor.start(http_service(tmp_path, "files", port, restarts=True))
+        first = supervisor.pids()
+        kill(supervisor, "files")
+
+        def is_back() -> bool:
+            supervisor.check()
+            return len(ready) == 2
+
+        assert eventually(is_back)
+        assert supervisor.pids() != first
+        assert not is_free(port)
+    assert is_free(port)
+
+
+def test_a_service_that_fails_when_it_is_started_anew_is_given_up(tmp_path: Path) -> None:
+    port = free_port()
+    command = python(ONCE, tmp_path / "once", port, "--bind", "127.0.0.1")
+    health = http_health(f"http://127.0.0.1:{port}/")
+    with Supervisor() as supervisor:
+        supervisor.start(service(tmp_path, "files", command, health=health, restarts=True))
+        kill(supervisor, "files")
+
+        def checks() -> bool:
+            supervisor.check()
+            return False
+
+        with pytest.raises(ServiceFailed, match=r"files ended before it was ready[\s\S]*FileExistsError"):
+            eventually(checks)
 
 
 def test_one_service_can_be_stopped_and_started_again(tmp_path: Path) -> None:
