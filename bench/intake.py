@@ -25,7 +25,7 @@ from dlcs_assets.settings import Settings
 from dlcs_assets_tests import postgresql
 from dlcs_assets_tests.stack_processes import resident_megabytes
 
-BACKLOG = 100_000
+BACKLOG = 50_000
 BACKLOG_POSTGRESQL = 25_000
 RATE_GOAL = 500.0
 TICK_GOAL = 5.0

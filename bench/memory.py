@@ -21,7 +21,7 @@ GOAL_MEGABYTES = 400
 def measure(system: RunningSystem, pages: list[Path], *, quick: bool) -> Iterator[Result]:  # noqa: ARG001 (pages of its own)
     with tempfile.TemporaryDirectory() as folder:
         page = large_page(Path(folder))
-        for customer, count in ((400, 2),) if quick else ((400, 5), (401, 15)):
+        for customer, count in ((400, 2),) if quick else ((400, 4), (401, 12)):
             yield Result(
                 "memory",
                 f"peak_of_run_process_{count}_images",
