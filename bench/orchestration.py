@@ -136,7 +136,7 @@ def _writes(databases: Databases) -> Writes:
 
 
 def _used(stack: RunningStack) -> float:
-    """Return the processor seconds of all that is ours: daemon, code servers, runs, webserver."""
+    """Return the processor seconds of all that is ours: daemon, code server, runs, webserver."""
     return sum(processor_seconds(of_service(stack, each)) for each in DAGSTER)
 
 
