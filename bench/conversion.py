@@ -50,18 +50,17 @@ def measure(system: RunningSystem, pages: list[Path], *, quick: bool) -> Iterato
         paths = {"page": pages[0]} if quick else {"page": pages[0], "24_megapixels": large_page(folder)}
         for page in [_page(name, path, folder) for name, path in paths.items()]:
             seconds: dict[str, list[float]] = {name: [] for name in encoders}
+            written: dict[str, Path] = {}
             for _ in range(1 if quick else ROUNDS):
                 for name, encode in encoders.items():
-                    page.target.unlink(missing_ok=True)
                     began = time.monotonic()
                     encode(page)
                     seconds[name].append(time.monotonic() - began)
-            for name, encode in encoders.items():
-                encode(page)
+                    written[name] = page.target.rename(page.target.with_stem(f"{page.name}-{name}"))
+            for name, path in written.items():
                 yield of_many("conversion", f"seconds_{page.name}_{name}", seconds[name], "s")
-                size = page.target.stat().st_size
-                yield Result("conversion", f"megabytes_{page.name}_{name}", round(size / 1e6, 3), "MB")
-                yield Result("conversion", f"psnr_{page.name}_{name}", round(_psnr(page), 1), "dB")
+                yield Result("conversion", f"megabytes_{page.name}_{name}", round(path.stat().st_size / 1e6, 3), "MB")
+                yield Result("conversion", f"psnr_{page.name}_{name}", round(_psnr(page.picture, path), 1), "dB")
 
 
 def _page(name: str, path: Path, folder: Path) -> Page:
@@ -95,10 +94,10 @@ PROGRAMS = {
 }
 
 
-def _psnr(page: Page) -> float:
+def _psnr(picture: Image, jp2: Path) -> float:
     from PIL import Image, ImageChops, ImageStat
 
-    with Image.open(page.target) as decoded:
-        difference = ImageStat.Stat(ImageChops.difference(page.picture, decoded.convert("RGB")))
+    with Image.open(jp2) as decoded:
+        difference = ImageStat.Stat(ImageChops.difference(picture, decoded.convert("RGB")))
     mean = sum(difference.sum2) / sum(difference.count)
     return 20 * math.log10(255 / math.sqrt(mean)) if mean else math.inf

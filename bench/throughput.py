@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import groupby
@@ -28,6 +28,7 @@ from bench.rows import (
 )
 from bench.system import RunningSystem, running
 
+ROUNDS = 5
 GOAL = 1.1
 LARGE_GOAL = 1.03
 CUSTOMERS = range(100, 200)
@@ -35,52 +36,48 @@ CUSTOMERS = range(100, 200)
 
 @dataclass(frozen=True)
 class Comparison:
-    """So many images of a row, so often, in chunks of a size."""
+    """So many images of a row, in chunks of a size."""
 
     row: Row
     chunk: int
     count: int
-    rounds: int
     goal: float | None = None
 
 
 COMPARISONS = (
-    Comparison(ROW_1, 50, 50, 5, GOAL),
-    Comparison(ROW_4, 50, 50, 5, GOAL),
-    Comparison(ROW_5, 50, 50, 5, GOAL),
-    Comparison(ROW_8, 50, 50, 5, GOAL),
+    Comparison(ROW_1, 50, 50, GOAL),
+    Comparison(ROW_4, 50, 50, GOAL),
+    Comparison(ROW_5, 50, 50, GOAL),
+    Comparison(ROW_8, 50, 50, GOAL),
 )
 OTHER_SIZES = (
-    Comparison(ROW_1, 1, 3, 5),
-    Comparison(ROW_1, 10, 10, 5),
-    Comparison(ROW_5, 200, 200, 5),
+    Comparison(ROW_1, 1, 3),
+    Comparison(ROW_1, 10, 10),
+    Comparison(ROW_5, 200, 200),
 )
-LARGE = (Comparison(ROW_1_LARGE, 50, 50, 5, LARGE_GOAL),)
-QUICK = (Comparison(ROW_1, 50, 5, 1, GOAL), Comparison(ROW_8, 50, 5, 1, GOAL))
-QUICK_OTHER_SIZES = (Comparison(ROW_1, 10, 3, 1),)
-QUICK_LARGE = (Comparison(ROW_1_LARGE, 50, 2, 1, LARGE_GOAL),)
+LARGE = (Comparison(ROW_1_LARGE, 50, 50, LARGE_GOAL),)
+QUICK = (Comparison(ROW_1, 50, 5, GOAL), Comparison(ROW_8, 50, 5, GOAL))
+QUICK_OTHER_SIZES = (Comparison(ROW_1, 10, 3),)
+QUICK_LARGE = (Comparison(ROW_1_LARGE, 50, 2, LARGE_GOAL),)
 
 
 def measure(_: RunningSystem, pages: list[Path], *, quick: bool) -> Iterator[Result]:
     """Compare chunks of fifty pages."""
-    yield from _measured("throughput", QUICK if quick else COMPARISONS, pages)
+    yield from _measured("throughput", QUICK if quick else COMPARISONS, pages, 1 if quick else ROUNDS)
 
 
 def measure_sizes(_: RunningSystem, pages: list[Path], *, quick: bool) -> Iterator[Result]:
     """Compare chunks of other sizes."""
-    yield from _measured("sizes", QUICK_OTHER_SIZES if quick else OTHER_SIZES, pages)
+    yield from _measured("sizes", QUICK_OTHER_SIZES if quick else OTHER_SIZES, pages, 1 if quick else ROUNDS)
 
 
 def measure_large(_: RunningSystem, pages: list[Path], *, quick: bool) -> Iterator[Result]:
     """Compare chunks of fifty large images, which take two minutes each."""
-    yield from _measured("large", QUICK_LARGE if quick else LARGE, pages)
+    yield from _measured("large", QUICK_LARGE if quick else LARGE, pages, 1 if quick else ROUNDS)
 
 
-def _measured(case: str, comparisons: Sequence[Comparison], pages: list[Path]) -> Iterator[Result]:
-    """Let system and bare loop take turns, in systems of its own: what else the machine does meets both.
-
-    While the bare loop runs, the system does not tick.
-    """
+def _measured(case: str, comparisons: Sequence[Comparison], pages: list[Path], rounds: int) -> Iterator[Result]:
+    """Compare in systems of their own, one for each size of chunks."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         kinds = {each.row.kind for each in comparisons}
@@ -92,38 +89,45 @@ def _measured(case: str, comparisons: Sequence[Comparison], pages: list[Path]) -
         customers = folder / "dlcs.yaml"
         write_customers(customers, CUSTOMERS)
         with library(files) as origins:
-            for chunk in dict.fromkeys(each.chunk for each in comparisons):
+            for chunk, of_chunk in groupby(comparisons, lambda each: each.chunk):
                 settings = {"DLCS_CHUNK_SIZE": str(chunk), "DLCS_CUSTOMERS_FILE": str(customers)}
                 with running(settings) as system:
                     make_shelf(system)
-                    numbers = iter(CUSTOMERS)
-                    for each in comparisons:
-                        if each.chunk == chunk:
-                            yield from _compared(case, system, each, origins, numbers)
+                    yield from _compared(case, system, list(of_chunk), origins, rounds)
 
 
 def _compared(
-    case: str, system: RunningSystem, comparison: Comparison, origins: Library, customers: Iterator[int]
+    case: str, system: RunningSystem, comparisons: Sequence[Comparison], origins: Library, rounds: int
 ) -> Iterator[Result]:
-    seconds: dict[bool, list[float]] = {True: [], False: []}
-    # Bare loop or system: a b b a a b b a, so that sensors are switched off and on less often; where there is no goal,
-    # once, with the bare loop in the middle.
-    rounds = comparison.rounds
+    """Let system and bare loop take turns, each with all rows: what else the machine does meets both.
+
+    While the bare loop runs, the system does not tick. To switch its sensors off and on takes ten seconds, so it is
+    done seldom: a b b a a b b a.
+    """
+    customers = iter(CUSTOMERS)
+    seconds: list[dict[bool, list[float]]] = [{True: [], False: []} for _ in comparisons]
     turns = [turn for number in range(rounds) for turn in ((False, True), (True, False))[number % 2]]
-    if comparison.goal is None:
-        turns = [False] * (rounds // 2) + [True] * rounds + [False] * (rounds - rounds // 2)
     for bare, together in groupby(turns):
         with system.without_ticks() if bare else nullcontext():
             for _ in together:
-                customer = next(customers)
-                messages = origins.messages(system, comparison.row, comparison.count, customer)
-                began = time.monotonic()
-                if bare:
-                    bare_loop.ingest(system, messages, f"bare-{customer}")
-                else:
-                    system.send_messages(messages)
-                    system.wait(customer, comparison.count)
-                seconds[bare].append(time.monotonic() - began)
+                for comparison, taken in zip(comparisons, seconds, strict=True):
+                    taken[bare].append(_seconds_of(system, comparison, origins, next(customers), bare=bare))
+    for comparison, taken in zip(comparisons, seconds, strict=True):
+        yield from _told(case, comparison, taken)
+
+
+def _seconds_of(system: RunningSystem, comparison: Comparison, origins: Library, customer: int, *, bare: bool) -> float:
+    messages = origins.messages(system, comparison.row, comparison.count, customer)
+    began = time.monotonic()
+    if bare:
+        bare_loop.ingest(system, messages, f"bare-{customer}")
+    else:
+        system.send_messages(messages)
+        system.wait(customer, comparison.count)
+    return time.monotonic() - began
+
+
+def _told(case: str, comparison: Comparison, seconds: Mapping[bool, Sequence[float]]) -> Iterator[Result]:
     what = f"{comparison.row.name}_{comparison.count}_images_chunk_{comparison.chunk}"
     yield of_many(case, f"seconds_{what}", seconds[False], "s")
     yield of_many(case, f"seconds_bare_loop_{what}", seconds[True], "s")

@@ -31,6 +31,7 @@ EVENT_BATCH_SIZE: Final = "300"  # planned events of a chunk's 100 images, in on
 DEFINITIONS: Final = ("--module-name", "dlcs_assets.definitions", "--attribute", "defs")
 LOCATION: Final = "dlcs-assets"  # as in workspace.yaml
 CODE_SERVER_SOCKET: Final = "code-server"
+WORKSPACE: Final = "dagster/workspace.yaml"  # in the data folder
 HISTORY: Final = """
 storage:
   custom:
@@ -150,10 +151,11 @@ class Stack:
         chosen = "" if "storage" in yaml.safe_load(written) else HISTORY
         (data / "dagster" / "dagster.yaml").write_text(written + chosen)
         location = {"grpc_server": {"socket": str(socket), "location_name": LOCATION}}
-        (data / "dagster" / "workspace.yaml").write_text(yaml.safe_dump({"load_from": [location]}))
+        (data / WORKSPACE).write_text(yaml.safe_dump({"load_from": [location]}))
 
     def _environment(self, data: Path) -> dict[str, str]:
-        ports = {component: self.ports.get(component) or free_port() for component in Component}
+        listening = frozenset(Component) - {Component.CODE_SERVER}  # which has a socket
+        ports = {component: self.ports.get(component) or free_port() for component in listening}
         if Component.WEBSERVER not in self.components and Component.WEBSERVER not in self.ports:
             ports[Component.WEBSERVER] = DAGSTER_DEV_PORT
         url = {component: f"http://{HOST}:{port}" for component, port in ports.items()}
@@ -188,7 +190,7 @@ class Stack:
         appetiser, images = own["DLCS_APPETISER_URL"], own["DLCS_IMAGE_SERVER_URL"]
         scratch, logs = str(data / "scratch"), data / "logs"
         scripts = Path(sys.executable).parent
-        workspace = str(data / "dagster" / "workspace.yaml")
+        workspace = str(data / WORKSPACE)
 
         def service(component: Component, command: list[str], health: Health, **more: Any) -> Service:
             log = logs / f"{component}.log"

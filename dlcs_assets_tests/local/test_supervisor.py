@@ -10,7 +10,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from dlcs_assets.local.supervisor import (
@@ -23,7 +22,7 @@ from dlcs_assets.local.supervisor import (
     http_health,
     is_free,
 )
-from dlcs_assets_tests.local.waiting import eventually, is_running, read_pid
+from dlcs_assets_tests.local.waiting import eventually, is_running, kill_service, read_pid
 
 SLEEPER = "import time; time.sleep(600)"
 # Starts a child in a session of its own, out of reach of signals to the group, and writes both process ids.
@@ -132,20 +131,13 @@ def test_a_service_that_dies_later_is_noticed(tmp_path: Path) -> None:
             supervisor.check()
 
 
-def kill(supervisor: Supervisor, name: str) -> None:
-    guard = supervisor.pids()[name]
-    (server,) = psutil.Process(guard).children()
-    server.kill()
-    assert eventually(lambda: not is_running(guard))
-
-
 def test_a_service_that_restarts_is_there_again_after_it_died(tmp_path: Path) -> None:
     port = free_port()
     ready: list[Ready] = []
     with Supervisor(ready.append) as supervisor:
         supervisor.start(http_service(tmp_path, "files", port, restarts=True))
         first = supervisor.pids()
-        kill(supervisor, "files")
+        kill_service(supervisor.pids()["files"])
 
         def is_back() -> bool:
             supervisor.check()
@@ -163,7 +155,7 @@ def test_a_service_that_fails_when_it_is_started_anew_is_given_up(tmp_path: Path
     health = http_health(f"http://127.0.0.1:{port}/")
     with Supervisor() as supervisor:
         supervisor.start(service(tmp_path, "files", command, health=health, restarts=True))
-        kill(supervisor, "files")
+        kill_service(supervisor.pids()["files"])
 
         def checks() -> bool:
             supervisor.check()

@@ -25,6 +25,13 @@ def read_pid(path: Path) -> int:
     return int(path.read_text())
 
 
+def kill_service(guard: int) -> None:
+    """Kill the process that the guard with this process id watches, and wait until both are gone."""
+    (server,) = psutil.Process(guard).children()
+    server.kill()
+    assert eventually(lambda: not is_running(guard))
+
+
 def is_running(pid: int) -> bool:
     """Return whether the process exists and is more than a zombie."""
     try:
