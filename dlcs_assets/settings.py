@@ -202,7 +202,9 @@ class Settings(BaseSettings):
         "its `runs_in_flight` in the customers file says otherwise; default: no limit of its own.",
     )
     receive_wait: Duration = Field(timedelta(seconds=4), description="How long a tick waits for messages.")
-    intake_budget: Duration = Field(timedelta(seconds=4), description="How long a tick takes messages in.")
+    intake_budget: Duration = Field(
+        timedelta(seconds=4), description="How long a tick takes messages in, without its wait for the first."
+    )
     registration_wait: Duration = Field(
         timedelta(minutes=10), description="How long a short message waits for its image's registration."
     )

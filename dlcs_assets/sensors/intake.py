@@ -62,27 +62,32 @@ def take_in_as(
     settings: Settings,
     *,
     wait: timedelta = timedelta(0),
+    clock: Callable[[], float] = time.monotonic,
 ) -> Taken:
     """Take messages in until the queue is empty or the time budget is spent; `read` tells what they mean.
 
+    The wait for the first message is not of that time: what comes late in the wait is taken in together, too.
     Without customers in force (NoCustomers) none is received: they stay in the queue.
     """
     customers_file(settings).customers()
     taken = Taken()
     limit = MOST_AT_ONCE
-    began = time.monotonic()
-    deadline = began + settings.intake_budget.total_seconds()
     seconds = wait.total_seconds()
-    while messages := queues.receive(url, limit=limit, wait_seconds=seconds):
-        seconds = 0
+    began = clock()
+    messages = queues.receive(url, limit=limit, wait_seconds=seconds)
+    began += min(clock() - began, seconds)
+    deadline = began + settings.intake_budget.total_seconds()
+    while messages:
         taken.received += len(messages)
         inbox = [entry for message in messages for entry in read(message)]
         taken.add(deliver(inbox, queues, ledger, settings))
         queues.delete(url, messages)
-        before, began = began, time.monotonic()
-        if began > deadline:
+        before, began = began, clock()
+        passed = began - before
+        if began + passed > deadline:  # as the next would end, too, by all that is known
             break
-        limit = next_limit(limit, len(messages), began - before)
+        limit = next_limit(limit, len(messages), passed)
+        messages = queues.receive(url, limit=limit)
     return taken
 
 
