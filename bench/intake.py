@@ -34,7 +34,7 @@ TENTHS = 10
 
 def measure(system: RunningSystem, pages: list[Path], *, quick: bool) -> Iterator[Result]:  # noqa: ARG001 (none of both)
     """Take a backlog into an empty ledger of each kind, tick by tick, in this process; the queue is another one."""
-    backlog = 4_000 if quick else BACKLOG
+    backlog = 2_000 if quick else BACKLOG
     with TemporaryDirectory() as folder:
         yield from _taken("sqlite", f"sqlite:///{folder}/ledger.db", backlog)
     binaries = postgresql.find_binaries()

@@ -23,6 +23,7 @@ from dlcs_assets_tests.stack_processes import of_service
 from dlcs_assets_tests.system.harness import full_message
 
 CHUNK = 50
+QUICK_CHUNK = 20
 PROCESSES = (1, 2, 4)
 ON_SQLITE = (1,)
 CHUNKS_OF_ONE = 2  # one after the other
@@ -97,7 +98,8 @@ def _with(databases: Databases, *, quick: bool) -> Iterator[Result]:
         yield of_many("orchestration", f"milliseconds_for_a_run_of_one_image_{kind}", single, "ms")
         curve = PROCESSES if databases.server else ON_SQLITE
         for processes in curve[:1] if quick else curve:
-            count = CHUNK * processes * (1 if quick or processes > 1 else CHUNKS_OF_ONE)
+            chunks = processes if quick or processes > 1 else CHUNKS_OF_ONE
+            count = (QUICK_CHUNK if quick else CHUNK) * chunks
             written = _writes(databases)
             used, seconds = _cost(system, page, processes, count)
             ours = _writes(databases).since(written).beside(idle_writes)
@@ -105,7 +107,7 @@ def _with(databases: Databases, *, quick: bool) -> Iterator[Result]:
             yield Result(
                 "orchestration", f"milliseconds_of_processor_{what}", round(used / count, 1), "ms", MILLISECONDS_GOAL
             )
-            further = (used - median(single) * count / CHUNK) / count
+            further = (used - median(single) * chunks) / count
             yield Result("orchestration", f"the_same_without_starting_runs_{what}", round(further, 1), "ms")
             yield Result("orchestration", f"images_per_second_{what}", round(count / seconds, 1), "/s")
             goal = RATE_GOAL if databases.server and processes == 1 else None

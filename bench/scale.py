@@ -39,12 +39,13 @@ def measure(system: RunningSystem, pages: list[Path], *, quick: bool) -> Iterato
     instance = dg.DagsterInstance.from_config(os.environ["DAGSTER_HOME"])
     yield _seconds("fill_ledger", lambda: fill_ledger(system.settings.ledger_url, images))
     yield _seconds("fill_dagster", lambda: fill_dagster(instance, keys_of(shown)))
-    yield from _pages(system, keys_of(shown)[0])
-    yield from _commands(system)
-    yield from _ticks(system, instance, shown, batches_of_messages=1 if quick else ROUNDS)
+    rounds = 1 if quick else ROUNDS
+    yield from _pages(system, keys_of(shown)[0], rounds)
+    yield from _commands(system, rounds)
+    yield from _ticks(system, instance, shown, rounds)
 
 
-def _commands(system: RunningSystem) -> Iterator[Result]:
+def _commands(system: RunningSystem, rounds: int) -> Iterator[Result]:
     for name, arguments in {
         "dlcs_status": ["status"],
         "dlcs_status_customer": ["status", "--customer", "2"],
@@ -52,33 +53,31 @@ def _commands(system: RunningSystem) -> Iterator[Result]:
         "dlcs_status_one_image": ["status", "2/1/image-000-0"],
         "dlcs_status_batch": ["status", "--batch", "2", "--customer", "2"],
     }.items():
-        yield _median(name, partial(_run, [str(DLCS), *arguments]))
-    yield _median("counts_of_all", system.ledger.reports.counts)
-    yield _median("counts_of_a_customer", lambda: system.ledger.reports.counts(Selection(customer=2)))
+        yield _median(rounds, name, partial(_run, [str(DLCS), *arguments]))
+    yield _median(rounds, "counts_of_all", system.ledger.reports.counts)
+    yield _median(rounds, "counts_of_a_customer", lambda: system.ledger.reports.counts(Selection(customer=2)))
 
 
-def _ticks(
-    system: RunningSystem, instance: dg.DagsterInstance, shown: Sequence[str], batches_of_messages: int
-) -> Iterator[Result]:
+def _ticks(system: RunningSystem, instance: dg.DagsterInstance, shown: Sequence[str], rounds: int) -> Iterator[Result]:
     def tick(name: str) -> Callable[[], object]:
         return partial(evaluate, system, instance, name)
 
     for name in ("sqs_ingest", "due_images", "reconcile", "batches"):
-        yield _median(f"tick_{name}_idle", tick(name), GOAL)
+        yield _median(rounds, f"tick_{name}_idle", tick(name), GOAL)
     url = system.settings.ledger_url
     ask_again(url, shown[:PENDING], Lane.BACKFILL)
-    yield _median(f"tick_backfills_{PENDING}_pending", tick("backfills"), GOAL)
-    yield _median(f"tick_sqs_ingest_beside_{PENDING}_pending", tick("sqs_ingest"), GOAL)
-    for each in range(batches_of_messages):
+    yield _median(rounds, f"tick_backfills_{PENDING}_pending", tick("backfills"), GOAL)
+    yield _median(rounds, f"tick_sqs_ingest_beside_{PENDING}_pending", tick("sqs_ingest"), GOAL)
+    for each in range(rounds):
         system.send([(image, "https://example.org/x.jpg") for image in shown[-(each + 1) * MESSAGES :][:MESSAGES]])
         yield _seconds(f"tick_sqs_ingest_{MESSAGES}_messages_of_known_images_{each + 1}", tick("sqs_ingest"), GOAL)
-    yield _median("tick_reconcile_with_chunks_open", tick("reconcile"), GOAL)
+    yield _median(rounds, "tick_reconcile_with_chunks_open", tick("reconcile"), GOAL)
     graph = build_definitions(system.settings).resolve_asset_graph()
     window = Window(datetime.now(UTC) - timedelta(days=30), len(shown) - PRUNED)
     yield _seconds(f"prune_{PRUNED}_keys", lambda: prune(instance, graph, system.ledger, window))
 
 
-def _pages(system: RunningSystem, key: str) -> Iterator[Result]:
+def _pages(system: RunningSystem, key: str, rounds: int) -> Iterator[Result]:
     with chromium() as browser:
         page = new_page(browser, str(system.settings.ui_url))
         page.set_default_timeout(PAGE_TIMEOUT_MILLISECONDS)
@@ -96,9 +95,9 @@ def _pages(system: RunningSystem, key: str) -> Iterator[Result]:
             page.get_by_text("partition").first.wait_for()
 
         yield _seconds("page_partitions_first", partitions)
-        yield _median("page_partitions", partitions)
+        yield _median(rounds, "page_partitions", partitions)
         yield _seconds("page_one_partition", one)
-        yield _median("page_lineage", lineage)
+        yield _median(rounds, "page_lineage", lineage)
 
 
 def evaluate(system: RunningSystem, instance: dg.DagsterInstance, name: str) -> Any:
@@ -121,5 +120,5 @@ def _seconds(metric: str, work: Callable[[], object], goal: float | None = None)
     return Result("scale", metric, round(time.monotonic() - began, 3), "s", goal)
 
 
-def _median(metric: str, work: Callable[[], object], goal: float | None = None) -> Result:
-    return of_many("scale", metric, [_seconds(metric, work).value for _ in range(ROUNDS)], "s", goal)
+def _median(rounds: int, metric: str, work: Callable[[], object], goal: float | None = None) -> Result:
+    return of_many("scale", metric, [_seconds(metric, work).value for _ in range(rounds)], "s", goal)
