@@ -1,4 +1,4 @@
-"""A backlog of 100,000 messages: how fast it is taken in, and whether the last tenth goes as fast as the first."""
+"""A backlog of messages: how fast it is taken in, and whether the last tenth goes as fast as the first."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from dlcs_assets.settings import Settings
 from dlcs_assets_tests import postgresql
 from dlcs_assets_tests.stack_processes import resident_megabytes
 
-BACKLOG = 50_000
-BACKLOG_POSTGRESQL = 25_000
+BACKLOG = 25_000
+QUICK_BACKLOG = 2_000
 RATE_GOAL = 500.0
 TICK_GOAL = 5.0
 TENTHS = 10
@@ -34,13 +34,13 @@ TENTHS = 10
 
 def measure(system: RunningSystem, pages: list[Path], *, quick: bool) -> Iterator[Result]:  # noqa: ARG001 (none of both)
     """Take a backlog into an empty ledger of each kind, tick by tick, in this process; the queue is another one."""
-    backlog = 2_000 if quick else BACKLOG
+    backlog = QUICK_BACKLOG if quick else BACKLOG
     with TemporaryDirectory() as folder:
         yield from _taken("sqlite", f"sqlite:///{folder}/ledger.db", backlog)
     binaries = postgresql.find_binaries()
     if binaries is not None:
         with postgresql.running(binaries) as database_server:
-            yield from _taken("postgresql", database_server.new_database(), min(backlog, BACKLOG_POSTGRESQL))
+            yield from _taken("postgresql", database_server.new_database(), backlog)
 
 
 def _taken(kind: str, url: str, backlog: int) -> Iterator[Result]:
