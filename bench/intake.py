@@ -25,7 +25,8 @@ from dlcs_assets.settings import Settings
 from dlcs_assets_tests import postgresql
 from dlcs_assets_tests.stack_processes import resident_megabytes
 
-BACKLOG = 25_000
+BACKLOG = 50_000
+BACKLOG_POSTGRESQL = 25_000
 QUICK_BACKLOG = 2_000
 RATE_GOAL = 500.0
 TICK_GOAL = 5.0
@@ -40,7 +41,7 @@ def measure(system: RunningSystem, pages: list[Path], *, quick: bool) -> Iterato
     binaries = postgresql.find_binaries()
     if binaries is not None:
         with postgresql.running(binaries) as database_server:
-            yield from _taken("postgresql", database_server.new_database(), backlog)
+            yield from _taken("postgresql", database_server.new_database(), min(backlog, BACKLOG_POSTGRESQL))
 
 
 def _taken(kind: str, url: str, backlog: int) -> Iterator[Result]:
