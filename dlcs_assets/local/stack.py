@@ -154,7 +154,7 @@ class Stack:
         (data / WORKSPACE).write_text(yaml.safe_dump({"load_from": [location]}))
 
     def _environment(self, data: Path) -> dict[str, str]:
-        listening = frozenset(Component) - {Component.CODE_SERVER}  # which has a socket
+        listening = ALL - {Component.CODE_SERVER}  # which has a socket
         ports = {component: self.ports.get(component) or free_port() for component in listening}
         if Component.WEBSERVER not in self.components and Component.WEBSERVER not in self.ports:
             ports[Component.WEBSERVER] = DAGSTER_DEV_PORT
