@@ -31,8 +31,8 @@ from bench import (
 from bench.report import Measured, note
 from bench.result import Result
 from bench.system import running
-from dlcs_assets.local.samples import DEFAULT_PLAN, draw_sample
-from dlcs_assets.local.stack import ALL, Component
+from dlcs_stack.samples import DEFAULT_PLAN, draw_sample
+from dlcs_stack.stack import ALL, Component
 
 PAGES, WIDTH, HEIGHT = 7, 1280, 1920
 CASES = {

@@ -25,14 +25,14 @@ from dlcs_assets.domain.ingest_request import Registration
 from dlcs_assets.domain.results import WorkItem
 from dlcs_assets.domain.stages import STAGES
 from dlcs_assets.domain.thumbnails import ThumbnailMaker
-from dlcs_assets.local.stack import Component
-from dlcs_assets.local.supervisor import free_port, http_health
-from dlcs_assets.pipeline.job import Services
-from dlcs_assets.resources.ledger.records import new_id
+from dlcs_assets.ingest.job import Services
+from dlcs_assets.ledger.records import new_id
 from dlcs_assets.settings import Settings
-from dlcs_assets_tests.iiif_processor.running import iiif_processor
-from dlcs_assets_tests.resources.relay import relay_to
-from dlcs_assets_tests.stack_processes import of_service
+from dlcs_stack.stack import Component
+from dlcs_stack.supervisor import free_port, http_health
+from dlcs_testing.iiif_processor.running import iiif_processor
+from dlcs_testing.relay import relay_to
+from dlcs_testing.stack_processes import of_service
 
 WARMING_UP = 4  # pages before it counts: the services start their processes with the first
 
@@ -51,7 +51,7 @@ class Arrangement:
 def embedded(scratch: Path, s3: str) -> Iterator[str]:
     """Run the embedded image server."""
     port = free_port()
-    command = [sys.executable, "-m", "dlcs_assets.local.image_server", "--port", str(port), "--s3-endpoint", s3]
+    command = [sys.executable, "-m", "dlcs_stack.image_server", "--port", str(port), "--s3-endpoint", s3]
     url = f"http://127.0.0.1:{port}"
     with subprocess.Popen([*command, "--path-root", str(scratch)], stderr=subprocess.DEVNULL) as process:
         problem = http_health(f"{url}/health")

@@ -15,9 +15,9 @@ from bench.instant_system import Databases, instant_system
 from bench.memory import high_water_mark
 from bench.result import Result, of_many
 from bench.system import RunningSystem
-from dlcs_assets.local.stack import Component
-from dlcs_assets_tests import postgresql
-from dlcs_assets_tests.stack_processes import daemon, of_service, resident_megabytes, runs
+from dlcs_stack.stack import Component
+from dlcs_testing import postgresql
+from dlcs_testing.stack_processes import daemon, of_service, resident_megabytes, runs
 
 BACKLOG, QUICK_BACKLOG = 100_000, 2_000
 IMAGES, QUICK_IMAGES = 1_500, 100  # to be done after the last message was taken in

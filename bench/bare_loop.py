@@ -14,13 +14,13 @@ from dlcs_assets.definitions import build_resources
 from dlcs_assets.domain.ingest_request import IngestMessage, parse_message, register
 from dlcs_assets.domain.results import WorkItem
 from dlcs_assets.domain.stages import STAGES, Stage
-from dlcs_assets.pipeline.job import Job, Services
-from dlcs_assets.pipeline.jp2 import make_jp2
-from dlcs_assets.pipeline.original import make_original
-from dlcs_assets.pipeline.rules import rules_of
-from dlcs_assets.pipeline.thumbnails import make_thumbnails
-from dlcs_assets.pipeline.tidy import tidy
-from dlcs_assets.resources.ledger.records import new_id
+from dlcs_assets.ingest.cleanup import tidy
+from dlcs_assets.ingest.job import Job, Services
+from dlcs_assets.ingest.jp2 import make_jp2
+from dlcs_assets.ingest.original import make_original
+from dlcs_assets.ingest.policy import rules_of
+from dlcs_assets.ingest.thumbnails import make_thumbnails
+from dlcs_assets.ledger.records import new_id
 from dlcs_assets.settings import Settings
 
 

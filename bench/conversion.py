@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 from bench.memory import large_page
 from bench.result import Result, of_many
 from bench.system import RunningSystem
-from dlcs_assets.local.appetiser.encoder import BITS_PER_PIXEL, TILE, levels_for
-from dlcs_assets.local.appetiser.models import Optimisation
-from dlcs_assets.resources.appetiser import Appetiser
+from dlcs_assets.clients.appetiser import Appetiser
+from dlcs_stack.appetiser.encoder import BITS_PER_PIXEL, TILE, levels_for
+from dlcs_stack.appetiser.models import Optimisation
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -13,8 +13,8 @@ from bench.system import RunningSystem
 from bench.thumbnail_work import Page, make_all
 from dlcs_assets.domain.iiif_size import Size
 from dlcs_assets.settings import Settings
-from dlcs_assets_tests.misbehaving import Fault, misbehaving
-from dlcs_assets_tests.pictures import drawing, encoded
+from dlcs_testing.misbehaving import Fault, misbehaving
+from dlcs_testing.pictures import drawing, encoded
 
 SHARE = 0.2
 GOAL = 2.0

@@ -21,8 +21,9 @@ from bench.scale import evaluate
 from bench.scale_data import ask_again, fill_ledger, image_ids
 from bench.system import RunningSystem
 from dlcs_assets.domain.stages import Lane, RequestState
-from dlcs_assets.resources.ledger import Ledger, schema
-from dlcs_assets.resources.ledger.engine import make_engine
+from dlcs_assets.ledger import Ledger
+from dlcs_assets.ledger import tables as schema
+from dlcs_assets.ledger.engine import make_engine
 from dlcs_assets.settings import Settings
 
 COUNTS = (10_000, 100_000, 1_000_000)

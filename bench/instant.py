@@ -26,8 +26,8 @@ from xml.sax.saxutils import escape
 
 from bench.queue_server import QueueServer, answer_of
 from dlcs_assets.domain.iiif_size import InvalidSize, Size, parse_size, resolve
-from dlcs_assets.local import aws
-from dlcs_assets_tests.http_serving import Answer, serving
+from dlcs_stack import aws
+from dlcs_testing.http_serving import Answer, serving
 
 QUEUES: Final = (aws.INGEST_QUEUE, aws.PRIORITY_QUEUE, aws.UPLOADS_QUEUE, aws.UPDATE_QUEUE, aws.DELETE_QUEUE)
 _KEY: Final = re.compile(r"<Key>(.*?)</Key>")

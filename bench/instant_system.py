@@ -11,11 +11,11 @@ from pathlib import Path
 
 from bench.processes import server
 from bench.system import RunningSystem, running
-from dlcs_assets.local import aws
-from dlcs_assets.local.stack import CHECKOUT, DAGSTER
-from dlcs_assets_tests import postgresql
-from dlcs_assets_tests.history.instances import ours_at
-from dlcs_assets_tests.pictures import drawing, encoded
+from dlcs_stack import aws
+from dlcs_stack.stack import CHECKOUT, DAGSTER
+from dlcs_testing import postgresql
+from dlcs_testing.instances import ours_at
+from dlcs_testing.pictures import drawing, encoded
 
 _QUEUES = {
     "INGEST": aws.INGEST_QUEUE,

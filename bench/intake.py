@@ -16,14 +16,14 @@ import psutil
 from bench.processes import server
 from bench.result import Result, of_many, percentile_95
 from bench.system import RunningSystem
+from dlcs_assets.clients.sqs import Queues
 from dlcs_assets.domain.stages import Lane
-from dlcs_assets.local.aws import CREDENTIALS, REGION
-from dlcs_assets.resources.ledger import Ledger
-from dlcs_assets.resources.queue import Queues
-from dlcs_assets.sensors.intake import take_in
+from dlcs_assets.intake.messages import take_in
+from dlcs_assets.ledger import Ledger
 from dlcs_assets.settings import Settings
-from dlcs_assets_tests import postgresql
-from dlcs_assets_tests.stack_processes import resident_megabytes
+from dlcs_stack.aws import CREDENTIALS, REGION
+from dlcs_testing import postgresql
+from dlcs_testing.stack_processes import resident_megabytes
 
 BACKLOG = 50_000
 BACKLOG_POSTGRESQL = 25_000

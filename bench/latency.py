@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from bench.result import Result, of_many, percentile_95
 from bench.system import RunningSystem
-from dlcs_assets.resources.ledger.engine import make_engine
+from dlcs_assets.ledger.engine import make_engine
 
 GOAL = 5.0
 CUSTOMER = 300

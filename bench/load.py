@@ -21,11 +21,11 @@ from bench.result import Result
 from bench.system import RunningSystem
 from bench.thumbnail_work import Page, make_all
 from bench.unsteady_server import Failing, Served, UnsteadyServer, serving
+from dlcs_assets.clients.jpeg import NotAJpeg, decode_jpeg, measure_jpeg
 from dlcs_assets.domain.iiif_size import Size
 from dlcs_assets.domain.thumbnails import ThumbnailAsk, plan_thumbnails
-from dlcs_assets.resources.jpeg import NotAJpeg, decode_jpeg, measure_jpeg
 from dlcs_assets.settings import DEFAULT_THUMBNAIL_SIZES, Settings
-from dlcs_assets_tests.pictures import encoded
+from dlcs_testing.pictures import encoded
 
 RUNS = 8
 GOAL = 1.5

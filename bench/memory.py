@@ -13,7 +13,7 @@ import dagster as dg
 
 from bench.result import Result
 from bench.system import RunningSystem
-from dlcs_assets.local.samples import DEFAULT_PLAN, draw_sample
+from dlcs_stack.samples import DEFAULT_PLAN, draw_sample
 
 GOAL_MEGABYTES = 400
 

@@ -17,10 +17,10 @@ from bench.instant_system import Databases, instant_system
 from bench.processes import processor_seconds
 from bench.result import Result, of_many
 from bench.system import RunningSystem
-from dlcs_assets.local.stack import DAGSTER, RunningStack
-from dlcs_assets_tests import postgresql
-from dlcs_assets_tests.stack_processes import of_service
-from dlcs_assets_tests.system.harness import full_message
+from dlcs_stack.stack import DAGSTER, RunningStack
+from dlcs_testing import postgresql
+from dlcs_testing.harness import full_message
+from dlcs_testing.stack_processes import of_service
 
 CHUNK = 50
 QUICK_CHUNK = 20

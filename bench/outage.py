@@ -12,10 +12,10 @@ from pathlib import Path
 from bench.processes import kill
 from bench.result import Result
 from bench.system import RunningSystem
-from dlcs_assets.local.stack import Component
-from dlcs_assets.resources.ledger.reports import Selection
-from dlcs_assets_tests.e2e.dagster_api import DagsterApi
-from dlcs_assets_tests.pictures import drawing, encoded
+from dlcs_assets.ledger.reports import Selection
+from dlcs_stack.stack import Component
+from dlcs_testing.dagster_api import DagsterApi
+from dlcs_testing.pictures import drawing, encoded
 
 CUSTOMER = 500
 DLCS = Path(sys.executable).parent / "dlcs"

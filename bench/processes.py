@@ -11,8 +11,8 @@ from typing import Any
 
 import psutil
 
-from dlcs_assets.local.stack import Component, RunningStack
-from dlcs_assets_tests.stack_processes import of_service
+from dlcs_stack.stack import Component, RunningStack
+from dlcs_testing.stack_processes import of_service
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from dlcs_assets_tests.http_serving import Answer, serving
+from dlcs_testing.http_serving import Answer, serving
 
 VISIBILITY_SECONDS: Final = 120.0
 NOT_THERE: Final = "AWS.SimpleQueueService.NonExistentQueue"

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 from bench.system import RunningSystem
 from dlcs_assets.domain.asset_id import AssetId
-from dlcs_assets.local import aws
-from dlcs_assets.local.appetiser.encoder import encode
-from dlcs_assets.local.appetiser.models import Optimisation
-from dlcs_assets_tests.http_serving import Answer, serving
+from dlcs_stack import aws
+from dlcs_stack.appetiser.encoder import encode
+from dlcs_stack.appetiser.models import Optimisation
+from dlcs_testing.http_serving import Answer, serving
 
 SHELF: Final = "bench-shelf"  # a bucket that the image server may read itself
 CUSTOMER: Final = f"""

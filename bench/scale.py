@@ -18,10 +18,10 @@ from bench.result import Result, of_many
 from bench.scale_data import ask_again, fill_dagster, fill_ledger, image_ids, keys_of
 from bench.system import RunningSystem
 from dlcs_assets.definitions import build_definitions, build_resources
+from dlcs_assets.defs.jobs.prune_partitions import Window, prune
 from dlcs_assets.domain.stages import Lane, Stage
-from dlcs_assets.maintenance.keys import Window, prune
-from dlcs_assets.resources.ledger.reports import Selection
-from dlcs_assets_tests.e2e.browser import chromium, new_page
+from dlcs_assets.ledger.reports import Selection
+from dlcs_testing.browser import chromium, new_page
 
 GOAL = 5.0
 ROUNDS = 3

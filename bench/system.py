@@ -15,11 +15,11 @@ from unittest.mock import patch
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.upload import sent_key
-from dlcs_assets.local.stack import ALL, CHECKOUT, Component, RunningStack, Stack
-from dlcs_assets.resources.ledger import Ledger
-from dlcs_assets.resources.ledger.reports import ImageStatus, Selection
+from dlcs_assets.ledger import Ledger
+from dlcs_assets.ledger.reports import ImageStatus, Selection
 from dlcs_assets.settings import Settings
-from dlcs_assets_tests.e2e.dagster_api import LOCATION, REPOSITORY, DagsterApi
+from dlcs_stack.stack import ALL, CHECKOUT, Component, RunningStack, Stack
+from dlcs_testing.dagster_api import LOCATION, REPOSITORY, DagsterApi
 
 # To look is work that the bare loop does not have: seldom, beside the tens of seconds that are measured.
 POLL_SECONDS = 0.2

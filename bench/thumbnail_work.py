@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
+from dlcs_assets.clients.image_server import ImageServer, ThumbnailBytes
 from dlcs_assets.definitions import build_resources
 from dlcs_assets.domain.errors import TransientError
 from dlcs_assets.domain.iiif_size import Size
 from dlcs_assets.domain.thumbnails import ThumbnailAsk, plan_thumbnails
-from dlcs_assets.resources.image_server import ImageServer, ThumbnailBytes
 from dlcs_assets.settings import Settings
 
 

@@ -16,9 +16,9 @@ from bench.result import Result, of_many
 from bench.system import RunningSystem
 from bench.thumbnail_work import Page, image_server, make_all
 from dlcs_assets.domain.iiif_size import Size
-from dlcs_assets.local.appetiser.encoder import encode
-from dlcs_assets.local.appetiser.models import Optimisation
 from dlcs_assets.settings import Settings
+from dlcs_stack.appetiser.encoder import encode
+from dlcs_stack.appetiser.models import Optimisation
 
 GOAL = 0.9
 

@@ -12,9 +12,9 @@ from bench.arrangements import embedded
 from bench.result import Result
 from bench.rows import ROW_1, ROW_4, ROW_5, ROW_8, Library, Row, as_jp2, library, make_shelf, write_customers
 from bench.system import RunningSystem
-from dlcs_assets.local import aws
-from dlcs_assets.local.stack import Component
-from dlcs_assets_tests.resources.relay import relay_to
+from dlcs_stack import aws
+from dlcs_stack.stack import Component
+from dlcs_testing.relay import relay_to
 
 ROWS = {800: ROW_1, 801: ROW_4, 802: ROW_5, 803: ROW_8}  # by customer
 

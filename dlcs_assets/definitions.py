@@ -8,26 +8,26 @@ from typing import Any
 
 import dagster as dg
 
-from dlcs_assets.assets import ingest_assets
-from dlcs_assets.backfill import backfill_job
-from dlcs_assets.checks import LEDGER, ledger_checks
-from dlcs_assets.deletion import delete_job
+from dlcs_assets.clients.appetiser import Appetiser
+from dlcs_assets.clients.aws import PooledS3Resource
+from dlcs_assets.clients.image_server import ImageServer
+from dlcs_assets.clients.listings import Listings
+from dlcs_assets.clients.origins import Origins
+from dlcs_assets.clients.sns import Notifications
+from dlcs_assets.clients.sqs import Queues
+from dlcs_assets.clients.storage import Storage
+from dlcs_assets.defs.assets import ingest_assets
+from dlcs_assets.defs.checks import LEDGER, ledger_checks
+from dlcs_assets.defs.jobs.delete import delete_job
+from dlcs_assets.defs.jobs.fixity import fixity_job
+from dlcs_assets.defs.jobs.ingest import INGEST_JOB
+from dlcs_assets.defs.jobs.maintenance import maintenance_job
+from dlcs_assets.defs.jobs.reprocess import backfill_job
+from dlcs_assets.defs.ledger_resource import LedgerResource
+from dlcs_assets.defs.loggers import json_loggers
+from dlcs_assets.defs.schedules import schedule
+from dlcs_assets.defs.sensors.sensors import ingest_sensors
 from dlcs_assets.domain.image_servers import ImageServerKind, SourceAccess
-from dlcs_assets.jobs import INGEST_JOB
-from dlcs_assets.logs import log_json
-from dlcs_assets.maintenance.fixity import fixity_job
-from dlcs_assets.maintenance.job import maintenance_job
-from dlcs_assets.maintenance.schedules import schedule
-from dlcs_assets.resources.appetiser import Appetiser
-from dlcs_assets.resources.aws import PooledS3Resource
-from dlcs_assets.resources.image_server import ImageServer
-from dlcs_assets.resources.ledger.resource import LedgerResource
-from dlcs_assets.resources.listings import Listings
-from dlcs_assets.resources.notifications import Notifications
-from dlcs_assets.resources.origins import Origins
-from dlcs_assets.resources.queue import Queues
-from dlcs_assets.resources.storage import Storage
-from dlcs_assets.sensors.sensors import ingest_sensors
 from dlcs_assets.settings import Settings
 
 
@@ -47,7 +47,7 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
             schedule(fixity, settings.fixity_cron, "DLCS_FIXITY_CRON"),
         ],
         sensors=ingest_sensors(settings),
-        loggers=log_json() if settings.log_format == "json" else None,
+        loggers=json_loggers() if settings.log_format == "json" else None,
         resources={**build_resources(settings), **(resources or {})},
         # One process per run: a step process of its own would work on beside the successor of a killed run.
         executor=dg.in_process_executor,

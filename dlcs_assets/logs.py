@@ -9,12 +9,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-import dagster as dg
-
 # Attributes of a record that are told if a call gave them, as `extra`.
 FIELDS: Final = ("image", "request", "run", "stage", "code", "milliseconds")
 OWN_LOGGER: Final = "dlcs_assets"
-CONSOLE: Final = "console"
 
 
 class JsonLines(logging.Formatter):
@@ -39,21 +36,8 @@ class JsonLines(logging.Formatter):
         return json.dumps(told, default=str, ensure_ascii=False)
 
 
-def log_json() -> Mapping[str, dg.LoggerDefinition]:
-    """Have this process log lines of JSON; return the loggers for Dagster's definitions."""
-    _write(logging.getLogger(OWN_LOGGER))
-    of_runs = dg.LoggerDefinition(
-        lambda _: _write(logging.getLogger(f"{OWN_LOGGER}.run")), description="Lines of JSON, from INFO on."
-    )
-    return {CONSOLE: of_runs}
-
-
-def run_config(log_format: str) -> dict[str, Any]:
-    """Return the config of a run that is to log in that format: Dagster takes loggers only if a run names them."""
-    return {"loggers": {CONSOLE: {}}} if log_format == "json" else {}
-
-
-def _write(logger: logging.Logger) -> logging.Logger:
+def log_json(logger: logging.Logger) -> logging.Logger:
+    """Have a logger write lines of JSON to standard error, from INFO on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logger.handlers = [handler]

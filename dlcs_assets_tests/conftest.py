@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped] # it has no types
 
-from dlcs_assets_tests import postgresql
+from dlcs_testing import postgresql
 
 # A shell that starts the tests in the background has them, and all that they start, ignore Ctrl-C. Some start what is
 # ended by it.

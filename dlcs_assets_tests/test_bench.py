@@ -12,7 +12,7 @@ import httpx
 from bench.report import DOCS, LATEST, with_tables
 from bench.result import Result, of_many
 from bench.unsteady_server import Failing, Running, UnsteadyServer, serving
-from dlcs_assets_tests.e2e.waiting import eventually
+from dlcs_testing.waiting import eventually
 
 PATH = "/iiif/3/page/full/10,/0/default.jpg"
 PICTURES = {"10,": b"a picture"}

@@ -11,9 +11,9 @@ import pytest
 from dagster_aws.s3 import S3Resource
 
 from bench.instant import Instant
+from dlcs_assets.clients.storage import Storage
 from dlcs_assets.domain.errors import PermanentError
-from dlcs_assets.resources.storage import Storage
-from dlcs_assets_tests.http_serving import serving
+from dlcs_testing.http_serving import serving
 
 
 @pytest.fixture(params=["bench", "moto"])

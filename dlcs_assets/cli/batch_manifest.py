@@ -17,6 +17,7 @@ from dlcs_assets.cli.failure import FAILED, USAGE, Failure, WrongUsage
 from dlcs_assets.cli.options import ChannelsOption, PolicyOption, parse_channels
 from dlcs_assets.cli.output import counting, make_console, print_table, state_text
 from dlcs_assets.cli.send import Outgoing, queue_url
+from dlcs_assets.customers import customers_file
 from dlcs_assets.domain.customers import Customer, Customers
 from dlcs_assets.domain.delivery import RequestedChannel
 from dlcs_assets.domain.errors import IngestError
@@ -24,9 +25,8 @@ from dlcs_assets.domain.ingest_request import BatchReference
 from dlcs_assets.domain.manifest import Manifest, Row, check_manifest, read_manifest
 from dlcs_assets.domain.manifest_text import Mistake
 from dlcs_assets.domain.stages import Lane
-from dlcs_assets.resources.customers import customers_file
-from dlcs_assets.resources.ledger import Ledger
-from dlcs_assets.resources.ledger.batches import BatchImage, BatchUnusable
+from dlcs_assets.ledger import Ledger
+from dlcs_assets.ledger.batches import BatchImage, BatchUnusable
 from dlcs_assets.settings import Settings
 
 SENT_AT_ONCE = 100  # after which it is known that they were

@@ -14,9 +14,9 @@ from dlcs_assets.cli.connection import load_settings, open_ledger
 from dlcs_assets.cli.failure import Failure, WrongUsage
 from dlcs_assets.cli.output import make_console, print_lines, print_table
 from dlcs_assets.domain.batch import Batch, time_left
-from dlcs_assets.resources.ledger import Ledger
-from dlcs_assets.resources.ledger.batches import BatchImage, notification_id
-from dlcs_assets.resources.ledger.outbox import Notification
+from dlcs_assets.ledger import Ledger
+from dlcs_assets.ledger.batches import BatchImage, notification_id
+from dlcs_assets.ledger.outbox import Notification
 
 RATE_WINDOW = timedelta(minutes=5)
 MOST_REASONS = 10

@@ -26,13 +26,13 @@ from dlcs_assets.domain.results import ObjectKind
 from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets.domain.stages import STAGES, Lane
 from dlcs_assets.domain.upload import sent_key
-from dlcs_assets.pipeline.rules import rules_of
-from dlcs_assets.resources.ledger import Ledger
-from dlcs_assets.resources.ledger.reports import ImageStatus
+from dlcs_assets.ingest.policy import rules_of
+from dlcs_assets.ledger import Ledger
+from dlcs_assets.ledger.reports import ImageStatus
 from dlcs_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from dlcs_assets.resources.storage import Storage
+    from dlcs_assets.clients.storage import Storage
 
 WIDTH: Final = 640
 HEIGHT: Final = 480

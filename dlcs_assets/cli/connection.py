@@ -12,18 +12,18 @@ from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 
 from dlcs_assets.cli.failure import Failure
+from dlcs_assets.customers import customers_file
 from dlcs_assets.domain.customers import Customer
 from dlcs_assets.domain.redaction import shown_url
-from dlcs_assets.local import data_folder
-from dlcs_assets.resources.customers import customers_file
-from dlcs_assets.resources.ledger import Ledger
-from dlcs_assets.resources.ledger.engine import LedgerUnusable
-from dlcs_assets.resources.ledger.sealing import WrongKey
+from dlcs_assets.ledger import Ledger
+from dlcs_assets.ledger.encryption import WrongKey
+from dlcs_assets.ledger.engine import LedgerUnusable
 from dlcs_assets.settings import Settings
+from dlcs_stack import data_folder
 
 if TYPE_CHECKING:
-    from dlcs_assets.resources.queue import Queues
-    from dlcs_assets.resources.storage import Storage
+    from dlcs_assets.clients.sqs import Queues
+    from dlcs_assets.clients.storage import Storage
 
 # Whoever has set one of these means another system than the stack in this folder.
 LEADS_ELSEWHERE = ("DLCS_LEDGER_URL", "DLCS_INGEST_QUEUE_URL")
@@ -91,15 +91,15 @@ def ledger_keys(settings: Settings) -> str | None:
 
 def make_queues() -> Queues:
     """Return the client of SQS."""
-    from dlcs_assets.resources.queue import Queues  # noqa: PLC0415 (Dagster takes seconds to import)
+    from dlcs_assets.clients.sqs import Queues  # noqa: PLC0415 (Dagster takes seconds to import)
 
     return Queues()
 
 
 def make_storage(settings: Settings) -> Storage:
     """Return the client of S3."""
-    from dlcs_assets.resources.aws import PooledS3Resource  # noqa: PLC0415 (likewise)
-    from dlcs_assets.resources.storage import Storage  # noqa: PLC0415 (likewise)
+    from dlcs_assets.clients.aws import PooledS3Resource  # noqa: PLC0415 (likewise)
+    from dlcs_assets.clients.storage import Storage  # noqa: PLC0415 (likewise)
 
     s3 = PooledS3Resource(endpoint_url=settings.s3_endpoint_url)
     return Storage(s3=s3, storage_bucket=settings.storage_bucket, thumbs_bucket=settings.thumbs_bucket)

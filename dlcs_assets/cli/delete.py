@@ -12,9 +12,9 @@ from dlcs_assets.cli.failure import Failure
 from dlcs_assets.cli.options import parse_ids
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.modified import AssetDeleted
-from dlcs_assets.pipeline.making import channels_of
-from dlcs_assets.pipeline.rules import Rules, rules_of
-from dlcs_assets.resources.ledger.reports import ImageStatus, Selection
+from dlcs_assets.ingest.policy import Rules, rules_of
+from dlcs_assets.ingest.staleness import channels_of
+from dlcs_assets.ledger.reports import ImageStatus, Selection
 
 
 def delete(

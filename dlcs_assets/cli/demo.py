@@ -33,14 +33,14 @@ from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.domain.upload import sent_key
-from dlcs_assets.local import data_folder, samples
-from dlcs_assets.local.aws import ORIGIN_BUCKET
-from dlcs_assets.local.stack import Component, RunningStack
-from dlcs_assets.resources.ledger.reports import ImageStatus
+from dlcs_assets.ledger.reports import ImageStatus
 from dlcs_assets.settings import Settings
+from dlcs_stack import data_folder, samples
+from dlcs_stack.aws import ORIGIN_BUCKET
+from dlcs_stack.stack import Component, RunningStack
 
 if TYPE_CHECKING:
-    from dlcs_assets.resources.storage import Storage
+    from dlcs_assets.clients.storage import Storage
 
 LIMIT = timedelta(minutes=5)
 LIMIT_PER_IMAGE = timedelta(seconds=20)

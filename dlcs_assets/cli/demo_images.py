@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import NO_POLICY, USE_ORIGINAL, Channel, RequestedChannel
 from dlcs_assets.domain.stages import Lane
-from dlcs_assets.local.samples import Sample
+from dlcs_stack.samples import Sample
 
 CUSTOMER = 2
 FOLIOS_PER_SPACE = 5

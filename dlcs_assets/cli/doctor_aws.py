@@ -10,12 +10,12 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from dlcs_assets.cli.doctor_finding import Check, Finding, fail, failed, ok, warn
+from dlcs_assets.clients.aws import PooledS3Resource, aws_errors, client_config, make_client
+from dlcs_assets.clients.http import Peer
+from dlcs_assets.clients.storage import Storage
 from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.redaction import shown_url
 from dlcs_assets.domain.storage_keys import TRANSIENT_PREFIX
-from dlcs_assets.resources.aws import PooledS3Resource, aws_errors, client_config, make_client
-from dlcs_assets.resources.http import Peer
-from dlcs_assets.resources.storage import Storage
 from dlcs_assets.settings import Settings
 
 PROBE_PREFIX: Final = "dlcs-doctor/"

@@ -12,15 +12,15 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from dlcs_assets.cli.connection import ledger_keys
 from dlcs_assets.cli.doctor_finding import Check, Finding, fail, failed, ok, warn
+from dlcs_assets.clients.appetiser import Appetiser
+from dlcs_assets.clients.image_server import ImageServer
+from dlcs_assets.customers import NoCustomers, customers_file
 from dlcs_assets.domain.redaction import shown_url
 from dlcs_assets.domain.thumbnails import ThumbnailMaker
-from dlcs_assets.resources.appetiser import Appetiser
-from dlcs_assets.resources.customers import NoCustomers, customers_file
-from dlcs_assets.resources.image_server import ImageServer
-from dlcs_assets.resources.ledger.engine import LedgerUnusable, make_engine, unusable
-from dlcs_assets.resources.ledger.ledger import Ledger
-from dlcs_assets.resources.ledger.schema import SCHEMA_VERSION
-from dlcs_assets.resources.ledger.version import found_version
+from dlcs_assets.ledger.engine import LedgerUnusable, make_engine, unusable
+from dlcs_assets.ledger.ledger import Ledger
+from dlcs_assets.ledger.schema_version import found_version
+from dlcs_assets.ledger.tables import SCHEMA_VERSION
 from dlcs_assets.settings import Settings
 
 _SQLITE: Final = "sqlite"

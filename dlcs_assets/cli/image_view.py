@@ -18,9 +18,9 @@ from dlcs_assets.domain.ingest_request import Registration
 from dlcs_assets.domain.redaction import shown_url
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.domain.thumbnails import UNRESTRICTED
-from dlcs_assets.resources.ledger import Ledger
-from dlcs_assets.resources.ledger.records import Attempt
-from dlcs_assets.resources.ledger.reports import ImageStatus
+from dlcs_assets.ledger import Ledger
+from dlcs_assets.ledger.records import Attempt
+from dlcs_assets.ledger.reports import ImageStatus
 from dlcs_assets.settings import Settings
 
 # Shown elsewhere in the view, or the same for every image of its kind.

@@ -20,7 +20,7 @@ from dlcs_assets.domain.ingest_request import BatchReference
 from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets.domain.stages import Lane
 from dlcs_assets.domain.upload import sent_key
-from dlcs_assets.resources.ledger.reports import ImageStatus
+from dlcs_assets.ledger.reports import ImageStatus
 from dlcs_assets.settings import Settings
 
 

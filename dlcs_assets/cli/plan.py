@@ -20,7 +20,7 @@ from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.ingest_request import Registration
 from dlcs_assets.domain.quota import LEAST_BYTES
 from dlcs_assets.domain.results import ObjectKind
-from dlcs_assets.resources.ledger.reports import ImageStatus, Selection
+from dlcs_assets.ledger.reports import ImageStatus, Selection
 from dlcs_assets.settings import Settings
 
 

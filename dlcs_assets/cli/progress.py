@@ -10,8 +10,8 @@ from datetime import timedelta
 from rich.console import Console
 
 from dlcs_assets.cli.output import counting
-from dlcs_assets.resources.ledger import Ledger
-from dlcs_assets.resources.ledger.reports import ImageStatus, Selection
+from dlcs_assets.ledger import Ledger
+from dlcs_assets.ledger.reports import ImageStatus, Selection
 
 POLL_INTERVAL = timedelta(seconds=0.5)
 ENDED = frozenset({"done", "failed", "rejected", "deleted"})

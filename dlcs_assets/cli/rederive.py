@@ -13,8 +13,8 @@ from dlcs_assets.cli.failure import WrongUsage
 from dlcs_assets.cli.options import CustomerOption, SpaceOption, parse_space
 from dlcs_assets.cli.output import make_console, print_table, shown_bytes
 from dlcs_assets.domain.stages import STAGES, Stage
-from dlcs_assets.pipeline.rederive import Sum, Wish, ask_for, select_images, told
-from dlcs_assets.pipeline.rules import rules_of
+from dlcs_assets.ingest.policy import rules_of
+from dlcs_assets.ingest.reprocess import Sum, Wish, ask_for, select_images, told
 
 MatchOption = Annotated[
     str | None, typer.Option(metavar="GLOB", help="Images whose own name (without customer and space) matches this.")

@@ -17,7 +17,7 @@ from dlcs_assets.cli.output import make_console
 from dlcs_assets.cli.send import queue_urls
 from dlcs_assets.domain.redaction import shown_url
 from dlcs_assets.domain.text import shown_text
-from dlcs_assets.resources.ledger import Ledger
+from dlcs_assets.ledger import Ledger
 from dlcs_assets.settings import Settings
 
 SHOWN_FIELDS = ("id", "queue", "received_at", "image_id", "code", "cause", "remedy", "body")

@@ -10,7 +10,7 @@ import typer
 from dlcs_assets.cli.connection import load_settings, open_ledger
 from dlcs_assets.cli.failure import Failure, WrongUsage
 from dlcs_assets.cli.options import BatchOption, CustomerOption, IdsArgument, SpaceOption, parse_ids, parse_space
-from dlcs_assets.resources.ledger.reports import Selection
+from dlcs_assets.ledger.reports import Selection
 
 
 def retry(

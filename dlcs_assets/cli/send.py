@@ -24,7 +24,7 @@ from dlcs_assets.domain.upload import sent_key
 from dlcs_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from dlcs_assets.resources.storage import Storage
+    from dlcs_assets.clients.storage import Storage
 
 UPLOADS_IN_FLIGHT = 4
 HEAD_BYTES = 65536
@@ -67,8 +67,8 @@ class Outgoing:
 
 def check(outgoing: Outgoing, settings: Settings) -> None:
     """Raise MessageRejected for a message that the intake would keep as rejected, in its own words."""
-    from dlcs_assets.resources.queue import QueueMessage  # noqa: PLC0415 (Dagster takes seconds to import)
-    from dlcs_assets.sensors.intake import check_registration, read_message  # noqa: PLC0415 (likewise)
+    from dlcs_assets.clients.sqs import QueueMessage  # noqa: PLC0415 (Dagster takes seconds to import)
+    from dlcs_assets.intake.messages import check_registration, read_message  # noqa: PLC0415 (likewise)
 
     message = QueueMessage("", outgoing.body(), "", None)
     for entry in read_message(message, "", outgoing.lane, settings):

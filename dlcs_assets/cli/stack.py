@@ -17,9 +17,9 @@ import typer
 from rich.console import Console
 
 from dlcs_assets.domain.image_servers import SourceAccess
-from dlcs_assets.local import data_folder
-from dlcs_assets.local.stack import ALL, DAGSTER_DEV_PORT, SERVICES, Component, RunningStack, Stack
-from dlcs_assets.local.supervisor import Ready, ServiceFailed, is_free
+from dlcs_stack import data_folder
+from dlcs_stack.stack import ALL, DAGSTER_DEV_PORT, SERVICES, Component, RunningStack, Stack
+from dlcs_stack.supervisor import Ready, ServiceFailed, is_free
 
 CHECK_INTERVAL: Final = timedelta(seconds=1)
 INTERRUPTED: Final = 130  # the exit status of what Ctrl-C ended before it was through

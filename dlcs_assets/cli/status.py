@@ -20,8 +20,8 @@ from dlcs_assets.cli.output import make_console, print_table, shown_bytes, state
 from dlcs_assets.cli.progress import STATES
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.batch import Batch
-from dlcs_assets.resources.ledger import Ledger
-from dlcs_assets.resources.ledger.reports import ImageStatus, Selection
+from dlcs_assets.ledger import Ledger
+from dlcs_assets.ledger.reports import ImageStatus, Selection
 
 MOST_ROWS = 200
 UNSETTLED = ("rejected", "failed", "running", "pending")

@@ -12,9 +12,9 @@ import typer
 from dlcs_assets.cli.connection import load_settings, open_ledger
 from dlcs_assets.cli.options import CustomerOption, SpaceOption, parse_space
 from dlcs_assets.cli.output import make_console, print_table, shown_bytes
+from dlcs_assets.customers import customers_file
 from dlcs_assets.domain.customers import Customers, Quota
-from dlcs_assets.resources.customers import customers_file
-from dlcs_assets.resources.ledger.accounting import Usage, total
+from dlcs_assets.ledger.accounting import Usage, total
 
 HEADINGS = ("customer", "space", "images", "JP2s and originals", "thumbnails", "reserved")
 

@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from dlcs_assets.clients.file_semaphore import held_under
+from dlcs_assets.clients.sqs import Queues
 from dlcs_assets.domain.errors import IngestError
+from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.metrics.metric import Metric, Unit
-from dlcs_assets.resources.ledger.ledger import Ledger
-from dlcs_assets.resources.queue import Queues
-from dlcs_assets.resources.slots import held_under
 from dlcs_assets.settings import Settings
 
 RECENT: Final = timedelta(minutes=15)

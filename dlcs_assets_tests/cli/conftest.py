@@ -19,9 +19,9 @@ from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.ingest_request import AssetFields, BatchReference, IngestMessage
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
 from dlcs_assets.domain.stages import STAGES, Lane, Outcome, Stage
-from dlcs_assets.resources.ledger import Ledger
-from dlcs_assets.resources.ledger.inbox import IntakeRules
-from dlcs_assets.resources.ledger.records import Chunk, InboxMessage, Rejection, RetrySchedule, new_id
+from dlcs_assets.ledger import Ledger
+from dlcs_assets.ledger.inbox import IntakeRules
+from dlcs_assets.ledger.records import Chunk, InboxMessage, Rejection, RetrySchedule, new_id
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 SCHEDULE = RetrySchedule(attempts=3, delay=timedelta(seconds=60))

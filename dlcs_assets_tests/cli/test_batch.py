@@ -10,10 +10,10 @@ import pytest
 from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.ingest_request import IngestMessage, parse_message
 from dlcs_assets.domain.stages import Stage
-from dlcs_assets.resources.ledger import Ledger
-from dlcs_assets.resources.ledger.batches import BATCH_COMPLETED
+from dlcs_assets.ledger import Ledger
+from dlcs_assets.ledger.batches import BATCH_COMPLETED
 from dlcs_assets_tests.cli.conftest import Aws, Desk, dlcs
-from dlcs_assets_tests.resources.scripted_server import refused_url
+from dlcs_testing.scripted_server import refused_url
 
 BROKEN = PermanentError("image_truncated", "The image ends early", remedy="Replace it", stage=Stage.ORIGINAL)
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)

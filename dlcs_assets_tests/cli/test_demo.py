@@ -15,16 +15,16 @@ from dlcs_assets.cli.demo_images import WISHES, demo_images
 from dlcs_assets.cli.progress import Follower, follow
 from dlcs_assets.domain.errors import PermanentError, TransientError
 from dlcs_assets.domain.stages import Stage
-from dlcs_assets.local.samples import DEFAULT_PLAN, Sample
-from dlcs_assets.local.stack import REQUEST_LOG
 from dlcs_assets_tests.cli.conftest import Desk
+from dlcs_stack.samples import DEFAULT_PLAN, Sample
+from dlcs_stack.stack import REQUEST_LOG
 
 PROGRAM = """
 import sys
 from pathlib import Path
 from dlcs_assets.cli.demo import Demo, run
-from dlcs_assets.local.drawing.page import Layout
-from dlcs_assets.local.samples import PagePlan
+from dlcs_stack.drawing.page import Layout
+from dlcs_stack.samples import PagePlan
 
 def page(name, extension="jpg", **more):
     return PagePlan(name, extension, 500, 750, Layout.TEXT, **more)

@@ -17,9 +17,9 @@ from sqlalchemy import create_engine
 
 from dlcs_assets.cli.doctor_aws import judge_clock
 from dlcs_assets.cli.doctor_disks import judge_room
-from dlcs_assets.resources.ledger import Ledger
+from dlcs_assets.ledger import Ledger
 from dlcs_assets_tests.cli.conftest import Aws, dlcs
-from dlcs_assets_tests.resources.ledger.conftest import Desk
+from dlcs_assets_tests.ledger.conftest import Desk
 
 SECRET = "s3cr3t-that-nobody-sees"
 LIFECYCLE = Path(__file__).parents[2] / "deploy" / "s3" / "lifecycle.json"

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from dlcs_assets.local.stack import SERVICES, Component, Stack
+from dlcs_stack.stack import SERVICES, Component, Stack
 
 
 def results(environment: dict[str, str], folder: Path) -> tuple[int, dict[str, str]]:

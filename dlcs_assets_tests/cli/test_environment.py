@@ -11,10 +11,10 @@ import pytest
 
 from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.stages import Stage
-from dlcs_assets.local import data_folder
-from dlcs_assets.local.data_folder import StackState
-from dlcs_assets.resources.ledger import Ledger
+from dlcs_assets.ledger import Ledger
 from dlcs_assets_tests.cli.conftest import Desk, dlcs
+from dlcs_stack import data_folder
+from dlcs_stack.data_folder import StackState
 
 
 @pytest.fixture

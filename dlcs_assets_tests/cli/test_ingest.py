@@ -11,8 +11,8 @@ from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.ingest_request import IngestMessage, parse_message
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets_tests.cli.conftest import Aws, Desk, dlcs
-from dlcs_assets_tests.local.waiting import eventually
-from dlcs_assets_tests.pictures import drawing, encoded, jpeg
+from dlcs_testing.pictures import drawing, encoded, jpeg
+from dlcs_testing.processes import eventually
 
 
 def messages(aws: Aws, url: str | None = None) -> list[IngestMessage]:

@@ -7,8 +7,8 @@ import pytest
 from dlcs_assets.domain.errors import PermanentError, TransientError
 from dlcs_assets.domain.ingest_request import AssetFields
 from dlcs_assets.domain.stages import Stage
-from dlcs_assets.resources.ledger import Ledger
-from dlcs_assets.resources.ledger.reports import Selection
+from dlcs_assets.ledger import Ledger
+from dlcs_assets.ledger.reports import Selection
 from dlcs_assets_tests.cli.conftest import Desk, dlcs
 
 TRUNCATED = PermanentError("image_truncated", "The image ends early", remedy="Replace it", stage=Stage.ORIGINAL)

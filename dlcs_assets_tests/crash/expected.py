@@ -9,9 +9,9 @@ from io import BytesIO
 from typing import Final
 
 from dlcs_assets.domain.storage_keys import TRANSIENT_PREFIX
-from dlcs_assets.local import aws
 from dlcs_assets_tests.crash.world import PICTURES, World
-from dlcs_assets_tests.e2e.system import full_message
+from dlcs_stack import aws
+from dlcs_testing.whole_system import full_message
 
 REFERENCE_CUSTOMER: Final = 9_999
 IMG: Final = {"channel": "iiif-img", "policy": "default"}

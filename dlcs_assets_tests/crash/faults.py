@@ -14,10 +14,10 @@ from typing import Final
 
 import psutil
 
-from dlcs_assets.local.stack import Component
 from dlcs_assets_tests.crash.faulty_aws import FINE, Moment, Weather
 from dlcs_assets_tests.crash.world import CLAIM_SECONDS, GRPC_SECONDS, World
-from dlcs_assets_tests.stack_processes import daemon, of_service, runs
+from dlcs_stack.stack import Component
+from dlcs_testing.stack_processes import daemon, of_service, runs
 
 POLL_SECONDS: Final = 0.002
 PATIENCE_SECONDS: Final = 15

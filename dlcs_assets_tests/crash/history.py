@@ -18,7 +18,7 @@ from dlcs_assets_tests.crash.expected import CHANNELS, Case, Expected
 from dlcs_assets_tests.crash.faults import Fault, Planned, Striker, plan
 from dlcs_assets_tests.crash.invariants import Violation, check, is_quiet, states
 from dlcs_assets_tests.crash.world import PICTURES, World, dice_of
-from dlcs_assets_tests.e2e.system import full_message
+from dlcs_testing.whole_system import full_message
 
 IMAGES: Final = 50
 MESSAGES_PER_CALL: Final = 10

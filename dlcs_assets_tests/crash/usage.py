@@ -10,9 +10,9 @@ from pathlib import Path
 
 import psutil
 
-from dlcs_assets.local.stack import Component
 from dlcs_assets_tests.crash.world import World
-from dlcs_assets_tests.stack_processes import daemon, of_service, resident_megabytes
+from dlcs_stack.stack import Component
+from dlcs_testing.stack_processes import daemon, of_service, resident_megabytes
 
 
 def usage(world: World) -> dict[str, float]:

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.upload import sent_key
-from dlcs_assets.local import aws
-from dlcs_assets.local.stack import Component, RunningStack, Stack
-from dlcs_assets.local.supervisor import ServiceFailed, free_port
-from dlcs_assets.resources.ledger.ledger import Ledger
+from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets_tests.crash.faulty_aws import FaultyAws
-from dlcs_assets_tests.e2e.system import System
-from dlcs_assets_tests.http_serving import Answer, serving
-from dlcs_assets_tests.instances import impatient_instance
-from dlcs_assets_tests.pictures import drawing, encoded
+from dlcs_stack import aws
+from dlcs_stack.stack import Component, RunningStack, Stack
+from dlcs_stack.supervisor import ServiceFailed, free_port
+from dlcs_testing.code_locations import impatient_instance
+from dlcs_testing.http_serving import Answer, serving
+from dlcs_testing.pictures import drawing, encoded
+from dlcs_testing.whole_system import System
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -10,9 +10,9 @@ from urllib.parse import unquote_plus
 import pytest
 
 from dlcs_assets.domain.storage_keys import TRANSIENT_PREFIX
-from dlcs_assets.local import aws as embedded
 from dlcs_assets_tests.cli.conftest import Aws, aws, aws_endpoint
 from dlcs_assets_tests.deploy.files import PARAMETERS, load_named
+from dlcs_stack import aws as embedded
 
 __all__ = ["aws", "aws_endpoint"]  # fixtures
 

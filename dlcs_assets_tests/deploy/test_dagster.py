@@ -13,7 +13,7 @@ import yaml  # type: ignore[import-untyped] # it has no types
 from dagster._core.instance.config import dagster_instance_config
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 
-from dlcs_assets.history.postgres import PostgresHistory
+from dlcs_assets.instance.postgres import PostgresHistory
 from dlcs_assets_tests.deploy.files import DEPLOY, load_named
 
 FOR_AWS = DEPLOY / "dagster" / "dagster.yaml"

@@ -21,23 +21,23 @@ RUNS, CODE_SERVER, OPERATOR = "iam/runs.json", "iam/code-server.json", "iam/oper
 
 # What each module asks of AWS: the action that allows it, and the parts that do it.
 ALLOWED: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {
-    ("resources/storage.py", "put_object"): ("s3:PutObject", (RUNS, OPERATOR)),
-    ("resources/storage.py", "upload_fileobj"): ("s3:AbortMultipartUpload", (RUNS, OPERATOR)),
-    ("resources/storage.py", "head_object"): ("s3:GetObject", (RUNS, OPERATOR)),
-    ("resources/storage.py", "get_object"): ("s3:GetObject", (RUNS, OPERATOR)),
-    ("resources/storage.py", "get_paginator"): ("s3:ListBucket", (RUNS, OPERATOR)),
-    ("resources/storage.py", "delete_objects"): ("s3:DeleteObject", (RUNS, OPERATOR)),
-    ("resources/s3_objects.py", "get_object"): ("s3:GetObject", (RUNS,)),
-    ("resources/origins/ambient.py", "head_object"): ("s3:GetObject", (RUNS,)),
-    ("resources/origins/ambient.py", "get_object"): ("s3:GetObject", (RUNS,)),
-    ("resources/listings.py", "list_objects_v2"): ("s3:ListBucket", (CODE_SERVER,)),
-    ("resources/credentials.py", "get_object"): ("s3:GetObject", (RUNS,)),
-    ("resources/credentials.py", "get_secret_value"): ("secretsmanager:GetSecretValue", (RUNS,)),
-    ("resources/queue.py", "receive_message"): ("sqs:ReceiveMessage", (CODE_SERVER,)),
-    ("resources/queue.py", "delete_message_batch"): ("sqs:DeleteMessage", (CODE_SERVER,)),
-    ("resources/queue.py", "send_message_batch"): ("sqs:SendMessage", (CODE_SERVER, OPERATOR)),
-    ("resources/queue.py", "get_queue_attributes"): ("sqs:GetQueueAttributes", (CODE_SERVER, OPERATOR)),
-    ("resources/notifications.py", "publish"): ("sns:Publish", (CODE_SERVER,)),
+    ("clients/storage.py", "put_object"): ("s3:PutObject", (RUNS, OPERATOR)),
+    ("clients/storage.py", "upload_fileobj"): ("s3:AbortMultipartUpload", (RUNS, OPERATOR)),
+    ("clients/storage.py", "head_object"): ("s3:GetObject", (RUNS, OPERATOR)),
+    ("clients/storage.py", "get_object"): ("s3:GetObject", (RUNS, OPERATOR)),
+    ("clients/storage.py", "get_paginator"): ("s3:ListBucket", (RUNS, OPERATOR)),
+    ("clients/storage.py", "delete_objects"): ("s3:DeleteObject", (RUNS, OPERATOR)),
+    ("clients/s3_objects.py", "get_object"): ("s3:GetObject", (RUNS,)),
+    ("clients/origins/s3_ambient.py", "head_object"): ("s3:GetObject", (RUNS,)),
+    ("clients/origins/s3_ambient.py", "get_object"): ("s3:GetObject", (RUNS,)),
+    ("clients/listings.py", "list_objects_v2"): ("s3:ListBucket", (CODE_SERVER,)),
+    ("clients/credentials.py", "get_object"): ("s3:GetObject", (RUNS,)),
+    ("clients/credentials.py", "get_secret_value"): ("secretsmanager:GetSecretValue", (RUNS,)),
+    ("clients/sqs.py", "receive_message"): ("sqs:ReceiveMessage", (CODE_SERVER,)),
+    ("clients/sqs.py", "delete_message_batch"): ("sqs:DeleteMessage", (CODE_SERVER,)),
+    ("clients/sqs.py", "send_message_batch"): ("sqs:SendMessage", (CODE_SERVER, OPERATOR)),
+    ("clients/sqs.py", "get_queue_attributes"): ("sqs:GetQueueAttributes", (CODE_SERVER, OPERATOR)),
+    ("clients/sns.py", "publish"): ("sns:Publish", (CODE_SERVER,)),
     ("cli/demo.py", "generate_presigned_url"): ("s3:GetObject", (OPERATOR,)),
     ("cli/doctor_aws.py", "get_queue_attributes"): ("sqs:GetQueueAttributes", (OPERATOR,)),
     ("cli/doctor_aws.py", "head_bucket"): ("s3:ListBucket", (OPERATOR,)),
@@ -84,7 +84,7 @@ def actions(name: str) -> set[str]:
 def test_every_call_to_aws_is_known_with_the_action_that_allows_it() -> None:
     found = set(calls())
     assert found - set(ALLOWED) == set()
-    assert ("resources/queue.py", "receive_message") in found
+    assert ("clients/sqs.py", "receive_message") in found
 
 
 @pytest.mark.parametrize(("call", "needed"), ALLOWED.items(), ids=lambda value: str(value[-1]))

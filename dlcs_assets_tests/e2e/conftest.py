@@ -7,9 +7,9 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
-from dlcs_assets.local.stack import RunningStack, Stack
-from dlcs_assets_tests.e2e.system import System
-from dlcs_assets_tests.instances import impatient_instance
+from dlcs_stack.stack import RunningStack, Stack
+from dlcs_testing.code_locations import impatient_instance
+from dlcs_testing.whole_system import System
 
 CUSTOMERS = itertools.count(101)
 

@@ -11,11 +11,11 @@ import psutil
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.stages import Stage
-from dlcs_assets.local.data_folder import read_state
-from dlcs_assets.local.stack import Component, RunningStack
-from dlcs_assets_tests.e2e.dagster_api import Run
-from dlcs_assets_tests.e2e.system import System
-from dlcs_assets_tests.e2e.waiting import eventually
+from dlcs_stack.data_folder import read_state
+from dlcs_stack.stack import Component, RunningStack
+from dlcs_testing.dagster_api import Run
+from dlcs_testing.waiting import eventually
+from dlcs_testing.whole_system import System
 
 DONE_IN_RUN = "SELECT count(*) FROM attempts WHERE run_id = ? AND result = 'done'"
 NEWEST_REQUEST_ATTEMPTS = """SELECT result FROM attempts

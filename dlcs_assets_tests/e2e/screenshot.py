@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dlcs_assets.domain.stages import Stage
-from dlcs_assets_tests.e2e.browser import WIDTH, chromium, metadata_value, new_page, open_lineage, open_partition
+from dlcs_testing.browser import WIDTH, chromium, metadata_value, new_page, open_lineage, open_partition
 
 if TYPE_CHECKING:
     from PIL.Image import Image

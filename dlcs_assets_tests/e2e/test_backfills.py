@@ -9,10 +9,10 @@ import pytest
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.stages import STAGES, Stage
-from dlcs_assets.local.stack import RunningStack
 from dlcs_assets_tests.e2e.killing import check_recovered, images_of, kill_in_the_middle, send_large_pages
-from dlcs_assets_tests.e2e.system import System
-from dlcs_assets_tests.e2e.waiting import eventually
+from dlcs_stack.stack import RunningStack
+from dlcs_testing.waiting import eventually
+from dlcs_testing.whole_system import System
 
 pytestmark = pytest.mark.e2e
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from dlcs_assets.domain.batch import Batch
-from dlcs_assets.local import aws
-from dlcs_assets.local.stack import Component, RunningStack
-from dlcs_assets_tests.e2e.dagster_api import Run
 from dlcs_assets_tests.e2e.killing import kill_in_the_middle
-from dlcs_assets_tests.e2e.system import System, full_message
-from dlcs_assets_tests.e2e.waiting import eventually
-from dlcs_assets_tests.pictures import drawing, encoded
-from dlcs_assets_tests.stack_processes import daemon
+from dlcs_stack import aws
+from dlcs_stack.stack import Component, RunningStack
+from dlcs_testing.dagster_api import Run
+from dlcs_testing.pictures import drawing, encoded
+from dlcs_testing.stack_processes import daemon
+from dlcs_testing.waiting import eventually
+from dlcs_testing.whole_system import System, full_message
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 

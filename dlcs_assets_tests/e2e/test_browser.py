@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect  # noqa: TID253 (the tests are written in its terms)
 
 from dlcs_assets.domain.stages import Stage
-from dlcs_assets_tests.e2e.browser import (
+from dlcs_testing.browser import (
     CHROMIUM,
     PATIENCE_SECONDS,
     chromium,
@@ -20,9 +20,9 @@ from dlcs_assets_tests.e2e.browser import (
     open_lineage,
     open_partition,
 )
-from dlcs_assets_tests.e2e.system import System, full_message
-from dlcs_assets_tests.e2e.waiting import eventually
-from dlcs_assets_tests.pictures import jpeg
+from dlcs_testing.pictures import jpeg
+from dlcs_testing.waiting import eventually
+from dlcs_testing.whole_system import System, full_message
 
 pytestmark = [
     pytest.mark.e2e,

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from dlcs_assets.local.stack import Component, RunningStack
-from dlcs_assets_tests.e2e.system import System, full_message
-from dlcs_assets_tests.e2e.waiting import eventually
-from dlcs_assets_tests.pictures import jpeg
+from dlcs_stack.stack import Component, RunningStack
+from dlcs_testing.pictures import jpeg
+from dlcs_testing.waiting import eventually
+from dlcs_testing.whole_system import System, full_message
 
 pytestmark = pytest.mark.e2e
 

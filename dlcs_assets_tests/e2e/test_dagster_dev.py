@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from dlcs_assets.local.stack import CHECKOUT, SERVICES, Component, Stack
-from dlcs_assets.local.supervisor import free_port
-from dlcs_assets_tests.e2e.system import System, full_message
-from dlcs_assets_tests.pictures import jpeg
+from dlcs_stack.stack import CHECKOUT, SERVICES, Component, Stack
+from dlcs_stack.supervisor import free_port
+from dlcs_testing.pictures import jpeg
+from dlcs_testing.whole_system import System, full_message
 
 pytestmark = pytest.mark.e2e
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from dlcs_assets.domain.stages import STAGES
-from dlcs_assets.local.stack import RunningStack
-from dlcs_assets_tests.e2e.dagster_api import Run
 from dlcs_assets_tests.e2e.killing import check_recovered, images_of, kill_in_the_middle, send_large_pages
-from dlcs_assets_tests.e2e.system import System
+from dlcs_stack.stack import RunningStack
+from dlcs_testing.dagster_api import Run
+from dlcs_testing.whole_system import System
 
 pytestmark = pytest.mark.e2e
 

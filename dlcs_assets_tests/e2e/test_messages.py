@@ -13,10 +13,10 @@ import pytest
 from PIL import Image  # noqa: TID253 (the test decodes what was stored)
 
 from dlcs_assets.domain.stages import STAGES, Stage
-from dlcs_assets.local.stack import RunningStack
-from dlcs_assets_tests.e2e.system import System, full_message
-from dlcs_assets_tests.e2e.waiting import eventually
-from dlcs_assets_tests.pictures import jpeg
+from dlcs_stack.stack import RunningStack
+from dlcs_testing.pictures import jpeg
+from dlcs_testing.waiting import eventually
+from dlcs_testing.whole_system import System, full_message
 
 pytestmark = pytest.mark.e2e
 

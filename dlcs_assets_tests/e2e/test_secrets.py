@@ -18,15 +18,15 @@ import httpx
 import pytest
 from cryptography.fernet import Fernet
 
-from dlcs_assets.local.data_folder import STATE
-from dlcs_assets.local.stack import Component, RunningStack, Stack
-from dlcs_assets.resources.ledger import Ledger
-from dlcs_assets.resources.ledger.reports import Selection
-from dlcs_assets_tests.e2e.system import System, full_message
-from dlcs_assets_tests.e2e.waiting import eventually
-from dlcs_assets_tests.http_serving import Answer, serving
-from dlcs_assets_tests.instances import impatient_instance
-from dlcs_assets_tests.pictures import jpeg
+from dlcs_assets.ledger import Ledger
+from dlcs_assets.ledger.reports import Selection
+from dlcs_stack.data_folder import STATE
+from dlcs_stack.stack import Component, RunningStack, Stack
+from dlcs_testing.code_locations import impatient_instance
+from dlcs_testing.http_serving import Answer, serving
+from dlcs_testing.pictures import jpeg
+from dlcs_testing.waiting import eventually
+from dlcs_testing.whole_system import System, full_message
 
 pytestmark = pytest.mark.e2e
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import psutil
 import pytest
 
-from dlcs_assets.local.stack import Component, RunningStack
 from dlcs_assets_tests.e2e.killing import run_held_up_by_appetiser
-from dlcs_assets_tests.e2e.system import System
-from dlcs_assets_tests.e2e.waiting import eventually
+from dlcs_stack.stack import Component, RunningStack
+from dlcs_testing.waiting import eventually
+from dlcs_testing.whole_system import System
 
 pytestmark = pytest.mark.e2e
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dlcs_assets_tests.e2e.system import System
-from dlcs_assets_tests.pictures import jpeg
+from dlcs_testing.pictures import jpeg
+from dlcs_testing.whole_system import System
 
 pytestmark = pytest.mark.e2e
 

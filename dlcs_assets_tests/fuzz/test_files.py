@@ -10,16 +10,16 @@ import httpx
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dlcs_assets.clients.image_server_answer import Answer, read_info
+from dlcs_assets.clients.jpeg import NotAJpeg, decode_jpeg, measure_jpeg
+from dlcs_assets.customers.config import parse_customers
+from dlcs_assets.customers.fields import Invalid
 from dlcs_assets.domain.errors import IngestError, PermanentError
 from dlcs_assets.domain.media_type import sniff
 from dlcs_assets.domain.thumbnails import read_sizes_json
-from dlcs_assets.pipeline.decoders import opened, orientation_of, sniff_image, stored_size
-from dlcs_assets.resources.customers.fields import Invalid
-from dlcs_assets.resources.customers.schema import parse_customers
-from dlcs_assets.resources.image_server_answer import Answer, read_info
-from dlcs_assets.resources.jpeg import NotAJpeg, decode_jpeg, measure_jpeg
+from dlcs_assets.ingest.decoders import opened, orientation_of, sniff_image, stored_size
 from dlcs_assets_tests.fuzz.generating import JSON, changed, damaged
-from dlcs_assets_tests.pictures import drawing, encoded
+from dlcs_testing.pictures import drawing, encoded
 
 EXAMPLE = (Path(__file__).parents[2] / "dlcs.example.yaml").read_bytes()
 SIZES = {"o": [[400, 300], [200, 150]], "a": [[1024, 768]]}

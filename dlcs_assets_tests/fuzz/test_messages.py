@@ -12,8 +12,8 @@ from dlcs_assets.domain.errors import MessageRejected
 from dlcs_assets.domain.ingest_request import IngestMessage, Registration, parse_message, register
 from dlcs_assets.domain.manifest import read_manifest
 from dlcs_assets.domain.modified import parse_modified
-from dlcs_assets_tests.e2e.system import IMAGE_CHANNELS, full_message
 from dlcs_assets_tests.fuzz.generating import JSON, changed, damaged
+from dlcs_testing.whole_system import IMAGE_CHANNELS, full_message
 
 FULL: dict[str, Any] = {
     **full_message("2/1/page", "https://example.org/page.jpg", IMAGE_CHANNELS),

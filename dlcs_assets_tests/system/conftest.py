@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from dlcs_assets.local.stack import SERVICES, RunningStack, Stack
-from dlcs_assets.sensors import dispatch
-from dlcs_assets_tests.system.harness import System
+from dlcs_assets.defs.sensors import dispatch
 from dlcs_assets_tests.system.running import running_system
+from dlcs_stack.stack import SERVICES, RunningStack, Stack
+from dlcs_testing.harness import System
 
 
 @pytest.fixture(scope="session")

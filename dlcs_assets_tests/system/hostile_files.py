@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dlcs_assets_tests.pictures import drawing, encoded
+from dlcs_testing.pictures import drawing, encoded
 
 UNREADABLE = frozenset({"image_unreadable", "conversion_failed"})
 NO_IMAGE = frozenset({"not_an_image"})

@@ -13,13 +13,13 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from dlcs_assets.local.stack import Component, RunningStack
-from dlcs_assets.resources.aws import make_client
+from dlcs_assets.clients.aws import make_client
 from dlcs_assets.settings import Settings
-from dlcs_assets_tests.history.instances import instance_with, ours_in
-from dlcs_assets_tests.resources.scripted_server import Answer, scripted_server
-from dlcs_assets_tests.system.harness import System
 from dlcs_assets_tests.system.proxy import proxy_to
+from dlcs_stack.stack import Component, RunningStack
+from dlcs_testing.harness import System
+from dlcs_testing.instances import instance_with, ours_in
+from dlcs_testing.scripted_server import Answer, scripted_server
 
 
 @contextmanager

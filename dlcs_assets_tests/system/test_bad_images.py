@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from dlcs_assets.domain.stages import STAGES, Stage
-from dlcs_assets.resources.ledger.reports import Selection
-from dlcs_assets_tests.pictures import drawing, encoded, jpeg
-from dlcs_assets_tests.resources.scripted_server import Answer
-from dlcs_assets_tests.system.harness import System, full_message
+from dlcs_assets.ledger.reports import Selection
+from dlcs_testing.harness import System, full_message
+from dlcs_testing.pictures import drawing, encoded, jpeg
+from dlcs_testing.scripted_server import Answer
 
 DEFAULT = "iiif-img:default,thumbs:default"
 MISSING, TRUNCATED, REFUSED = "2/1/page-004", "2/1/page-011", "2/1/page-017"

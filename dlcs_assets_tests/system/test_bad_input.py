@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from dlcs_assets.domain.stages import STAGES, Stage
-from dlcs_assets.local.stack import RunningStack
-from dlcs_assets_tests.pictures import drawing, encoded, jpeg
-from dlcs_assets_tests.resources.scripted_server import Answer
-from dlcs_assets_tests.system.harness import System, full_message
 from dlcs_assets_tests.system.running import running_system
+from dlcs_stack.stack import RunningStack
+from dlcs_testing.harness import System, full_message
+from dlcs_testing.pictures import drawing, encoded, jpeg
+from dlcs_testing.scripted_server import Answer
 
 GOOD_URL = "https://example.org/page.jpg"
 BAD_MESSAGES: list[tuple[str, str]] = [

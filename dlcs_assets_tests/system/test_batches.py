@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
+from dlcs_assets.clients.aws import make_client
+from dlcs_assets.clients.sns import Notifications
 from dlcs_assets.domain.batch import Batch
-from dlcs_assets.local.stack import RunningStack
-from dlcs_assets.resources.aws import make_client
-from dlcs_assets.resources.ledger.batches import BATCH_COMPLETED
-from dlcs_assets.resources.notifications import Notifications
-from dlcs_assets_tests.pictures import jpeg
-from dlcs_assets_tests.resources.scripted_server import refused_url
-from dlcs_assets_tests.system.harness import System, full_message
+from dlcs_assets.ledger.batches import BATCH_COMPLETED
 from dlcs_assets_tests.system.running import running_system
+from dlcs_stack.stack import RunningStack
+from dlcs_testing.harness import System, full_message
+from dlcs_testing.pictures import jpeg
+from dlcs_testing.scripted_server import refused_url
 
 BATCH = 12
 

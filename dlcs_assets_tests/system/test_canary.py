@@ -9,11 +9,11 @@ import pytest
 
 from dlcs_assets.cli.canary import complaint, picture
 from dlcs_assets.cli.connection import make_storage
+from dlcs_assets.clients.storage import Storage
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord
-from dlcs_assets.resources.ledger.reports import ImageStatus
-from dlcs_assets.resources.storage import Storage
-from dlcs_assets_tests.pictures import jpeg
-from dlcs_assets_tests.system.harness import System
+from dlcs_assets.ledger.reports import ImageStatus
+from dlcs_testing.harness import System
+from dlcs_testing.pictures import jpeg
 
 IMAGE = "2/1/canary"
 COLOUR = (200, 90, 40)

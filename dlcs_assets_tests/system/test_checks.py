@@ -8,9 +8,9 @@ from datetime import timedelta
 import dagster as dg
 import pytest
 
-from dlcs_assets import checks
-from dlcs_assets_tests.pictures import jpeg
-from dlcs_assets_tests.system.harness import System, full_message
+from dlcs_assets.defs import checks
+from dlcs_testing.harness import System, full_message
+from dlcs_testing.pictures import jpeg
 
 PAGE = "2/1/page"
 

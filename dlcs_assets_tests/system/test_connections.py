@@ -7,12 +7,12 @@ from typing import Any
 
 from sqlalchemy import Pool, event
 
-from dlcs_assets.local.stack import RunningStack
-from dlcs_assets_tests import postgresql
-from dlcs_assets_tests.history.instances import ours_at
-from dlcs_assets_tests.pictures import jpeg
-from dlcs_assets_tests.system.harness import full_message
 from dlcs_assets_tests.system.running import running_system
+from dlcs_stack.stack import RunningStack
+from dlcs_testing import postgresql
+from dlcs_testing.harness import full_message
+from dlcs_testing.instances import ours_at
+from dlcs_testing.pictures import jpeg
 
 FEW, MANY = 2, 20
 

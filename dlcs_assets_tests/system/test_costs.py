@@ -16,13 +16,13 @@ import dagster as dg
 import pytest
 from sqlalchemy import event
 
+from dlcs_assets.clients.sqs import QueueMessage
 from dlcs_assets.domain.stages import Lane
-from dlcs_assets.local.stack import RunningStack
-from dlcs_assets.resources.queue import QueueMessage
-from dlcs_assets.sensors.intake import deliver, next_limit, read_message
-from dlcs_assets_tests.pictures import drawing, encoded
-from dlcs_assets_tests.system.harness import System, full_message
+from dlcs_assets.intake.messages import deliver, next_limit, read_message
 from dlcs_assets_tests.system.running import running_system
+from dlcs_stack.stack import RunningStack
+from dlcs_testing.harness import System, full_message
+from dlcs_testing.pictures import drawing, encoded
 
 IMAGES = 20
 BACKLOG = 80

@@ -14,10 +14,10 @@ import pytest
 
 from dlcs_assets.domain.ingest_request import IngestMessage, parse_message
 from dlcs_assets.domain.stages import Lane
-from dlcs_assets.resources.ledger.records import InboxMessage
-from dlcs_assets.sensors.intake import deliver
-from dlcs_assets_tests.pictures import jpeg
-from dlcs_assets_tests.system.harness import System, full_message
+from dlcs_assets.intake.messages import deliver
+from dlcs_assets.ledger.records import InboxMessage
+from dlcs_testing.harness import System, full_message
+from dlcs_testing.pictures import jpeg
 
 MAY_COMPETE = ("sqs_ingest", "due_images", "backfills")
 LIMITS = """

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import dagster as dg
 import pytest
 
-from dlcs_assets_tests.pictures import jpeg
-from dlcs_assets_tests.system.harness import System
+from dlcs_testing.harness import System
+from dlcs_testing.pictures import jpeg
 
 PAGE, OTHER = "2/1/page", "2/1/other"
 

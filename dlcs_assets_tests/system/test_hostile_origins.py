@@ -7,9 +7,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import timedelta
 
-from dlcs_assets_tests.pictures import jpeg
-from dlcs_assets_tests.resources.raw_server import Behaviour, Talk, raw_server
-from dlcs_assets_tests.system.harness import System, full_message
+from dlcs_testing.harness import System, full_message
+from dlcs_testing.pictures import jpeg
+from dlcs_testing.raw_server import Behaviour, Talk, raw_server
 
 LOGIN_PAGE = b"<!DOCTYPE html><html><title>Please log in</title><form><input name=password></form></html>"
 OK = b"HTTP/1.1 200 OK\r\n"

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from dlcs_assets_tests.pictures import jpeg
-from dlcs_assets_tests.resources.raw_server import raw_server
-from dlcs_assets_tests.resources.test_hostile_origins import CASES
-from dlcs_assets_tests.system.harness import System, full_message
+from dlcs_assets_tests.clients.test_hostile_origins import CASES
 from dlcs_assets_tests.system.hostile_files import File, files
+from dlcs_testing.harness import System, full_message
+from dlcs_testing.pictures import jpeg
+from dlcs_testing.raw_server import raw_server
 
 FILES = tuple(files())
 ORIGINS = tuple(case for case in CASES if case.code != "fetched" and case.options is None)

@@ -9,20 +9,20 @@ from pathlib import Path
 import pytest
 
 from dlcs_assets.cli.planning import Known, explain
+from dlcs_assets.customers import customers_file
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import Channel, RequestedChannel
 from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.image_servers import ImageServerKind, SourceAccess
 from dlcs_assets.domain.ingest_request import Registration
 from dlcs_assets.domain.stages import Stage
-from dlcs_assets.local.stack import RunningStack
-from dlcs_assets.resources.customers import customers_file
-from dlcs_assets_tests.iiif_processor.running import iiif_processor, needs_node
-from dlcs_assets_tests.pictures import drawing, encoded
-from dlcs_assets_tests.system.harness import System, full_message
-from dlcs_assets_tests.system.looking import decoded, shows
 from dlcs_assets_tests.system.running import running_system
 from dlcs_assets_tests.system.test_plan import ROWS, SIZES, Row, origin_of
+from dlcs_stack.stack import RunningStack
+from dlcs_testing.harness import System, full_message
+from dlcs_testing.iiif_processor.running import iiif_processor, needs_node
+from dlcs_testing.looking import decoded, shows
+from dlcs_testing.pictures import drawing, encoded
 
 CUSTOMERS = """
 customers:

@@ -9,12 +9,12 @@ import pytest
 
 from dlcs_assets.domain.image_servers import SourceAccess
 from dlcs_assets.domain.stages import Stage
-from dlcs_assets.local.stack import RunningStack
-from dlcs_assets_tests.pictures import drawing, encoded, jpeg
-from dlcs_assets_tests.system.harness import System, full_message
-from dlcs_assets_tests.system.looking import shows
 from dlcs_assets_tests.system.running import running_system
 from dlcs_assets_tests.system.test_thumbnail_rules import turned_jpeg
+from dlcs_stack.stack import RunningStack
+from dlcs_testing.harness import System, full_message
+from dlcs_testing.looking import shows
+from dlcs_testing.pictures import drawing, encoded, jpeg
 
 DEFAULT, USE_ORIGINAL = "iiif-img:default,thumbs:default", "iiif-img:use-original,thumbs:default"
 NAMES = [

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from dlcs_assets.logs import OWN_LOGGER
-from dlcs_assets_tests.pictures import jpeg
-from dlcs_assets_tests.system.harness import System
+from dlcs_testing.harness import System
+from dlcs_testing.pictures import jpeg
 
 LOGGERS = (OWN_LOGGER, f"{OWN_LOGGER}.run")
 

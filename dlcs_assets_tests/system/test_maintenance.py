@@ -14,14 +14,13 @@ from dagster._core.definitions.events import AssetKeyPartitionKey
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
 from dlcs_assets.definitions import build_definitions
+from dlcs_assets.defs.jobs import prune_partitions as keys
+from dlcs_assets.defs.partitions import DISPATCH_LEASE, PARTITIONS_NAME
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.stages import STAGES, Lane, Stage
-from dlcs_assets.maintenance import keys
-from dlcs_assets.partitions import PARTITIONS_NAME
-from dlcs_assets.sensors.dispatch import DISPATCH_LEASE
 from dlcs_assets.settings import Settings
-from dlcs_assets_tests.pictures import jpeg
-from dlcs_assets_tests.system.harness import System, full_message, key_of
+from dlcs_testing.harness import System, full_message, key_of
+from dlcs_testing.pictures import jpeg
 
 PAGE, OTHER = "2/1/page", "2/1/other"
 NEVER = timedelta(days=1)

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 import dagster as dg
 import pytest
 
+from dlcs_assets.defs.partitions import PARTITIONS_NAME
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.stages import STAGES, Stage
-from dlcs_assets.partitions import PARTITIONS_NAME
-from dlcs_assets_tests.pictures import drawing, encoded, jpeg
-from dlcs_assets_tests.system.harness import System, full_message, key_of
+from dlcs_testing.harness import System, full_message, key_of
+from dlcs_testing.pictures import drawing, encoded, jpeg
 
 DEFAULT = "iiif-img:default,thumbs:default"
 PAGE = "2/1/page"

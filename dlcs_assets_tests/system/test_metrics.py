@@ -16,13 +16,13 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from dlcs_assets.cli.metrics import handler
+from dlcs_assets.clients.file_semaphore import Slots
 from dlcs_assets.metrics.embedded import embedded
 from dlcs_assets.metrics.measuring import measure
 from dlcs_assets.metrics.metric import Metric, Unit
 from dlcs_assets.metrics.openmetrics import CONTENT_TYPE, openmetrics
-from dlcs_assets.resources.slots import Slots
-from dlcs_assets_tests.pictures import jpeg
-from dlcs_assets_tests.system.harness import System, full_message
+from dlcs_testing.harness import System, full_message
+from dlcs_testing.pictures import jpeg
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DOCS = Path(__file__).parents[2] / "docs"

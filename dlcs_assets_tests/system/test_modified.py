@@ -10,13 +10,13 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from dlcs_assets.clients.aws import make_client
+from dlcs_assets.defs.partitions import PARTITIONS_NAME
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.partition_key import partition_key
-from dlcs_assets.partitions import PARTITIONS_NAME
-from dlcs_assets.resources.aws import make_client
-from dlcs_assets.resources.ledger.records import RetrySchedule
-from dlcs_assets_tests.pictures import jpeg
-from dlcs_assets_tests.system.harness import System, full_message
+from dlcs_assets.ledger.records import RetrySchedule
+from dlcs_testing.harness import System, full_message
+from dlcs_testing.pictures import jpeg
 
 IMAGE = "2/1/page"
 POLICIES = {"iiif-img:default": 1, "iiif-img:use-original": 2, "thumbs:default": 3, "file:none": 4}

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dlcs_assets.domain.stages import Outcome, Stage
-from dlcs_assets.local.stack import RunningStack
-from dlcs_assets_tests.pictures import drawing, encoded
-from dlcs_assets_tests.system.harness import System, full_message
-from dlcs_assets_tests.system.looking import decoded, shows
 from dlcs_assets_tests.system.running import running_system
+from dlcs_stack.stack import RunningStack
+from dlcs_testing.harness import System, full_message
+from dlcs_testing.looking import decoded, shows
+from dlcs_testing.pictures import drawing, encoded
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -11,17 +11,17 @@ import pytest
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.results import ObjectKind
 from dlcs_assets.domain.stages import STAGES
-from dlcs_assets.resources.ledger.accounting import Usage
-from dlcs_assets.resources.ledger.reports import Selection
-from dlcs_assets_tests.pictures import jpeg
-from dlcs_assets_tests.system.harness import System, full_message
+from dlcs_assets.ledger.accounting import Usage
+from dlcs_assets.ledger.reports import Selection
+from dlcs_testing.harness import System, full_message
+from dlcs_testing.pictures import jpeg
 
 LIMITED = "customers: {2: {quota: {bytes: 1000, images: 10}}, 22: {}}"
 
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("dlcs_assets.resources.customers.file.SECONDS_BETWEEN_LOOKS", 0.0)
+    monkeypatch.setattr("dlcs_assets.customers.file.SECONDS_BETWEEN_LOOKS", 0.0)
     path = tmp_path / "customers.yaml"
     path.write_text(LIMITED)
     return path

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from dlcs_assets.domain.stages import Lane, Stage
-from dlcs_assets.pipeline.rederive import Sum, Wish, ask_for, select_images
-from dlcs_assets.pipeline.rules import rules_of
-from dlcs_assets_tests.local.waiting import eventually
-from dlcs_assets_tests.pictures import jpeg
-from dlcs_assets_tests.system.harness import System, full_message
+from dlcs_assets.ingest.policy import rules_of
+from dlcs_assets.ingest.reprocess import Sum, Wish, ask_for, select_images
+from dlcs_testing.harness import System, full_message
+from dlcs_testing.pictures import jpeg
+from dlcs_testing.processes import eventually
 
 CUSTOMERS = """
 customers:

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
-from dlcs_assets.assets import CHUNK_TAG
+from dlcs_assets.defs import tags
 from dlcs_assets.domain.stages import Stage
-from dlcs_assets_tests.pictures import jpeg
-from dlcs_assets_tests.system.harness import System
+from dlcs_testing.harness import System
+from dlcs_testing.pictures import jpeg
 
 DEFAULT = "iiif-img:default,thumbs:default"
 PAGE = "2/1/page"
@@ -75,7 +75,7 @@ def test_outcomes_that_a_run_was_to_tell_again_are_told_though_it_dies_after_it_
     assert isinstance(result, dg.SensorResult)
     (request,) = result.run_requests or ()
     run_id = system.begin(request)
-    assert system.ledger.work.claim_chunk(request.tags[CHUNK_TAG], run_id, now=datetime.now(UTC))
+    assert system.ledger.work.claim_chunk(request.tags[tags.CHUNK], run_id, now=datetime.now(UTC))
     system.end_dead(run_id)
     assert system.partition(PAGE) == ("failed",) * 3
 

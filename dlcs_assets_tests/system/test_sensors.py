@@ -8,15 +8,15 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
-from dlcs_assets.assets import CHUNK_TAG
+from dlcs_assets.defs import tags
+from dlcs_assets.defs.partitions import PARTITIONS_NAME, UNFINISHED_RUNS
+from dlcs_assets.defs.sensors import dispatch
 from dlcs_assets.domain.stages import STAGES, Lane, Stage
-from dlcs_assets.partitions import PARTITIONS_NAME, RANGE_END_TAG, RANGE_START_TAG, UNFINISHED_RUNS
-from dlcs_assets.resources.ledger.inbox import IntakeRules
-from dlcs_assets.resources.ledger.records import RetrySchedule
-from dlcs_assets.sensors import dispatch
-from dlcs_assets.sensors.intake import read_message
-from dlcs_assets_tests.pictures import jpeg
-from dlcs_assets_tests.system.harness import System, full_message, key_of
+from dlcs_assets.intake.messages import read_message
+from dlcs_assets.ledger.inbox import IntakeRules
+from dlcs_assets.ledger.records import RetrySchedule
+from dlcs_testing.harness import System, full_message, key_of
+from dlcs_testing.pictures import jpeg
 
 PAGES = [f"2/1/page-{number}" for number in range(4)]
 
@@ -54,8 +54,8 @@ def test_a_tick_that_launches_runs_logs_how_many_messages_came_and_for_which_chu
 def test_a_run_request_carries_chunk_range_and_who_it_is_for(system: System, page: str) -> None:
     system.send(*(full_message(image, page, "file", batch=12) for image in PAGES))
     (request,) = run_requests(system, "sqs_ingest")
-    assert request.run_key == request.tags[CHUNK_TAG]
-    assert (request.tags[RANGE_START_TAG], request.tags[RANGE_END_TAG]) == (key_of(PAGES[0]), key_of(PAGES[-1]))
+    assert request.run_key == request.tags[tags.CHUNK]
+    assert (request.tags[tags.RANGE_START], request.tags[tags.RANGE_END]) == (key_of(PAGES[0]), key_of(PAGES[-1]))
     names = ("customer", "space", "lane", "batch")
     assert [request.tags[f"dlcs/{name}"] for name in names] == ["2", "1", "ingest", "12"]
     assert list(system.instance.get_dynamic_partitions(PARTITIONS_NAME)) == [key_of(image) for image in PAGES]
@@ -92,7 +92,7 @@ def test_a_dispatch_that_was_lost_is_asked_for_again_and_runs_once(system: Syste
     (again,) = run_requests(system, "sqs_ingest")
     assert (again.run_key, again.tags, again.asset_selection) == (lost.run_key, lost.tags, lost.asset_selection)
     (run,) = system.settle()
-    assert run.tags[CHUNK_TAG] == lost.run_key
+    assert run.tags[tags.CHUNK] == lost.run_key
     assert len(system.origin.asked) == len(PAGES)
     assert system.states() == dict.fromkeys(PAGES, "done")
 
@@ -106,7 +106,7 @@ def test_what_one_sensor_has_just_asked_for_no_other_asks_for(
     assert len(run_requests(system, "sqs_ingest")) == 1
     system.send(full_message(PAGES[1], page, "file"), queue=system.settings.uploads_queue_url)
     (request,) = run_requests(system, "s3_uploads")
-    assert request.tags[RANGE_START_TAG] == key_of(PAGES[1])
+    assert request.tags[tags.RANGE_START] == key_of(PAGES[1])
 
 
 def test_a_dispatch_that_was_lost_before_its_keys_were_added_is_made_up_for(system: System, page: str) -> None:
@@ -245,7 +245,7 @@ def test_a_message_that_comes_twice_is_one_request(system: System, page: str) ->
         entries, rules=IntakeRules(lambda *_: None, timedelta(0)), now=datetime.now(UTC)
     )  # and then the sensor died
     (request,) = run_requests(system, "sqs_ingest")
-    assert request.tags[RANGE_START_TAG] == request.tags[RANGE_END_TAG] == key_of(PAGES[0])
+    assert request.tags[tags.RANGE_START] == request.tags[tags.RANGE_END] == key_of(PAGES[0])
     system.settle()
     assert len(system.origin.asked) == 1
     assert system.waiting_messages() == 0

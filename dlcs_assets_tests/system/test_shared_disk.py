@@ -19,13 +19,13 @@ import pytest
 
 from dlcs_assets.domain.image_servers import SourceAccess
 from dlcs_assets.domain.stages import STAGES, Stage
-from dlcs_assets.local.stack import RunningStack
-from dlcs_assets_tests.pictures import drawing, encoded, jpeg
-from dlcs_assets_tests.resources.scripted_server import Answer, scripted_server
-from dlcs_assets_tests.system.harness import System, full_message
-from dlcs_assets_tests.system.looking import decoded, shows
 from dlcs_assets_tests.system.running import running_system
 from dlcs_assets_tests.system.test_plan import LISTED_BUCKET, ROWS, SIZES, Row, is_of, origin_of
+from dlcs_stack.stack import RunningStack
+from dlcs_testing.harness import System, full_message
+from dlcs_testing.looking import decoded, shows
+from dlcs_testing.pictures import drawing, encoded, jpeg
+from dlcs_testing.scripted_server import Answer, scripted_server
 
 DISK: dict[str, Any] = {"image_server_sources": SourceAccess.DISK}
 MAKING_THUMBNAILS = [row for row in ROWS if row.read != "nothing"]

@@ -6,8 +6,8 @@ import pytest
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.stages import Stage
-from dlcs_assets_tests.pictures import jpeg
-from dlcs_assets_tests.system.harness import System, full_message
+from dlcs_testing.harness import System, full_message
+from dlcs_testing.pictures import jpeg
 
 PAGE = "2/1/page"
 SIGNATURE = "?X-Amz-Signature=abc"

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from dlcs_assets.domain.thumbnails import ThumbnailMaker
-from dlcs_assets.local.appetiser.app import AppetiserConfig
-from dlcs_assets.local.stack import RunningStack
-from dlcs_assets_tests.local.appetiser.pictures import any_ink_is_blue_profile, red_is_green_profile
-from dlcs_assets_tests.local.appetiser.service import Appetiser, served
-from dlcs_assets_tests.pictures import drawing, encoded
-from dlcs_assets_tests.system.harness import System, full_message
-from dlcs_assets_tests.system.looking import decoded
 from dlcs_assets_tests.system.running import running_system
+from dlcs_stack.appetiser.app import AppetiserConfig
+from dlcs_stack.stack import RunningStack
+from dlcs_testing.appetiser_pictures import any_ink_is_blue_profile, red_is_green_profile
+from dlcs_testing.appetiser_service import Appetiser, served
+from dlcs_testing.harness import System, full_message
+from dlcs_testing.looking import decoded
+from dlcs_testing.pictures import drawing, encoded
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -15,8 +15,8 @@ import pytest
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.domain.upload import sent_key
-from dlcs_assets_tests.pictures import jpeg
-from dlcs_assets_tests.system.harness import System, full_message, key_of
+from dlcs_testing.harness import System, full_message, key_of
+from dlcs_testing.pictures import jpeg
 
 PAGE = jpeg(120, 90)
 

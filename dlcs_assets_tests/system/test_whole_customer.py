@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from dlcs_assets.domain.stages import STAGES
-from dlcs_assets_tests.pictures import drawing, encoded, jpeg
-from dlcs_assets_tests.resources.sshd import MISSING, PASSWORD, USER, Sshd, make_key, running_sshd
-from dlcs_assets_tests.system.harness import System, full_message
 from dlcs_assets_tests.system.test_uploads import record, tell
+from dlcs_testing.harness import System, full_message
+from dlcs_testing.pictures import drawing, encoded, jpeg
+from dlcs_testing.sshd import MISSING, PASSWORD, USER, Sshd, make_key, running_sshd
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"needs the Debian packages {' '.join(MISSING)}")
 

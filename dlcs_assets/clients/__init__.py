@@ -1,0 +1,1 @@
+"""One module per outside system, as plain classes: no Dagster, and the same errors from all of them."""

@@ -1,0 +1,150 @@
+"""What the users of AWS share: clients with time limits, and botocore's errors in our own words."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from dagster_aws.s3 import S3Resource
+from pydantic import Field
+
+from dlcs_assets.clients.http import Peer, one_line
+from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDown, TransientError, is_retryable
+
+if TYPE_CHECKING:
+    from boto3.session import Session
+    from botocore.config import Config
+
+_SESSION_LOCK: Final = threading.Lock()
+_NOT_FOUND: Final = frozenset(
+    {"NoSuchKey", "NoSuchBucket", "NotFound", "404", "AWS.SimpleQueueService.NonExistentQueue"}
+    | {"ResourceNotFoundException"}
+)
+# Codes that S3 and SQS send with a 4xx, and that pass.
+_PASSING: Final = frozenset(
+    {"BadDigest", "ExpiredToken", "PreconditionFailed", "RequestTimeout", "RequestTimeTooSkewed", "SlowDown"}
+    | {
+        "RequestThrottled",
+        "Throttling",
+        "ThrottlingException",
+        "XAmzContentChecksumMismatch",
+        "XAmzContentSHA256Mismatch",
+    }
+)
+
+
+class PooledS3Resource(S3Resource):
+    """dagster-aws's S3 resource with time limits and with as many connections as there are threads at work.
+
+    Its own client has ten connections and waits a minute for each answer.
+    """
+
+    connections: int = Field(default=32, ge=1, description="Connections kept at most.")
+    connect_timeout_seconds: float = Field(default=5.0, gt=0, description="Time limit of making a connection.")
+    read_timeout_seconds: float = Field(default=60.0, gt=0, description="Time limit between two packets of an answer.")
+
+    def get_client(self) -> Any:
+        """Make a client; whoever needs one keeps it, with its connections."""
+        return self.get_client_at(None, None)
+
+    def get_client_at(self, endpoint_url: str | None, region_name: str | None) -> Any:
+        """Make a client for another endpoint or region, None being this resource's own."""
+        return make_client(
+            "s3",
+            profile_name=self.profile_name,
+            region_name=region_name or self.region_name,
+            use_ssl=self.use_ssl,
+            verify=self.verify,
+            endpoint_url=endpoint_url or self.endpoint_url,
+            aws_access_key_id=self.aws_access_key_id,
+            aws_secret_access_key=self.aws_secret_access_key,
+            aws_session_token=self.aws_session_token,
+            config=client_config(
+                attempts=self.max_attempts,
+                connections=self.connections,
+                connect_timeout_seconds=self.connect_timeout_seconds,
+                read_timeout_seconds=self.read_timeout_seconds,
+                unsigned=self.use_unsigned_session,
+            ),
+        )
+
+
+def make_client(
+    service: Literal["s3", "secretsmanager", "sns", "sqs"], *, profile_name: str | None = None, **options: Any
+) -> Any:
+    """Make a boto3 client. The session is shared: a new one reads botocore's description of the service anew."""
+    with _SESSION_LOCK:  # sessions, unlike clients, are not for several threads
+        return _session(profile_name).client(service, **options)
+
+
+@cache
+def _session(profile_name: str | None) -> Session:
+    import boto3
+
+    return boto3.session.Session(profile_name=profile_name)
+
+
+def client_config(
+    *,
+    attempts: int,
+    connections: int,
+    connect_timeout_seconds: float,
+    read_timeout_seconds: float,
+    unsigned: bool = False,
+) -> Config:
+    """Return botocore's configuration of a client: its retries have back-off and jitter of their own."""
+    from botocore import UNSIGNED
+    from botocore.config import Config
+
+    return Config(
+        retries={"mode": "standard", "total_max_attempts": attempts},
+        max_pool_connections=connections,
+        connect_timeout=connect_timeout_seconds,
+        read_timeout=read_timeout_seconds,
+        signature_version=UNSIGNED if unsigned else None,
+    )
+
+
+@contextmanager
+def aws_errors(peer: Peer, what: str) -> Iterator[None]:
+    """Raise botocore's errors as ours. `what` says what was attempted, without credentials."""
+    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
+
+    try:
+        yield
+    except (BotoCoreError, ClientError, ResponseParserError) as error:
+        raise _error_of(error, peer, what) from error
+
+
+def _error_of(error: Exception, peer: Peer, what: str) -> IngestError:
+    from botocore import exceptions
+
+    match error:
+        case exceptions.ClientError():
+            return _error_of_answer(error.response, peer, what)
+        case exceptions.EndpointConnectionError() | exceptions.ConnectTimeoutError():
+            cause = f"{what}: nothing answers there"
+            return ServiceDown(f"{peer.code}_unavailable", cause, remedy=peer.remedy)
+        case exceptions.ParamValidationError():
+            cause = f"{what}: {one_line(str(error))}"
+            return PermanentError(f"{peer.code}_refused", cause, remedy=peer.remedy)
+        case _:
+            # Broken connections and time limits, and credentials that could not be had at this moment.
+            cause = f"{what}: {one_line(str(error))}"
+            return TransientError(f"{peer.code}_unavailable", cause, remedy=peer.remedy)
+
+
+def _error_of_answer(response: Any, peer: Peer, what: str) -> IngestError:
+    code = str(response.get("Error", {}).get("Code", ""))
+    message = str(response.get("Error", {}).get("Message", ""))
+    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    cause = f"{what}: {one_line(f'{code} {message}')}"
+    if code in _NOT_FOUND:
+        return PermanentError(f"{peer.code}_not_found", cause, remedy=peer.remedy)
+    if code in _PASSING or is_retryable(status):
+        return TransientError(f"{peer.code}_unavailable", cause, remedy=peer.remedy)
+    return PermanentError(f"{peer.code}_refused", cause, remedy=peer.remedy)

@@ -1,0 +1,178 @@
+"""What the clients of HTTP services share: one connection pool, a limit in flight, and errors in our own words."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from ssl import SSLCertVerificationError
+from typing import Final
+
+import dagster as dg
+import httpx
+from pydantic import Field, PrivateAttr
+
+from dlcs_assets.clients.lazy import Lazy
+from dlcs_assets.clients.retrying import Retrying, parse_retry_after
+from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDown, TransientError, is_retryable
+from dlcs_assets.domain.redaction import shown_url
+
+_SPARE_CONNECTIONS: Final = 2  # for questions outside the places in flight
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Whom a client talks to, in the words of its errors.
+
+    `code` is the first part of their codes. `ours` says that we run it: when it does not answer, every image waits.
+    """
+
+    name: str
+    code: str
+    ours: bool
+    remedy: str
+
+
+class HttpService(dg.ConfigurableResource):  # type: ignore[type-arg]  # its parameter is what a legacy resource would return
+    """A resource that is an HTTP client, usable by many threads, inside Dagster and outside."""
+
+    in_flight: int = Field(default=8, ge=1, description="Requests in flight at most.")
+    connect_timeout_seconds: float = Field(default=5.0, gt=0, description="Time limit of making a connection.")
+    timeout_seconds: float = Field(default=60.0, gt=0, description="Time limit of one request.")
+    attempts: int = Field(default=4, ge=1, description="Attempts at one request at most.")
+    retry_budget_seconds: float = Field(default=300.0, ge=0, description="No further attempt is begun after this time.")
+    first_delay_seconds: float = Field(
+        default=0.5, ge=0, description="Longest pause before the second attempt; then doubled."
+    )
+    longest_delay_seconds: float = Field(default=20.0, ge=0, description="Longest pause between attempts.")
+
+    _client: Lazy[httpx.Client] = PrivateAttr(default_factory=Lazy)
+    _slots: Lazy[threading.BoundedSemaphore] = PrivateAttr(default_factory=Lazy)
+
+    def close(self) -> None:
+        """Close the connections. The next call opens new ones."""
+        client = self._client.take()
+        if client is not None:
+            client.close()
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 (Dagster's signature)
+        """Close the connections at the end of the run."""
+        self.close()
+
+    @contextmanager
+    def slot(self) -> Iterator[httpx.Client]:
+        """Hold one of the places in flight. Taken per attempt, so that nobody holds one while pausing."""
+        with self._slots.get(lambda: threading.BoundedSemaphore(self.in_flight)):
+            yield self.client
+
+    @property
+    def client(self) -> httpx.Client:
+        """The one client, for questions that must not wait for a place in flight, such as whether the service is up."""
+        return self._client.get(self.make_client)
+
+    @property
+    def retrying(self) -> Retrying:
+        """How this service's calls are repeated."""
+        return Retrying(self.attempts, self.retry_budget_seconds, self.first_delay_seconds, self.longest_delay_seconds)
+
+    def make_client(self) -> httpx.Client:
+        """Make the one client. Services of ours are not behind a proxy: the environment is not asked."""
+        return httpx.Client(
+            timeout=httpx.Timeout(self.timeout_seconds, connect=self.connect_timeout_seconds, pool=None),
+            limits=httpx.Limits(max_connections=self.in_flight + _SPARE_CONNECTIONS),
+            headers={"User-Agent": "DLCS/2.0"},
+            cookies=no_cookies(),
+            trust_env=False,
+        )
+
+
+def no_cookies() -> CookieJar:
+    """Return a jar that keeps nothing: a shared client must not carry one customer's cookies to the next."""
+    return CookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
+
+
+class BodyTooLong(Exception):  # noqa: N818 (it is said of the body, not of the program)
+    """A response body goes on beyond the limit."""
+
+
+def read_body(response: httpx.Response, *, max_bytes: int, deadline: float) -> bytes:
+    """Read a streamed response into memory.
+
+    `deadline` is a moment of `time.monotonic()`: read timeouts are between two packets, and a body that trickles
+    would never end by them alone. Raises BodyTooLong, httpx.ReadTimeout and other httpx errors.
+    """
+    parts = []
+    length = 0
+    for part in response.iter_bytes():
+        length += len(part)
+        if length > max_bytes:
+            raise BodyTooLong(f"more than {max_bytes} bytes")
+        check_deadline(deadline)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def check_deadline(deadline: float) -> None:
+    """Raise httpx.ReadTimeout if that moment of `time.monotonic()` is past."""
+    if time.monotonic() > deadline:
+        raise httpx.ReadTimeout("the time limit for the whole answer is over")
+
+
+def error_of_exception(error: httpx.HTTPError | httpx.InvalidURL, peer: Peer, url: str) -> IngestError:
+    """Say in our own words why a request got no answer."""
+    where = f"{peer.name} at {shown_url(url)}"
+    kind, what, cause = _reading_of(error, peer)
+    return kind(f"{peer.code}_{what}", f"{where} {cause}", remedy=peer.remedy)
+
+
+def _reading_of(error: httpx.HTTPError | httpx.InvalidURL, peer: Peer) -> tuple[type[IngestError], str, str]:
+    reading: tuple[type[IngestError], str, str]
+    said = one_line(str(error), limit=200)  # it may quote what came, whatever that was
+    match error:
+        case httpx.ConnectError() if not peer.ours and _is_certificate_error(error):
+            reading = PermanentError, "certificate_invalid", "has no valid TLS certificate"
+        case httpx.ConnectError() | httpx.ConnectTimeout() if peer.ours:
+            reading = ServiceDown, "down", f"can't be reached: {said or 'no answer in time'}"
+        case httpx.ConnectError() | httpx.ConnectTimeout():
+            reading = TransientError, "unreachable", f"can't be reached: {said or 'no answer in time'}"
+        case httpx.TimeoutException():
+            reading = TransientError, "timeout", "took too long to answer"
+        case httpx.TooManyRedirects():
+            reading = PermanentError, "redirects", "redirects without end"
+        case httpx.UnsupportedProtocol() | httpx.InvalidURL() | httpx.LocalProtocolError():
+            # Their texts quote the URL or the headers, and with them what must not be shown.
+            reading = PermanentError, "address_invalid", "is not, or leads not to, a valid HTTP URL"
+        case _:
+            reading = TransientError, "broke_off", f"broke off its answer: {said or type(error).__name__}"
+    return reading
+
+
+def error_of_status(status: int, headers: Mapping[str, str], peer: Peer, url: str, *, detail: str = "") -> IngestError:
+    """Say in our own words what an answer that is no success means, where the client knows no better."""
+    cause = f"{peer.name} answered {status} for {shown_url(url)}{': ' if detail else ''}{detail}"
+    if is_retryable(status):
+        return TransientError(
+            f"{peer.code}_unavailable",
+            cause,
+            remedy=peer.remedy,
+            retry_after=parse_retry_after(headers.get("retry-after")),
+        )
+    return PermanentError(f"{peer.code}_refused", cause, remedy=peer.remedy)
+
+
+def one_line(text: str, *, limit: int = 500) -> str:
+    """Put what a service said into one printable line of reasonable length."""
+    line = "".join(c if c.isprintable() else " " for c in text)
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
+def _is_certificate_error(error: BaseException) -> bool:
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, SSLCertVerificationError):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False

@@ -1,0 +1,225 @@
+"""The client of the image server (Cantaloupe's part in the DLCS): the picture behind an identifier, at a size.
+
+A session is one image: its requests carry the load balancer's cookies, so that one server task opens the source once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar, Final, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import Field
+
+from dlcs_assets.clients.http import BodyTooLong, Peer, error_of_exception, read_body
+from dlcs_assets.clients.image_server_answer import (
+    FORBIDDEN,
+    PEER,
+    SOURCE_MISSING,
+    WRONG_SIZE,
+    Answer,
+    Refused,
+    Thumbnail,
+    ThumbnailBytes,
+    read_info,
+    read_thumbnail,
+)
+from dlcs_assets.clients.managed_service import GentleService
+from dlcs_assets.domain.errors import PermanentError, TransientError, is_retryable
+from dlcs_assets.domain.iiif_size import Size
+from dlcs_assets.domain.image_servers import ImageServerKind
+from dlcs_assets.domain.redaction import shown_url
+from dlcs_assets.domain.thumbnails import ThumbnailAsk
+
+__all__ = ["ImageServer", "ImageServerSession", "Refused", "Thumbnail", "ThumbnailBytes"]
+
+_GATEWAY_STATUSES: Final = frozenset({502, 503, 504})
+_MAX_BODY_BYTES: Final = 64 * 2**20
+_PAUSE_SECONDS: Final = 0.25
+_IMPOSSIBLE: Final = "none/full/no-size/0/default.jpg"
+
+T = TypeVar("T")
+
+
+class ImageServer(GentleService):
+    """An image server that speaks IIIF Image API 3 and finds the source by its identifier.
+
+    With a `scratch_root` it shares that folder with the runs and reads files; without one, objects in S3.
+    """
+
+    peer: ClassVar[Peer] = PEER
+
+    url: str = Field(default="http://127.0.0.1:8182", description="Base URL of the image server.")
+    path: str = Field(default="iiif/3/", description="Path of the Image API under the base URL.")
+    cache: str = Field(default="recache", description="Value of ?cache= in each request; none if empty.")
+    cookie_names: list[str] = Field(
+        default=["AWSALB", "AWSALBCORS"], description="The load balancer's cookies, sent back within one image."
+    )
+
+    kind: ImageServerKind = Field(default=ImageServerKind.CANTALOUPE, description="Which image server it is.")
+    reads_jp2: bool = Field(default=True, description="Whether it reads JP2.")
+    scratch_root: str | None = Field(default=None, description="The scratch folder as we see it, where it is shared.")
+    server_scratch_root: str | None = Field(
+        default=None, description="The scratch folder in identifiers, as the server sees it; default: the same path."
+    )
+    late_files_seconds: float = Field(
+        default=10.0, ge=0, description="How long a new file may take to appear on the shared disk."
+    )
+
+    def session(self, file: Path | None = None) -> ImageServerSession:
+        """Begin the requests for one image. `file`: what they are about, where it is on the shared disk."""
+        return ImageServerSession(self, file)
+
+    @property
+    def shares_disk(self) -> bool:
+        """Whether it reads files of the scratch folder."""
+        return self.scratch_root is not None
+
+    def identifier_of(self, path: Path) -> str:
+        """Return the identifier of a file in the shared scratch folder."""
+        if self.scratch_root is None or self.server_scratch_root is None:
+            return path.absolute().as_posix()
+        relative = path.absolute().relative_to(Path(self.scratch_root).absolute()).as_posix()
+        root = self.server_scratch_root
+        return f"{root.rstrip('/')}/{relative}" if root else relative
+
+    def is_up(self) -> bool:
+        """Tell whether anything answers. A 403 of /health is an answer; a gateway's error is not."""
+        try:
+            response = self.client.get(f"{self.url.rstrip('/')}/health", timeout=self.connect_timeout_seconds)
+        except (httpx.HTTPError, httpx.InvalidURL):
+            return False
+        return response.status_code not in _GATEWAY_STATUSES
+
+    def check(self) -> None:
+        """See that what answers at the URL is an image server: it refuses a size that is none, with a 400.
+
+        Raises `TransientError`, code `image_server_wrong_address`, for anything else that answers.
+        """
+        base = f"{self.url.rstrip('/')}/{self._api}"
+        try:
+            status = self.client.get(f"{base}{_IMPOSSIBLE}", timeout=self.connect_timeout_seconds).status_code
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise error_of_exception(error, PEER, base) from error
+        if status != httpx.codes.BAD_REQUEST and not is_retryable(status):
+            raise TransientError(
+                "image_server_wrong_address",
+                f"What answers at {shown_url(base)} is no image server: it said {status} to a size that is none",
+                remedy="Correct DLCS_IMAGE_SERVER_URL and DLCS_IMAGE_SERVER_PATH.",
+            )
+
+    @property
+    def _api(self) -> str:
+        return f"{self.path.strip('/')}/" if self.path.strip("/") else ""
+
+    def request_url(self, identifier: str, rest: str) -> str:
+        """Return the URL of a request: the identifier is one segment, whatever characters it is made of."""
+        query = f"?cache={self.cache}" if self.cache else ""
+        return f"{self.url.rstrip('/')}/{self._api}{quote(identifier, safe='')}/{rest}{query}"
+
+
+class ImageServerSession:
+    """The requests for one image; usable by several threads.
+
+    `seen_late` counts the answers that a file on the shared disk is not there, or not whole, while that may yet come.
+    """
+
+    def __init__(self, server: ImageServer, file: Path | None = None) -> None:
+        self._server = server
+        self._file = file
+        self._patient_until = time.monotonic() + (server.late_files_seconds if file else 0)
+        self._cookies: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self.seen_late = 0
+
+    def words(self, ask: ThumbnailAsk) -> str:
+        """Return what to ask this server for, to get a thumbnail."""
+        return self._server.kind.words(ask)
+
+    def info(self, identifier: str) -> Size:
+        """Return the size of the picture as it is served. Raises the errors of the error tree."""
+        url = self._server.request_url(identifier, "info.json")
+        return self._call(lambda: read_info(self._get_in_time(url)))
+
+    def thumbnail(self, identifier: str, parameter: str, ask: str, image: Size) -> Thumbnail:
+        """Fetch the picture at the size that `parameter` means for `image`, asked for in the words of `ask`.
+
+        What is returned has been decoded and has that size. Raises the errors of the error tree.
+        """
+        url = self._server.request_url(identifier, f"full/{ask}/0/default.jpg")
+        began = time.monotonic()
+        failures: set[str] = set()
+
+        def attempt() -> Thumbnail:
+            try:
+                answer = self._get_in_time(url)
+                if answer.status == httpx.codes.BAD_REQUEST and answer.refuses_the_size():
+                    return Refused(answer.text())
+                return read_thumbnail(answer, parameter, image, began)
+            except TransientError as error:
+                failures.add(error.cause)
+                raise
+
+        try:
+            return self._call(attempt)
+        except TransientError as error:
+            if error.code != WRONG_SIZE or len(failures) > 1:
+                raise
+            # It was asked again, and what comes is always the same.
+            raise PermanentError(error.code, error.cause, remedy=error.remedy) from error
+
+    def _call(self, work: Callable[[], T]) -> T:
+        try:
+            return self._server.retrying.call(work)
+        except TransientError as error:
+            unseen = error.code in {SOURCE_MISSING, FORBIDDEN}
+            if not unseen or self._file is None or not self._file.exists():
+                raise
+            raise TransientError(
+                "image_server_disk_not_shared",
+                f"The file is on the shared disk for us, and not for the image server ({error.cause})",
+                remedy="See that both mount the same scratch folder, that its user may read there, and that "
+                "DLCS_IMAGE_SERVER_SCRATCH_ROOT says where.",
+            ) from error
+
+    def _get_in_time(self, url: str) -> Answer:
+        """Ask again for a while where the shared disk is late: NFS may hide a new file for seconds."""
+        while True:
+            answer = self._get(url)
+            # What is on its way may be there already, and not be whole.
+            late = answer.is_missing or answer.is_unreadable
+            if self._file is None or not late or time.monotonic() > self._patient_until:
+                return answer
+            with self._lock:
+                self.seen_late += 1
+            time.sleep(_PAUSE_SECONDS)
+
+    def _get(self, url: str) -> Answer:
+        headers = {"Accept": "*/*"}
+        with self._lock:
+            if self._cookies:
+                headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in self._cookies.items())
+        try:
+            with self._server.turn(url) as turn:
+                # From here on: time spent waiting for a place is not the server's.
+                deadline = time.monotonic() + self._server.timeout_seconds
+                with turn.client.stream("GET", url, headers=headers) as response:
+                    self._keep_cookies(response)
+                    body = read_body(response, max_bytes=_MAX_BODY_BYTES, deadline=deadline)
+                turn.status = response.status_code
+            return Answer(url, response.status_code, response.headers, body)
+        except BodyTooLong as error:
+            raise TransientError(
+                "thumbnail_unreadable", f"The image server's answer has {error}", remedy=PEER.remedy
+            ) from error
+
+    def _keep_cookies(self, response: httpx.Response) -> None:
+        with self._lock:
+            for header in response.headers.get_list("set-cookie"):
+                name, separator, value = header.partition(";")[0].strip().partition("=")
+                if separator and name in self._server.cookie_names:
+                    self._cookies[name] = value

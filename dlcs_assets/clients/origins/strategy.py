@@ -1,0 +1,94 @@
+"""What the origin strategies share: whom they talk to, how long, and what they bring back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from dlcs_assets.clients.credentials import Credentials
+from dlcs_assets.clients.http import Peer
+from dlcs_assets.clients.origins.addresses import AddressRefused, Resolve
+from dlcs_assets.domain.errors import PermanentError
+from dlcs_assets.domain.networks import Network
+from dlcs_assets.domain.origin import Origin
+from dlcs_assets.domain.redaction import shown_url
+from dlcs_assets.domain.text import shown_text
+
+PEER: Final = Peer(
+    "The origin",
+    "origin",
+    ours=False,
+    remedy="See whether the origin answers, and correct it if it is wrong; then retry.",
+)
+
+
+@dataclass(frozen=True)
+class Peeked:
+    """What is known of an original that was not fetched: its first bytes, and what its server says of it."""
+
+    head: bytes = field(repr=False)
+    size: int | None
+    content_type: str | None
+    version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds for a connection, for the pause between two packets, and for a whole download; and its lowest rate.
+
+    That is in bytes a second, the mean over `rate_window` seconds; 0: none.
+    """
+
+    connect: float
+    read: float
+    whole: float
+    lowest_rate: int
+    rate_window: float
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On which terms an original is read: limits, the networks that it may be on beside the public one, credentials."""
+
+    limits: Limits
+    resolve: Resolve
+    networks: frozenset[Network]
+    credentials: Credentials | None
+
+
+def not_found(url: str, said: str) -> PermanentError:
+    """Say that there is no original at an origin."""
+    return PermanentError(
+        "origin_not_found",
+        f"The origin {said} for {shown_url(url)}",
+        remedy="Put the original there, or correct the origin; then ingest the image again.",
+    )
+
+
+def refused(url: str, said: str) -> PermanentError:
+    """Say that an origin does not let us read an original."""
+    return PermanentError(
+        "origin_refused",
+        f"The origin {said} for {shown_url(url)}",
+        remedy="Let the DLCS read it there, or correct the origin; then ingest the image again.",
+    )
+
+
+def address_refused(origin: Origin, refused: AddressRefused) -> PermanentError:
+    """Say that an origin is, or leads to, where it must not be read from."""
+    return PermanentError(
+        "origin_address_refused",
+        f"The origin {shown_url(origin.url)} leads to {shown_text(str(refused))}, which is not a public address",
+        remedy="Correct the origin; if it is meant, add its network to the customer's private_networks, or without a "
+        "customers file to DLCS_PRIVATE_NETWORKS.",
+    )
+
+
+def login_refused(origin: Origin) -> PermanentError:
+    """Say that an origin does not take the credentials, and whose they are; never what they are."""
+    assert origin.rule is not None
+    return PermanentError(
+        "origin_login_refused",
+        f"The origin refused the credentials of origin strategy {origin.rule} for {shown_url(origin.url)}",
+        remedy=f"Correct what is stored at {origin.rule.credentials}, or the rights of that user; then retry.",
+    )

@@ -1,0 +1,274 @@
+"""The strategies `default` and `basic-http-authentication`: originals over HTTP."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Final
+
+import httpx
+
+from dlcs_assets.clients.credentials import Credentials
+from dlcs_assets.clients.http import error_of_exception, error_of_status, no_cookies
+from dlcs_assets.clients.origins.addresses import AddressRefused, Resolve
+from dlcs_assets.clients.origins.content_encoding import PackingUnknown, unpacked
+from dlcs_assets.clients.origins.download_limits import HeadTooLong, TooSlow, Watch, watching
+from dlcs_assets.clients.origins.strategy import (
+    PEER,
+    Limits,
+    Peeked,
+    Terms,
+    address_refused,
+    login_refused,
+    not_found,
+    refused,
+)
+from dlcs_assets.clients.origins.transport import NETWORKS, OriginTransport
+from dlcs_assets.clients.transfer import Fetched, PartialFile
+from dlcs_assets.domain.errors import PermanentError, TransientError
+from dlcs_assets.domain.origin import Origin
+from dlcs_assets.domain.redaction import shown_url
+from dlcs_assets.domain.text import is_storable
+
+_MAX_REDIRECTS: Final = 8
+_MAX_REDIRECT_BYTES: Final = 16 * 1024  # of a body that is read for the sake of the connection
+_MAX_TEXT: Final = 500  # of what a header says and we keep
+_CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)")
+_LENGTH: Final = re.compile(r"[0-9]{1,18}")
+
+
+def make_client(limits: Limits, connections: int, resolve: Resolve) -> httpx.Client:
+    """Make a client for all origins. A proxy that the environment names is not asked: it would look up names itself."""
+    # It logs whole URLs at INFO, and with them the tokens and signatures in their queries.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    return httpx.Client(
+        timeout=httpx.Timeout(min(limits.read, limits.whole), connect=limits.connect, pool=None),
+        # Not compressed: what is counted, hashed and compared with Content-Length is then what was sent.
+        headers={"User-Agent": "DLCS/2.0", "Accept": "*/*", "Accept-Encoding": "identity"},
+        cookies=no_cookies(),
+        transport=OriginTransport(resolve, connections),
+        event_hooks={"response": [_check_location]},
+        trust_env=False,
+    )
+
+
+def fetch(client: httpx.Client, origin: Origin, file: PartialFile, terms: Terms) -> Fetched:
+    """Download to the file; from where an earlier attempt broke off, if the server can and it is the same original."""
+    began = time.monotonic()
+    ask = {}
+    if file.can_go_on:
+        ask = {"Range": f"bytes={file.length}-", "If-Range": str(file.version)}
+    with _answer(client, origin, ask, terms) as response:
+        if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and ask:
+            raise _cannot_go_on(file, origin)
+        _expect_success(response, origin, terms.credentials)
+        partial = response.status_code == httpx.codes.PARTIAL_CONTENT
+        if partial and not ask and not _is_from_the_start(response):
+            cause = f"The origin sent another part of {shown_url(origin.url)} than was asked for"
+            raise TransientError("origin_broke_off", cause, remedy=PEER.remedy)
+        if not (ask and partial):
+            file.begin(_resumable_version(response))
+        elif not _goes_on(response, file):
+            raise _cannot_go_on(file, origin)
+        file.expect(_content_length(response))
+        file.append(unpacked(response))
+        whole = _whole_length(response) if partial else None
+        if whole is not None and whole != file.length:
+            raise TransientError(
+                "origin_broke_off",
+                f"The origin sent {file.length} of {whole} bytes of {shown_url(origin.url)}",
+                remedy=PEER.remedy,
+            )
+    milliseconds = round((time.monotonic() - began) * 1000)
+    return Fetched(file.path, file.length, file.sha256, _content_type(response), _version(response), milliseconds)
+
+
+def peek(client: httpx.Client, origin: Origin, limit: int, terms: Terms) -> Peeked:
+    """Read the first bytes."""
+    with _answer(client, origin, {"Range": f"bytes=0-{limit - 1}"}, terms) as response:
+        if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+            return Peeked(b"", 0, None, None)
+        _expect_success(response, origin, terms.credentials)
+        head = b""
+        # A server that knows no ranges sends everything: what is beyond the limit is not read.
+        for part in unpacked(response, cut_off=True):
+            head += part
+            if len(head) >= limit:
+                break
+    size = None if _is_packed(response) else _whole_length(response)
+    return Peeked(head[:limit], size, _content_type(response), _version(response))
+
+
+@contextmanager
+def _answer(client: httpx.Client, origin: Origin, headers: dict[str, str], terms: Terms) -> Iterator[httpx.Response]:
+    """Ask, follow redirects, and give the answer while it is being read. Raises the errors of the error tree."""
+    watch = Watch(terms.limits)
+    where = shown_url(origin.url)
+    try:
+        with watching(watch), closing(_last_answer(client, origin, headers, terms, watch)) as response:
+            yield response
+    except AddressRefused as error:
+        raise address_refused(origin, error) from error
+    except TooSlow as error:
+        cause = f"The origin at {where} sends {error}"
+        remedy = f"{PEER.remedy} The limit is DLCS_ORIGIN_MIN_RATE."
+        raise TransientError("origin_too_slow", cause, remedy=remedy) from error
+    except HeadTooLong as error:
+        cause = f"The origin at {where} sends {error}"
+        raise PermanentError("origin_headers_too_long", cause, remedy=PEER.remedy) from error
+    except PackingUnknown as error:
+        raise PermanentError(
+            "origin_encoding_not_supported",
+            f"The origin at {where} sends its answer packed as '{error}', though it was asked not to",
+            remedy="Have it send originals as they are, without Content-Encoding; then ingest the image again.",
+        ) from error
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise error_of_exception(error, PEER, origin.url) from error
+
+
+def _last_answer(
+    client: httpx.Client, origin: Origin, headers: dict[str, str], terms: Terms, watch: Watch
+) -> httpx.Response:
+    """Return the first answer that is no redirect; its body is yet to be read.
+
+    Credentials go to the scheme, host and port that they are for, until a redirect leads away from there. Redirects
+    are not left to httpx: it reads all of their bodies into memory.
+    """
+    url = httpx.URL(origin.url)
+    home = _place(url)
+    auth = _auth(url, origin, terms.credentials)
+    for _ in range(_MAX_REDIRECTS + 1):
+        request = client.build_request(
+            "GET", url.copy_with(userinfo=b""), headers=headers, extensions={NETWORKS: terms.networks}
+        )
+        watch.begin_head()
+        response = client.send(request, auth=auth, stream=True)
+        watch.begin_body()
+        if response.next_request is None:
+            return response
+        _leave(response)
+        former, url = url, response.next_request.url
+        if (former.scheme, url.scheme) == ("https", "http"):
+            raise PermanentError(
+                "origin_redirect_refused",
+                f"The origin at {shown_url(origin.url)} redirects from https to http",
+                remedy="Correct the server, or register an origin that begins with http:// if that is good enough.",
+            )
+        if _place(url) != home:
+            auth = None
+    raise httpx.TooManyRedirects("too many", request=request)
+
+
+def _check_location(response: httpx.Response) -> None:
+    """Raise httpx.InvalidURL for a redirect to what is none; httpx would blame the protocol."""
+    if response.has_redirect_location:
+        response.url.join(response.headers["location"])
+
+
+def _leave(response: httpx.Response) -> None:
+    """Be done with a redirect; if little is left of it, its connection stays of use."""
+    length = response.headers.get("content-length", "")
+    try:
+        if _LENGTH.fullmatch(length) and int(length) <= _MAX_REDIRECT_BYTES:
+            for _ in response.iter_raw():
+                pass
+    finally:
+        response.close()
+
+
+def _place(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
+
+
+def _auth(url: httpx.URL, origin: Origin, credentials: Credentials | None) -> httpx.Auth | None:
+    if credentials:
+        return _basic(credentials, origin)
+    return httpx.BasicAuth(url.username, url.password) if url.userinfo else None
+
+
+def _basic(credentials: Credentials, origin: Origin) -> httpx.BasicAuth:
+    if credentials.password is None:
+        raise PermanentError(
+            "origin_credentials_malformed",
+            f"The credentials of origin strategy {origin.rule} have no password.",
+            remedy='Store them as JSON: {"user": "...", "password": "..."}.',
+        )
+    return httpx.BasicAuth(credentials.user, credentials.password)
+
+
+def _expect_success(response: httpx.Response, origin: Origin, credentials: Credentials | None) -> None:
+    match response.status_code:
+        case status if httpx.codes.is_success(status):
+            return
+        case httpx.codes.NOT_FOUND | httpx.codes.GONE as status:
+            raise not_found(origin.url, f"answered {status}")
+        case httpx.codes.UNAUTHORIZED if credentials:
+            raise login_refused(origin)
+        case httpx.codes.UNAUTHORIZED | httpx.codes.FORBIDDEN as status:
+            raise refused(origin.url, f"answered {status}")
+        case status:
+            raise error_of_status(status, response.headers, PEER, origin.url)
+
+
+def _cannot_go_on(file: PartialFile, origin: Origin) -> TransientError:
+    file.begin(None)
+    cause = f"The download of {shown_url(origin.url)} broke off, and the origin can't go on where it ended"
+    return TransientError("origin_broke_off", cause, remedy=PEER.remedy)
+
+
+def _goes_on(response: httpx.Response, file: PartialFile) -> bool:
+    """Tell whether the answer is the rest of the very bytes that came before."""
+    found = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
+    if found is None or int(found[1]) != file.length:
+        return False
+    return _resumable_version(response) == file.version
+
+
+def _is_from_the_start(response: httpx.Response) -> bool:
+    found = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
+    return found is not None and int(found[1]) == 0 and found[2] != "*"
+
+
+def _resumable_version(response: httpx.Response) -> str | None:
+    """Return the ETag if it stands for these very bytes: strong, and of a body that was not encoded on the way.
+
+    One that can't be sent back as it came is of no use.
+    """
+    etag: str = response.headers.get("etag", "")
+    usable = etag.startswith('"') and etag.isascii() and etag.isprintable() and len(etag) <= _MAX_TEXT
+    return etag if usable and not _is_packed(response) else None
+
+
+def _is_packed(response: httpx.Response) -> bool:
+    encoding: str = response.headers.get("content-encoding", "identity")
+    return encoding != "identity"
+
+
+def _content_length(response: httpx.Response) -> int | None:
+    """Return what the header says, None where it says nothing of use (0 and -1 are seen where nothing is known)."""
+    text = response.headers.get("content-length", "")
+    return int(text) or None if _LENGTH.fullmatch(text) else None
+
+
+def _whole_length(response: httpx.Response) -> int | None:
+    """Return the length of the whole original from the answer to a ranged request."""
+    if response.status_code != httpx.codes.PARTIAL_CONTENT:
+        return _content_length(response)
+    total = response.headers.get("content-range", "").rpartition("/")[2]
+    return int(total) if _LENGTH.fullmatch(total) else None
+
+
+def _version(response: httpx.Response) -> str | None:
+    etag = response.headers.get("etag", "").strip('"')
+    return _kept(etag)
+
+
+def _content_type(response: httpx.Response) -> str | None:
+    return _kept(response.headers.get("content-type", ""))
+
+
+def _kept(text: str) -> str | None:
+    return text if text and is_storable(text) and len(text) <= _MAX_TEXT else None

@@ -1,0 +1,240 @@
+"""SQS queues: taking messages, deleting those that are safe elsewhere, sending."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import dagster as dg
+from pydantic import Field, PrivateAttr
+
+from dlcs_assets.clients.aws import aws_errors, client_config, make_client
+from dlcs_assets.clients.http import Peer
+from dlcs_assets.clients.lazy import Lazy
+from dlcs_assets.clients.retrying import Retrying
+from dlcs_assets.domain.errors import PermanentError, TransientError
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.client import SQSClient
+
+T = TypeVar("T")
+
+_PEER: Final = Peer(
+    "SQS", "queue", ours=True, remedy="See that SQS answers, that the queue exists, and that the credentials are valid."
+)
+MOST_AT_ONCE: Final = 10  # messages that SQS gives, or takes, in one request
+_REQUESTS_IN_FLIGHT: Final = 8
+_LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
+_LONGEST_WAIT_SECONDS: Final = 20
+_MAXMOST_AT_ONCE_BYTES: Final = 256 * 2**10
+
+
+@dataclass(frozen=True)
+class QueueMessage:
+    """A message as received. `receipt_handle` is what it is deleted by, and good for this receipt only.
+
+    `attributes` are those of the type String that its sender gave it.
+    """
+
+    id: str
+    body: str
+    receipt_handle: str
+    sent_at: datetime | None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class QueueDepth:
+    """About how many messages a queue holds: to be received, received and not yet deleted, not yet visible."""
+
+    waiting: int
+    in_flight: int
+    delayed: int
+
+
+class Queues(dg.ConfigurableResource):  # type: ignore[type-arg]  # its parameter is what a legacy resource would return
+    """SQS, whichever queue. All methods raise the errors of the error tree, codes `queue_*`."""
+
+    region_name: str | None = Field(default=None, description="Region of the queues; default: the environment's.")
+    endpoint_url: str | None = Field(
+        default=None, description="Endpoint of SQS; default: AWS_ENDPOINT_URL, else AWS itself."
+    )
+    connect_timeout_seconds: float = Field(default=5.0, gt=0, description="Time limit of making a connection.")
+    timeout_seconds: float = Field(
+        default=30.0, gt=0, description="Time limit of one answer, beside the time it may wait."
+    )
+    attempts: int = Field(default=3, ge=1, description="Attempts at each request at most.")
+    first_delay_seconds: float = Field(
+        default=0.2, ge=0, description="Longest pause before the second attempt; then doubled."
+    )
+
+    _client: Lazy[SQSClient] = PrivateAttr(default_factory=Lazy)
+
+    def close(self) -> None:
+        """Close the connections. The next call opens new ones."""
+        client = self._client.take()
+        if client is not None:
+            client.close()
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 (Dagster's signature)
+        """Close the connections at the end of the run or tick."""
+        self.close()
+
+    def receive(self, url: str, *, limit: int = MOST_AT_ONCE, wait_seconds: float = 0) -> list[QueueMessage]:
+        """Take up to `limit` messages, waiting up to `wait_seconds` for the first; the earliest sent come first.
+
+        SQS gives ten at most: for more it is asked several times at once. What comes twice is given once. If one of the
+        requests fails, what others were given comes again after the queue's visibility timeout.
+        """
+        sizes = [min(MOST_AT_ONCE, limit - start) for start in range(0, limit, MOST_AT_ONCE)]
+        if len(sizes) == 1:
+            return self._receive(url, limit, wait_seconds)
+        with ThreadPoolExecutor(_REQUESTS_IN_FLIGHT) as threads:
+            parts = list(threads.map(lambda size: self._receive(url, size, wait_seconds), sizes))
+        messages = {message.id: message for part in parts for message in part}
+        return sorted(messages.values(), key=lambda message: message.sent_at or _LONG_AGO)
+
+    def _receive(self, url: str, limit: int, wait_seconds: float) -> list[QueueMessage]:
+        with aws_errors(_PEER, f"Receiving from {url}"):
+            answer = self._sqs().receive_message(
+                QueueUrl=url,
+                MaxNumberOfMessages=limit,
+                WaitTimeSeconds=min(round(wait_seconds), _LONGEST_WAIT_SECONDS),
+                MessageSystemAttributeNames=["SentTimestamp"],
+                MessageAttributeNames=["All"],
+            )
+        return [
+            QueueMessage(
+                message["MessageId"],
+                message["Body"],
+                message["ReceiptHandle"],
+                _moment(message.get("Attributes", {}).get("SentTimestamp")),
+                {
+                    name: value["StringValue"]
+                    for name, value in message.get("MessageAttributes", {}).items()
+                    if "StringValue" in value
+                },
+            )
+            for message in answer.get("Messages", [])
+        ]
+
+    def delete(self, url: str, messages: Iterable[QueueMessage]) -> None:
+        """Delete messages. All are tried; raises if any is left, which then comes again."""
+
+        def request(batch: Sequence[QueueMessage]) -> set[int]:
+            entries = [{"Id": str(i), "ReceiptHandle": m.receipt_handle} for i, m in enumerate(batch)]
+            with aws_errors(_PEER, f"Deleting from {url}"):
+                answer = self._sqs().delete_message_batch(QueueUrl=url, Entries=entries)  # type: ignore[arg-type]  # plain dicts
+            return {int(failure["Id"]) for failure in answer.get("Failed", [])}
+
+        left = sum(self._one_batch(batch, request) for batch in _in_tens(messages))
+        if left:
+            raise TransientError(
+                "queue_not_deleted", f"SQS kept {left} messages of {url} that were to be deleted", remedy=_PEER.remedy
+            )
+
+    def send(self, url: str, bodies: Iterable[str]) -> int:
+        """Send messages and return how many. Raises if any was not taken; then some may have been sent."""
+        sent = 0
+
+        def request(batch: Sequence[str]) -> set[int]:
+            nonlocal sent
+            entries = [{"Id": str(i), "MessageBody": body} for i, body in enumerate(batch)]
+            with aws_errors(_PEER, f"Sending to {url}"):
+                answer = self._sqs().send_message_batch(QueueUrl=url, Entries=entries)  # type: ignore[arg-type]  # plain dicts
+            sent += len(answer.get("Successful", []))
+            return {int(failure["Id"]) for failure in answer.get("Failed", [])}
+
+        left = sum(self._one_batch(batch, request) for batch in _by_size(bodies))
+        if left:
+            raise TransientError(
+                "queue_not_sent", f"SQS took {sent} of {sent + left} messages for {url}", remedy=_PEER.remedy
+            )
+        return sent
+
+    def depth(self, url: str) -> QueueDepth:
+        """Ask about how many messages there are."""
+        with aws_errors(_PEER, f"Asking for the depth of {url}"):
+            found = self._sqs().get_queue_attributes(
+                QueueUrl=url,
+                AttributeNames=[
+                    "ApproximateNumberOfMessages",
+                    "ApproximateNumberOfMessagesNotVisible",
+                    "ApproximateNumberOfMessagesDelayed",
+                ],
+            )["Attributes"]
+        return QueueDepth(
+            waiting=int(found["ApproximateNumberOfMessages"]),
+            in_flight=int(found["ApproximateNumberOfMessagesNotVisible"]),
+            delayed=int(found["ApproximateNumberOfMessagesDelayed"]),
+        )
+
+    def _one_batch(self, batch: Sequence[T], request: Callable[[Sequence[T]], set[int]]) -> int:
+        """Make a request for the batch, again for what of it failed; return how many failed to the end."""
+        remaining = batch
+
+        def attempt() -> None:
+            nonlocal remaining
+            failed = request(remaining)
+            remaining = [item for index, item in enumerate(remaining) if index in failed]
+            if remaining:
+                raise _PartOfBatchError("queue_failed", "SQS did not take all of a batch", remedy=_PEER.remedy)
+
+        try:
+            Retrying(self.attempts, self.timeout_seconds, self.first_delay_seconds, 5).call(attempt)
+        except _PartOfBatchError:
+            return len(remaining)
+        return 0
+
+    def _sqs(self) -> SQSClient:
+        return self._client.get(self._make_client)
+
+    def _make_client(self) -> SQSClient:
+        config = client_config(
+            attempts=self.attempts,
+            connections=_REQUESTS_IN_FLIGHT,
+            connect_timeout_seconds=self.connect_timeout_seconds,
+            read_timeout_seconds=self.timeout_seconds + _LONGEST_WAIT_SECONDS,
+        )
+        client: SQSClient = make_client(
+            "sqs", region_name=self.region_name, endpoint_url=self.endpoint_url, config=config
+        )
+        return client
+
+
+class _PartOfBatchError(TransientError):
+    """Some of a batch were not taken."""
+
+
+def _moment(milliseconds: str | None) -> datetime | None:
+    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC) if milliseconds else None
+
+
+def _in_tens(items: Iterable[T]) -> Iterator[Sequence[T]]:
+    everything = list(items)
+    for start in range(0, len(everything), MOST_AT_ONCE):
+        yield everything[start : start + MOST_AT_ONCE]
+
+
+def _by_size(bodies: Iterable[str]) -> Iterator[Sequence[str]]:
+    """Cut into batches of ten at most that SQS takes as one request."""
+    batch: list[str] = []
+    batch_bytes = 0
+    for body in bodies:
+        size = len(body.encode())
+        if size > _MAXMOST_AT_ONCE_BYTES:
+            raise PermanentError(
+                "message_too_large",
+                f"A message of {size} bytes is larger than the {_MAXMOST_AT_ONCE_BYTES} that SQS takes",
+                remedy="Send less in one message.",
+            )
+        if batch and (len(batch) == MOST_AT_ONCE or batch_bytes + size > _MAXMOST_AT_ONCE_BYTES):
+            yield batch
+            batch, batch_bytes = [], 0
+        batch.append(body)
+        batch_bytes += size
+    if batch:
+        yield batch

@@ -1,0 +1,231 @@
+"""Our objects in S3: put with their checksum, looked at, read, listed, deleted."""
+
+import base64
+import hashlib
+import threading
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+import dagster as dg
+from dagster_aws.s3 import S3Resource
+from pydantic import Field, PrivateAttr
+
+from dlcs_assets.clients.aws import aws_errors
+from dlcs_assets.clients.http import Peer
+from dlcs_assets.clients.lazy import Lazy
+from dlcs_assets.clients.retrying import Retrying
+from dlcs_assets.clients.s3_objects import download_object
+from dlcs_assets.clients.transfer import Fetched, PartialFile
+from dlcs_assets.domain.errors import PermanentError, TransientError
+from dlcs_assets.domain.s3_uri import S3Location
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+_PEER: Final = Peer(
+    "Storage",
+    "storage",
+    ours=True,
+    remedy="See that S3 answers, that its credentials are valid, and that they may read and write the bucket.",
+)
+_PART_BYTES: Final = 64 * 2**20
+_READ_BYTES: Final = 2**20
+_KEYS_PER_DELETION: Final = 1000
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object as S3 has it. `sha256` is None for objects that were not put by us."""
+
+    bucket: str
+    key: str
+    bytes: int
+    sha256: str | None
+    content_type: str
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """What bytes come to, as they were read."""
+
+    bytes: int
+    sha256: str
+
+
+class Storage(dg.ConfigurableResource):  # type: ignore[type-arg]  # its parameter is what a legacy resource would return
+    """The buckets of the installation. All methods raise the errors of the error tree, codes `storage_*`."""
+
+    s3: dg.ResourceDependency[S3Resource]
+    storage_bucket: str = Field(default="dlcs-storage", description="Bucket of JP2s and kept originals.")
+    thumbs_bucket: str = Field(default="dlcs-thumbs", description="Bucket of thumbnails and s.json.")
+    in_flight: int = Field(default=16, ge=1, description="Requests in flight at most.")
+    download_timeout_seconds: float = Field(default=600.0, gt=0, description="Time limit of one download.")
+    attempts: int = Field(default=3, ge=1, description="Attempts at a download that breaks off.")
+    first_delay_seconds: float = Field(
+        default=0.5, ge=0, description="Longest pause before the second attempt; then doubled."
+    )
+
+    _client: Lazy["S3Client"] = PrivateAttr(default_factory=Lazy)
+    _slots: Lazy[threading.BoundedSemaphore] = PrivateAttr(default_factory=Lazy)
+
+    def close(self) -> None:
+        """Close the connections. The next call opens new ones."""
+        client = self._client.take()
+        if client is not None:
+            client.close()
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 (Dagster's signature)
+        """Close the connections at the end of the run."""
+        self.close()
+
+    def put_file(self, path: Path, bucket: str, key: str, content_type: str, sha256: str) -> StoredObject:
+        """Store a file, in parts if it is big, and see that S3 has all of it. `sha256` is that of the file."""
+        location = S3Location(bucket, key)
+        size = path.stat().st_size
+        with self._request(f"Storing {bucket}/{key}") as client:
+            if size <= _PART_BYTES:
+                with path.open("rb") as file:
+                    _put(client, file, location, content_type, sha256)
+            else:
+                _upload_in_parts(client, path, location, content_type, sha256)
+        stored = self.head(bucket, key)
+        if stored is None or stored.bytes != size:
+            raise TransientError(
+                "storage_incomplete",
+                f"S3 has {stored.bytes if stored else 0} of {size} bytes of {bucket}/{key}",
+                remedy="Retry the image; if it happens again, see what else writes there.",
+            )
+        return stored
+
+    def put_bytes(self, data: bytes, bucket: str, key: str, content_type: str) -> StoredObject:
+        """Store a small object. S3 checks the checksum that goes with it, so that there is nothing to look after."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        with self._request(f"Storing {bucket}/{key}") as client:
+            etag = _put(client, data, S3Location(bucket, key), content_type, sha256)
+        return StoredObject(bucket, key, len(data), sha256, content_type, etag)
+
+    def head(self, bucket: str, key: str) -> StoredObject | None:
+        """Look at an object. None: there is none."""
+        try:
+            with self._request(f"Looking at {bucket}/{key}") as client:
+                found = client.head_object(Bucket=bucket, Key=key)
+        except PermanentError as error:
+            if error.code == "storage_not_found":
+                return None
+            raise
+        return StoredObject(
+            bucket,
+            key,
+            found["ContentLength"],
+            found["Metadata"].get("sha256"),
+            found.get("ContentType", ""),
+            found["ETag"].strip('"'),
+        )
+
+    def download(self, bucket: str, key: str, path: Path) -> Fetched:
+        """Write an object to a file. Raises PermanentError `storage_not_found` if there is none."""
+        file = PartialFile(path)
+
+        def attempt() -> Fetched:
+            with self._slot() as client:
+                return download_object(
+                    client,
+                    S3Location(bucket, key),
+                    file,
+                    peer=_PEER,
+                    time_limit_seconds=self.download_timeout_seconds,
+                )
+
+        return Retrying(self.attempts, self.download_timeout_seconds, self.first_delay_seconds, 20).call(attempt)
+
+    def read_bytes(self, bucket: str, key: str) -> bytes:
+        """Read a small object. Raises PermanentError `storage_not_found` if there is none."""
+        with self._request(f"Reading {bucket}/{key}") as client:
+            return client.get_object(Bucket=bucket, Key=key)["Body"].read()
+
+    def digest(self, bucket: str, key: str) -> Digest | None:
+        """Read an object, keeping nothing of it, and return what its bytes come to. None: there is none."""
+        try:
+            with self._request(f"Reading {bucket}/{key}") as client:
+                sha256, size = hashlib.sha256(), 0
+                body = client.get_object(Bucket=bucket, Key=key)["Body"]
+                for block in body.iter_chunks(_READ_BYTES):
+                    sha256.update(block)
+                    size += len(block)
+        except PermanentError as error:
+            if error.code == "storage_not_found":
+                return None
+            raise
+        return Digest(size, sha256.hexdigest())
+
+    def list_keys(self, bucket: str, prefix: str) -> list[str]:
+        """List the keys that begin with `prefix`, in S3's order."""
+        with self._request(f"Listing {bucket}/{prefix}") as client:
+            pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+            return [item["Key"] for page in pages for item in page.get("Contents", ())]
+
+    def delete(self, bucket: str, keys: Iterable[str]) -> None:
+        """Delete objects; those that do not exist count as deleted. Raises if S3 kept any."""
+        wanted = list(keys)
+        for start in range(0, len(wanted), _KEYS_PER_DELETION):
+            chunk = wanted[start : start + _KEYS_PER_DELETION]
+            with self._request(f"Deleting {len(chunk)} objects of {bucket}") as client:
+                answer = client.delete_objects(
+                    Bucket=bucket, Delete={"Objects": [{"Key": key} for key in chunk], "Quiet": True}
+                )
+            errors = answer.get("Errors", [])
+            if errors:
+                raise TransientError(
+                    "storage_not_deleted",
+                    f"S3 kept {len(errors)} of {len(chunk)} objects of {bucket} that were to be deleted, the first one "
+                    f"{errors[0].get('Key')}: {errors[0].get('Code')} {errors[0].get('Message')}",
+                    remedy=_PEER.remedy,
+                )
+
+    @contextmanager
+    def _slot(self) -> Iterator["S3Client"]:
+        with self._slots.get(lambda: threading.BoundedSemaphore(self.in_flight)):
+            yield self._client.get(self.s3.get_client)
+
+    @contextmanager
+    def _request(self, what: str) -> Iterator["S3Client"]:
+        with aws_errors(_PEER, what), self._slot() as client:
+            yield client
+
+
+def _put(client: "S3Client", body: Any, location: S3Location, content_type: str, sha256: str) -> str:
+    """Put an object in one request and return its ETag. S3 refuses bytes that are not those of `sha256`."""
+    answer = client.put_object(
+        Bucket=location.bucket,
+        Key=location.key,
+        Body=body,
+        ContentType=content_type,
+        Metadata={"sha256": sha256},
+        ChecksumSHA256=base64.b64encode(bytes.fromhex(sha256)).decode(),
+    )
+    return answer["ETag"].strip('"')
+
+
+def _upload_in_parts(client: "S3Client", path: Path, location: S3Location, content_type: str, sha256: str) -> None:
+    from boto3.s3.transfer import TransferConfig
+
+    # Parts one after the other: it is the images that go side by side, and each part in flight takes memory.
+    config = TransferConfig(multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES, use_threads=False)
+    with path.open("rb") as file:
+        # SHA-256 would be one of parts. A CRC of the whole object S3 compares with what it has put together.
+        extra = {"ContentType": content_type, "Metadata": {"sha256": sha256}, "ChecksumCRC32": _crc32(file)}
+        file.seek(0)
+        client.upload_fileobj(file, location.bucket, location.key, ExtraArgs=extra, Config=config)
+
+
+def _crc32(file: BinaryIO) -> str:
+    """Return the checksum of a file as S3's headers have it."""
+    checksum = 0
+    while block := file.read(_READ_BYTES):
+        checksum = zlib.crc32(block, checksum)
+    return base64.b64encode(checksum.to_bytes(4, "big")).decode()

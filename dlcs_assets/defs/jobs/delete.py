@@ -1,0 +1,108 @@
+"""The job that deletes images: their objects in our own buckets, their partitions, and nothing of anybody else's."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+
+from dlcs_assets.clients.storage import Storage
+from dlcs_assets.defs import tags
+from dlcs_assets.defs.ledger_resource import LedgerResource
+from dlcs_assets.defs.partitions import DISPATCH_LEASE, LEASE_WAIT, PARTITIONS_NAME, WorkingSet, keys_in_use
+from dlcs_assets.domain.delivery import Channel
+from dlcs_assets.domain.errors import IngestError
+from dlcs_assets.domain.invalidation import paths_to_invalidate
+from dlcs_assets.domain.partition_key import partition_key
+from dlcs_assets.domain.stages import RequestState
+from dlcs_assets.ingest.deletion import delete_objects
+from dlcs_assets.ingest.policy import retry_schedule
+from dlcs_assets.ledger.attempts import ClaimLost
+from dlcs_assets.ledger.deletions import Deletion, DeletionClaim
+from dlcs_assets.ledger.ledger import Ledger
+from dlcs_assets.settings import Settings
+
+DELETE_JOB = "delete_images"
+
+
+def delete_job(settings: Settings, asset_graph: Callable[[], Any]) -> dg.JobDefinition:
+    """Return the job. The sensor `asset_modified` launches it, for a chunk of images."""
+
+    @dg.op(name="delete_objects", description="Deletes everything of each image from the storage and thumbnail bucket.")
+    def delete_op(context: dg.OpExecutionContext, ledger: LedgerResource, storage: Storage) -> None:
+        opened = ledger.open()
+        chunk_id = context.run.tags.get(tags.CHUNK)
+        claim = opened.deletions.claim(chunk_id, context.run_id, now=datetime.now(UTC)) if chunk_id else None
+        if claim is None:
+            raise dg.Failure("This run has no images to delete. To delete some: dlcs delete ID", allow_retries=False)
+        try:
+            _delete(context, claim, opened, storage, settings)
+        finally:
+            opened.work.release_run(context.run_id, schedule=retry_schedule(settings), now=datetime.now(UTC))
+            _forget_partitions(context.instance, asset_graph(), opened, claim)
+
+    @dg.job(
+        name=DELETE_JOB,
+        description="Deletes images that the DLCS's API, or somebody at the command line, said are to be deleted.",
+    )
+    def delete_images() -> None:
+        delete_op()
+
+    return delete_images
+
+
+def _delete(
+    context: dg.OpExecutionContext, claim: DeletionClaim, ledger: Ledger, storage: Storage, settings: Settings
+) -> None:
+    failed = []
+    rows = ["| image | objects deleted | left alone |", "| --- | --- | --- |"]
+    for deletion in claim.deletions:
+        error: IngestError | None = None
+        try:
+            ledger.deletions.check(claim, deletion)
+            deleted, left = delete_objects(storage, deletion.asset_id, ledger.reports.origins_among)
+            rows.append(f"| {deletion.asset_id} | {deleted} | {', '.join(left) or 'nothing'} |")
+        except ClaimLost:
+            context.log.warning("%s was given to another run", deletion.asset_id)
+            continue
+        except IngestError as raised:
+            error = raised
+        paths = _paths(deletion) if settings.invalidation_topic_arn else ()
+        state = ledger.deletions.finish(
+            claim,
+            deletion,
+            error,
+            invalidate=paths,
+            schedule=retry_schedule(settings),
+            now=datetime.now(UTC),
+        )
+        if paths and error is None:
+            context.log.info("%s: a CDN is to forget %s", deletion.asset_id, " ".join(paths))
+        if error is not None:
+            context.log.error("%s is not deleted: %s", deletion.asset_id, error)
+        if state is RequestState.FAILED:
+            failed.append(str(deletion.asset_id))
+    context.add_output_metadata({"deleted": dg.MetadataValue.md("\n".join(rows))})
+    if failed:
+        raise dg.Failure(f"Not deleted: {', '.join(failed)}. See the log, then: dlcs retry", allow_retries=False)
+
+
+def _paths(deletion: Deletion) -> tuple[str, ...]:
+    """Return the paths to invalidate, if the deletion asks for that."""
+    if "cdn" not in deletion.detail.get("delete_from", ()):
+        return ()
+    channels = [Channel(name) for name in deletion.detail.get("channels", ())]
+    return paths_to_invalidate(deletion.asset_id, channels, deletion.detail.get("customer_name"))
+
+
+def _forget_partitions(instance: dg.DagsterInstance, asset_graph: Any, ledger: Ledger, claim: DeletionClaim) -> None:
+    """Take the keys out of the working set, but for those that a run or backfill holds: maintenance finds them."""
+    keys = {partition_key(deletion.asset_id) for deletion in claim.deletions}
+    with ledger.dispatch.lease(DISPATCH_LEASE, wait=LEASE_WAIT) as held:
+        if not held:
+            return
+        working_set = WorkingSet.of(instance)
+        there = keys.intersection(working_set.position)
+        if there:
+            for key in there - keys_in_use(instance, working_set, asset_graph):
+                instance.delete_dynamic_partition(PARTITIONS_NAME, key)

@@ -1,0 +1,121 @@
+"""The job `fixity_audit`: stored objects are read again, a few each night, and compared with what was stored."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import dagster as dg
+from pydantic import Field
+
+from dlcs_assets.clients.storage import Digest, Storage
+from dlcs_assets.defs.ledger_resource import LedgerResource
+from dlcs_assets.domain.errors import IngestError
+from dlcs_assets.ledger.fixity import Deposit
+from dlcs_assets.ledger.ledger import Ledger
+from dlcs_assets.settings import Settings
+
+JOB_NAME: Final = "fixity_audit"
+MISSING: Final = "missing"
+LISTED: Final = 100  # in a run's metadata; the ledger has all of them
+
+
+class Sample(dg.Config):
+    """What a person may choose in the launchpad."""
+
+    objects: int | None = Field(default=None, ge=1, description="How many objects; default: DLCS_FIXITY_OBJECTS.")
+
+
+@dataclass
+class Audit:
+    """What came of it. `unread` are objects that storage did not give, with the reason."""
+
+    sound: int = 0
+    replaced: int = 0
+    bytes: int = 0
+    damaged: list[tuple[Deposit, str]] = field(default_factory=list)
+    unread: list[tuple[Deposit, str]] = field(default_factory=list)
+
+
+def fixity_job(settings: Settings) -> dg.JobDefinition:
+    """Return the job."""
+
+    @dg.op(
+        name="read_again",
+        description="Reads stored objects and compares their SHA-256 with that of what was stored: those never read "
+        "before first, then those for the longest time. Fails if one is damaged or missing, and names it.",
+    )
+    def read_again(context: dg.OpExecutionContext, config: Sample, ledger: LedgerResource, storage: Storage) -> None:
+        found = audit(ledger.open(), storage, config.objects or settings.fixity_objects)
+        metadata: dict[str, Any] = {
+            "sound": found.sound,
+            "damaged": len(found.damaged),
+            "not read": len(found.unread),
+            "made again meanwhile": found.replaced,
+            "bytes read": found.bytes,
+            "objects": dg.MetadataValue.table(list(_rows(found))[:LISTED], schema=_COLUMNS),
+        }
+        if found.damaged or found.unread:
+            raise dg.Failure(_complaint(found), metadata=metadata, allow_retries=False)
+        context.log.info("%d objects are as they were stored (%d bytes)", found.sound, found.bytes)
+        context.add_output_metadata(metadata)
+
+    @dg.job(name=JOB_NAME, description="Reads a sample of what is stored and compares it with what was stored.")
+    def fixity_audit() -> None:
+        read_again()
+
+    return fixity_audit
+
+
+def audit(ledger: Ledger, storage: Storage, limit: int) -> Audit:
+    """Read the objects whose turn it is, and note in the ledger what each was found to be."""
+    found = Audit()
+    for deposit in ledger.fixity.next(limit):
+        try:
+            digest = storage.digest(deposit.bucket, deposit.key)
+        except IngestError as error:  # the others are read all the same
+            found.unread.append((deposit, str(error)))
+            continue
+        found.bytes += digest.bytes if digest else 0
+        damage = _damage(deposit, digest)
+        if not ledger.fixity.note(deposit, damage, now=datetime.now(UTC)):
+            found.replaced += 1
+        elif damage:
+            found.damaged.append((deposit, damage))
+        else:
+            found.sound += 1
+    return found
+
+
+def _damage(deposit: Deposit, digest: Digest | None) -> str | None:
+    if digest is None:
+        return MISSING
+    if digest.bytes != deposit.bytes:
+        return f"{digest.bytes} bytes instead of {deposit.bytes}"
+    return None if digest.sha256 == deposit.sha256 else f"other bytes: SHA-256 {digest.sha256}"
+
+
+def _complaint(found: Audit) -> str:
+    parts = []
+    if found.damaged:
+        deposit, damage = found.damaged[0]
+        parts.append(
+            f"{len(found.damaged)} stored objects are not what was stored, the first one {deposit.uri} "
+            f"({damage}). See who writes to the bucket besides this system, then have their images made "
+            f"again: dlcs retry {deposit.image_id}. `dlcs doctor` lists them until then."
+        )
+    if found.unread:
+        deposit, reason = found.unread[0]
+        parts.append(
+            f"{len(found.unread)} objects could not be read, the first one {deposit.uri}: "
+            f"{reason} The next audit begins with them."
+        )
+    return " ".join(parts)
+
+
+_COLUMNS: Final = dg.TableSchema([dg.TableColumn(name) for name in ("image", "object", "found")])
+
+
+def _rows(found: Audit) -> Iterator[dg.TableRecord]:
+    for deposit, what in (*found.damaged, *found.unread):
+        yield dg.TableRecord({"image": deposit.image_id, "object": deposit.uri, "found": what})

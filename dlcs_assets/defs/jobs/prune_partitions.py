@@ -1,0 +1,98 @@
+"""Which images leave Dagster's partitions, and their leaving. What is known of an image survives it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import dagster as dg
+
+from dlcs_assets.defs.partitions import DISPATCH_LEASE, PARTITIONS_NAME, WorkingSet, keys_in_use
+from dlcs_assets.domain.asset_id import InvalidAssetId
+from dlcs_assets.domain.partition_key import asset_id_of
+from dlcs_assets.ledger.ledger import Ledger
+
+# Of keys that are deleted under one lease: well under a second, while dispatch waits for it for three.
+SLICE = 100
+PAUSE = timedelta(seconds=0.3)  # between leases: whoever waits for one looks for it ten times a second
+PATIENCE = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Images that ended before `quiet_before` leave, and of the others the longest quiet that are more than `most`."""
+
+    quiet_before: datetime
+    most: int
+
+
+class DispatchBusy(Exception):  # noqa: N818 (a state of dispatch, and read as one)
+    """Keys are moved by somebody else all the time, so that none could be taken out."""
+
+
+def prune(
+    instance: dg.DagsterInstance, asset_graph: Any, ledger: Ledger, window: Window, *, dry_run: bool = False
+) -> dict[str, int]:
+    """Delete the keys of images that are quiet or that nobody registered; return how many there were, left and stay.
+
+    A key of a run or backfill that has not ended stays, and so does that of an image with an unfinished request.
+    Raises DispatchBusy.
+    """
+    order = WorkingSet.of(instance).order
+    leaving = choose(order, _quiet_since(ledger, order), window)
+    if dry_run:
+        working_set = WorkingSet.of(instance)
+        gone = len(set(leaving) - keys_in_use(instance, working_set, asset_graph))
+    else:
+        gone = sum(
+            _delete(instance, asset_graph, ledger, leaving[start : start + SLICE], pause=start > 0)
+            for start in range(0, len(leaving), SLICE)
+        )
+    return {"pruned": gone, "kept": len(order) - gone}
+
+
+def choose(order: Sequence[str], quiet_since: Mapping[str, datetime | None], window: Window) -> list[str]:
+    """Return the keys that may leave, the longest quiet first.
+
+    `quiet_since` gives, for the keys of images that are registered, when their last request ended (None: not yet).
+    """
+    unknown = [key for key in order if key not in quiet_since]
+    quiet = sorted((since, key) for key, since in quiet_since.items() if since is not None)
+    too_many = len(order) - len(unknown) - window.most
+    return unknown + [
+        key for position, (since, key) in enumerate(quiet) if since < window.quiet_before or position < too_many
+    ]
+
+
+def _quiet_since(ledger: Ledger, keys: Sequence[str]) -> dict[str, datetime | None]:
+    key_of = dict(_image_ids(keys))
+    found = ledger.housekeeping.quiet_since(list(key_of))
+    return {key_of[image_id]: since for image_id, since in found.items()}
+
+
+def _image_ids(keys: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for key in keys:
+        try:
+            yield str(asset_id_of(key)), key
+        except InvalidAssetId:
+            continue  # a person added it, and no image can have it
+
+
+def _delete(instance: dg.DagsterInstance, asset_graph: Any, ledger: Ledger, keys: Sequence[str], *, pause: bool) -> int:
+    if pause:
+        time.sleep(PAUSE.total_seconds())
+    with ledger.dispatch.lease(DISPATCH_LEASE, wait=PATIENCE) as held:
+        if not held:
+            raise DispatchBusy(
+                f"The partitions' keys were held by others for {PATIENCE.total_seconds():.0f} s. The next maintenance "
+                "goes on; if this comes again, see which sensor is busy all the time"
+            )
+        used = keys_in_use(instance, WorkingSet.of(instance), asset_graph)
+        asked_for = {key for key, since in _quiet_since(ledger, keys).items() if since is None}
+        leaving = [key for key in keys if key not in used | asked_for]
+        for key in leaving:
+            instance.delete_dynamic_partition(PARTITIONS_NAME, key)
+    return len(leaving)

@@ -1,0 +1,224 @@
+"""From due images to run requests: chunks of one customer, one space and one set of stages."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+import dagster as dg
+
+from dlcs_assets.customers import NoCustomers, customers_file
+from dlcs_assets.defs import tags
+from dlcs_assets.defs.loggers import run_config
+from dlcs_assets.defs.partitions import DISPATCH_LEASE, LEASE_WAIT, WorkingSet, arrange, keys_in_use
+from dlcs_assets.domain.customers import Customers
+from dlcs_assets.domain.partition_key import partition_key
+from dlcs_assets.domain.stages import STAGES, Lane
+from dlcs_assets.ingest.fair_share import Turn, Turns, deal, turns_in
+from dlcs_assets.ledger.ledger import Ledger
+from dlcs_assets.ledger.records import Chunk, DueImage, created_at, new_id
+from dlcs_assets.settings import Settings
+
+# A run that was asked for is on its way for a moment. Several sensors may see that, and Dagster drops a second request
+# for the same run only if it comes from the same sensor.
+ON_ITS_WAY = timedelta(seconds=10)
+# Which run Dagster takes from its queue next. Whatever a person launches has 0.
+PRIORITIES = {
+    Lane.PRIORITY: 10,
+    Lane.INGEST: 0,
+    Lane.MANUAL: 0,
+    Lane.DELETE: 0,
+    Lane.RETRY: -2,
+    Lane.BACKFILL: -5,
+}
+FIRST_OF_CUSTOMER = 1  # on top of it: one customer's only run goes before another's second
+
+
+@dataclass
+class Dispatched:
+    """The runs that a tick asks for, and why there are no more of them."""
+
+    run_requests: list[dg.RunRequest] = field(default_factory=list)
+    note: str = ""
+
+
+def dispatch(
+    instance: dg.DagsterInstance, asset_graph: Any, ledger: Ledger, lane: Lane, settings: Settings
+) -> Dispatched:
+    """Ask for a run for every chunk that has none yet, and for new chunks while there is room in the lane.
+
+    The chunk's row is written first: whatever dies after that, a tick some seconds later asks for the same run again,
+    and Dagster drops the request if the run is there already.
+    """
+    turns = _turns(ledger, lane, settings)
+    if not turns.order and not ledger.dispatch.unlaunched([lane]):
+        return Dispatched(note=_note(turns, lane, settings))
+    # Dagster's keys are moved by one dispatch at a time, whichever sensor or person started it.
+    with ledger.dispatch.lease(DISPATCH_LEASE, wait=LEASE_WAIT) as held:
+        if not held:
+            return Dispatched(note="another sensor is dispatching; the next tick will")
+        lost = without_run(instance, ledger, lane)
+        turns = _turns(ledger, lane, settings)  # others may have dispatched since
+        in_flight = ledger.dispatch.in_flight()
+        offers = _Offers(instance, asset_graph, ledger, lane, settings)
+        planned = deal(turns, offers.of)
+        chunks = [chunk for chunk in lost if offers.used_if_any_of(_keys(chunk)).isdisjoint(_keys(chunk))]
+        chunks += ledger.dispatch.reserve(planned, offers.now)
+        new = set(arrange(instance, [_keys(chunk) for chunk in chunks]))
+    # Of an image that was away Dagster may no longer know the stages that its run will not make.
+    partly = [image for chunk in chunks if 0 < len(chunk.stages) < len(STAGES) for image in chunk.images]
+    ledger.housekeeping.report_again([str(image.asset_id) for image in partly if _key(image) in new])
+    has_run = Counter({customer: count for (where, customer), count in in_flight.items() if where is lane})
+    has_run.subtract(chunk.customer for chunk in lost)
+    requests = []
+    for chunk in chunks:
+        requests.append(_run_request(chunk, settings, first=not has_run[chunk.customer]))
+        has_run[chunk.customer] += 1
+    return Dispatched(requests, _note(turns, lane, settings, offers.blocked))
+
+
+def plan_chunks(due: Sequence[DueImage], lane: Lane, chunk_size: int) -> list[Chunk]:
+    """Group due images by customer, space and stages into chunks of at most `chunk_size`, in their order."""
+    groups: dict[tuple[Any, ...], list[DueImage]] = {}
+    for image in due:
+        groups.setdefault((image.asset_id.customer, image.asset_id.space, image.stages), []).append(image)
+    chunks = []
+    for (customer, space, stages), images in groups.items():
+        for start in range(0, len(images), chunk_size):
+            part = tuple(images[start : start + chunk_size])
+            first, last = partition_key(part[0].asset_id), partition_key(part[-1].asset_id)
+            chunks.append(Chunk(new_id(), lane, customer, space, stages, first, last, part))
+    return chunks
+
+
+class _Offers:
+    """What each customer has due in the lane, as chunks, less what runs and backfills in progress hold."""
+
+    def __init__(
+        self, instance: dg.DagsterInstance, asset_graph: Any, ledger: Ledger, lane: Lane, settings: Settings
+    ) -> None:
+        self.now = datetime.now(UTC)
+        self.blocked = 0
+        self._instance = instance
+        self._asset_graph = asset_graph
+        self._ledger = ledger
+        self._lane = lane
+        self._chunk_size = settings.chunk_size
+
+    def of(self, turn: Turn) -> list[Chunk]:
+        """Return the customer's next chunks, the longest due images first."""
+        limit = turn.most * self._chunk_size
+        due = self._due(turn, limit)
+        if used := self.used_if_any_of([_key(image) for image in due]):
+            due = self._due(turn, limit + len(used))  # others must not wait behind those that are blocked
+        movable = [image for image in due if _key(image) not in used]
+        self.blocked += len(due) - len(movable)
+        return plan_chunks(movable[:limit], self._lane, self._chunk_size)
+
+    def used_if_any_of(self, keys: Sequence[str]) -> frozenset[str]:
+        """Return all keys that runs or backfills in progress hold: to move one would pull it from under them.
+
+        Nothing is asked, nor returned, where all the given keys are new.
+        """
+        return self._used if any(key in self._working_set.position for key in keys) else frozenset()
+
+    def _due(self, turn: Turn, limit: int) -> list[DueImage]:
+        return self._ledger.dispatch.due([self._lane], limit=limit, now=self.now, customer=turn.customer)
+
+    @cached_property
+    def _working_set(self) -> WorkingSet:
+        return WorkingSet.of(self._instance)
+
+    @cached_property
+    def _used(self) -> frozenset[str]:
+        return frozenset(keys_in_use(self._instance, self._working_set, self._asset_graph))
+
+
+def _turns(ledger: Ledger, lane: Lane, settings: Settings) -> Turns:
+    return turns_in(
+        lane,
+        ledger.dispatch.customers_due(lane, now=datetime.now(UTC)),
+        ledger.dispatch.in_flight(),
+        most_in_lane=_most_in(lane, settings),
+        limit_of=_limits(settings),
+    )
+
+
+def _most_in(lane: Lane, settings: Settings) -> int:
+    return settings.backfill_runs if lane is Lane.BACKFILL else settings.chunks_in_flight
+
+
+def _limits(settings: Settings) -> Callable[[int], int | None]:
+    """Return how many runs each customer may have in flight, as far as the customers file can be read."""
+    customers = Customers({})
+    with suppress(NoCustomers):
+        customers = customers_file(settings).customers()
+
+    def limit_of(number: int) -> int | None:
+        customer = customers.find(number)
+        own = customer.runs_in_flight if customer else None
+        return settings.customer_runs if own is None else own
+
+    return limit_of
+
+
+def _note(turns: Turns, lane: Lane, settings: Settings, blocked: int = 0) -> str:
+    """Say why no more runs are asked for."""
+    told = []
+    if blocked:
+        told.append(f"{blocked} due images wait for runs or backfills that hold their partitions")
+    if turns.at_limit:
+        who = ", ".join(map(str, turns.at_limit))
+        told.append(
+            f"customers with as many runs in flight as they may have (runs_in_flight, DLCS_CUSTOMER_RUNS): {who}"
+        )
+    if not told and not turns.room:
+        variable = "DLCS_BACKFILL_RUNS" if lane is Lane.BACKFILL else "DLCS_CHUNKS_IN_FLIGHT"
+        told.append(f"{_most_in(lane, settings)} runs of this lane are in flight already ({variable})")
+    return "; ".join(told) or "nothing is due"
+
+
+def without_run(instance: dg.DagsterInstance, ledger: Ledger, lane: Lane) -> list[Chunk]:
+    """Return the lane's chunks of which Dagster knows no run, though it was asked for some time ago."""
+    lost, before = [], datetime.now(UTC) - ON_ITS_WAY
+    for chunk in ledger.dispatch.unlaunched([lane]):
+        runs = instance.get_runs(dg.RunsFilter(tags={tags.CHUNK: chunk.id}), limit=1)
+        if runs:
+            ledger.dispatch.launched(chunk.id, runs[0].run_id)
+        elif created_at(chunk.id) <= before:
+            lost.append(chunk)
+    return lost
+
+
+def _key(image: DueImage) -> str:
+    return partition_key(image.asset_id)
+
+
+def _keys(chunk: Chunk) -> list[str]:
+    return [_key(image) for image in chunk.images]
+
+
+def _run_request(chunk: Chunk, settings: Settings, *, first: bool) -> dg.RunRequest:
+    run_tags = {
+        tags.RANGE_START: chunk.first_key,
+        tags.RANGE_END: chunk.last_key,
+        tags.CHUNK: chunk.id,
+        tags.CUSTOMER: str(chunk.customer),
+        tags.SPACE: str(chunk.space),
+        tags.LANE: chunk.lane.value,
+        "dagster/priority": str(PRIORITIES[chunk.lane] + (FIRST_OF_CUSTOMER if first else 0)),
+    }
+    batches = {image.batch for image in chunk.images}
+    if len(batches) == 1 and None not in batches:
+        run_tags[tags.BATCH] = str(batches.pop())
+    return dg.RunRequest(
+        run_key=chunk.id,
+        run_config=run_config(settings.log_format),
+        tags=run_tags,
+        asset_selection=[dg.AssetKey(stage.value) for stage in STAGES if stage in chunk.stages],
+    )

@@ -1,0 +1,150 @@
+"""What a crash leaves behind is found and put right: lost runs, and outcomes that Dagster never got."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from dlcs_assets.defs import tags
+from dlcs_assets.defs.materializations import Upstream, materialization, newest
+from dlcs_assets.defs.partitions import DISPATCH_LEASE, LEASE_WAIT, PARTITIONS_NAME, UNFINISHED_RUNS
+from dlcs_assets.domain.partition_key import partition_key
+from dlcs_assets.domain.results import StageResult
+from dlcs_assets.ingest.policy import retry_schedule
+from dlcs_assets.ingest.scratch import clear_ended
+from dlcs_assets.ledger.ledger import Ledger
+from dlcs_assets.settings import Settings
+
+REPORTS_PER_TICK = 200
+
+
+@dataclass
+class Reconciled:
+    """What a tick put right."""
+
+    runs: int = 0
+    images: int = 0
+    reported: int = 0
+    overdue: int = 0
+    folders: int = 0
+
+    def __str__(self) -> str:
+        told = [
+            f"{self.runs} lost runs ended, {self.images} images due again" if self.runs else "",
+            f"{self.reported} outcomes reported to Dagster" if self.reported else "",
+            f"{self.folders} folders of ended runs deleted from scratch" if self.folders else "",
+            f"{self.overdue} messages rejected that waited in vain for a registration" if self.overdue else "",
+        ]
+        return "; ".join(part for part in told if part) or "all is well"
+
+
+def reconcile(instance: dg.DagsterInstance, ledger: Ledger, settings: Settings) -> Reconciled:
+    """Give back what lost runs hold, then report to Dagster what the ledger has and it has not."""
+    done = Reconciled(overdue=ledger.inbox.reject_overdue(datetime.now(UTC)))
+    in_work = ledger.work.runs_in_work()
+    for run_id, alive_at in in_work.items():
+        if _is_lost(instance, run_id, alive_at, settings):
+            done.runs += 1
+            released = ledger.work.release_run(run_id, schedule=retry_schedule(settings), now=datetime.now(UTC))
+            done.images += released
+            if released:
+                _end(instance, run_id, settings)
+    for run_id in _silent_runs(instance, in_work, settings):
+        done.runs += 1
+        _end(instance, run_id, settings)
+    done.folders = clear_ended(settings.scratch, ledger.housekeeping.ended_work)
+    done.reported = _report(instance, ledger)
+    return done
+
+
+def _is_lost(instance: dg.DagsterInstance, run_id: str, alive_at: datetime, settings: Settings) -> bool:
+    record = instance.get_run_record_by_id(run_id)
+    if record is None or record.dagster_run.is_finished:
+        return True
+    if record.dagster_run.status is not dg.DagsterRunStatus.STARTED or record.start_time is None:
+        return False
+    # A run that is stopped or hangs gives no sign of life. Its claims' tokens keep it from publishing, should it wake.
+    last_sign = max(alive_at, datetime.fromtimestamp(record.start_time, UTC))
+    return datetime.now(UTC) - last_sign > settings.claim_ttl
+
+
+def _silent_runs(instance: dg.DagsterInstance, in_work: Collection[str], settings: Settings) -> list[str]:
+    """Return the runs over images that Dagster believes in, but that have long written nothing to its log.
+
+    That is no wonder while images are in work. Of the others a run that was killed after its last image is one.
+    """
+    silent = []
+    now, longest = datetime.now(UTC).timestamp(), settings.claim_ttl.total_seconds()
+    for record in instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
+        run = record.dagster_run
+        over_images = not run.tags.keys().isdisjoint({tags.CHUNK, tags.PARTITION, tags.RANGE_START})
+        if run.run_id in in_work or not over_images:
+            continue
+        if record.start_time and now - record.start_time > longest:
+            written = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records
+            if all(now - entry.timestamp > longest for entry in written):
+                silent.append(run.run_id)
+    return silent
+
+
+def _end(instance: dg.DagsterInstance, run_id: str, settings: Settings) -> None:
+    """End a run for Dagster, too, if it still believes in it: an unfinished run holds its keys, and a place.
+
+    Run monitoring never marks a run that died with its code server if Dagster's own launcher started it: that one can't
+    ask for it.
+    """
+    run = instance.get_run_by_id(run_id)
+    if run is not None and run.status is dg.DagsterRunStatus.STARTED:
+        seconds = round(settings.claim_ttl.total_seconds())
+        instance.report_run_failed(
+            run, f"The run gave no sign of life for {seconds} s (DLCS_CLAIM_TTL): what it held was given back."
+        )
+
+
+def keep_key(instance: dg.DagsterInstance, ledger: Ledger, key: str, *, wait: timedelta = LEASE_WAIT) -> bool:
+    """See to it that Dagster has the key; return whether it has.
+
+    A key that is missing may be one that dispatch is moving at this moment: added here, it would stand outside of the
+    range that it is to be part of.
+    """
+    if instance.has_dynamic_partition(PARTITIONS_NAME, key):
+        return True
+    with ledger.dispatch.lease(DISPATCH_LEASE, wait=wait) as held:
+        if held:
+            instance.add_dynamic_partitions(PARTITIONS_NAME, [key])
+        return held
+
+
+def _report(instance: dg.DagsterInstance, ledger: Ledger) -> int:
+    reported = 0
+    upstream = Upstream(instance)
+    unreported = ledger.work.unreported(limit=REPORTS_PER_TICK)
+    runs = {run_id: instance.get_run_by_id(run_id) for _, _, run_id, _ in unreported}
+    for asset_id, request_id, run_id, result in unreported:
+        run = runs[run_id]
+        if run is not None and run.status in UNFINISHED_RUNS:
+            continue  # its own event is on the way
+        key = partition_key(asset_id)
+        if not _is_shown(instance, key, request_id, result):
+            if not keep_key(instance, ledger, key):
+                continue  # the next tick will
+            instance.report_runless_asset_event(materialization(asset_id, request_id, result, upstream=upstream))
+            reported += 1
+        ledger.work.reported([(asset_id, result.stage, request_id)])
+    return reported
+
+
+def _is_shown(instance: dg.DagsterInstance, key: str, request_id: str, result: StageResult) -> bool:
+    """Tell whether Dagster shows this outcome as the state of the partition."""
+    latest = newest(instance, result.stage, key)
+    if latest is None or latest.asset_materialization is None:
+        return False
+    found = latest.asset_materialization.tags or {}
+    if (found.get(tags.REQUEST), found.get(tags.DATA_VERSION)) != (request_id, result.data_version):
+        return False
+    # A run that was to make it later, and ended red without a word about it, makes it show as failed.
+    planned = instance.get_latest_planned_materialization_info(dg.AssetKey(result.stage.value), key)
+    return planned is None or planned.storage_id < latest.storage_id

@@ -1,0 +1,22 @@
+"""Tags of runs and materialisations: this project's begin with `dlcs/`, Dagster's with `dagster/`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+CHUNK: Final = "dlcs/chunk"
+CUSTOMER: Final = "dlcs/customer"
+SPACE: Final = "dlcs/space"
+LANE: Final = "dlcs/lane"
+BATCH: Final = "dlcs/batch"
+REQUEST: Final = "dlcs/request"
+
+PRIORITY: Final = "dagster/priority"
+PARENT_RUN: Final = "dagster/parent_run_id"  # on a run that a person executes again
+PARTITION: Final = "dagster/partition"
+RANGE_START: Final = "dagster/asset_partition_range_start"
+RANGE_END: Final = "dagster/asset_partition_range_end"
+DATA_VERSION: Final = "dagster/data_version"
+CODE_VERSION: Final = "dagster/code_version"
+INPUT_DATA_VERSION: Final = "dagster/input_data_version"
+INPUT_EVENT_POINTER: Final = "dagster/input_event_pointer"

@@ -1,0 +1,74 @@
+"""Batches that have ended: noted as finished, and told to whoever listens, as the DLCS tells it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from dlcs_assets.clients.sns import Notifications
+from dlcs_assets.domain.errors import IngestError
+from dlcs_assets.ledger.batches import BATCH_COMPLETED
+from dlcs_assets.ledger.ledger import Ledger
+from dlcs_assets.ledger.outbox import Outbox
+
+PUBLISHING_BUDGET: Final = timedelta(seconds=10)  # in which no further notification is begun
+NO_TOPIC: Final = "no topic is configured: set DLCS_BATCH_COMPLETED_TOPIC_ARN"
+
+
+@dataclass(frozen=True)
+class Told:
+    """What one tick found and did."""
+
+    open: int
+    without_count: int
+    finished: tuple[str, ...]
+    sent: int
+    unsent: int
+    problem: str | None
+
+    def __str__(self) -> str:
+        said = [f"{self.open} batches open"]
+        if self.without_count:
+            said[0] += f" ({self.without_count} without a count: see dlcs batch close)"
+        if self.finished:
+            said.append(f"{len(self.finished)} finished: {', '.join(self.finished)}")
+        if self.sent:
+            said.append(f"{self.sent} notifications sent")
+        if self.unsent:
+            said.append(f"{self.unsent} notifications unsent: {self.problem or 'the next tick sends them'}")
+        return "; ".join(said)
+
+
+def finish_batches(ledger: Ledger, notifications: Notifications, topic_arn: str | None) -> Told:
+    """Finish what has ended, then publish what is due, this tick's and what is left of earlier ones."""
+    finished = ledger.batches.finish_due(now=datetime.now(UTC))
+    sent = 0
+    if topic_arn is None:
+        ledger.outbox.hold(BATCH_COMPLETED, NO_TOPIC)
+    else:
+        sent = publish_due(ledger.outbox, notifications, BATCH_COMPLETED, topic_arn)
+    still_open, without_count = ledger.batches.open_batches()
+    names = tuple(f"{batch.id} of customer {batch.customer}" for batch in finished)
+    return Told(still_open, without_count, names, sent, *ledger.outbox.unsent(BATCH_COMPLETED))
+
+
+def publish_due(outbox: Outbox, notifications: Notifications, topic: str, topic_arn: str) -> int:
+    """Publish what is due until one fails or the time is up; return how many were sent.
+
+    Each is noted as sent after it was: if the process dies in between it is sent again, and is the same.
+    """
+    deadline = time.monotonic() + PUBLISHING_BUDGET.total_seconds()
+    sent = 0
+    for notification in outbox.due(topic, now=datetime.now(UTC)):
+        try:
+            notifications.publish(topic_arn, notification.body, notification.attributes)
+        except IngestError as error:
+            outbox.failed(notification, str(error), now=datetime.now(UTC))
+            break
+        outbox.published(notification.id, now=datetime.now(UTC))
+        sent += 1
+        if time.monotonic() > deadline:
+            break
+    return sent

@@ -1,0 +1,216 @@
+"""Is a JP2 structurally whole, and how is it cut up? Read as a stream: headers are parsed, image data is skipped."""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from dlcs_assets.domain.errors import PermanentError
+from dlcs_assets.ingest.jp2_boxes import Box, BrokenJp2, read_at, read_boxes
+
+_SIGNATURE: Final = b"\r\n\x87\n"
+_PROGRESSIONS: Final = ("LRCP", "RLCP", "RPCL", "PCRL", "CPRL")
+_SMALL_ENOUGH_UNTILED: Final = 1024
+_SMALL_ENOUGH_UNSCALED: Final = 256
+
+# Markers of the codestream (ISO/IEC 15444-1, annex A).
+_SOC, _SIZ, _COD, _SOT, _SOD, _EOC = 0xFF4F, 0xFF51, 0xFF52, 0xFF90, 0xFF93, 0xFFD9
+_TLM, _PLM, _PLT = 0xFF55, 0xFF57, 0xFF58
+_FIRST_MARKER: Final = 0xFF01
+_SOT_BYTES: Final = 12
+_DEFAULT_PRECINCT: Final = 2**15
+
+
+@dataclass(frozen=True)
+class Jp2Structure:
+    """How a JP2 is built; sizes in pixels. `levels` counts the halvings: there is one resolution more.
+
+    `precincts` are those of the resolutions from the smallest, empty where the default (no division) is used.
+    """
+
+    width: int
+    height: int
+    components: int
+    bit_depth: int
+    tile_width: int
+    tile_height: int
+    levels: int
+    layers: int
+    progression: str
+    irreversible: bool
+    precincts: tuple[tuple[int, int], ...]
+    has_tlm: bool = False
+    has_plt: bool = False
+    tiles: int = 1
+    tile_parts: int = 1
+
+    @property
+    def is_tile_ready(self) -> bool:
+        """Whether a server can cut a tile out of it, at any scale, without decoding the whole picture.
+
+        A picture that is no larger than a tile needs none, and one that is no larger than a thumbnail no resolutions.
+        """
+        longest = max(self.width, self.height)
+        scalable = self.levels > 0 or longest <= _SMALL_ENOUGH_UNSCALED
+        return scalable and (self.tiles > 1 or bool(self.precincts) or longest <= _SMALL_ENOUGH_UNTILED)
+
+
+def read_jp2_structure(path: Path) -> Jp2Structure:
+    """Walk through all boxes, markers and tile-parts to the end marker.
+
+    Raises PermanentError `jp2_broken`, which says what is wrong. That the data between the markers decodes is not
+    shown by this.
+    """
+    try:
+        with path.open("rb") as file:
+            return _read_file(file, path.stat().st_size)
+    except BrokenJp2 as error:
+        raise PermanentError(
+            "jp2_broken",
+            f"The JP2 is broken: {error}",
+            remedy="If it came from the origin, put a whole one there; if Appetiser made it, see its log; then retry.",
+        ) from error
+
+
+def _read_file(file: BinaryIO, size: int) -> Jp2Structure:
+    stated: tuple[int, int, int] | None = None
+    structure: Jp2Structure | None = None
+    boxes = read_boxes(file, 0, size)
+    first = next(boxes, None)
+    if first is None or first.kind != b"jP  " or read_at(file, first.start, len(_SIGNATURE)) != _SIGNATURE:
+        raise BrokenJp2("it does not begin with the signature of a JP2")
+    for box in boxes:
+        if box.kind == b"jp2h":
+            stated = _read_image_header(file, box)
+        elif box.kind == b"jp2c" and structure is None:
+            structure = _read_codestream(file, box.start, box.end)
+    if structure is None or stated is None:
+        raise BrokenJp2("there is no codestream" if structure is None else "there is no header")
+    if stated != (structure.width, structure.height, structure.components):
+        raise BrokenJp2("header and codestream differ about the size of the picture")
+    return structure
+
+
+def _read_image_header(file: BinaryIO, header: Box) -> tuple[int, int, int]:
+    """Return width, height and number of components from the `ihdr` in a `jp2h`."""
+    for box in read_boxes(file, header.start, header.end):
+        if box.kind == b"ihdr":
+            height, width, components = struct.unpack(">IIH", read_at(file, box.start, 10))
+            return width, height, components
+    raise BrokenJp2("its header does not give the size of the picture")
+
+
+def _read_codestream(file: BinaryIO, start: int, end: int) -> Jp2Structure:
+    structure, first_tile_part = _read_main_header(file, start, end)
+    seen: Counter[int] = Counter()
+    promised: dict[int, int] = {}
+    has_plt = False
+    at = first_tile_part
+    while (marker := _marker(file, at, end)) == _SOT:
+        tile, length, count = _read_tile_part_start(file, at, end)
+        if tile >= structure.tiles:
+            raise BrokenJp2(f"there is a tile {tile} in a picture of {structure.tiles} tiles")
+        has_plt |= _PLT in _tile_part_markers(file, at + _SOT_BYTES, at + length)
+        seen[tile] += 1
+        if count:
+            promised[tile] = count
+        at += length
+    if marker != _EOC:
+        raise BrokenJp2(f"there is neither a tile nor the end of the picture at byte {at}")
+    if len(seen) != structure.tiles:
+        raise BrokenJp2(f"it has {len(seen)} of {structure.tiles} tiles")
+    for tile, count in promised.items():
+        if seen[tile] != count:
+            raise BrokenJp2(f"it has {seen[tile]} of {count} parts of tile {tile}")
+    return replace(structure, has_plt=has_plt or structure.has_plt, tile_parts=seen.total())
+
+
+def _read_main_header(file: BinaryIO, start: int, end: int) -> tuple[Jp2Structure, int]:
+    if _marker(file, start, end) != _SOC or _marker(file, start + 2, end) != _SIZ:
+        raise BrokenJp2("its codestream does not begin as one")
+    segments: dict[int, bytes] = {}
+    at = start + 2
+    while (marker := _marker(file, at, end)) != _SOT:
+        length = _segment_length(file, at, end)
+        # Only two are read, and both are short; tables of packet lengths need not come into memory.
+        segments[marker] = read_at(file, at + 4, length - 2) if marker in {_SIZ, _COD} else b""
+        at += 2 + length
+    if _COD not in segments:
+        raise BrokenJp2("its codestream does not say how it is coded")
+    try:
+        structure = _structure(segments[_SIZ], segments[_COD])
+    except (struct.error, LookupError, ZeroDivisionError) as error:
+        raise BrokenJp2("the header of its codestream is not readable") from error
+    if min(structure.width, structure.height, structure.components) < 1:
+        raise BrokenJp2("it has no pixels")
+    return replace(structure, has_tlm=_TLM in segments, has_plt=_PLM in segments), at
+
+
+def _structure(siz: bytes, cod: bytes) -> Jp2Structure:
+    _, x1, y1, x0, y0, tile_width, tile_height, tile_x0, tile_y0, components = struct.unpack_from(">H8IH", siz)
+    depths = [(siz[36 + 3 * component] & 0x7F) + 1 for component in range(components)]
+    own_precincts, progression, layers, _, levels = struct.unpack_from(">BBHBB", cod)
+    transformation = cod[9]
+    precincts = cod[10 : 11 + levels] if own_precincts & 1 else b""
+    edges = tuple((1 << (exponents & 15), 1 << (exponents >> 4)) for exponents in precincts)
+    across, down = -(-(x1 - tile_x0) // tile_width), -(-(y1 - tile_y0) // tile_height)
+    return Jp2Structure(
+        width=x1 - x0,
+        height=y1 - y0,
+        components=components,
+        bit_depth=max(depths, default=0),
+        tile_width=tile_width,
+        tile_height=tile_height,
+        levels=levels,
+        layers=layers,
+        progression=_PROGRESSIONS[progression],
+        irreversible=transformation == 0,
+        precincts=edges if any(min(edge) < _DEFAULT_PRECINCT for edge in edges) else (),
+        tiles=across * down,
+    )
+
+
+def _read_tile_part_start(file: BinaryIO, at: int, end: int) -> tuple[int, int, int]:
+    """Return the tile, the length of the tile-part in bytes, and how many the tile has (0: not said)."""
+    _need(at, _SOT_BYTES, end)
+    segment, tile, length, _, count = struct.unpack(">HHIBB", read_at(file, at + 2, _SOT_BYTES - 2))
+    if length == 0:
+        length = end - 2 - at  # the last one, up to the end marker
+    if segment != _SOT_BYTES - 2 or length < _SOT_BYTES + 2:
+        raise BrokenJp2(f"tile {tile} has an impossible length")
+    if at + length > end:
+        raise BrokenJp2(f"it breaks off in tile {tile}, {at + length - end} bytes before the tile's end")
+    return tile, length, count
+
+
+def _tile_part_markers(file: BinaryIO, at: int, end: int) -> set[int]:
+    markers: set[int] = set()
+    while (marker := _marker(file, at, end)) != _SOD:
+        markers.add(marker)
+        at += 2 + _segment_length(file, at, end)
+    return markers
+
+
+def _segment_length(file: BinaryIO, at: int, end: int) -> int:
+    _need(at, 4, end)
+    (length,) = struct.unpack(">H", read_at(file, at + 2, 2))
+    if length < 2:  # noqa: PLR2004 (the length counts its own two bytes)
+        raise BrokenJp2(f"a marker at byte {at} has an impossible length")
+    _need(at + 2, length, end)
+    return int(length)
+
+
+def _marker(file: BinaryIO, at: int, end: int) -> int:
+    _need(at, 2, end)
+    (marker,) = struct.unpack(">H", read_at(file, at, 2))
+    if marker < _FIRST_MARKER:
+        raise BrokenJp2(f"there is no marker at byte {at}")
+    return int(marker)
+
+
+def _need(at: int, length: int, end: int) -> None:
+    if at + length > end:
+        raise BrokenJp2(f"its codestream breaks off at byte {at}")

@@ -1,0 +1,62 @@
+"""What the DLCS's API says of assets that it changed or deleted: taken in as requests and deletions."""
+
+from __future__ import annotations
+
+from dlcs_assets.clients.sqs import QueueMessage, Queues
+from dlcs_assets.customers import customers_file
+from dlcs_assets.domain.errors import MessageRejected
+from dlcs_assets.domain.ingest_request import IngestMessage, Named
+from dlcs_assets.domain.modified import AssetDeleted, AssetUpdated, parse_modified
+from dlcs_assets.domain.stages import Lane
+from dlcs_assets.intake.messages import Taken, admit, take_in_as
+from dlcs_assets.ledger.ledger import Ledger
+from dlcs_assets.ledger.records import InboxMessage, Rejection
+from dlcs_assets.settings import Settings
+
+
+def take_in_modified(queues: Queues, ledger: Ledger, settings: Settings) -> list[Taken]:
+    """Take in what the queues of notifications hold, those that are configured; return what that was, by queue."""
+
+    def from_queue(url: str) -> Taken:
+        return take_in_as(lambda message: read_notification(message, url, settings), queues, ledger, url, settings)
+
+    return [from_queue(url) for url in (settings.update_queue_url, settings.delete_queue_url) if url]
+
+
+def read_notification(message: QueueMessage, url: str, settings: Settings) -> list[InboxMessage]:
+    """Parse one message from a queue of asset-modified notifications into what the inbox takes."""
+    entry = InboxMessage(message.id, url.rsplit("/", 1)[-1], Lane.INGEST, message.body, sent_at=message.sent_at)
+    try:
+        modified = parse_modified(message.body, message.attributes, message.sent_at)
+    except MessageRejected as error:
+        return [InboxMessage(entry.id, entry.queue, entry.lane, entry.body, rejection=_rejection(error))]
+    match modified:
+        case AssetDeleted():
+            return [_deletion(entry, modified, settings)]
+        case AssetUpdated() if modified.engine_notified or modified.roles_changed:
+            return [_update(entry, modified, settings)]
+        case _:
+            return [entry]
+
+
+def _deletion(entry: InboxMessage, deleted: AssetDeleted, settings: Settings) -> InboxMessage:
+    asset_id = deleted.asset_id
+    if customers_file(settings).customers().find(asset_id.customer) is None:
+        return entry  # all of a notification's listeners hear of all customers
+    named = Named(asset_id, asset_id.customer)
+    return InboxMessage(entry.id, entry.queue, entry.lane, entry.body, could_read=named, deletion=deleted)
+
+
+def _update(entry: InboxMessage, updated: AssetUpdated, settings: Settings) -> InboxMessage:
+    if customers_file(settings).customers().find(updated.asset_id.customer) is None:
+        return entry
+    message = IngestMessage(updated.asset_id, updated.sent_at, None, updated.fields)
+    outdated = InboxMessage(
+        entry.id, entry.queue, entry.lane, entry.body, message, sent_at=entry.sent_at, only_outdated=True
+    )
+    admitted = admit(outdated, settings)
+    return entry if admitted.forwarded else admitted  # the engine that has it hears of it itself
+
+
+def _rejection(error: MessageRejected) -> Rejection:
+    return Rejection(error.code, error.cause, error.remedy)

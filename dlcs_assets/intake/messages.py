@@ -1,0 +1,199 @@
+"""Taking messages in: receive, parse, write to the ledger, and only then delete from the queue."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+from dlcs_assets.clients.sqs import MOST_AT_ONCE, QueueMessage, Queues
+from dlcs_assets.customers import customers_file
+from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.delivery import Channel, check_requested
+from dlcs_assets.domain.errors import IngestError, MessageRejected
+from dlcs_assets.domain.image_servers import check_readable
+from dlcs_assets.domain.ingest_request import IngestMessage, Registration, named_in, parse_message
+from dlcs_assets.domain.results import StageResult
+from dlcs_assets.domain.stages import Lane, Stage
+from dlcs_assets.ingest.policy import rules_of
+from dlcs_assets.ingest.staleness import outdated_stages
+from dlcs_assets.intake.uploads import read_record
+from dlcs_assets.ledger.inbox import IntakeRules
+from dlcs_assets.ledger.ledger import Ledger
+from dlcs_assets.ledger.records import InboxMessage, IntakeCount, Rejection
+from dlcs_assets.settings import Settings
+
+MOST_IN_A_TRANSACTION = 8 * MOST_AT_ONCE
+QUICK_SECONDS = 0.5  # for one transaction, with what is received and deleted
+
+
+@dataclass
+class Taken:
+    """What one tick took in."""
+
+    received: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def add(self, count: IntakeCount) -> None:
+        """Add the counts of one transaction."""
+        for name, number in asdict(count).items():
+            self.counts[name] = self.counts.get(name, 0) + number
+
+    def __str__(self) -> str:
+        told = ", ".join(f"{number} {name}" for name, number in self.counts.items() if number)
+        return f"{self.received} messages received" + (f" ({told})" if told else "")
+
+
+def take_in(queues: Queues, ledger: Ledger, url: str, lane: Lane, settings: Settings) -> Taken:
+    """Take ingest messages and S3 events in, waiting for the first to come, so that it is seen at once."""
+
+    def read(message: QueueMessage) -> list[InboxMessage]:
+        return read_message(message, url, lane, settings)
+
+    return take_in_as(read, queues, ledger, url, settings, wait=settings.receive_wait)
+
+
+def take_in_as(
+    read: Callable[[QueueMessage], list[InboxMessage]],
+    queues: Queues,
+    ledger: Ledger,
+    url: str,
+    settings: Settings,
+    *,
+    wait: timedelta = timedelta(0),
+    clock: Callable[[], float] = time.monotonic,
+) -> Taken:
+    """Take messages in until the queue is empty or the time budget is spent; `read` tells what they mean.
+
+    The wait for the first message is not of that time: what comes late in the wait is taken in together, too.
+    Without customers in force (NoCustomers) none is received: they stay in the queue.
+    """
+    customers_file(settings).customers()
+    taken = Taken()
+    limit = MOST_AT_ONCE
+    seconds = wait.total_seconds()
+    began = clock()
+    messages = queues.receive(url, limit=limit, wait_seconds=seconds)
+    began += min(clock() - began, seconds)
+    deadline = began + settings.intake_budget.total_seconds()
+    while messages:
+        taken.received += len(messages)
+        inbox = [entry for message in messages for entry in read(message)]
+        taken.add(deliver(inbox, queues, ledger, settings))
+        queues.delete(url, messages)
+        before, began = began, clock()
+        passed = began - before
+        if began + passed > deadline:  # as the next would end, too, by all that is known
+            break
+        limit = next_limit(limit, len(messages), passed)
+        messages = queues.receive(url, limit=limit)
+    return taken
+
+
+def next_limit(limit: int, received: int, seconds: float) -> int:
+    """Return how many messages to ask for, after so many were asked for, came, and were taken in within seconds.
+
+    Of a backlog much goes in one transaction, but not so much that the tick ends long after its time; for a few
+    messages SQS is not asked over and over.
+    """
+    if received > limit / 2 and seconds < QUICK_SECONDS:
+        return min(2 * limit, MOST_IN_A_TRANSACTION)
+    return MOST_AT_ONCE
+
+
+def deliver(inbox: Sequence[InboxMessage], queues: Queues, ledger: Ledger, settings: Settings) -> IntakeCount:
+    """Forward what is not ours, then write everything to the ledger, in one transaction."""
+    forwarded = [entry.body for entry in inbox if entry.forwarded]
+    if forwarded and settings.forward_queue_url:
+        queues.send(settings.forward_queue_url, forwarded)
+    return ledger.inbox.take_in(inbox, rules=intake_rules(settings), now=datetime.now(UTC))
+
+
+def read_message(message: QueueMessage, url: str, lane: Lane, settings: Settings) -> list[InboxMessage]:
+    """Parse one message from a queue into what the inbox takes; several for an S3 event with several records."""
+    queue = url.rsplit("/", 1)[-1]
+    try:
+        parsed = parse_message(message.body)
+    except MessageRejected as error:
+        rejection = Rejection(error.code, error.cause, error.remedy)
+        return [InboxMessage(message.id, queue, lane, message.body, None, rejection, could_read=named_in(message.body))]
+    if isinstance(parsed, IngestMessage):
+        return [
+            admit(
+                InboxMessage(message.id, queue, lane, message.body, message=parsed, sent_at=message.sent_at), settings
+            )
+        ]
+    if not parsed:
+        return [InboxMessage(message.id, queue, lane, message.body)]
+    entries = [
+        read_record(
+            record,
+            InboxMessage(f"{message.id}#{number}", queue, lane, message.body if len(parsed) == 1 else record.body),
+        )
+        for number, record in enumerate(parsed)
+    ]
+    return [admit(entry, settings) for entry in entries]
+
+
+def admit(entry: InboxMessage, settings: Settings) -> InboxMessage:
+    """Forward or reject a message that is not ours."""
+    message = entry.message
+    if message is None:
+        return entry
+    ours = customers_file(settings).customers().find(message.asset_id.customer) is not None
+    channels = (message.asset.channels if message.asset else None) or ()
+    if ours and all(channel.channel is not Channel.IIIF_AV for channel in channels):
+        return entry
+    if settings.forward_queue_url:
+        return replace(entry, message=None, forwarded=True)
+    reason = (
+        Rejection(
+            "iiif_av_not_supported",
+            "The image's delivery channel iiif-av is not ours",
+            "Set DLCS_FORWARD_QUEUE_URL to the queue of the engine that makes audio and video",
+        )
+        if ours
+        else Rejection(
+            "customer_not_configured",
+            f"Customer {message.asset_id.customer} is not configured here",
+            "Add the customer to the customers file (without one, to DLCS_CUSTOMERS), or set DLCS_FORWARD_QUEUE_URL to "
+            "the queue of the engine that has it",
+        )
+    )
+    return replace(entry, rejection=reason)
+
+
+def intake_rules(settings: Settings) -> IntakeRules:
+    """Return what decides about messages under these settings and the customers in force."""
+    rules = rules_of(settings)
+
+    def choose(asset_id: AssetId, registration: Registration, results: Mapping[Stage, StageResult]) -> frozenset[Stage]:
+        return frozenset(outdated_stages(asset_id, registration, results, rules))
+
+    return IntakeRules(
+        check=lambda asset_id, registration: check_registration(asset_id, registration, settings),
+        registration_wait=settings.registration_wait,
+        choose=choose,
+    )
+
+
+def check_registration(asset_id: AssetId, registration: Registration, settings: Settings) -> int | None:
+    """Raise MessageRejected for a registration of which it is clear already that it can't be ingested.
+
+    Returns how many images the customer may have; None: any number.
+    """
+    customers = customers_file(settings).customers()
+    try:
+        customer = customers.get(asset_id.customer)
+        check_requested(registration.channels, customer.policies)
+        if not settings.thumbnails_of_jp2:
+            check_readable(registration.channels)
+        customer.origin(
+            registration.origin,
+            portal_bucket=settings.origin_bucket,
+            own_buckets=(settings.storage_bucket, settings.thumbs_bucket),
+        )
+    except IngestError as error:
+        raise MessageRejected(error.code, f"{asset_id}: {error.cause}", remedy=error.remedy) from error
+    return customer.quota.images

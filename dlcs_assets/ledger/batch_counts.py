@@ -1,0 +1,107 @@
+"""How many images of a batch are where: the queries that count, for one batch or for many at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, Subquery, and_, exists, func, select
+
+from dlcs_assets.domain.batch import Batch, Tally
+from dlcs_assets.ledger.tables import batches, messages, requests
+
+
+def counted(connection: Connection, chosen: Select[Any], *, with_superseded: bool = True) -> list[Batch]:
+    """Return the batches of a query on `batches`, in its order, with their numbers: two queries for all of them."""
+    rows = connection.execute(chosen).mappings().all()
+    if not rows:
+        return []
+    which = chosen.subquery()
+    states: dict[tuple[int, int], dict[str, int]] = {}
+    for row in connection.execute(_count_of_states(which)):
+        states.setdefault((row.id, row.customer), {})[row.state] = row.images
+    refused = refused_messages(which).subquery()
+    rejected = {
+        (row.batch, row.customer): row.named + row.unnamed
+        for row in connection.execute(
+            select(
+                refused.c.batch,
+                refused.c.customer,
+                func.count(func.distinct(refused.c.image_id)).label("named"),
+                func.count().filter(refused.c.image_id.is_(None)).label("unnamed"),
+            ).group_by(refused.c.batch, refused.c.customer)
+        )
+    }
+    return [
+        Batch(
+            *key,
+            row["count"],
+            row["submitted_at"],
+            row["closed_at"],
+            row["finished_at"],
+            Tally.of_states(states.get(key, {}), rejected_messages=rejected.get(key, 0)),
+            superseded=with_superseded and key in states and _is_superseded(connection, *key),
+        )
+        for row in rows
+        for key in [(row["id"], row["customer"])]
+    ]
+
+
+def asked(which: Subquery) -> Subquery:
+    """Return, for each image of each batch, the request that tells where it is.
+
+    That is what the batch asked for last, or what took its place.
+    """
+    return (
+        select(
+            which.c.id,
+            which.c.customer,
+            requests.c.image_id,
+            func.max(func.coalesce(requests.c.superseded_by, requests.c.id)).label("request_id"),
+        )
+        .join(requests, and_(requests.c.batch == which.c.id, requests.c.customer == which.c.customer))
+        .group_by(which.c.id, which.c.customer, requests.c.image_id)
+        .subquery()
+    )
+
+
+def _count_of_states(which: Subquery) -> Select[Any]:
+    of_image = asked(which)
+    return (
+        select(of_image.c.id, of_image.c.customer, requests.c.state, func.count().label("images"))
+        .join(requests, requests.c.id == of_image.c.request_id)
+        .group_by(of_image.c.id, of_image.c.customer, requests.c.state)
+    )
+
+
+def refused_messages(which: Subquery) -> Select[Any]:
+    """Select the rejected messages of batches, but for those whose image another message of the batch asked for."""
+    asked_for = exists().where(
+        requests.c.image_id == messages.c.image_id,
+        requests.c.batch == messages.c.batch,
+        requests.c.customer == messages.c.customer,
+    )
+    return (
+        select(messages)
+        .join(which, and_(messages.c.batch == which.c.id, messages.c.customer == which.c.customer))
+        .where(messages.c.state == "rejected", ~asked_for)
+    )
+
+
+def _is_superseded(connection: Connection, batch_id: int, customer: int) -> bool:
+    """Look for one image that no later batch asked for: mostly it is the first."""
+    own, later = requests.alias("own"), requests.alias("later")
+    asked_later = exists().where(
+        later.c.image_id == own.c.image_id,
+        later.c.batch.is_not(None),
+        later.c.batch != batch_id,
+        later.c.id > own.c.id,
+    )
+    only_here = select(own.c.id).where(own.c.batch == batch_id, own.c.customer == customer, ~asked_later)
+    refused = refused_messages(select(batches).where(which_is(batch_id, customer)).subquery())
+    found = (connection.execute(query.limit(1)).first() for query in (only_here, refused))
+    return not any(found)
+
+
+def which_is(batch_id: int, customer: int) -> ColumnElement[bool]:
+    """Return the condition for one batch: its number is the customer's own."""
+    return and_(batches.c.id == batch_id, batches.c.customer == customer)

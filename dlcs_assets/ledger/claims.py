@@ -1,0 +1,255 @@
+"""Images in work: claimed by a run, kept by its heartbeat, given back when the run ends without finishing them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, select, update
+
+from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.errors import TransientError
+from dlcs_assets.domain.ingest_request import Registration
+from dlcs_assets.domain.results import WorkItem
+from dlcs_assets.domain.stages import Lane, RequestState, Stage
+from dlcs_assets.ledger.attempts import NEXT_LANE, check_claim, hold, note_attempt, take_chunk
+from dlcs_assets.ledger.database import Database
+from dlcs_assets.ledger.records import (
+    RetrySchedule,
+    new_id,
+    stage_results,
+    stages_of,
+    stages_text,
+    stored_objects,
+)
+from dlcs_assets.ledger.requests import create_request
+from dlcs_assets.ledger.tables import chunk_images, chunks, claims, images, outcomes, requests
+
+RUN_LOST = "run_lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a run got: a token, the images that it holds now, and those it must leave alone, with the reason."""
+
+    token: str
+    run_id: str
+    items: tuple[WorkItem, ...]
+    left_alone: tuple[tuple[AssetId, str], ...] = ()
+
+
+class Claims:
+    """Who works on which image. At most one run holds an image."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def claim_chunk(self, chunk_id: str, run_id: str, *, now: datetime) -> Claim | None:
+        """Claim the images of a chunk for the run it was made for; None if the chunk is another run's, or ended."""
+        token = new_id()
+        with self._database.write() as connection:
+            if not take_chunk(connection, chunk_id, run_id):
+                return None
+            rows = connection.execute(
+                select(requests)
+                .join(chunk_images, chunk_images.c.request_id == requests.c.id)
+                .where(chunk_images.c.chunk_id == chunk_id)
+                .order_by(chunk_images.c.position)
+            ).all()
+            held = _holders(connection, [row.image_id for row in rows])
+            left: list[tuple[AssetId, str]] = []
+            mine: list[str] = []
+            for row in rows:
+                asset_id = AssetId.parse(row.image_id)
+                if row.state != RequestState.RESERVED or row.chunk_id != chunk_id:
+                    left.append((asset_id, f"its request is {row.state} by now"))
+                elif row.image_id in held:
+                    left.append((asset_id, f"run {held[row.image_id]} works on it"))
+                    _give_back(connection, [row.id], now)
+                else:
+                    mine.append(row.id)
+            items = _claim(connection, mine, token, run_id, now)
+        return Claim(token, run_id, items, tuple(left))
+
+    def claim_images(
+        self, asset_ids: Sequence[AssetId], stages: Collection[Stage], run_id: str, *, now: datetime
+    ) -> Claim:
+        """Write a request for each image (a person asked for these stages) and claim it, unless a run holds it."""
+        token = new_id()
+        with self._database.write() as connection:
+            ids = [str(asset_id) for asset_id in asset_ids]
+            known = set(connection.scalars(select(images.c.id).where(images.c.id.in_(ids))))
+            held = _holders(connection, ids)
+            left: list[tuple[AssetId, str]] = []
+            mine: list[str] = []
+            for asset_id in asset_ids:
+                if str(asset_id) not in known:
+                    left.append((asset_id, "it is not registered"))
+                elif str(asset_id) in held:
+                    left.append((asset_id, f"run {held[str(asset_id)]} works on it"))
+                else:
+                    mine.append(
+                        create_request(
+                            connection,
+                            asset_id,
+                            lane=Lane.MANUAL,
+                            stages=stages_text(stages),
+                            state=RequestState.RESERVED,
+                            due_at=now,
+                            now=now,
+                        )
+                    )
+            items = _claim(connection, mine, token, run_id, now)
+        return Claim(token, run_id, items, tuple(left))
+
+    def heartbeat(self, token: str, *, now: datetime) -> int:
+        """Renew all claims under the token; return how many there still are."""
+        with self._database.write() as connection:
+            return connection.execute(update(claims).where(claims.c.token == token).values(heartbeat_at=now)).rowcount
+
+    def check(self, token: str, asset_id: AssetId) -> None:
+        """Raise ClaimLost unless the token still holds the image. To be called before every publish."""
+        with self._database.read() as connection:
+            check_claim(connection, token, asset_id)
+
+    def release_run(self, run_id: str, *, schedule: RetrySchedule, now: datetime) -> int:
+        """Give back all that a run holds that will not come back; return how many images became due again.
+
+        An image that was in work is counted an attempt, so that one that kills its run is not tried for ever.
+        """
+        with self._database.write() as connection:
+            held = connection.execute(select(claims).where(claims.c.run_id == run_id)).all()
+            for row in held:
+                _release(connection, row.request_id, run_id, schedule, now)
+            connection.execute(delete(claims).where(claims.c.run_id == run_id))
+            for chunk_id in connection.scalars(
+                select(chunks.c.id).where(chunks.c.run_id == run_id, chunks.c.closed_at.is_(None))
+            ).all():
+                _close_chunk(connection, chunk_id, now)
+        return len(held)
+
+    def cancel(self, claim: Claim, *, now: datetime) -> int:
+        """End what a run gave back because a person terminated it; return how many images that were.
+
+        It would else be launched again at once, to the surprise of whoever stopped it.
+        """
+        with self._database.write() as connection:
+            return connection.execute(
+                update(requests)
+                .where(
+                    requests.c.id.in_([item.request_id for item in claim.items]),
+                    requests.c.state == RequestState.PENDING,
+                    requests.c.error_code == RUN_LOST,
+                )
+                .values(
+                    state=RequestState.FAILED,
+                    finished_at=now,
+                    error_code="cancelled",
+                    error_cause=f"Run {claim.run_id} was terminated by hand before this image was done",
+                    error_remedy="If that was a mistake: dlcs retry --reason cancelled",
+                )
+            ).rowcount
+
+    def runs_in_work(self) -> dict[str, datetime]:
+        """Return the runs that hold claims or an open chunk, with their last sign of life."""
+        found: dict[str, datetime] = {}
+        with self._database.read() as connection:
+            for row in connection.execute(
+                select(chunks.c.run_id, chunks.c.created_at).where(
+                    chunks.c.closed_at.is_(None), chunks.c.run_id.is_not(None)
+                )
+            ):
+                found[row.run_id] = row.created_at
+            for row in connection.execute(select(claims.c.run_id, claims.c.heartbeat_at)):
+                found[row.run_id] = max(found.get(row.run_id, row.heartbeat_at), row.heartbeat_at)
+        return found
+
+
+def _claim(
+    connection: Connection, request_ids: list[str], token: str, run_id: str, now: datetime
+) -> tuple[WorkItem, ...]:
+    rows = connection.execute(
+        select(requests, images.c.registration)
+        .join(images, images.c.id == requests.c.image_id)
+        .where(requests.c.id.in_(request_ids))
+    ).all()
+    rows = sorted(rows, key=lambda row: request_ids.index(row.id))
+    if not rows:
+        return ()
+    hold(connection, rows, token, run_id, now)
+    ids = [row.image_id for row in rows]
+    results, stored = stage_results(connection, ids), stored_objects(connection, ids)
+    # Dagster expects news of every stage from this run. If it dies before it has told them, reconcile must.
+    connection.execute(
+        update(outcomes)
+        .where(outcomes.c.image_id.in_(ids), outcomes.c.request_id.in_(request_ids))
+        .values(reported=False)
+    )
+    return tuple(
+        WorkItem(
+            request_id=row.id,
+            asset_id=AssetId.parse(row.image_id),
+            registration=Registration.of_json(row.registration),
+            stages=stages_of(row.stages),
+            attempt=row.attempts + 1,
+            batch=row.batch,
+            done={
+                stage: result
+                for stage, (request_id, result) in results.get(row.image_id, {}).items()
+                if request_id == row.id
+            },
+            latest={stage: result for stage, (_, result) in results.get(row.image_id, {}).items()},
+            objects=tuple(stored.get(row.image_id, ())),
+        )
+        for row in rows
+    )
+
+
+def _holders(connection: Connection, image_ids: list[str]) -> dict[str, str]:
+    rows = connection.execute(select(claims.c.image_id, claims.c.run_id).where(claims.c.image_id.in_(image_ids)))
+    return {row.image_id: row.run_id for row in rows}
+
+
+def _give_back(connection: Connection, request_ids: list[str], now: datetime) -> None:
+    connection.execute(
+        update(requests)
+        .where(requests.c.id.in_(request_ids))
+        .values(state=RequestState.PENDING, lane=NEXT_LANE, due_at=now, chunk_id=None)
+    )
+
+
+def _close_chunk(connection: Connection, chunk_id: str, now: datetime) -> None:
+    connection.execute(update(chunks).where(chunks.c.id == chunk_id).values(closed_at=now))
+    unclaimed = connection.scalars(
+        select(requests.c.id).where(requests.c.chunk_id == chunk_id, requests.c.state == RequestState.RESERVED)
+    ).all()
+    _give_back(connection, list(unclaimed), now)
+
+
+def _release(connection: Connection, request_id: str, run_id: str, schedule: RetrySchedule, now: datetime) -> None:
+    row = connection.execute(select(requests).where(requests.c.id == request_id)).one()
+    attempt = row.attempts + 1
+    error = TransientError(
+        RUN_LOST,
+        f"Run {run_id} ended without finishing this image",
+        remedy="See the run's log in Dagster; the image is tried again by itself",
+    )
+    exhausted = attempt >= schedule.attempts
+    state = RequestState.FAILED if exhausted else RequestState.PENDING
+    connection.execute(
+        update(requests)
+        .where(requests.c.id == request_id)
+        .values(
+            state=state,
+            lane=NEXT_LANE,
+            due_at=now,
+            chunk_id=None,
+            attempts=attempt,
+            finished_at=now if exhausted else None,
+            error_code=error.code,
+            error_cause=error.cause,
+            error_remedy=error.remedy,
+        )
+    )
+    note_attempt(connection, request_id, run_id, (state, error), now)

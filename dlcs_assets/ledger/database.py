@@ -1,0 +1,83 @@
+"""The ledger's database: transactions that are alike on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from dlcs_assets.ledger import schema_version as version
+from dlcs_assets.ledger.encryption import use_key
+from dlcs_assets.ledger.engine import BUSY_TIMEOUT_SECONDS, make_engine, unusable
+
+IDLE_TIMEOUT_SECONDS = 20  # shorter than the others' wait, so that they outlast a writer that froze
+WRITE_LOCK = int.from_bytes(b"dlcs")  # any number that others who share the database do not lock
+
+# One writer at a time on either, see docs/decisions/0003. PostgreSQL's lock is taken before the first statement that
+# reads, and each statement after it sees all that earlier writers committed.
+BEGIN_WRITE = {
+    "sqlite": "BEGIN IMMEDIATE",
+    "postgresql": (
+        "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;"
+        "SET LOCAL lock_timeout = '{busy}s';"
+        "SET LOCAL idle_in_transaction_session_timeout = '{idle}s';"
+        "SELECT pg_advisory_xact_lock({lock})"
+    ),
+}
+BEGIN_READ = {
+    "sqlite": "BEGIN",
+    "postgresql": "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+}
+
+
+class Database:
+    """Short transactions on one database. No I/O other than SQL may happen inside one.
+
+    Opening it brings its tables to today's version. With `keys` (see `sealing`) what may hold secrets is encrypted.
+    Raises LedgerUnusable and WrongKey.
+    """
+
+    def __init__(self, url: str, keys: str | None = None) -> None:
+        self._engine = make_engine(url)
+        use_key(self._engine.dialect, keys)
+        # There is one writer: threads of one process queue here, not each with a connection in hand.
+        self._writers = threading.Lock()
+        dialect = self._engine.dialect.name
+        self._begin_read = BEGIN_READ[dialect]
+        self._begin_write = BEGIN_WRITE[dialect].format(
+            busy=BUSY_TIMEOUT_SECONDS, idle=IDLE_TIMEOUT_SECONDS, lock=WRITE_LOCK
+        )
+        self._bring_up_to_date()
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Open a transaction that may write. No other one, in whatever process, runs at the same time."""
+        with self._writers, self._engine.connect() as connection:
+            connection.exec_driver_sql(self._begin_write)
+            yield connection
+            connection.commit()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Open a transaction that only reads, all from one moment."""
+        with self._engine.connect() as connection:
+            connection.exec_driver_sql(self._begin_read)
+            yield connection
+
+    def close(self) -> None:
+        """Close all pooled connections."""
+        self._engine.dispose()
+
+    def _bring_up_to_date(self) -> None:
+        try:
+            with self.read() as connection:
+                if version.is_current(connection):
+                    return
+            with self.write() as connection:
+                version.upgrade(connection)
+        except DBAPIError as error:
+            self.close()
+            raise unusable(self._engine, error) from error

@@ -1,0 +1,102 @@
+"""What the ledger keeps of secrets of others: encrypted, if a key is configured."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import JSON, Dialect, TypeDecorator
+
+from dlcs_assets.ledger.column_types import OutsideText
+
+if TYPE_CHECKING:
+    from cryptography.fernet import MultiFernet
+
+PREFIX: Final = "\x01sealed:"  # SQS takes no message with this character: no sender can pretend
+HOW: Final = "make one with: python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
+
+
+class WrongKey(Exception):  # noqa: N818 (a state of the ledger, and read as one)
+    """Something in the ledger cannot be read with the keys of DLCS_LEDGER_KEY. The message is complete."""
+
+
+class Cipher:
+    """Encrypts with the first of the keys; decrypts with any. Raises WrongKey for what is no list of keys."""
+
+    def __init__(self, keys: str) -> None:
+        from cryptography.fernet import Fernet, MultiFernet  # noqa: PLC0415 (needed only where there is a key)
+
+        try:
+            self._fernet: MultiFernet = MultiFernet([Fernet(key.strip()) for key in keys.split(",")])
+        except ValueError:
+            raise WrongKey(
+                f"DLCS_LEDGER_KEY holds no keys, of 32 bytes in base64, with commas between them; {HOW}"
+            ) from None
+
+    def seal(self, text: str) -> str:
+        """Encrypt."""
+        return PREFIX + self._fernet.encrypt(text.encode("utf-8", "surrogatepass")).decode()
+
+    def open(self, sealed: str) -> str:
+        """Decrypt."""
+        from cryptography.fernet import InvalidToken  # noqa: PLC0415 (as above)
+
+        try:
+            return self._fernet.decrypt(sealed.removeprefix(PREFIX)).decode("utf-8", "surrogatepass")
+        except InvalidToken:
+            raise WrongKey(
+                "The ledger holds what was encrypted with another key than those of DLCS_LEDGER_KEY: put the earlier "
+                "key behind the new one, with a comma between them"
+            ) from None
+
+
+# By dialect, of which each engine has one: what a column's type is given when it reads and writes.
+_CIPHERS: Final[WeakKeyDictionary[Dialect, Cipher]] = WeakKeyDictionary()
+
+
+def use_key(dialect: Dialect, keys: str | None) -> None:
+    """Encrypt what is written from now on, if there is a key. What was written before is read as it is."""
+    if keys:
+        _CIPHERS[dialect] = Cipher(keys)
+
+
+class SealedText(OutsideText):
+    """Text of others' making that may hold secrets."""
+
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Encrypt it."""
+        text = super().process_bind_param(value, dialect)
+        cipher = _CIPHERS.get(dialect)
+        return text if text is None or cipher is None else cipher.seal(text)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
+        """Decrypt it."""
+        return _opened(value, dialect)
+
+
+class SealedJson(TypeDecorator[Any]):
+    """A JSON object that may hold secrets; encrypted it is a JSON string."""
+
+    impl = JSON
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        """Encrypt it."""
+        cipher = _CIPHERS.get(dialect)
+        return value if value is None or cipher is None else cipher.seal(json.dumps(value))
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """Decrypt it."""
+        return json.loads(_opened(value, dialect) or "null") if isinstance(value, str) else value
+
+
+def _opened(value: str | None, dialect: Dialect) -> str | None:
+    if value is None or not value.startswith(PREFIX):
+        return value
+    cipher = _CIPHERS.get(dialect)
+    if cipher is None:
+        raise WrongKey("The ledger holds what was encrypted, and there is no DLCS_LEDGER_KEY to read it")
+    return cipher.open(value)

@@ -1,0 +1,156 @@
+"""What has been on its way for too long, and the numbers by which an installation is watched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Row, Select, and_, exists, func, or_, select, text
+
+from dlcs_assets.domain.stages import UNFINISHED, Lane, RequestState
+from dlcs_assets.ledger.database import Database
+from dlcs_assets.ledger.tables import claims, messages, notifications, outcomes, requests
+
+DOWN: Final = "_down"  # how codes of services end that could not be reached at all
+_WHY: Final = {
+    RequestState.WAITING: "wait for their registration",
+    RequestState.PENDING: "wait for their turn",
+    RequestState.RESERVED: "were given to a run that has not begun",
+    RequestState.RUNNING: "are in work",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stalled:
+    """Images of a customer that are on their way for the same reason. `since`: when the first one was asked for."""
+
+    customer: int
+    lane: Lane
+    why: str
+    count: int
+    since: datetime
+    example: str
+
+    def told(self, now: datetime) -> str:
+        """Return it as a sentence."""
+        hours = (now - self.since).total_seconds() / 3600
+        return f"{self.count} of customer {self.customer} {self.why}, for up to {hours:.1f} h, such as {self.example}"
+
+
+class Watch:
+    """Looks at the ledger as a whole."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def stalled(self, before: datetime) -> list[Stalled]:
+        """Return what was asked for before then and has not ended, the oldest first.
+
+        Images of a backfill wait for their turn as long as that takes; they count once an attempt has failed.
+        """
+        waits_its_turn = and_(
+            requests.c.lane == Lane.BACKFILL,
+            requests.c.state == RequestState.PENDING,
+            or_(requests.c.error_code.is_(None), requests.c.error_code == ""),
+        )
+        since = func.min(requests.c.created_at).label("since")
+        query = (
+            select(
+                requests.c.customer,
+                requests.c.lane,
+                requests.c.state,
+                requests.c.error_code,
+                func.count().label("count"),
+                since,
+                func.min(requests.c.image_id).label("example"),
+            )
+            .where(requests.c.state.in_(UNFINISHED), requests.c.created_at < before, ~waits_its_turn)
+            .group_by(requests.c.customer, requests.c.lane, requests.c.state, requests.c.error_code)
+            .order_by(since)
+        )
+        with self._database.read() as connection:
+            return [
+                Stalled(row.customer, Lane(row.lane), _why(row), row[4], row.since, row.example)
+                for row in connection.execute(query)
+            ]
+
+    def oldest_due(self, now: datetime) -> dict[int, datetime]:
+        """Return since when the image of each customer that is longest due is; without customers that have none."""
+        query = (
+            select(requests.c.customer, func.min(requests.c.due_at).label("since"))
+            .where(requests.c.state == RequestState.PENDING, requests.c.due_at <= now)
+            .group_by(requests.c.customer)
+        )
+        with self._database.read() as connection:
+            return {row.customer: row.since for row in connection.execute(query)}
+
+    def unfinished(self) -> dict[str, int]:
+        """Count what has not ended by lane; lanes with nothing included."""
+        query = select(requests.c.lane, func.count()).where(requests.c.state.in_(UNFINISHED)).group_by(requests.c.lane)
+        return {lane.value: 0 for lane in Lane} | self._counts(query)
+
+    def failed(self, *, since: datetime | None = None) -> dict[str, int]:
+        """Count images whose newest request failed, by the code of the reason; with `since`, failures since then."""
+        newer = requests.alias("newer")
+        stands = ~exists().where(newer.c.image_id == requests.c.image_id, newer.c.id > requests.c.id)
+        query = (
+            select(requests.c.error_code, func.count())
+            .where(requests.c.state == RequestState.FAILED)
+            .group_by(requests.c.error_code)
+        )
+        return self._counts(query.where(stands if since is None else requests.c.finished_at >= since))
+
+    def waiting_for_services(self) -> dict[str, int]:
+        """Count what is pending because a service was found down, by the service."""
+        query = (
+            select(requests.c.error_code, func.count())
+            .where(requests.c.state == RequestState.PENDING, requests.c.error_code.like(f"%{DOWN}"))
+            .group_by(requests.c.error_code)
+        )
+        return {code.removesuffix(DOWN): count for code, count in self._counts(query).items()}
+
+    def rejected_messages(self) -> int:
+        """Count the messages that could not be used and whose bodies are kept."""
+        return self._count(select(func.count()).where(messages.c.state == "rejected", messages.c.body.is_not(None)))
+
+    def unpublished(self) -> int:
+        """Count the notifications that nobody has been told yet."""
+        return self._count(select(func.count()).where(notifications.c.published_at.is_(None)))
+
+    def unreported(self) -> int:
+        """Count the outcomes that Dagster has not been told yet."""
+        return self._count(select(func.count()).where(outcomes.c.reported.is_(False)))
+
+    def in_work(self) -> int:
+        """Count the images that runs hold."""
+        return self._count(select(func.count()).select_from(claims))
+
+    def oldest_heartbeat(self) -> datetime | None:
+        """Return the oldest sign of life of a run that holds images."""
+        with self._database.read() as connection:
+            found: datetime | None = connection.scalar(select(func.min(claims.c.heartbeat_at)))
+        return found
+
+    def size(self) -> int:
+        """Return the bytes of the database."""
+        with self._database.read() as connection:
+            if connection.dialect.name == "sqlite":
+                pages, size = (connection.scalar(text(f"PRAGMA {what}")) for what in ("page_count", "page_size"))
+                return int(pages) * int(size)
+            return int(connection.scalar(text("SELECT pg_database_size(current_database())")))
+
+    def _counts(self, query: Select[Any]) -> dict[str, int]:
+        with self._database.read() as connection:
+            return {str(name): count for name, count in connection.execute(query)}
+
+    def _count(self, query: Select[Any]) -> int:
+        with self._database.read() as connection:
+            return int(connection.scalar(query) or 0)
+
+
+def _why(row: Row[Any]) -> str:
+    state = RequestState(row.state)
+    if state is RequestState.PENDING and row.error_code:
+        return f"are tried again after {row.error_code}"
+    return _WHY[state]

@@ -1,0 +1,136 @@
+"""Notifications that are to be published: written in the transaction that they tell of, kept until they are sent.
+
+Body and attributes are fixed when the row is written, so that one that is sent twice is the same both times.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, func, insert, or_, select, update
+
+from dlcs_assets.ledger.database import Database
+from dlcs_assets.ledger.records import new_id
+from dlcs_assets.ledger.tables import notifications
+
+INVALIDATION = "invalidation"  # paths that a CDN is to forget
+FIRST_DELAY = timedelta(seconds=10)
+LONGEST_DELAY = timedelta(minutes=15)
+LONGEST_ERROR = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """A notification: what is sent, and how far that is. `error` is why it has not been sent."""
+
+    id: str
+    topic: str
+    body: str
+    attributes: Mapping[str, str]
+    created_at: datetime
+    published_at: datetime | None
+    attempts: int
+    error: str | None
+
+
+class Outbox:
+    """What is to be told to others."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def due(self, topic: str, *, now: datetime, limit: int = 100) -> list[Notification]:
+        """Return what is to be sent now: first what was tried least, then the oldest."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(notifications)
+                .where(
+                    notifications.c.topic == topic,
+                    notifications.c.published_at.is_(None),
+                    notifications.c.due_at <= now,
+                )
+                .order_by(notifications.c.attempts, notifications.c.created_at, notifications.c.id)
+                .limit(limit)
+            ).all()
+        return [_notification(row) for row in rows]
+
+    def get(self, notification_id: str) -> Notification | None:
+        """Return one notification, sent or not."""
+        with self._database.read() as connection:
+            query = select(notifications).where(notifications.c.id == notification_id)
+            row = connection.execute(query).one_or_none()
+        return _notification(row) if row else None
+
+    def published(self, notification_id: str, *, now: datetime) -> None:
+        """Note that it was sent."""
+        with self._database.write() as connection:
+            connection.execute(
+                update(notifications)
+                .where(notifications.c.id == notification_id)
+                .values(published_at=now, attempts=notifications.c.attempts + 1, error=None)
+            )
+
+    def failed(self, failed: Notification, error: str, *, now: datetime) -> datetime:
+        """Note why it could not be sent. All others of its topic wait as long as it: they would fare no better."""
+        due_at = now + min(FIRST_DELAY * (1 << min(failed.attempts, 20)), LONGEST_DELAY)
+        unsent = (notifications.c.topic == failed.topic, notifications.c.published_at.is_(None))
+        with self._database.write() as connection:
+            connection.execute(
+                update(notifications)
+                .where(notifications.c.id == failed.id)
+                .values(attempts=failed.attempts + 1, error=error[:LONGEST_ERROR])
+            )
+            connection.execute(
+                update(notifications).where(*unsent, notifications.c.due_at < due_at).values(due_at=due_at)
+            )
+        return due_at
+
+    def hold(self, topic: str, reason: str) -> None:
+        """Note on all that is unsent why it is. It stays due."""
+        other = or_(notifications.c.error.is_(None), notifications.c.error != reason)
+        unsent = (notifications.c.topic == topic, notifications.c.published_at.is_(None), other)
+        with self._database.read() as connection:
+            if connection.execute(select(notifications.c.id).where(*unsent).limit(1)).first() is None:
+                return
+        with self._database.write() as connection:
+            connection.execute(update(notifications).where(*unsent).values(error=reason))
+
+    def unsent(self, topic: str) -> tuple[int, str | None]:
+        """Count what is unsent, and say why the one that was tried most is."""
+        where = (notifications.c.topic == topic, notifications.c.published_at.is_(None))
+        with self._database.read() as connection:
+            count = connection.scalar(select(func.count()).select_from(notifications).where(*where)) or 0
+            worst = select(notifications.c.error).where(*where).order_by(notifications.c.attempts.desc()).limit(1)
+            return count, connection.scalar(worst) if count else None
+
+
+def post_invalidation(connection: Connection, image_id: str, reason: str, paths: Sequence[str], now: datetime) -> None:
+    """Write down that a CDN is to forget these paths of an image."""
+    body = json.dumps({"id": image_id, "reason": reason, "paths": list(paths)}, separators=(",", ":"))
+    customer = image_id.partition("/")[0]
+    post(connection, new_id(), INVALIDATION, body, {"CustomerId": customer}, now=now)
+
+
+def post(
+    connection: Connection, notification_id: str, topic: str, body: str, attributes: Mapping[str, str], *, now: datetime
+) -> None:
+    """Write a notification, due at once, in the transaction of what it tells."""
+    connection.execute(
+        insert(notifications).values(
+            id=notification_id,
+            topic=topic,
+            body=body,
+            attributes=dict(attributes),
+            created_at=now,
+            attempts=0,
+            due_at=now,
+        )
+    )
+
+
+def _notification(row: object) -> Notification:
+    names = ("id", "topic", "body", "attributes", "created_at", "published_at", "attempts", "error")
+    return Notification(*(getattr(row, name) for name in names))

@@ -1,0 +1,165 @@
+"""The records that go in and out of the ledger, and their conversion from and to rows."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+
+from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.ingest_request import IngestMessage, Named
+from dlcs_assets.domain.modified import AssetDeleted
+from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
+from dlcs_assets.domain.stages import STAGES, Lane, Outcome, Stage
+from dlcs_assets.domain.upload import Upload
+from dlcs_assets.ledger.tables import objects, outcomes
+
+
+def new_id() -> str:
+    """Return 32 hex digits that sort by time of creation."""
+    return f"{time.time_ns():016x}{secrets.token_hex(8)}"
+
+
+def created_at(new: str) -> datetime:
+    """Return when `new_id` made an id."""
+    return datetime.fromtimestamp(int(new[:16], 16) / 1e9, UTC)
+
+
+def stages_text(stages: Iterable[Stage]) -> str:
+    """Write a set of stages as a column value, in the order of work."""
+    chosen = set(stages)
+    return ",".join(stage for stage in STAGES if stage in chosen)
+
+
+def stages_of(text: str) -> frozenset[Stage]:
+    """Read what `stages_text` wrote."""
+    return frozenset(Stage(word) for word in text.split(",") if word)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why a message cannot become a request."""
+
+    code: str
+    cause: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class InboxMessage:
+    """A message as received and parsed: to be accepted, rejected, or (both None) noted and ignored.
+
+    `could_read` is what a message that could not be parsed names all the same, `upload` the object that an S3 event
+    tells of. `deletion` asks for the image to be deleted; `only_outdated`: nothing is done over but what the message
+    makes outdated.
+    """
+
+    id: str
+    queue: str
+    lane: Lane
+    body: str
+    message: IngestMessage | None = None
+    rejection: Rejection | None = None
+    forwarded: bool = False
+    could_read: Named | None = None
+    upload: Upload | None = None
+    sent_at: datetime | None = None
+    deletion: AssetDeleted | None = None
+    only_outdated: bool = False
+
+    @property
+    def named(self) -> Named:
+        """The image, customer and batch that the message names."""
+        if self.message is None:
+            return self.could_read or Named()
+        return Named(self.message.asset_id, self.message.asset_id.customer, self.message.batch)
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeCount:
+    """What became of the messages of one intake."""
+
+    accepted: int = 0
+    waiting: int = 0
+    rejected: int = 0
+    ignored: int = 0
+    forwarded: int = 0
+    duplicates: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DueImage:
+    """A pending request whose time has come and whose image nobody holds."""
+
+    request_id: str
+    asset_id: AssetId
+    stages: frozenset[Stage]
+    batch: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The images of one run to be: all of one customer, one space and one lane. `id` is the run key."""
+
+    id: str
+    lane: Lane
+    customer: int
+    space: int
+    stages: frozenset[Stage]
+    first_key: str
+    last_key: str
+    images: tuple[DueImage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An attempt at a request that has ended: in which run, when, with which state and for which reason."""
+
+    number: int
+    run_id: str
+    ended_at: datetime
+    result: str
+    error_code: str | None = None
+    error_stage: str | None = None
+    error_cause: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RetrySchedule:
+    """When an image whose attempt failed for a passing reason is tried again, and how often."""
+
+    attempts: int
+    delay: timedelta
+
+    def next_due(self, now: datetime, attempts_made: int, asked: timedelta | None = None) -> datetime:
+        """Double the delay for each attempt made, up to an hour; wait at least as long as the service asked."""
+        doubled = self.delay * (1 << min(max(attempts_made - 1, 0), 20))
+        delay = min(doubled, max(self.delay, timedelta(hours=1)))
+        return now + max(delay, asked or timedelta(0))
+
+
+def stage_results(connection: Connection, image_ids: list[str]) -> dict[str, dict[Stage, tuple[str, StageResult]]]:
+    """Return, by image and stage, the request under which the last result came about, and that result."""
+    found: dict[str, dict[Stage, tuple[str, StageResult]]] = {}
+    for row in connection.execute(select(outcomes).where(outcomes.c.image_id.in_(image_ids))):
+        found.setdefault(row.image_id, {})[Stage(row.stage)] = (row.request_id, stage_result(row))
+    return found
+
+
+def stage_result(row: Row[Any]) -> StageResult:
+    """Read a row of `outcomes`. Its objects are rows of their own."""
+    return StageResult(Stage(row.stage), Outcome(row.outcome), row.data_version, row.facts, recipe=row.recipe or {})
+
+
+def stored_objects(connection: Connection, image_ids: list[str]) -> dict[str, list[ObjectRecord]]:
+    """Return the stored objects of each image."""
+    found: dict[str, list[ObjectRecord]] = {}
+    for row in connection.execute(select(objects).where(objects.c.image_id.in_(image_ids)).order_by(objects.c.key)):
+        record = ObjectRecord(row.bucket, row.key, ObjectKind(row.kind), row.bytes, row.sha256, row.content_type)
+        found.setdefault(row.image_id, []).append(record)
+    return found

@@ -1,0 +1,87 @@
+"""Everything that is registered, page by page, with what is recorded of it; and asking for many images again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, select
+
+from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.ingest_request import Registration
+from dlcs_assets.domain.results import StageResult
+from dlcs_assets.domain.stages import Lane, RequestState, Stage
+from dlcs_assets.ledger.database import Database
+from dlcs_assets.ledger.records import stage_results, stages_text
+from dlcs_assets.ledger.requests import create_request
+from dlcs_assets.ledger.tables import images, requests
+
+PAGE = 500  # images per transaction, so that nobody waits long for it
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An image as it is registered, the last result of each stage, and how its newest request stands."""
+
+    asset_id: AssetId
+    registration: Registration
+    results: Mapping[Stage, StageResult]
+    state: RequestState | None
+    error_code: str | None
+
+
+class Catalogue:
+    """All registered images, whether or not Dagster has their keys at the moment."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def entries(self, *, customer: int | None = None, space: int | None = None) -> Iterator[Entry]:
+        """Yield the images of a customer, of one of its spaces, or all, in the order of their ids."""
+        after = ""
+        while page := self._page(after, customer, space):
+            yield from page
+            after = str(page[-1].asset_id)
+
+    def ask(self, wanted: Sequence[tuple[AssetId, frozenset[Stage]]], *, lane: Lane, now: datetime) -> None:
+        """Write a request for the given stages of each image, or widen one that nobody has begun."""
+        for start in range(0, len(wanted), PAGE):
+            with self._database.write() as connection:
+                for asset_id, stages in wanted[start : start + PAGE]:
+                    create_request(
+                        connection,
+                        asset_id,
+                        lane=lane,
+                        stages=stages_text(stages),
+                        state=RequestState.PENDING,
+                        due_at=now,
+                        now=now,
+                    )
+
+    def _page(self, after: str, customer: int | None, space: int | None) -> list[Entry]:
+        query = select(images.c.id, images.c.registration).where(images.c.id > after)
+        if customer is not None:
+            query = query.where(images.c.customer == customer)
+        if space is not None:
+            query = query.where(images.c.space == space)
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(images.c.id).limit(PAGE)).all()
+            ids = [row.id for row in rows]
+            results, newest = stage_results(connection, ids), _newest(connection, ids)
+        found = []
+        for row in rows:
+            state, code = newest.get(row.id, (None, None))
+            of_stages = {stage: result for stage, (_, result) in results.get(row.id, {}).items()}
+            registration = Registration.of_json(row.registration)
+            found.append(Entry(AssetId.parse(row.id), registration, of_stages, state, code))
+        return found
+
+
+def _newest(connection: Connection, image_ids: Sequence[str]) -> dict[str, tuple[RequestState, str | None]]:
+    rows = connection.execute(
+        select(requests.c.image_id, requests.c.state, requests.c.error_code)
+        .where(requests.c.image_id.in_(image_ids), requests.c.state != RequestState.SUPERSEDED)
+        .order_by(requests.c.id)
+    )
+    return {row.image_id: (RequestState(row.state), row.error_code) for row in rows}

@@ -1,0 +1,305 @@
+"""What the ledger tells: the state of images, of batches, of the whole; and asking for images again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, case, exists, func, select, update
+
+from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.ingest_request import Registration
+from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
+from dlcs_assets.domain.stages import SHOWN_STATES, STAGES, UNFINISHED, Lane, RequestState, Stage
+from dlcs_assets.ledger.database import Database
+from dlcs_assets.ledger.records import Attempt, stage_results, stored_objects
+from dlcs_assets.ledger.requests import create_request
+from dlcs_assets.ledger.tables import attempts, images, messages, requests
+
+WELL = (RequestState.DONE, RequestState.DELETED)
+PAGE = 500  # images per query: SQLite's limit of bound variables is far above
+
+
+@dataclass(frozen=True, slots=True)
+class ImageStatus:
+    """Where an image is, and why. `state` is pending, running, done, failed, rejected or deleted."""
+
+    asset_id: str
+    state: str
+    request_id: str | None = None
+    lane: str | None = None
+    batch: int | None = None
+    attempts: int = 0
+    created_at: datetime | None = None
+    due_at: datetime | None = None
+    finished_at: datetime | None = None
+    error_code: str | None = None
+    error_stage: str | None = None
+    error_cause: str | None = None
+    error_remedy: str | None = None
+    registration: Registration | None = None
+    stages: dict[Stage, StageResult] = field(default_factory=dict)
+    objects: tuple[ObjectRecord, ...] = ()
+
+    @property
+    def reason(self) -> str | None:
+        """One line that names stage, cause and remedy, or None if there is nothing to explain."""
+        if self.error_cause is None:
+            return None
+        where = f"{self.error_stage}: " if self.error_stage else ""
+        return f"{where}{self.error_cause} ({self.error_code}). {self.error_remedy}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values: the shape of `dlcs status --json`."""
+        thumbnails = self.stages.get(Stage.THUMBNAILS)
+        facts = thumbnails.facts if thumbnails else {}
+        return {
+            "id": self.asset_id,
+            "state": self.state,
+            "stages": {stage: result.outcome for stage, result in self.stages.items()},
+            "reason": self.reason,
+            "code": self.error_code,
+            "width": facts.get("width"),
+            "height": facts.get("height"),
+            "locations": [
+                f"s3://{stored.bucket}/{stored.key}"
+                for stored in self.objects
+                if stored.kind in {ObjectKind.JP2, ObjectKind.ORIGINAL}
+            ],
+            "thumbnails": [
+                f"s3://{stored.bucket}/{stored.key}" for stored in self.objects if stored.kind is ObjectKind.THUMBNAIL
+            ],
+            "batch": self.batch,
+            "attempts": self.attempts,
+            "bytes": sum(stored.bytes for stored in self.objects),
+            "created": self.created_at.isoformat() if self.created_at else None,
+            "finished": self.finished_at.isoformat() if self.finished_at else None,
+            "due": self.due_at.isoformat() if self.due_at and self.state == "pending" else None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which images: by id, customer, space, batch, the code of their failure, their state. All that is given holds."""
+
+    ids: tuple[str, ...] = ()
+    customer: int | None = None
+    space: int | None = None
+    batch: int | None = None
+    code: str | None = None
+    state: str | None = None  # as in `ImageStatus`
+
+
+class Reports:
+    """The state of everything, and asking for images again."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def images(self, selection: Selection, *, limit: int = 100_000) -> list[ImageStatus]:
+        """Return the images of the selection in the order of their ids, waiting and rejected ones included."""
+        found: list[ImageStatus] = []
+        with self._database.read() as connection:
+            rows = connection.execute(_current_requests(selection).limit(limit)).all()
+            for start in range(0, len(rows), PAGE):
+                page = rows[start : start + PAGE]
+                ids = [row.image_id for row in page]
+                results, stored = stage_results(connection, ids), stored_objects(connection, ids)
+                found += [_status(row, results.get(row.image_id, {}), stored.get(row.image_id, [])) for row in page]
+            if (only_rejected := _only_rejected(selection)) is not None:
+                found += _rejected_images(connection, only_rejected, limit - len(found))
+        return sorted(found, key=lambda status: status.asset_id)
+
+    def counts(self, selection: Selection | None = None) -> dict[str, int]:
+        """Count the images of the selection by state."""
+        chosen = selection or Selection()
+        counted = dict.fromkeys(("pending", "running", "done", "failed", "rejected", "deleted"), 0)
+        current = _current_requests(chosen).order_by(None).subquery()
+        with self._database.read() as connection:
+            for state, count in connection.execute(
+                select(current.c.state, func.count()).select_from(current).group_by(current.c.state)
+            ):
+                counted[SHOWN_STATES[state]] += count
+            if (only_rejected := _only_rejected(chosen)) is not None:
+                images_of = only_rejected.with_only_columns(messages.c.image_id).distinct().subquery()
+                counted["rejected"] += connection.scalar(select(func.count()).select_from(images_of)) or 0
+        return counted
+
+    def registration(self, asset_id: AssetId) -> Registration | None:
+        """Return what is registered of an image."""
+        with self._database.read() as connection:
+            found = connection.scalar(select(images.c.registration).where(images.c.id == str(asset_id)))
+        return Registration.of_json(found) if found is not None else None
+
+    def origins_among(self, bucket: str, keys: Collection[str]) -> set[str]:
+        """Return those of the keys that are the registered origin of some image."""
+        with self._database.read() as connection:
+            return set(
+                connection.scalars(
+                    select(images.c.origin_key).where(
+                        images.c.origin_bucket == bucket, images.c.origin_key.in_(list(keys))
+                    )
+                )
+            )
+
+    def attempts(self, request_id: str) -> list[Attempt]:
+        """Return the attempts at a request that have ended, the first one first."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(attempts).where(attempts.c.request_id == request_id).order_by(attempts.c.number)
+            ).all()
+        return [
+            Attempt(
+                row.number,
+                row.run_id,
+                row.ended_at,
+                row.result,
+                row.error_code,
+                row.error_stage,
+                row.error_cause,
+            )
+            for row in rows
+        ]
+
+    def retry(self, selection: Selection, *, now: datetime) -> list[str]:
+        """Write a new request for every failed image of the selection; return their ids. A deletion is taken up again.
+
+        Images named by id are asked for again whatever their state, unless they are pending or in work already.
+        """
+        chosen: list[str] = []
+        with self._database.write() as connection:
+            for row in connection.execute(_current_requests(selection)).all():
+                state = RequestState(row.state)
+                if row.lane == Lane.DELETE:
+                    if state is RequestState.FAILED:
+                        again = {"state": RequestState.PENDING, "due_at": now, "attempts": 0, "finished_at": None}
+                        connection.execute(update(requests).where(requests.c.id == row.id).values(again))
+                        chosen.append(row.image_id)
+                elif row.registration is not None and (
+                    state is RequestState.FAILED or (selection.ids and state is RequestState.DONE)
+                ):
+                    create_request(
+                        connection,
+                        AssetId.parse(row.image_id),
+                        lane=Lane.RETRY,
+                        batch=row.batch,
+                        state=RequestState.PENDING,
+                        due_at=now,
+                        now=now,
+                    )
+                    chosen.append(row.image_id)
+        return chosen
+
+    def pending_reasons(self, lanes: Sequence[Lane]) -> dict[str, int]:
+        """Count what is pending in these lanes by the code of its last failure ('' for the first attempt)."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(requests.c.error_code, func.count())
+                .where(requests.c.state == RequestState.PENDING, requests.c.lane.in_(list(lanes)))
+                .group_by(requests.c.error_code)
+            ).all()
+        return {code or "": count for code, count in rows}
+
+
+def _current_requests(selection: Selection) -> Select[Any]:
+    """Ask for the request that tells the state of each image, joined with its registration.
+
+    Of an image it is the unfinished one if there is one, else the newest; in a batch, the one that the batch asked
+    for, or the one that took its place.
+    """
+    first = requests.alias("first")
+    current: ColumnElement[bool]
+    if selection.batch is not None:
+        asked = (
+            select(func.max(func.coalesce(first.c.superseded_by, first.c.id)))
+            .where(first.c.batch == selection.batch)
+            .group_by(first.c.image_id)
+        )
+        current = requests.c.id.in_(asked)
+    else:
+        # Asked image by image, so that a limit ends it early; each time it is a look into an index.
+        unfinished = func.max(case((first.c.state.in_(UNFINISHED), first.c.id)))
+        asked = select(func.coalesce(unfinished, func.max(first.c.id))).where(
+            first.c.image_id == requests.c.image_id, first.c.state != RequestState.SUPERSEDED
+        )
+        current = requests.c.id == asked.scalar_subquery()
+    query = (
+        select(requests, images.c.registration)
+        .outerjoin(images, images.c.id == requests.c.image_id)
+        .where(current, *_where(requests, selection))
+        .order_by(requests.c.image_id)
+    )
+    if selection.code is not None:
+        query = query.where(requests.c.error_code == selection.code)
+    if selection.state is not None:
+        query = query.where(
+            requests.c.state.in_([state for state, shown in SHOWN_STATES.items() if shown == selection.state])
+        )
+    return query
+
+
+def _where(table: FromClause, selection: Selection) -> list[ColumnElement[bool]]:
+    wanted: list[ColumnElement[bool]] = []
+    if selection.ids:
+        wanted.append(table.c.image_id.in_(selection.ids))
+    if selection.customer is not None:
+        wanted.append(table.c.customer == selection.customer)
+    if selection.space is not None:
+        wanted.append(table.c.space == selection.space)
+    return wanted
+
+
+def _status(row: Row[Any], results: dict[Stage, tuple[str, StageResult]], stored: list[ObjectRecord]) -> ImageStatus:
+    state = RequestState(row.state)
+    return ImageStatus(
+        asset_id=row.image_id,
+        state=SHOWN_STATES[state],
+        request_id=row.id,
+        lane=row.lane,
+        batch=row.batch,
+        attempts=row.attempts,
+        created_at=row.created_at,
+        due_at=row.due_at,
+        finished_at=row.finished_at,
+        error_code=row.error_code if state not in WELL else None,
+        error_stage=row.error_stage if state not in WELL else None,
+        error_cause=row.error_cause if state not in WELL else None,
+        error_remedy=row.error_remedy if state not in WELL else None,
+        registration=Registration.of_json(row.registration) if row.registration is not None else None,
+        stages={stage: results[stage][1] for stage in STAGES if stage in results},
+        objects=tuple(stored),
+    )
+
+
+def _only_rejected(selection: Selection) -> Select[Any] | None:
+    """Ask for the rejected messages of images that nobody could ask for, or None where the selection can't mean any."""
+    if selection.batch is not None or selection.code is not None or selection.state not in {None, "rejected"}:
+        return None
+    query = select(messages).where(
+        messages.c.state == "rejected",
+        messages.c.image_id.is_not(None),
+        ~exists().where(requests.c.image_id == messages.c.image_id, requests.c.state != RequestState.SUPERSEDED),
+    )
+    if selection.ids:
+        query = query.where(messages.c.image_id.in_(selection.ids))
+    if selection.customer is not None:
+        space = "%" if selection.space is None else selection.space
+        query = query.where(messages.c.image_id.like(f"{selection.customer}/{space}/%"))
+    return query
+
+
+def _rejected_images(connection: Connection, query: Select[Any], limit: int) -> list[ImageStatus]:
+    """Return images that are known only from a rejected message, with the reason of the last one."""
+    found: dict[str, ImageStatus] = {}
+    for row in connection.execute(query.order_by(messages.c.received_at)):
+        found[row.image_id] = ImageStatus(
+            asset_id=row.image_id,
+            state="rejected",
+            error_code=row.code,
+            error_cause=row.cause,
+            error_remedy=row.remedy,
+            created_at=row.received_at,
+        )
+    return list(found.values())[: max(limit, 0)]

@@ -1,0 +1,208 @@
+"""What the ledger lets go of when it is old, and what it knows of images that seem to be quiet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, exists, func, or_, select, update
+
+from dlcs_assets.domain.stages import RequestState
+from dlcs_assets.ledger.database import Database
+from dlcs_assets.ledger.tables import (
+    attempts,
+    batches,
+    chunk_images,
+    chunks,
+    claims,
+    images,
+    messages,
+    notifications,
+    outcomes,
+    requests,
+)
+
+SLICE = 1000  # rows of a write transaction: others wait for no longer than some hundredths of a second
+CHUNKS_SLICE = 20  # each with its list of up to 1,000 images
+ENDED = (
+    RequestState.DONE,
+    RequestState.FAILED,
+    RequestState.REJECTED,
+    RequestState.DELETED,
+    RequestState.SUPERSEDED,
+)
+SETTLED = ("accepted", "ignored", "forwarded", "requeued")
+
+
+@dataclass(frozen=True, slots=True)
+class _Old:
+    """One kind of rows: how they are told, which are old, and what is done about a slice of their ids."""
+
+    name: str
+    old: Select[str]
+    let_go: Callable[[Connection, Sequence[str]], object]
+    slice: int
+
+
+class Housekeeping:
+    """Lets go of history in short transactions. What tells the state of an image or of an unfinished batch stays."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def forget(self, *, history: datetime, bodies: datetime, dry_run: bool = False) -> dict[str, int]:
+        """Drop what ended before `history`, and the bodies of messages rejected before `bodies`; return what, by kind.
+
+        With `dry_run` it is counted only; attempts are those of requests that stay.
+        """
+        kinds = [
+            _old_attempts(history),
+            _old_requests(history),
+            _old_chunks(history),
+            _old_messages(history),
+            _old_bodies(bodies),
+            _old_notifications(history),
+        ]
+        return {kind.name: self._count(kind) if dry_run else self._let_go(kind) for kind in kinds}
+
+    def quiet_since(self, image_ids: Sequence[str]) -> dict[str, datetime | None]:
+        """Return when the last request of each image ended, None while one has not; images unknown are left out."""
+        found: dict[str, datetime | None] = {}
+        for ids in _slices(image_ids, SLICE):
+            with self._database.read() as connection:
+                known = select(images.c.id, images.c.registered_at).where(images.c.id.in_(ids))
+                found |= {row.id: row.registered_at for row in connection.execute(known)}
+                ended = func.max(func.coalesce(requests.c.finished_at, requests.c.created_at)).label("ended")
+                by_image = select(requests.c.image_id, ended).where(requests.c.image_id.in_(ids))
+                for row in connection.execute(by_image.group_by(requests.c.image_id)):
+                    if row.image_id in found:
+                        found[row.image_id] = row.ended
+                busy = select(requests.c.image_id).where(requests.c.image_id.in_(ids), requests.c.state.not_in(ENDED))
+                held = select(claims.c.image_id).where(claims.c.image_id.in_(ids))
+                found |= dict.fromkeys([*connection.scalars(busy), *connection.scalars(held)])
+        return found
+
+    def report_again(self, image_ids: Sequence[str]) -> None:
+        """Doubt that Dagster still has the outcomes of these images; reconcile tells it those that it has not."""
+        for ids in _slices(image_ids, SLICE):
+            with self._database.write() as connection:
+                connection.execute(update(outcomes).where(outcomes.c.image_id.in_(ids)).values(reported=False))
+
+    def claimed_requests(self) -> set[str]:
+        """Return the ids of the requests in work."""
+        with self._database.read() as connection:
+            return set(connection.scalars(select(claims.c.request_id)))
+
+    def ended_work(self, work: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Return those (request, end of the claim's token) of which the request is known and the claim is not."""
+        ids = {request for request, _ in work}
+        with self._database.read() as connection:
+            known = set(connection.scalars(select(requests.c.id).where(requests.c.id.in_(ids))))
+            held = connection.execute(select(claims.c.request_id, claims.c.token).where(claims.c.request_id.in_(ids)))
+            tokens = {row.request_id: row.token for row in held}
+        return {
+            (request, end) for request, end in work if request in known and not tokens.get(request, "").endswith(end)
+        }
+
+    def _count(self, kind: _Old) -> int:
+        with self._database.read() as connection:
+            return connection.scalar(select(func.count()).select_from(kind.old.subquery())) or 0
+
+    def _let_go(self, kind: _Old) -> int:
+        """Walk over the old rows in the order of their ids: looked for in a read, dropped in a write of their own."""
+        gone, last = 0, ""
+        (key,) = kind.old.selected_columns
+        while True:
+            with self._database.read() as connection:
+                ids = connection.scalars(kind.old.where(key > last).order_by(key).limit(kind.slice)).all()
+            if not ids:
+                return gone
+            with self._database.write() as connection:
+                kind.let_go(connection, ids)
+            gone, last = gone + len(ids), ids[-1]
+
+
+def _old_attempts(before: datetime) -> _Old:
+    # Those of a request that may go on stay: the next one's number is their count.
+    ended = exists().where(requests.c.id == attempts.c.request_id, requests.c.state.in_(ENDED))
+    old = attempts.c.ended_at < before
+    return _Old(
+        "attempts",
+        select(attempts.c.request_id).where(old, ended).distinct(),
+        lambda connection, ids: connection.execute(delete(attempts).where(attempts.c.request_id.in_(ids), old)),
+        SLICE,
+    )
+
+
+def _old_requests(before: datetime) -> _Old:
+    newer, asked = requests.alias("newer"), requests.alias("asked")
+    # An image's state is that of its newest request that no other took the place of.
+    outlived = exists().where(
+        newer.c.image_id == requests.c.image_id, newer.c.id > requests.c.id, newer.c.state != RequestState.SUPERSEDED
+    )
+    for_open_batch = exists().where(
+        asked.c.image_id == requests.c.image_id,
+        or_(asked.c.id == requests.c.id, asked.c.superseded_by == requests.c.id),
+        _of_open_batch(asked.c.batch, asked.c.customer),
+    )
+    old = and_(
+        requests.c.state.in_(ENDED),
+        func.coalesce(requests.c.finished_at, requests.c.created_at) < before,
+        outlived,
+        ~for_open_batch,
+    )
+
+    def let_go(connection: Connection, ids: Sequence[str]) -> None:
+        connection.execute(delete(attempts).where(attempts.c.request_id.in_(ids)))
+        connection.execute(delete(requests).where(requests.c.id.in_(ids)))
+
+    return _Old("requests", select(requests.c.id).where(old), let_go, SLICE)
+
+
+def _old_chunks(before: datetime) -> _Old:
+    def let_go(connection: Connection, ids: Sequence[str]) -> None:
+        connection.execute(delete(chunk_images).where(chunk_images.c.chunk_id.in_(ids)))
+        connection.execute(delete(chunks).where(chunks.c.id.in_(ids)))
+
+    return _Old("chunks", select(chunks.c.id).where(chunks.c.closed_at < before), let_go, CHUNKS_SLICE)
+
+
+def _old_messages(before: datetime) -> _Old:
+    old = and_(messages.c.state.in_(SETTLED), messages.c.received_at < before)
+    return _Old(
+        "messages",
+        select(messages.c.id).where(old),
+        lambda connection, ids: connection.execute(delete(messages).where(messages.c.id.in_(ids))),
+        SLICE,
+    )
+
+
+def _old_bodies(before: datetime) -> _Old:
+    # The reason stays, and so does the id, which keeps the message from being taken in again.
+    old = and_(messages.c.state == "rejected", messages.c.received_at < before, messages.c.body.is_not(None))
+    return _Old(
+        "rejected bodies",
+        select(messages.c.id).where(old),
+        lambda connection, ids: connection.execute(update(messages).where(messages.c.id.in_(ids)).values(body=None)),
+        SLICE,
+    )
+
+
+def _old_notifications(before: datetime) -> _Old:
+    return _Old(
+        "notifications",
+        select(notifications.c.id).where(notifications.c.published_at < before),
+        lambda connection, ids: connection.execute(delete(notifications).where(notifications.c.id.in_(ids))),
+        SLICE,
+    )
+
+
+def _of_open_batch(batch: ColumnElement[Any], customer: ColumnElement[Any]) -> ColumnElement[bool]:
+    return exists().where(batches.c.id == batch, batches.c.customer == customer, batches.c.finished_at.is_(None))
+
+
+def _slices(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,273 @@
+"""The ledger's tables, as they are today. How older ones become these is in `migrations`.
+
+An image's state is that of its newest request. Nothing here is counted up: totals are sums and counts of rows, so that
+they cannot drift.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    text,
+)
+
+from dlcs_assets.ledger.column_types import OutsideText
+from dlcs_assets.ledger.encryption import SealedJson, SealedText
+
+SCHEMA_VERSION = "0003"  # of the newest file in migrations/versions
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware datetimes in, aware datetimes out; stored as naive UTC, which every database compares rightly."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 (SQLAlchemy's signature)
+        """Write it as naive UTC."""
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002 (likewise)
+        """Read it as aware UTC."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+metadata = MetaData()
+
+images = Table(
+    "images",
+    metadata,
+    Column("id", String(220), primary_key=True),
+    Column("customer", Integer, nullable=False),
+    Column("space", Integer, nullable=False),
+    Column("registration", SealedJson, nullable=False),
+    Column("asserted_at", UtcDateTime, comment="`created` of the message that the registration is from"),
+    Column("registered_at", UtcDateTime, nullable=False),
+    Column("origin_bucket", String(100), comment="of an origin in S3, so that no clean-up deletes somebody's origin"),
+    Column("origin_key", OutsideText),
+    Index("images_by_space", "customer", "space"),
+    Index("images_by_origin", "origin_bucket", "origin_key"),
+)
+
+tombstones = Table(
+    "tombstones",
+    metadata,
+    Column("image_id", String(220), primary_key=True),
+    Column("customer", Integer, nullable=False),
+    Column("space", Integer, nullable=False),
+    Column("asserted_at", UtcDateTime, nullable=False, comment="when the deletion was said; what was said later holds"),
+    Column("deleted_at", UtcDateTime, comment="when everything of the image had been deleted"),
+    Column("request_id", String(32), nullable=False, comment="of the deletion"),
+    Column("detail", JSON, nullable=False, comment="the customer's name, from where else to delete, the channels"),
+)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("bucket", String(100), nullable=False),
+    Column("key", String(500), nullable=False),
+    Column("image_id", String(220)),
+    Column("sequencer", String(100), comment="orders the events of one key"),
+    Column("etag", String(100)),
+    Column("size", BigInteger),
+    Column("only_listed", Boolean, nullable=False, comment="found by a listing; its event may still come"),
+    Column("seen_at", UtcDateTime, nullable=False),
+    PrimaryKeyConstraint("bucket", "key"),
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("id", String(32), primary_key=True, comment="sorts by time of creation"),
+    Column("image_id", String(220), nullable=False),
+    Column("customer", Integer, nullable=False),
+    Column("space", Integer, nullable=False),
+    Column("lane", String(20), nullable=False),
+    Column("stages", String(60), nullable=False),
+    Column("batch", Integer),
+    Column("state", String(20), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("due_at", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("chunk_id", String(32)),
+    Column("superseded_by", String(32)),
+    Column("error_code", String(100)),
+    Column("error_stage", String(20)),
+    Column("error_cause", OutsideText),
+    Column("error_remedy", OutsideText),
+    Index("requests_due", "state", "lane", "customer", "due_at", "id"),
+    Index("requests_by_image", "image_id", "state"),
+    Index("requests_by_batch", "batch", "customer"),
+    Index("requests_by_chunk", "chunk_id"),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("request_id", String(32), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("run_id", String(64), nullable=False),
+    Column("ended_at", UtcDateTime, nullable=False),
+    Column("result", String(20), nullable=False),
+    Column("error_code", String(100)),
+    Column("error_stage", String(20)),
+    Column("error_cause", OutsideText),
+    PrimaryKeyConstraint("request_id", "number"),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("queue", Text, nullable=False),
+    Column("lane", String(20), nullable=False),
+    Column("received_at", UtcDateTime, nullable=False),
+    Column("state", String(20), nullable=False, comment="accepted, waiting, rejected, forwarded, ignored or requeued"),
+    Column("image_id", String(300)),
+    Column("customer", Integer),
+    Column("batch", Integer),
+    Column("request_id", String(32)),
+    Column("body", SealedText, comment="kept while the message waits or is rejected"),
+    Column("code", String(100)),
+    Column("cause", OutsideText),
+    Column("remedy", OutsideText),
+    Index("messages_by_state", "state", "received_at"),
+    Index("messages_by_request", "request_id"),
+    Index("messages_by_batch", "batch", "customer"),
+)
+
+chunks = Table(
+    "chunks",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("lane", String(20), nullable=False),
+    Column("customer", Integer, nullable=False),
+    Column("space", Integer, nullable=False),
+    Column("stages", String(60), nullable=False),
+    Column("first_key", Text, nullable=False),
+    Column("last_key", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("run_id", String(64)),
+    Column("closed_at", UtcDateTime),
+    Index("chunks_open", "closed_at", "lane"),
+    Index("chunks_by_customer", "lane", "customer", "id"),
+)
+
+chunk_images = Table(
+    "chunk_images",
+    metadata,
+    Column("chunk_id", String(32), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("image_id", String(220), nullable=False),
+    Column("request_id", String(32), nullable=False),
+    PrimaryKeyConstraint("chunk_id", "position"),
+)
+
+claims = Table(
+    "claims",
+    metadata,
+    Column("image_id", String(220), primary_key=True),
+    Column("request_id", String(32), nullable=False),
+    Column("token", String(32), nullable=False),
+    Column("run_id", String(64), nullable=False),
+    Column("heartbeat_at", UtcDateTime, nullable=False),
+    Column("customer", Integer, nullable=False),
+    Column("reserved_bytes", BigInteger, nullable=False, default=0, comment="of the customer's quota, until the end"),
+    Index("claims_by_token", "token"),
+    Index("claims_by_run", "run_id"),
+    Index("claims_by_customer", "customer", "reserved_bytes"),
+)
+
+outcomes = Table(
+    "outcomes",
+    metadata,
+    Column("image_id", String(220), nullable=False),
+    Column("stage", String(20), nullable=False),
+    Column("request_id", String(32), nullable=False),
+    Column("run_id", String(64), nullable=False),
+    Column("outcome", String(40), nullable=False),
+    Column("data_version", OutsideText, nullable=False),
+    Column("facts", JSON, nullable=False),
+    Column("recipe", JSON, comment="what decided about the result: policy, profile, code version; unknown before 0002"),
+    Column("committed_at", UtcDateTime, nullable=False),
+    Column("reported", Boolean, nullable=False, comment="whether Dagster has it"),
+    PrimaryKeyConstraint("image_id", "stage"),
+    Index("outcomes_unreported", "reported"),
+)
+
+DAMAGED = text("damage IS NOT NULL")  # hardly any: the index costs nothing
+objects = Table(
+    "objects",
+    metadata,
+    Column("bucket", String(100), nullable=False),
+    Column("key", String(500), nullable=False),
+    Column("image_id", String(220), nullable=False),
+    Column("customer", Integer, nullable=False),
+    Column("space", Integer, nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("content_type", OutsideText, nullable=False),
+    Column("audited_at", UtcDateTime, comment="when it was last read again and compared"),
+    Column("damage", String(200), comment="what was found then, if it was not what was stored"),
+    PrimaryKeyConstraint("bucket", "key"),
+    Index("objects_by_audit", "audited_at"),
+    Index("objects_damaged", "damage", sqlite_where=DAMAGED, postgresql_where=DAMAGED),
+    Index("objects_by_image", "image_id"),
+    Index("objects_by_kind", "customer", "kind", "space", "bytes"),
+)
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", Integer, nullable=False),
+    Column("customer", Integer, nullable=False),
+    Column(
+        "count", Integer, comment="as declared by whoever submitted it; unknown: the batch never counts as finished"
+    ),
+    Column("submitted_at", UtcDateTime, nullable=False),
+    Column("closed_at", UtcDateTime, comment="nobody will submit more to it: what is there is its count"),
+    Column("finished_at", UtcDateTime),
+    PrimaryKeyConstraint("id", "customer"),
+    Index("batches_unfinished", "finished_at"),
+)
+
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("topic", String(50), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("attributes", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("published_at", UtcDateTime),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("due_at", UtcDateTime, nullable=False),
+    Column("error", OutsideText, comment="why the last attempt to publish it failed"),
+    Index("notifications_unpublished", "published_at", "due_at"),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String(50), primary_key=True),
+    Column("holder", String(32), nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+)

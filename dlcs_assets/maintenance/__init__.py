@@ -1,1 +1,0 @@
-"""The nightly job that keeps Dagster and the ledger from growing without end."""

@@ -1,5 +1,0 @@
-"""The customers of an installation, read from a YAML file that may be edited while everything runs."""
-
-from dlcs_assets.resources.customers.file import CustomersFile, NoCustomers, customers_file
-
-__all__ = ["CustomersFile", "NoCustomers", "customers_file"]

@@ -1,6 +1,0 @@
-"""Reading originals where they are: each origin strategy has a module, and one client leads to them all."""
-
-from dlcs_assets.resources.origins.client import Origins
-from dlcs_assets.resources.origins.strategy import Peeked
-
-__all__ = ["Origins", "Peeked"]

@@ -1,0 +1,285 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlcs_assets.clients.backpressure import AdaptiveLimit, Circuit, Verdict
+from dlcs_assets.clients.file_semaphore import Slots
+from dlcs_assets.clients.image_server import ImageServer
+from dlcs_assets.clients.retrying import CircuitOpen
+from dlcs_assets.domain.errors import IngestError, ServiceDown
+from dlcs_assets.domain.iiif_size import Size
+from dlcs_testing.pictures import jpeg
+from dlcs_testing.scripted_server import Answer, refused_url, scripted_server
+
+PAGE = Size(1000, 2000)
+GOOD = Answer(200, jpeg(100, 200))
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Answers:
+    """Requests that are always as many as there are places, and how they end."""
+
+    def __init__(self, ceiling: int = 16) -> None:
+        self.clock = Clock()
+        self.limit = AdaptiveLimit(ceiling, slowdown=2.0, clock=self.clock)
+
+    def come(self, count: int, *, seconds: float = 0.1, verdict: Verdict = Verdict.WELL) -> None:
+        for _ in range(count):
+            began = self.clock.now
+            with ExitStack() as places:
+                for _ in range(self.limit.places):
+                    places.enter_context(self.limit.place())
+                self.clock.now += seconds
+                self.limit.ended(began, verdict)
+
+
+def test_a_round_of_quick_answers_opens_one_more_place_and_never_one_above_the_ceiling() -> None:
+    answers = Answers(ceiling=8)
+    assert answers.limit.places == 4
+    answers.come(4)
+    assert answers.limit.places == 4
+    answers.come(1)
+    assert answers.limit.places == 5
+    answers.come(500)
+    assert answers.limit.places == 8
+
+
+def test_places_that_nobody_needs_are_not_added() -> None:
+    answers = Answers()
+    for _ in range(100):
+        with answers.limit.place():
+            answers.limit.ended(answers.clock.now, Verdict.WELL)
+    assert answers.limit.places == 4
+
+
+@pytest.mark.parametrize(("verdict", "left"), [(Verdict.OVERLOADED, 8), (Verdict.FAILED, 14)])
+def test_trouble_closes_places_at_once(verdict: Verdict, left: int) -> None:
+    answers = Answers()
+    answers.come(500)
+    answers.come(1, verdict=verdict)
+    assert answers.limit.places == left
+
+
+def test_refusals_of_one_round_halve_the_limit_once() -> None:
+    """They speak of the same moment: sixteen refusals must not bring sixteen places down to one."""
+    answers = Answers()
+    answers.come(500)
+    began = answers.clock.now
+    answers.clock.now += 0.1
+    for _ in range(16):
+        answers.limit.ended(began, Verdict.OVERLOADED)
+    assert answers.limit.places == 8
+
+
+def test_there_is_always_one_place() -> None:
+    answers = Answers()
+    answers.come(50, verdict=Verdict.OVERLOADED)
+    assert answers.limit.places == 1
+
+
+def test_growing_latency_closes_places() -> None:
+    answers = Answers()
+    answers.come(500, seconds=0.1)
+    answers.come(16, seconds=0.19)
+    assert answers.limit.places == 16
+    answers.come(16, seconds=0.25)
+    assert answers.limit.places == 12
+
+
+def test_larger_images_are_not_taken_for_an_overloaded_server_for_ever() -> None:
+    """What takes long with one request in flight takes long by itself."""
+    answers = Answers()
+    answers.come(500, seconds=0.1)
+    answers.come(2000, seconds=0.9)
+    assert answers.limit.places == 16
+
+
+def ask(client: ImageServer) -> None:
+    client.session().thumbnail("s3://bucket/2/1/foo", "!200,200", "!200,200", PAGE)
+
+
+@contextmanager
+def client_of(url: str, **options: Any) -> Iterator[ImageServer]:
+    defaults: dict[str, Any] = {"url": url, "attempts": 1, "timeout_seconds": 5.0, "in_flight": 8}
+    client = ImageServer(**(defaults | options))
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "places"),
+    [
+        (Answer(429), 2),
+        (Answer(503), 2),
+        (Answer(504), 2),
+        (Answer(fault="hang"), 2),
+        (Answer(500), 3),
+        (Answer(fault="reset"), 3),
+        (Answer(404), 4),
+        (GOOD, 4),
+    ],
+)
+def test_what_the_image_server_answers_moves_the_limit(answer: Answer, places: int) -> None:
+    with scripted_server(answer) as server, client_of(server.url, timeout_seconds=0.2) as client:
+        try:
+            ask(client)
+        except IngestError:
+            assert answer is not GOOD
+        assert client.limit.places == places
+
+
+def test_requests_in_flight_stay_below_the_ceiling_when_all_goes_well() -> None:
+    with scripted_server(GOOD) as server, client_of(server.url, in_flight=6, slowdown=100.0) as client:
+        server.work = lambda _asked: time.sleep(0.02)  # an answer takes some time
+        with ThreadPoolExecutor(20) as pool:
+            list(pool.map(lambda _: ask(client), range(120)))
+        assert client.limit.places == 6
+        assert 4 < server.most_at_once <= 6
+
+
+def test_waiting_for_a_place_is_not_taken_for_the_servers_slowness() -> None:
+    with scripted_server(GOOD) as server, client_of(server.url, in_flight=1, timeout_seconds=0.4) as client:
+        server.work = lambda _asked: time.sleep(0.1)  # ten of them take longer than the time limit of one
+        with ThreadPoolExecutor(10) as pool:
+            list(pool.map(lambda _: ask(client), range(10)))
+        assert len(server.asked) == 10
+
+
+HOLDS_A_PLACE = """
+import pathlib, sys
+from dlcs_assets.clients.file_semaphore import Slots
+with Slots(pathlib.Path(sys.argv[1]), int(sys.argv[2])).hold():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_processes_share_the_places_and_one_that_is_killed_leaves_its_own(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLDS_A_PLACE, str(tmp_path / "slots"), "2"]
+    others = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)]
+    try:
+        for other in others:
+            assert other.stdout is not None
+            assert other.stdout.readline() == b"held\n"
+        got_one = threading.Event()
+
+        def hold() -> None:
+            with Slots(tmp_path / "slots", 2).hold():
+                got_one.set()
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        assert not got_one.wait(0.2)
+        others[0].kill()
+        assert got_one.wait(10)
+        thread.join()
+    finally:
+        for other in others:
+            other.kill()
+            other.communicate()
+
+
+def test_clients_of_one_service_share_its_limit_and_those_of_another_do_not(tmp_path: Path) -> None:
+    """Each stands for a run of its own: they know nothing of one another but the folder."""
+    with scripted_server(GOOD) as server, scripted_server(GOOD) as another, ExitStack() as opened:
+        slots = {"slots_folder": str(tmp_path), "in_flight": 3}
+        clients = [opened.enter_context(client_of(server.url, **slots)) for _ in range(4)]
+        clients.append(opened.enter_context(client_of(another.url, **slots)))
+        together = threading.Barrier(2, timeout=10)
+        met: list[int] = []
+        server.work = lambda _asked: time.sleep(0.02)  # an answer takes some time
+        another.work = lambda _asked: met.append(together.wait())
+        with ThreadPoolExecutor(14) as pool:
+            waiting = [pool.submit(ask, clients[4]) for _ in range(2)]
+            list(pool.map(lambda number: ask(clients[number % 4]), range(60)))
+            for one in waiting:
+                one.result()
+        assert server.most_at_once == 3
+        assert len(met) == 2
+
+
+def down() -> ServiceDown:
+    return ServiceDown("image_server_down", "The image server can't be reached", remedy="Start it.")
+
+
+def fail(circuit: Circuit, count: int) -> None:
+    for _ in range(count):
+        with circuit.call() as call:
+            call.down = down()
+
+
+def succeed(circuit: Circuit) -> None:
+    with circuit.call() as call:
+        call.answered = True
+
+
+def test_the_circuit_opens_when_calls_in_a_row_find_the_service_down() -> None:
+    circuit = Circuit(3, 5.0, clock=Clock())
+    fail(circuit, 2)
+    succeed(circuit)
+    fail(circuit, 2)
+    assert not circuit.is_open
+    fail(circuit, 1)
+    with pytest.raises(CircuitOpen) as caught:
+        succeed(circuit)
+    assert caught.value.code == "image_server_down"
+    assert caught.value.cause == "The image server can't be reached; it was not asked again yet"
+
+
+def test_one_call_at_a_time_tries_whether_the_service_is_back() -> None:
+    clock = Clock()
+    circuit = Circuit(3, 5.0, clock=clock)
+    fail(circuit, 3)
+    clock.now += 5
+    with circuit.call() as probe:
+        with pytest.raises(CircuitOpen):
+            succeed(circuit)
+        probe.down = down()
+    with pytest.raises(CircuitOpen):
+        succeed(circuit)
+    clock.now += 5
+    succeed(circuit)
+    assert not circuit.is_open
+    succeed(circuit)
+
+
+def test_a_probe_that_is_broken_off_is_no_proof_and_bars_nobody() -> None:
+    clock = Clock()
+    circuit = Circuit(1, 5.0, clock=clock)
+    fail(circuit, 1)
+    clock.now += 5
+    with pytest.raises(KeyboardInterrupt), circuit.call():
+        raise KeyboardInterrupt
+    assert circuit.is_open
+    clock.now += 5
+    succeed(circuit)
+    assert not circuit.is_open
+
+
+def test_a_service_that_is_down_is_asked_a_few_times_and_then_left_alone() -> None:
+    with client_of(refused_url(), attempts=4, circuit_failures=3, first_delay_seconds=0.001) as client:
+        with pytest.raises(CircuitOpen):
+            ask(client)
+        for _ in range(200):
+            with pytest.raises(CircuitOpen) as caught:
+                ask(client)
+        assert caught.value.code == "image_server_down"

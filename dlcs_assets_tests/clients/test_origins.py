@@ -1,0 +1,342 @@
+from __future__ import annotations
+
+import gzip
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlcs_assets.clients.aws import PooledS3Resource
+from dlcs_assets.clients.origins import Origins
+from dlcs_assets.clients.transfer import Fetched
+from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDown, TransientError
+from dlcs_assets.domain.origin import Origin, OriginStrategy
+from dlcs_assets.domain.s3_uri import S3Location
+from dlcs_assets_tests.clients.conftest import Aws
+from dlcs_testing.scripted_server import Answer, ScriptedServer, refused_url, scripted_server
+
+IMAGE = bytes(range(256)) * 1000
+SHA256 = hashlib.sha256(IMAGE).hexdigest()
+
+
+def origins(s3: PooledS3Resource | None = None, **options: Any) -> Origins:
+    defaults: dict[str, Any] = {
+        "first_delay_seconds": 0.001,
+        "timeout_seconds": 5.0,
+        "private_networks": ["127.0.0.0/8"],
+    }
+    return Origins(s3=s3 or PooledS3Resource(), **(defaults | options))
+
+
+def http(url: str) -> Origin:
+    return Origin(url, OriginStrategy.DEFAULT, None, optimised=False, note=None)
+
+
+def fetch(origin: Origin, folder: Path, s3: PooledS3Resource | None = None, **options: Any) -> Fetched:
+    client = origins(s3, **options)
+    try:
+        return client.fetch(origin, folder / "original")
+    finally:
+        client.close()
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    headers = (("Content-Type", "image/tiff"), ("ETag", '"v1"'))
+    with scripted_server(Answer(200, IMAGE, headers)) as script:
+        yield script
+
+
+def test_an_original_comes_to_disk_with_what_is_known_of_it(server: ScriptedServer, tmp_path: Path) -> None:
+    fetched = fetch(http(f"{server.url}/page-1.tif"), tmp_path)
+    assert fetched.path == tmp_path / "original"
+    assert fetched.path.read_bytes() == IMAGE
+    assert (fetched.bytes, fetched.sha256) == (len(IMAGE), SHA256)
+    assert (fetched.content_type, fetched.version) == ("image/tiff", "v1")
+    headers = server.asked[0].headers
+    assert (headers["user-agent"], headers["accept"], headers["accept-encoding"]) == ("DLCS/2.0", "*/*", "identity")
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "code", "times"),
+    [
+        (Answer(404), PermanentError, "origin_not_found", 1),
+        (Answer(410), PermanentError, "origin_not_found", 1),
+        (Answer(401), PermanentError, "origin_refused", 1),
+        (Answer(403), PermanentError, "origin_refused", 1),
+        (Answer(400), PermanentError, "origin_refused", 1),
+        (Answer(200, b""), PermanentError, "origin_empty", 1),
+        (Answer(204), PermanentError, "origin_empty", 1),
+        (Answer(200, IMAGE, (("Content-Length", "9999999999999"),)), PermanentError, "origin_too_large", 1),
+        (Answer(302, b"", (("Location", "ftp://127.0.0.1/x"),)), PermanentError, "origin_address_invalid", 1),
+        (Answer(500), TransientError, "origin_unavailable", 2),
+        (Answer(503), TransientError, "origin_unavailable", 2),
+        (Answer(429), TransientError, "origin_unavailable", 2),
+        (Answer(fault="reset"), TransientError, "origin_broke_off", 2),
+        (Answer(fault="hang"), TransientError, "origin_timeout", 2),
+        (Answer(200, IMAGE, fault="break off"), TransientError, "origin_broke_off", 2),
+        (Answer(200, IMAGE, (("Content-Length", str(len(IMAGE) + 9)),), "break off"), TransientError,
+         "origin_broke_off", 2),
+        (Answer(200, IMAGE, (("Content-Length", "-1"),)), TransientError, "origin_broke_off", 2),
+        (Answer(200, b"no gzip", (("Content-Encoding", "gzip"),)), TransientError, "origin_broke_off", 2),
+    ],
+)  # fmt: skip
+def test_what_goes_wrong_has_a_code_and_leaves_no_file(
+    answer: Answer, kind: type[IngestError], code: str, times: int, tmp_path: Path
+) -> None:
+    with scripted_server(answer) as server:
+        with pytest.raises(IngestError) as caught:
+            fetch(http(server.url), tmp_path, attempts=2, timeout_seconds=0.3, max_bytes=10**6)
+        assert type(caught.value) is kind
+        assert caught.value.code == code
+        assert len(server.asked) == times
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_attempt_begins_a_new_file(tmp_path: Path) -> None:
+    with scripted_server(Answer(200, IMAGE[::-1], fault="break off"), Answer(200, IMAGE)) as server:
+        fetched = fetch(http(server.url), tmp_path)
+        assert (fetched.bytes, fetched.sha256) == (len(IMAGE), SHA256)
+        assert fetched.path.read_bytes() == IMAGE
+
+
+CHUNKED = (("Transfer-Encoding", "chunked"),)
+
+
+def in_chunks(data: bytes) -> bytes:
+    parts = [data[at : at + 1000] for at in range(0, len(data), 1000)]
+    return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+
+
+def test_an_original_of_unknown_length_is_fetched(tmp_path: Path) -> None:
+    with scripted_server(Answer(200, in_chunks(IMAGE), CHUNKED)) as server:
+        assert fetch(http(server.url), tmp_path).sha256 == SHA256
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(200, in_chunks(IMAGE), CHUNKED),
+        Answer(200, gzip.compress(b"\0" * 10**6), (("Content-Encoding", "gzip"),)),
+    ],
+)
+def test_an_original_that_grows_beyond_the_limit_is_stopped_there(answer: Answer, tmp_path: Path) -> None:
+    with scripted_server(answer) as server:
+        with pytest.raises(PermanentError) as caught:
+            fetch(http(server.url), tmp_path, max_bytes=50_000)
+        assert caught.value.code == "origin_too_large"
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_body_that_is_compressed_all_the_same_is_unpacked(tmp_path: Path) -> None:
+    with scripted_server(Answer(200, gzip.compress(IMAGE), (("Content-Encoding", "gzip"),))) as server:
+        fetched = fetch(http(server.url), tmp_path)
+        assert (fetched.bytes, fetched.sha256) == (len(IMAGE), SHA256)
+
+
+def test_eight_redirects_are_followed_and_no_more(tmp_path: Path) -> None:
+    with scripted_server(Answer(200, IMAGE)) as server:
+        for step in range(9):
+            server.by_path[f"/{step}"] = Answer(302, b"", (("Location", f"/{step + 1}"),))
+        assert fetch(http(f"{server.url}/1"), tmp_path).sha256 == SHA256
+        with pytest.raises(PermanentError) as caught:
+            fetch(http(f"{server.url}/0"), tmp_path)
+        assert caught.value.code == "origin_redirects"
+
+
+def test_cookies_of_one_origin_request_are_not_sent_with_the_next(tmp_path: Path) -> None:
+    with scripted_server(Answer(200, IMAGE, (("Set-Cookie", "customer=2"),))) as server:
+        client = origins()
+        for _ in range(2):
+            client.fetch(http(server.url), tmp_path / "original")
+        client.close()
+        assert ["cookie" in asked.headers for asked in server.asked] == [False, False]
+
+
+def test_an_origin_that_does_not_answer_is_not_a_service_of_ours(tmp_path: Path) -> None:
+    with pytest.raises(TransientError) as caught:
+        fetch(http(f"{refused_url()}/x?token=secret"), tmp_path, attempts=2)
+    assert caught.value.code == "origin_unreachable"
+    assert not isinstance(caught.value, ServiceDown)
+    assert "secret" not in str(caught.value)
+
+
+def test_an_unknown_host_is_unreachable(tmp_path: Path) -> None:
+    with pytest.raises(TransientError) as caught:
+        fetch(http("http://nowhere.invalid/x.jpg"), tmp_path, attempts=1)
+    assert caught.value.code == "origin_unreachable"
+
+
+def test_an_address_that_is_none_is_permanent(tmp_path: Path) -> None:
+    with pytest.raises(PermanentError) as caught:
+        fetch(http("http://user:secret@host:port/x"), tmp_path)
+    assert caught.value.code == "origin_address_invalid"
+    assert "secret" not in str(caught.value)
+
+
+def test_a_trickle_ends_with_the_time_limit(tmp_path: Path) -> None:
+    """Each packet comes in time, the whole never would."""
+    with scripted_server(Answer(200, IMAGE)) as server:
+        with pytest.raises(TransientError) as caught:
+            fetch(http(server.url), tmp_path, attempts=1, timeout_seconds=1e-6, read_timeout_seconds=5)
+        assert caught.value.code == "origin_timeout"
+
+
+def test_a_scratch_folder_that_cannot_be_written_is_said(server: ScriptedServer, tmp_path: Path) -> None:
+    with pytest.raises(TransientError) as caught:
+        fetch(http(server.url), tmp_path / "missing", attempts=1)
+    assert caught.value.code == "scratch_not_writable"
+
+
+def test_a_peek_reads_no_more_than_the_head() -> None:
+    partial = Answer(
+        206,
+        IMAGE[:100],
+        (("Content-Range", f"bytes 0-99/{len(IMAGE)}"), ("Content-Type", "image/jp2"), ("ETag", '"e"')),
+    )
+    with scripted_server(partial) as server:
+        client = origins()
+        peeked = client.peek(http(server.url), limit=100)
+        client.close()
+        assert (peeked.head, peeked.size) == (IMAGE[:100], len(IMAGE))
+        assert (peeked.content_type, peeked.version) == ("image/jp2", "e")
+        assert server.asked[0].headers["range"] == "bytes=0-99"
+
+
+def test_a_size_that_nobody_tells_is_not_known() -> None:
+    partial = Answer(206, IMAGE[:100], (("Content-Range", "bytes 0-99/*"),))
+    with scripted_server(partial, Answer(200, in_chunks(IMAGE), CHUNKED)) as server:
+        client = origins()
+        assert [client.peek(http(server.url), limit=100).size for _ in range(2)] == [None, None]
+        client.close()
+
+
+def test_a_server_without_ranges_is_not_read_to_the_end(server: ScriptedServer) -> None:
+    client = origins()
+    peeked = client.peek(http(server.url), limit=100)
+    client.close()
+    assert (peeked.head, peeked.size, peeked.version) == (IMAGE[:100], len(IMAGE), "v1")
+
+
+@pytest.mark.parametrize("answer", [Answer(416), Answer(200)])
+def test_a_peek_at_an_empty_original_says_so(answer: Answer) -> None:
+    with scripted_server(answer) as server:
+        client = origins()
+        with pytest.raises(PermanentError) as caught:
+            client.peek(http(server.url))
+        client.close()
+        assert caught.value.code == "origin_empty"
+
+
+def test_a_peek_at_nothing_says_so() -> None:
+    with scripted_server(Answer(404)) as server:
+        client = origins()
+        with pytest.raises(PermanentError) as caught:
+            client.peek(http(server.url))
+        client.close()
+        assert caught.value.code == "origin_not_found"
+
+
+def s3_origin(bucket: str, key: str) -> Origin:
+    return Origin(f"s3://{bucket}/{key}", OriginStrategy.S3_AMBIENT, S3Location(bucket, key), optimised=True, note=None)
+
+
+KEY = "pages/a b%20+é?#.tif"
+
+
+@pytest.fixture
+def stored(aws: Aws, bucket: str) -> Origin:
+    client = aws.s3().get_client()
+    client.put_object(Bucket=bucket, Key=KEY, Body=IMAGE, ContentType="image/tiff")
+    client.put_object(Bucket=bucket, Key="empty", Body=b"")
+    client.close()
+    return s3_origin(bucket, KEY)
+
+
+def test_an_object_is_fetched_with_our_own_credentials(aws: Aws, stored: Origin, tmp_path: Path) -> None:
+    fetched = fetch(stored, tmp_path, aws.s3())
+    assert fetched.path.read_bytes() == IMAGE
+    assert (fetched.bytes, fetched.sha256, fetched.content_type) == (len(IMAGE), SHA256, "image/tiff")
+    assert fetched.version == hashlib.md5(IMAGE).hexdigest()
+
+
+def test_the_version_of_an_object_is_its_version_id_where_there_is_one(
+    aws: Aws, bucket: str, stored: Origin, tmp_path: Path
+) -> None:
+    client = aws.s3().get_client()
+    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    version = client.put_object(Bucket=bucket, Key=KEY, Body=b"II*\0")["VersionId"]
+    client.close()
+    assert fetch(stored, tmp_path, aws.s3()).version == version
+
+
+def test_a_peek_at_an_object_reads_its_head(aws: Aws, stored: Origin) -> None:
+    client = origins(aws.s3())
+    peeked = client.peek(stored, limit=10)
+    client.close()
+    assert (peeked.head, peeked.size, peeked.content_type) == (IMAGE[:10], len(IMAGE), "image/tiff")
+    assert peeked.version == hashlib.md5(IMAGE).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("key", "code"), [("missing", "origin_not_found"), ("empty", "origin_empty"), (KEY, "origin_too_large")]
+)
+def test_an_object_that_is_not_there_or_not_fit_is_permanent(
+    aws: Aws, stored: Origin, tmp_path: Path, key: str, code: str
+) -> None:
+    assert stored.location is not None
+    with pytest.raises(PermanentError) as caught:
+        fetch(s3_origin(stored.location.bucket, key), tmp_path, aws.s3(), max_bytes=1000)
+    assert caught.value.code == code
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("key", "code"), [("missing", "origin_not_found"), ("empty", "origin_empty")])
+def test_a_peek_at_an_object_that_is_not_there_or_empty_says_so(aws: Aws, stored: Origin, key: str, code: str) -> None:
+    assert stored.location is not None
+    client = origins(aws.s3())
+    with pytest.raises(PermanentError) as caught:
+        client.peek(s3_origin(stored.location.bucket, key))
+    client.close()
+    assert caught.value.code == code
+
+
+def s3_at(url: str) -> PooledS3Resource:
+    return PooledS3Resource(
+        endpoint_url=url,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        max_attempts=1,
+        read_timeout_seconds=0.3,
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "code"),
+    [
+        (
+            Answer(403, b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"),
+            PermanentError,
+            "origin_refused",
+        ),
+        (Answer(503, b"<Error><Code>SlowDown</Code></Error>"), TransientError, "origin_unavailable"),
+        (Answer(400, b"<Error><Code>RequestTimeout</Code></Error>"), TransientError, "origin_unavailable"),
+        (Answer(200, IMAGE, fault="break off"), TransientError, "origin_unavailable"),
+        (Answer(fault="reset"), TransientError, "origin_unavailable"),
+        (Answer(fault="hang"), TransientError, "origin_unavailable"),
+    ],
+)
+def test_s3s_own_troubles_are_told_apart(answer: Answer, kind: type[IngestError], code: str, tmp_path: Path) -> None:
+    with scripted_server(answer) as server:
+        with pytest.raises(IngestError) as caught:
+            fetch(s3_origin("b", "k"), tmp_path, s3_at(server.url), attempts=1)
+        assert type(caught.value) is kind
+        assert caught.value.code == code
+
+
+def test_an_s3_that_is_down_is_a_service_down(tmp_path: Path) -> None:
+    with pytest.raises(ServiceDown):
+        fetch(s3_origin("b", "k"), tmp_path, s3_at(refused_url()), attempts=1)

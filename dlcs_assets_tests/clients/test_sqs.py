@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from bench.queue_server import serving_queues
+from dlcs_assets.clients.sqs import QueueDepth, Queues
+from dlcs_assets.domain.errors import PermanentError, ServiceDown, TransientError
+from dlcs_assets_tests.clients.conftest import Aws
+from dlcs_testing.scripted_server import Answer, refused_url, scripted_server
+
+
+@pytest.fixture
+def queues(aws: Aws) -> Iterator[Queues]:
+    resource = Queues(endpoint_url=aws.endpoint)
+    yield resource
+    resource.close()
+
+
+@pytest.fixture
+def url(aws: Aws) -> str:
+    import boto3
+
+    client = boto3.client("sqs", endpoint_url=aws.endpoint)
+    try:
+        return client.create_queue(QueueName=f"queue-{uuid.uuid4().hex}")["QueueUrl"]
+    finally:
+        client.close()
+
+
+def receive_all(queues: Queues, url: str) -> list[str]:
+    bodies: list[str] = []
+    while messages := queues.receive(url):
+        bodies += [message.body for message in messages]
+        queues.delete(url, messages)
+    return bodies
+
+
+def test_what_is_sent_is_received_with_its_time(queues: Queues, url: str) -> None:
+    before = datetime.now(UTC) - timedelta(seconds=1)
+    assert queues.send(url, ['{"id": "é"}']) == 1
+    (message,) = queues.receive(url, wait_seconds=1)
+    assert message.body == '{"id": "é"}'
+    assert message.id
+    assert message.sent_at is not None
+    assert before <= message.sent_at <= datetime.now(UTC) + timedelta(seconds=1)
+
+
+def test_more_than_ten_go_in_batches(queues: Queues, url: str) -> None:
+    bodies = [f"message {number}" for number in range(23)]
+    assert queues.send(url, (body for body in bodies)) == 23
+    assert queues.depth(url) == QueueDepth(waiting=23, in_flight=0, delayed=0)
+    assert sorted(receive_all(queues, url)) == sorted(bodies)
+    assert queues.depth(url) == QueueDepth(waiting=0, in_flight=0, delayed=0)
+
+
+def test_no_more_are_received_than_asked_for(queues: Queues, url: str) -> None:
+    queues.send(url, ["a", "b", "c"])
+    assert len(queues.receive(url, limit=2)) == 2
+    assert queues.depth(url) == QueueDepth(waiting=1, in_flight=2, delayed=0)
+
+
+@pytest.mark.usefixtures("aws")
+def test_many_are_received_at_once_in_the_order_of_their_sending() -> None:
+    bodies = [f"{number:02}" for number in range(45)]
+    with serving_queues() as server:  # moto gives a message to several who ask at the same time
+        queues, url = queues_at(server.url), server.answer("CreateQueue", {"QueueName": "images"})["QueueUrl"]
+        for body in bodies:
+            queues.send(url, [body])
+        received = queues.receive(url, limit=40)
+        assert [message.body for message in received] == bodies[:40]
+        queues.delete(url, received)
+        assert receive_all(queues, url) == bodies[40:]
+        assert queues.depth(url) == QueueDepth(waiting=0, in_flight=0, delayed=0)
+        queues.close()
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_message_that_comes_twice_at_once_is_given_once() -> None:
+    message = {"MessageId": "1", "ReceiptHandle": "a", "Body": "b", "MD5OfBody": _md5("b")}
+    with scripted_server(Answer(body=json.dumps({"Messages": [message]}).encode())) as server:
+        queues = queues_at(server.url)
+        assert [each.body for each in queues.receive(f"{server.url}/1/q", limit=20)] == ["b"]
+        assert len(server.asked) == 2
+        queues.close()
+
+
+def test_an_empty_queue_gives_nothing(queues: Queues, url: str) -> None:
+    assert queues.receive(url) == []
+    queues.delete(url, [])
+    assert queues.send(url, []) == 0
+
+
+def test_big_messages_are_sent_in_requests_that_sqs_takes(queues: Queues, url: str) -> None:
+    bodies = [str(number) * 100_000 for number in range(5)]
+    assert queues.send(url, bodies) == 5
+    assert sorted(receive_all(queues, url)) == bodies
+
+
+def test_a_message_that_sqs_cannot_take_is_permanent(queues: Queues, url: str) -> None:
+    with pytest.raises(PermanentError) as caught:
+        queues.send(url, ["é" * 200_000])
+    assert caught.value.code == "message_too_large"
+    assert queues.depth(url).waiting == 0
+
+
+def test_a_queue_that_is_not_there_is_permanent(queues: Queues, url: str) -> None:
+    with pytest.raises(PermanentError) as caught:
+        queues.receive(url + "-no")
+    assert caught.value.code == "queue_not_found"
+
+
+def queues_at(url: str, **options: Any) -> Queues:
+    return Queues(endpoint_url=url, region_name="us-east-1", first_delay_seconds=0.001, **options)
+
+
+def reply(successful: list[str], failed: list[str]) -> Answer:
+    body = {
+        "Successful": [{"Id": i, "MessageId": i, "MD5OfMessageBody": _md5(i)} for i in successful],
+        "Failed": [{"Id": i, "SenderFault": False, "Code": "InternalError"} for i in failed],
+    }
+    return Answer(200, json.dumps(body).encode(), (("Content-Type", "application/x-amz-json-1.0"),))
+
+
+def _md5(text: str) -> str:
+    return hashlib.md5(text.encode()).hexdigest()
+
+
+@pytest.mark.usefixtures("aws")
+def test_those_of_a_batch_that_failed_are_sent_again() -> None:
+    with scripted_server(reply(["0", "2"], ["1"]), reply(["0"], [])) as server:
+        queues = queues_at(server.url)
+        assert queues.send(f"{server.url}/1/q", ["0", "1", "2"]) == 3
+        queues.close()
+        entries = [[e["MessageBody"] for e in json.loads(asked.body)["Entries"]] for asked in server.asked]
+        assert entries == [["0", "1", "2"], ["1"]]
+
+
+@pytest.mark.usefixtures("aws")
+def test_what_is_not_taken_in_the_end_is_said() -> None:
+    with scripted_server(reply(["0"], ["1"]), reply([], ["0"])) as server:
+        queues = queues_at(server.url, attempts=2)
+        with pytest.raises(TransientError) as caught:
+            queues.send(f"{server.url}/1/q", ["0", "1"])
+        queues.close()
+        assert caught.value.code == "queue_not_sent"
+        assert "1 of 2" in caught.value.cause
+
+
+def test_messages_that_are_not_deleted_are_said_after_all_were_tried(queues: Queues, url: str) -> None:
+    queues.send(url, ["a"])
+    (message,) = queues.receive(url)
+    with scripted_server(reply([], ["0"])) as server:
+        elsewhere = queues_at(server.url, attempts=1)
+        with pytest.raises(TransientError) as caught:
+            elsewhere.delete(f"{server.url}/1/q", [message] * 11)
+        elsewhere.close()
+        assert caught.value.code == "queue_not_deleted"
+        assert "2 messages" in caught.value.cause  # of either batch the first
+        assert len(server.asked) == 2
+
+
+@pytest.mark.usefixtures("aws")
+def test_an_sqs_that_is_down_is_a_service_down() -> None:
+    queues = queues_at(refused_url(), attempts=1)
+    with pytest.raises(ServiceDown):
+        queues.receive(f"{refused_url()}/1/q")
+    queues.close()

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import pytest
+
+from dlcs_assets.defs.sensors.dispatch import FIRST_OF_CUSTOMER, PRIORITIES, plan_chunks
+from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.stages import STAGES, Lane
+from dlcs_assets.ingest.fair_share import Turn, deal, turns_in
+from dlcs_assets.ledger.records import Chunk, DueImage
+
+ALL = frozenset(STAGES)
+
+
+@dataclass
+class Backlog:
+    """Images that are due, by customer, in chunks of one image."""
+
+    of: dict[int, int]
+    asked: int = 0
+
+    def offer(self, turn: Turn) -> list[Chunk]:
+        self.asked += 1
+        count = min(self.of.get(turn.customer, 0), turn.most)
+        images = [DueImage(f"r{n}", AssetId(turn.customer, 1, f"i{n}"), ALL, None) for n in range(count)]
+        return plan_chunks(images, Lane.INGEST, 1)
+
+
+def dealt(
+    due: Mapping[int, int] | Backlog,
+    in_flight: Mapping[tuple[Lane, int], int] | None = None,
+    *,
+    lane: Lane = Lane.INGEST,
+    most: int = 4,
+    limits: Mapping[int, int] | None = None,
+) -> dict[int, int]:
+    """Return how many new chunks each customer gets of those that it has due."""
+    backlog = due if isinstance(due, Backlog) else Backlog(dict(due))
+    turns = turns_in(lane, [*backlog.of], in_flight or {}, most_in_lane=most, limit_of=(limits or {}).get)
+    return dict(Counter(chunk.customer for chunk in deal(turns, backlog.offer)))
+
+
+def in_turn(customers: Sequence[int], in_flight: Mapping[tuple[Lane, int], int]) -> list[int]:
+    turns = turns_in(Lane.INGEST, customers, in_flight, most_in_lane=9, limit_of=lambda _: None)
+    return [turn.customer for turn in turns.order]
+
+
+def test_a_customer_alone_gets_all_the_room_there_is() -> None:
+    assert dealt({2: 100}) == {2: 4}
+    assert dealt({2: 100}, {(Lane.INGEST, 2): 3}) == {2: 1}
+    assert dealt({2: 100}, {(Lane.INGEST, 2): 4}) == {}
+
+
+def test_the_room_goes_round_whatever_one_customer_has_due() -> None:
+    assert dealt({2: 50_000, 12: 3}) == {2: 2, 12: 2}
+    assert dealt({2: 100, 12: 100, 22: 100}) == {2: 2, 12: 1, 22: 1}
+
+
+def test_a_customer_with_less_in_flight_comes_first_else_the_order_is_kept() -> None:
+    assert in_turn([2, 12, 22], {}) == [2, 12, 22]
+    assert in_turn([2, 12, 22], {(Lane.INGEST, 2): 2, (Lane.INGEST, 12): 1, (Lane.RETRY, 22): 5}) == [22, 12, 2]
+    assert dealt({2: 100, 12: 100}, {(Lane.INGEST, 2): 3}) == {12: 1}
+
+
+def test_a_full_lane_has_a_place_for_a_customer_that_has_nothing_in_it() -> None:
+    full = {(Lane.INGEST, 2): 4}
+    assert dealt({2: 100, 12: 5}, full) == {12: 1}
+    assert dealt({2: 100, 12: 5, 22: 5}, full) == {12: 1, 22: 1}
+    assert dealt({12: 5}, {**full, (Lane.INGEST, 12): 1}) == {}
+
+
+def test_a_lane_is_never_more_than_twice_as_full_as_it_should_be() -> None:
+    newcomers = dict.fromkeys(range(10, 30), 5)
+    assert sum(dealt(newcomers, {(Lane.INGEST, 2): 4}).values()) == 4
+    assert dealt(newcomers, {(Lane.INGEST, 2): 8}) == {}
+
+
+def test_backfills_of_all_customers_keep_to_their_places() -> None:
+    assert dealt({2: 100, 12: 100, 22: 100}, lane=Lane.BACKFILL, most=2) == {2: 1, 12: 1}
+    assert dealt({12: 100}, {(Lane.BACKFILL, 2): 2}, lane=Lane.BACKFILL, most=2) == {}
+    assert dealt({12: 100}, {(Lane.INGEST, 2): 4}, lane=Lane.BACKFILL, most=2) == {12: 2}
+
+
+def test_a_customer_s_limit_is_over_all_its_lanes_but_those_that_are_urgent() -> None:
+    in_flight = {(Lane.BACKFILL, 2): 1, (Lane.PRIORITY, 2): 3, (Lane.DELETE, 2): 2}
+    assert dealt({2: 100}, in_flight, limits={2: 3}) == {2: 2}
+    assert dealt({2: 100}, {**in_flight, (Lane.RETRY, 2): 2}, limits={2: 3}) == {}
+    assert dealt({2: 100}, in_flight, limits={2: 1}, lane=Lane.PRIORITY) == {2: 1}
+
+
+def test_what_a_customer_s_limit_leaves_free_is_another_s() -> None:
+    turns = turns_in(Lane.INGEST, [2, 12], {(Lane.BACKFILL, 2): 2}, most_in_lane=4, limit_of={2: 2}.get)
+    assert turns.at_limit == (2,)
+    assert [(turn.customer, turn.most) for turn in turns.order] == [(12, 4)]
+
+
+def test_a_customer_all_of_whose_images_are_held_does_not_take_another_s_place() -> None:
+    assert dealt({2: 0, 12: 5}, most=1) == {12: 1}
+
+
+def test_no_more_customers_are_asked_than_there_are_places() -> None:
+    backlog = Backlog(dict.fromkeys(range(500), 5))
+    assert sum(dealt(backlog).values()) == 8
+    assert backlog.asked == 8
+
+
+@pytest.mark.parametrize("due", [{}, {2: 0}])
+def test_where_nothing_is_due_nothing_is_dealt(due: dict[int, int]) -> None:
+    assert dealt(due) == {}
+
+
+def test_dagster_takes_urgent_lanes_first_and_backfills_last_of_all() -> None:
+    assert set(PRIORITIES) == set(Lane)
+    ranked = [Lane.PRIORITY, Lane.INGEST, Lane.RETRY, Lane.BACKFILL]
+    # Even the first run of a customer in a lane comes after all those of a better one.
+    assert all(PRIORITIES[better] > PRIORITIES[worse] + FIRST_OF_CUSTOMER for better, worse in pairwise(ranked))
+    assert min(PRIORITIES, key=lambda lane: PRIORITIES[lane]) is Lane.BACKFILL

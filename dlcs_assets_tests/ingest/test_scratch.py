@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from dlcs_assets.ingest.scratch import clear_ended, clear_scratch, folder_name
+from dlcs_assets.ledger.records import new_id
+
+NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
+YESTERDAY = NOW - timedelta(days=1)
+
+
+def set_age(path: Path, age: timedelta) -> None:
+    moment = (NOW - age).timestamp()
+    os.utime(path, (moment, moment), follow_symlinks=False)
+
+
+def make_folder(scratch: Path, name: str, *, age: timedelta = timedelta(days=2)) -> Path:
+    """Return a folder as a killed run leaves it, in which nothing changed for so long."""
+    folder = scratch / name
+    (folder / "deeper").mkdir(parents=True)
+    (folder / "deeper" / "original").write_bytes(b"x")
+    for path in (folder / "deeper" / "original", folder / "deeper", folder):
+        set_age(path, age)
+    return folder
+
+
+def test_a_folder_that_a_killed_run_left_goes_with_all_in_it(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path, f"{new_id()}-{new_id()[-8:]}")
+    assert clear_scratch(tmp_path, set(), before=YESTERDAY, dry_run=True) == {"folders": 1}
+    assert folder.exists()
+    assert clear_scratch(tmp_path, set(), before=YESTERDAY) == {"folders": 1}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_a_request_that_a_run_holds_stays(tmp_path: Path) -> None:
+    request = new_id()
+    make_folder(tmp_path, f"{request}-{new_id()[-8:]}")
+    assert clear_scratch(tmp_path, {request}, before=YESTERDAY) == {"folders": 0}
+
+
+@pytest.mark.parametrize("changed", ["", "deeper", "deeper/original"])
+def test_a_folder_in_which_anything_changed_lately_stays(tmp_path: Path, changed: str) -> None:
+    folder = make_folder(tmp_path, f"{new_id()}-{new_id()[-8:]}")
+    set_age(folder / changed, timedelta(hours=1))
+    assert clear_scratch(tmp_path, set(), before=YESTERDAY) == {"folders": 0}
+
+
+@pytest.mark.parametrize("name", ["appetiser", "2024-05-04", f"{'0' * 32}", f"{'0' * 32}-{'0' * 8}.part"])
+def test_folders_of_other_names_stay(tmp_path: Path, name: str) -> None:
+    make_folder(tmp_path, name)
+    assert clear_scratch(tmp_path, set(), before=YESTERDAY) == {"folders": 0}
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    elsewhere = make_folder(tmp_path, "elsewhere")
+    (tmp_path / f"{new_id()}-{new_id()[-8:]}").symlink_to(elsewhere)
+    assert clear_scratch(tmp_path, set(), before=NOW) == {"folders": 0}
+
+
+def test_no_scratch_folder_is_no_error(tmp_path: Path) -> None:
+    assert clear_scratch(tmp_path / "missing", set(), before=NOW) == {"folders": 0}
+
+
+def test_the_folder_of_an_ended_claim_goes_at_once_and_one_of_a_claim_that_lives_stays(tmp_path: Path) -> None:
+    request, dead, alive = new_id(), f"{'0' * 24}00000001", f"{'0' * 24}00000002"
+    for token in (dead, alive):
+        make_folder(tmp_path, folder_name(request, token), age=timedelta(0))
+
+    def ended(asked: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        return {work for work in asked if work == (request, "00000001")}
+
+    assert clear_ended(tmp_path, ended) == 1
+    assert [path.name for path in tmp_path.iterdir()] == [folder_name(request, alive)]
+
+
+def test_nobody_is_asked_about_an_empty_scratch_folder(tmp_path: Path) -> None:
+    assert clear_ended(tmp_path, lambda _: pytest.fail("asked")) == 0

@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+
+from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.errors import PermanentError
+from dlcs_assets.domain.ingest_request import AssetFields, IngestMessage
+from dlcs_assets.domain.quota import LEAST_BYTES
+from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
+from dlcs_assets.domain.stages import STAGES, Lane, Outcome, RequestState, Stage
+from dlcs_assets.ledger import Ledger
+from dlcs_assets.ledger.accounting import Usage
+from dlcs_assets.ledger.inbox import IntakeRules
+from dlcs_assets.ledger.records import InboxMessage, IntakeCount, new_id
+from dlcs_assets.ledger.results import Claim, ClaimLost
+from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, Desk
+
+JP2, ORIGINAL, TRANSIENT = ObjectKind.JP2, ObjectKind.ORIGINAL, ObjectKind.TRANSIENT
+THUMBNAIL, SIZES = ObjectKind.THUMBNAIL, ObjectKind.SIZES
+NOT_FOUND = PermanentError("origin_not_found", "It is gone", remedy="Find it", stage=Stage.ORIGINAL)
+LIMIT = 1000
+WORKERS = 4
+SPAWN = multiprocessing.get_context("spawn")
+
+
+class Shelf:
+    """One image in work, and what is done with it."""
+
+    def __init__(self, ledger: Ledger, image: str) -> None:
+        self.image = image
+        self.work = ledger.work
+        self.asset_id = AssetId.parse(image)
+        self.run_id = new_id()
+        self.claim: Claim = self.work.claim_images([self.asset_id], STAGES, self.run_id, now=NOW)
+        (self.item,) = self.claim.items
+
+    def reserve(self, new: int, *replaces: ObjectKind, limit: int = LIMIT) -> None:
+        self.work.reserve(self.claim, self.item, limit, new, replaces)
+
+    def commit(self, stage: Stage, **sizes: int) -> None:
+        """Record a stage with an object of each of these kinds, named with its size."""
+        stored = tuple(
+            ObjectRecord("bucket", f"{self.image}/{kind}", ObjectKind(kind), size, "a" * 64, "image/jp2")
+            for kind, size in sizes.items()
+        )
+        self.work.commit(self.claim, self.item, StageResult(stage, Outcome.CONVERTED, "v1", {}, stored), now=NOW)
+
+    def finish(self, error: PermanentError | None = None) -> RequestState:
+        return self.work.finish(self.claim, self.item, error, schedule=SCHEDULE, now=NOW)
+
+
+def keep(desk: Desk, image: str, **sizes: int) -> None:
+    """Let an image be done, with what it has in storage."""
+    desk.send(image)
+    shelf = Shelf(desk.ledger, image)
+    shelf.commit(Stage.ORIGINAL, **{kind: size for kind, size in sizes.items() if kind in {"original", "transient"}})
+    shelf.commit(Stage.JP2, **{kind: size for kind, size in sizes.items() if kind == "jp2"})
+    shelf.commit(Stage.THUMBNAILS, **{kind: size for kind, size in sizes.items() if kind in {"thumbnail", "sizes"}})
+    shelf.finish()
+
+
+def begin(desk: Desk, image: str) -> Shelf:
+    desk.send(image)
+    return Shelf(desk.ledger, image)
+
+
+def reserved(desk: Desk) -> int:
+    return desk.ledger.accounting.totals(2).reserved
+
+
+def test_totals_are_of_originals_jp2s_and_thumbnails_by_customer_and_space(desk: Desk) -> None:
+    keep(desk, "2/1/a", original=50, jp2=100, thumbnail=10)
+    keep(desk, "2/1/b", transient=1000, thumbnail=200, sizes=30)
+    keep(desk, "2/3/c", jp2=7)
+    keep(desk, "22/1/d", original=5)
+    desk.send("2/4/e")
+    accounting = desk.ledger.accounting
+    assert accounting.totals(2) == Usage(2, None, images=4, source=157, thumbnails=210)
+    assert accounting.totals(2, 1) == Usage(2, 1, images=2, source=150, thumbnails=210)
+    assert accounting.totals(3) == Usage(3, None)
+    assert accounting.by_space() == [
+        Usage(2, 1, images=2, source=150, thumbnails=210),
+        Usage(2, 3, images=1, source=7),
+        Usage(2, 4, images=1),
+        Usage(22, 1, images=1, source=5),
+    ]
+    assert accounting.by_space(22) == [Usage(22, 1, images=1, source=5)]
+
+
+def test_ingesting_an_image_again_replaces_what_it_counted(desk: Desk) -> None:
+    """The engine adds to the total without taking away: 1510 and 2820 it would say."""
+    keep(desk, "2/1/a", jp2=500, thumbnail=800)
+    keep(desk, "2/1/a", jp2=1010, thumbnail=2020)
+    assert desk.ledger.accounting.totals(2) == Usage(2, None, images=1, source=1010, thumbnails=2020)
+
+
+def test_what_is_reserved_is_taken_for_others_but_not_for_the_image_itself(desk: Desk) -> None:
+    first, second = begin(desk, "2/1/a"), begin(desk, "2/3/b")
+    first.reserve(600, JP2)
+    assert desk.ledger.accounting.by_space(2) == [Usage(2, 1, images=1, reserved=600), Usage(2, 3, images=1)]
+    with pytest.raises(PermanentError) as refused:
+        second.reserve(401, JP2)
+    assert "has 0, 600 reserved by images in work; this image needs 401" in refused.value.cause
+    second.reserve(400, JP2)
+    first.reserve(600, JP2)
+    assert reserved(desk) == 1000
+
+
+def test_a_refusal_leaves_the_reservation_as_it_was(desk: Desk) -> None:
+    shelf = begin(desk, "2/1/a")
+    shelf.reserve(LEAST_BYTES, JP2)
+    with pytest.raises(PermanentError):
+        shelf.reserve(LIMIT + 1, JP2)
+    assert reserved(desk) == LEAST_BYTES
+
+
+def test_another_customers_images_are_not_counted(desk: Desk) -> None:
+    keep(desk, "22/1/a", jp2=LIMIT)
+    begin(desk, "22/1/b").reserve(LIMIT, JP2, limit=2 * LIMIT)
+    begin(desk, "2/1/a").reserve(LIMIT, JP2)
+
+
+def test_what_is_committed_is_no_longer_reserved(desk: Desk) -> None:
+    """Counted twice it would keep others out of room that is there."""
+    shelf = begin(desk, "2/1/a")
+    shelf.reserve(LEAST_BYTES, JP2, ORIGINAL)
+    shelf.reserve(600, ORIGINAL)
+    shelf.commit(Stage.ORIGINAL, original=600)
+    assert desk.ledger.accounting.totals(2) == Usage(2, None, images=1, source=600)
+    shelf.reserve(400, JP2)
+    shelf.commit(Stage.JP2, jp2=400)
+    assert desk.ledger.accounting.totals(2) == Usage(2, None, images=1, source=1000)
+
+
+def test_an_original_that_is_not_kept_leaves_the_reservation_for_the_jp2(desk: Desk) -> None:
+    shelf = begin(desk, "2/1/a")
+    shelf.reserve(LEAST_BYTES, JP2)
+    shelf.commit(Stage.ORIGINAL, transient=5000)
+    assert reserved(desk) == LEAST_BYTES
+
+
+def test_only_the_growth_of_an_image_that_is_ingested_again_is_reserved(desk: Desk) -> None:
+    keep(desk, "2/1/a", jp2=950)
+    shelf = Shelf(desk.ledger, "2/1/a")
+    shelf.reserve(LEAST_BYTES, JP2)
+    assert reserved(desk) == 0
+    shelf.reserve(1000, JP2)
+    assert reserved(desk) == 50
+    shelf.commit(Stage.JP2, jp2=1000)
+    assert desk.ledger.accounting.totals(2) == Usage(2, None, images=1, source=1000)
+
+
+def test_room_that_an_image_gives_up_is_free_when_it_is_committed_and_not_before(desk: Desk) -> None:
+    """Its old JP2 is there until then, and stays if the image fails."""
+    keep(desk, "2/1/a", jp2=1000)
+    shrinking, other = Shelf(desk.ledger, "2/1/a"), begin(desk, "2/1/b")
+    shrinking.reserve(300, JP2)
+    with pytest.raises(PermanentError):
+        other.reserve(LEAST_BYTES, JP2)
+    shrinking.commit(Stage.JP2, jp2=300)
+    other.reserve(700, JP2)
+
+
+@pytest.mark.parametrize("error", [None, NOT_FOUND])
+def test_the_end_of_an_image_frees_what_it_reserved(desk: Desk, error: PermanentError | None) -> None:
+    shelf = begin(desk, "2/1/a")
+    shelf.reserve(LIMIT, JP2)
+    shelf.finish(error)
+    assert reserved(desk) == 0
+
+
+def test_a_run_that_lost_its_claim_reserves_nothing(desk: Desk) -> None:
+    shelf = begin(desk, "2/1/a")
+    desk.ledger.work.release_run(shelf.run_id, schedule=SCHEDULE, now=NOW)
+    with pytest.raises(ClaimLost):
+        shelf.reserve(LEAST_BYTES, JP2)
+    assert reserved(desk) == 0
+
+
+def reserve_and_die(url: str, run_id: str) -> None:
+    ledger = Ledger(url)
+    claim = ledger.work.claim_images([AssetId(2, 1, "a")], STAGES, run_id, now=NOW)
+    ledger.work.reserve(claim, claim.items[0], LIMIT, LIMIT, [JP2])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_what_a_killed_run_reserved_is_free_when_the_run_is_found_lost(desk: Desk, url: str) -> None:
+    desk.send("2/1/a")
+    process = SPAWN.Process(target=reserve_and_die, args=(url, "run-1"))
+    process.start()
+    process.join()
+    assert (process.exitcode, reserved(desk)) == (-signal.SIGKILL, LIMIT)
+    assert list(desk.ledger.work.runs_in_work()) == ["run-1"]
+    desk.ledger.work.release_run("run-1", schedule=SCHEDULE, now=NOW)
+    assert reserved(desk) == 0
+    begin(desk, "2/1/b").reserve(LIMIT, JP2)
+
+
+def ingest(ledger: Ledger, image: str, size: int) -> bool:
+    """Do what a run does with an image; tell whether it fitted in."""
+    shelf = Shelf(ledger, image)
+    try:
+        shelf.reserve(LEAST_BYTES, JP2)
+        shelf.commit(Stage.ORIGINAL, transient=size)
+        shelf.reserve(size, JP2)
+    except PermanentError as error:
+        shelf.finish(error)
+        return False
+    shelf.commit(Stage.JP2, jp2=size)
+    shelf.finish()
+    return True
+
+
+def test_images_that_race_for_the_last_bytes_never_take_more_than_there_are(desk: Desk, url: str) -> None:
+    images = [[f"2/{worker}/image-{number}" for number in range(5)] for worker in range(1, WORKERS + 1)]
+    for image in [image for chosen in images for image in chosen]:
+        desk.send(image)
+    together = threading.Barrier(WORKERS)
+    most: list[int] = []
+
+    def work(chosen: list[str]) -> int:
+        ledger = Ledger(url)
+        together.wait()
+        fitted = 0
+        for image in chosen:
+            fitted += ingest(ledger, image, 250)
+            usage = ledger.accounting.totals(2)
+            most.append(usage.source + usage.reserved)
+        ledger.close()
+        return fitted
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        fitted = sum(pool.map(work, images))
+    assert max(most) <= LIMIT
+    assert desk.ledger.accounting.totals(2) == Usage(2, None, images=20, source=250 * fitted)
+    # What others have reserved just then may keep out one that would have fitted in, but not the first two.
+    assert 2 <= fitted <= 4
+
+
+def ingest_all(url: str, images: list[str], size: int) -> None:
+    ledger = Ledger(url)
+    for image in images:
+        ingest(ledger, image, size)
+    ledger.close()
+
+
+def test_processes_that_race_for_the_last_bytes_never_take_more_than_there_are(desk: Desk, url: str) -> None:
+    images = [[f"2/{worker}/image-{number}" for number in range(5)] for worker in range(1, 4)]
+    for image in [image for chosen in images for image in chosen]:
+        desk.send(image)
+    processes = [SPAWN.Process(target=ingest_all, args=(url, chosen, 300)) for chosen in images]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    usage = desk.ledger.accounting.totals(2)
+    assert (usage.reserved, usage.source) in {(0, 600), (0, 900)}
+
+
+def take_in(ledger: Ledger, *images: str, limit: int = 3) -> IntakeCount:
+    """Send full messages in one transaction; customer 2 may have so many images, others any number."""
+    received = [
+        InboxMessage(
+            new_id(),
+            "q",
+            Lane.INGEST,
+            "body",
+            IngestMessage(AssetId.parse(image), asset=AssetFields("https://example.org/page.jpg")),
+        )
+        for image in images
+    ]
+    rules = IntakeRules(lambda asset_id, _: limit if asset_id.customer == 2 else None, timedelta(minutes=10))
+    return ledger.inbox.take_in(received, rules=rules, now=NOW)
+
+
+def test_a_new_image_beyond_the_limit_is_rejected_and_a_known_one_is_not(ledger: Ledger) -> None:
+    assert take_in(ledger, "2/1/a", "2/3/b").accepted == 2
+    count = take_in(ledger, "2/1/c", "2/1/d", "2/1/c", "2/1/a", "2/1/e")
+    assert (count.accepted, count.rejected) == (3, 2)
+    rejected = ledger.inbox.rejected()
+    assert {(row["code"], row["image_id"]) for row in rejected} == {
+        ("quota_images_exceeded", "2/1/d"),
+        ("quota_images_exceeded", "2/1/e"),
+    }
+    assert "2/1/d: customer 2 may have 3 images and has 3" in {row["cause"] for row in rejected}
+    assert ledger.accounting.totals(2).images == 3
+    assert take_in(ledger, "2/1/a", limit=1).accepted == 1
+
+
+def test_a_raised_limit_lets_images_in_again(ledger: Ledger) -> None:
+    take_in(ledger, "2/1/a", "2/1/b", limit=1)
+    assert take_in(ledger, "2/1/b", limit=2).accepted == 1
+
+
+def test_a_customer_without_a_limit_has_none(ledger: Ledger) -> None:
+    assert take_in(ledger, "22/1/a", "22/1/b", limit=0).accepted == 2
+
+
+def test_messages_that_race_for_the_last_image_never_register_more_than_there_may_be(url: str) -> None:
+    together = threading.Barrier(WORKERS)
+
+    def work(worker: int) -> int:
+        ledger = Ledger(url)
+        together.wait()
+        accepted = sum(take_in(ledger, *(f"2/{worker}/{n}-{m}" for m in range(3)), limit=10).accepted for n in range(3))
+        ledger.close()
+        return accepted
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        assert sum(pool.map(work, range(1, WORKERS + 1))) == 10

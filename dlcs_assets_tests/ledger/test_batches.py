@@ -1,0 +1,334 @@
+"""The numbers of batches, their end and its notification, on either database."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from datetime import datetime, timedelta
+
+import pytest
+
+from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.batch import Batch, Tally
+from dlcs_assets.domain.errors import IngestError, PermanentError, TransientError
+from dlcs_assets.domain.ingest_request import AssetFields, BatchReference, IngestMessage, Named
+from dlcs_assets.domain.stages import Lane
+from dlcs_assets.ledger import Ledger
+from dlcs_assets.ledger.batches import BATCH_COMPLETED, BatchUnusable, notification_id
+from dlcs_assets.ledger.outbox import Notification
+from dlcs_assets.ledger.records import InboxMessage, Rejection
+from dlcs_assets.ledger.reports import Selection
+from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, Desk
+
+BROKEN = PermanentError("image_unreadable", "It is broken", remedy="Replace it")
+REFUSED = Rejection("unknown_policy", "There is no such policy", "Correct it")
+LATER = NOW + timedelta(minutes=5)
+numbers = itertools.count()
+
+
+def send(desk: Desk, image: str, batch: int, count: int | None = None, lane: Lane = Lane.INGEST) -> None:
+    fields = AssetFields("https://example.org/page.jpg")
+    message = IngestMessage(AssetId.parse(image), None, BatchReference(batch, count), fields)
+    desk.take_in([InboxMessage(f"batch-message-{next(numbers)}", "q", lane, "body", message)])
+
+
+def reject(desk: Desk, batch: int, image: str | None = None, customer: int | None = 2) -> str:
+    """Take in a message that cannot be parsed, but for its batch, and perhaps its customer or its image."""
+    asset_id = AssetId.parse(image) if image else None
+    named = Named(asset_id, asset_id.customer if asset_id else customer, BatchReference(batch))
+    entry = InboxMessage(f"bad-{next(numbers)}", "q", Lane.INGEST, "bad body", rejection=REFUSED, could_read=named)
+    desk.take_in([entry])
+    return entry.id
+
+
+def work(desk: Desk, failing: dict[str, IngestError] | None = None, lane: Lane = Lane.INGEST) -> None:
+    """Let a run end all images that are due in a lane."""
+    claim = desk.claim(f"run-{next(numbers)}", lane)
+    for item in claim.items:
+        error = (failing or {}).get(str(item.asset_id))
+        desk.ledger.work.finish(claim, item, error, schedule=SCHEDULE, now=NOW)
+
+
+def find(ledger: Ledger, batch: int, customer: int = 2) -> Batch:
+    (found,) = ledger.batches.find(batch, customer=customer)
+    return found
+
+
+def finish(ledger: Ledger, now: datetime = LATER) -> list[int]:
+    return [batch.id for batch in ledger.batches.finish_due(now=now)]
+
+
+def unpublished(ledger: Ledger) -> list[Notification]:
+    return ledger.outbox.due(BATCH_COMPLETED, now=LATER)
+
+
+def test_the_numbers_follow_the_images_from_one_state_to_the_next(desk: Desk, ledger: Ledger) -> None:
+    for number in range(4):
+        send(desk, f"2/1/p{number}", 7, count=6)
+    reject(desk, 7, "2/1/bad")
+    assert find(ledger, 7).tally == Tally(pending=4, rejected=1)
+    claim = desk.claim()
+    assert find(ledger, 7).tally == Tally(running=4, rejected=1)
+    desk.ledger.work.finish(claim, claim.items[0], BROKEN, schedule=SCHEDULE, now=NOW)
+    desk.ledger.work.finish(claim, claim.items[1], None, schedule=SCHEDULE, now=NOW)
+    passing = TransientError("origin_timeout", "Slow", remedy="Wait")
+    desk.ledger.work.finish(claim, claim.items[2], passing, schedule=SCHEDULE, now=NOW)
+    assert find(ledger, 7).tally == Tally(done=1, failed=1, pending=1, running=1, rejected=1)
+    assert find(ledger, 7).not_received == 1
+
+
+def test_an_image_counts_once_however_often_it_comes(desk: Desk, ledger: Ledger) -> None:
+    for _ in range(3):
+        send(desk, "2/1/p", 7, count=1)
+        reject(desk, 7, "2/1/p")  # some of its messages were wrong: the others tell how it is
+        reject(desk, 7, "2/1/bad")
+    assert find(ledger, 7).tally == Tally(pending=1, rejected=1)
+    work(desk)
+    send(desk, "2/1/p", 7)
+    assert find(ledger, 7).tally == Tally(pending=1, rejected=1)
+    work(desk)
+    assert find(ledger, 7).tally == Tally(done=1, rejected=1)
+
+
+def test_messages_that_name_no_image_count_one_each(desk: Desk, ledger: Ledger) -> None:
+    send(desk, "2/1/p", 7, count=3)
+    reject(desk, 7)
+    reject(desk, 7)
+    assert find(ledger, 7).tally == Tally(pending=1, rejected=2)
+    work(desk)
+    assert finish(ledger) == [7]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_message_of_which_not_even_the_customer_can_be_read_is_counted_in_the_batch_of_its_number(
+    desk: Desk, ledger: Ledger, *, first: bool
+) -> None:
+    if first:
+        reject(desk, 7, customer=None)
+    send(desk, "2/1/p", 7, count=2)
+    if not first:
+        reject(desk, 7, customer=None)
+    assert find(ledger, 7).tally == Tally(pending=1, rejected=1)
+
+
+def test_a_batch_of_rejected_messages_only_is_known_and_ends(desk: Desk, ledger: Ledger) -> None:
+    reject(desk, 7, "2/1/a")
+    assert ledger.batches.declare(2, 1, batch_id=7, now=NOW) == 7
+    assert finish(ledger) == [7]
+
+
+def test_two_customers_may_have_a_batch_of_one_number(desk: Desk, ledger: Ledger) -> None:
+    send(desk, "2/1/p", 7, count=1)
+    send(desk, "3/1/p", 7, count=2)
+    work(desk)
+    assert [(batch.customer, batch.tally) for batch in ledger.batches.find(7)] == [
+        (2, Tally(done=1)),
+        (3, Tally(done=1)),
+    ]
+    assert [(batch.id, batch.customer) for batch in ledger.batches.finish_due(now=LATER)] == [(7, 2)]
+
+
+def test_a_batch_is_finished_once_and_told_once(desk: Desk, ledger: Ledger) -> None:
+    for number in range(3):
+        send(desk, f"2/1/p{number}", 7, count=3)
+    assert finish(ledger) == []
+    work(desk, {"2/1/p1": BROKEN})
+    assert finish(ledger) == [7]
+    assert finish(ledger, LATER + timedelta(hours=1)) == []
+    assert find(ledger, 7).finished_at == LATER
+    (told,) = unpublished(ledger)
+    assert told.attributes == {"CustomerId": "2"}
+    assert json.loads(told.body) == {
+        "id": 7,
+        "customer": 2,
+        "count": 3,
+        "completed": 2,
+        "errors": 1,
+        "superseded": False,
+        "submitted": "2026-05-04T12:00:00Z",
+        "finished": "2026-05-04T12:05:00Z",
+    }
+
+
+def test_a_finished_batch_stays_so_and_its_numbers_show_what_a_retry_did(desk: Desk, ledger: Ledger) -> None:
+    send(desk, "2/1/p", 7, count=1)
+    work(desk, {"2/1/p": BROKEN})
+    assert finish(ledger) == [7]
+    (told,) = unpublished(ledger)
+    assert ledger.reports.retry(Selection(batch=7), now=NOW) == ["2/1/p"]
+    assert find(ledger, 7).tally == Tally(pending=1)
+    work(desk, lane=Lane.RETRY)
+    assert find(ledger, 7).tally == Tally(done=1)
+    assert find(ledger, 7).finished_at == LATER
+    assert finish(ledger, LATER + timedelta(hours=1)) == []
+    assert unpublished(ledger) == [told]
+
+
+def test_a_later_ingest_of_an_image_changes_nothing_in_a_batch_that_had_it(desk: Desk, ledger: Ledger) -> None:
+    send(desk, "2/1/p", 7, count=1)
+    work(desk, {"2/1/p": BROKEN})
+    assert finish(ledger) == [7]
+    desk.send("2/1/p")
+    assert find(ledger, 7).tally == Tally(failed=1)
+    work(desk)
+    assert find(ledger, 7).tally == Tally(failed=1)
+
+
+def test_a_request_that_takes_the_place_of_a_batch_s_own_completes_the_batch(desk: Desk, ledger: Ledger) -> None:
+    send(desk, "2/1/p", 7, count=1)
+    send(desk, "2/1/p", 8, count=1)
+    assert (find(ledger, 7).tally, find(ledger, 8).tally) == (Tally(pending=1), Tally(pending=1))
+    work(desk)
+    assert sorted(finish(ledger)) == [7, 8]
+
+
+def test_a_batch_is_superseded_when_later_batches_have_asked_for_each_of_its_images(desk: Desk, ledger: Ledger) -> None:
+    for image in ("2/1/a", "2/1/b"):
+        send(desk, image, 7, count=2)
+    work(desk)
+    send(desk, "2/1/a", 8)
+    desk.send("2/1/b")
+    assert not find(ledger, 7).superseded
+    send(desk, "2/1/b", 9)
+    assert find(ledger, 7).superseded
+    assert not find(ledger, 8).superseded
+    work(desk)
+    finish(ledger)
+    assert '"superseded":true' in unpublished(ledger)[0].body
+
+
+def test_a_batch_without_a_count_is_finished_by_closing_it_once_its_images_have_ended(
+    desk: Desk, ledger: Ledger
+) -> None:
+    send(desk, "2/1/p", 7)
+    work(desk)
+    assert finish(ledger) == []
+    assert ledger.batches.open_batches() == (1, 1)
+    send(desk, "2/1/q", 7)
+    assert ledger.batches.close(7, 2, now=NOW)
+    assert not ledger.batches.close(7, 2, now=NOW)
+    assert ledger.batches.open_batches() == (1, 0)
+    assert finish(ledger) == []
+    work(desk)
+    assert finish(ledger) == [7]
+    assert json.loads(unpublished(ledger)[0].body)["count"] == 2
+    assert ledger.batches.open_batches() == (0, 0)
+
+
+def test_lanes_are_of_no_matter_to_a_batch(desk: Desk, ledger: Ledger) -> None:
+    send(desk, "2/1/a", 7, count=2)
+    send(desk, "2/1/b", 7, lane=Lane.PRIORITY)
+    work(desk, lane=Lane.PRIORITY)
+    assert finish(ledger) == []
+    work(desk)
+    assert finish(ledger) == [7]
+
+
+def test_no_more_batches_are_finished_at_a_time_than_asked_for(desk: Desk, ledger: Ledger) -> None:
+    for number in (1, 2, 3):
+        send(desk, f"2/1/p{number}", number, count=1)
+    work(desk)
+    found = [len(ledger.batches.finish_due(now=LATER, limit=2)) for _ in range(3)]
+    assert found == [2, 1, 0]
+
+
+def test_a_number_that_is_declared_is_taken(desk: Desk, ledger: Ledger) -> None:
+    assert ledger.batches.next_id(2) == 1
+    assert ledger.batches.declare(2, 10, now=NOW) == 1
+    assert ledger.batches.declare(2, 10, now=NOW) == 2
+    assert ledger.batches.declare(3, 10, now=NOW) == 1
+    send(desk, "2/1/p", 40)
+    assert ledger.batches.next_id(2) == 41
+
+
+def test_a_batch_takes_the_same_declaration_again_and_no_other(desk: Desk, ledger: Ledger) -> None:
+    send(desk, "2/1/p", 7)
+    for _ in range(2):
+        assert ledger.batches.declare(2, 1, batch_id=7, now=NOW) == 7
+    with pytest.raises(BatchUnusable, match="declared with 1 images; this manifest has 2"):
+        ledger.batches.declare(2, 2, batch_id=7, now=NOW)
+    work(desk)
+    finish(ledger)
+    with pytest.raises(BatchUnusable, match="is finished"):
+        ledger.batches.declare(2, 1, batch_id=7, now=NOW)
+    ledger.batches.declare(2, 1, batch_id=8, now=NOW)
+    ledger.batches.close(8, 2, now=NOW)
+    with pytest.raises(BatchUnusable, match="is closed"):
+        ledger.batches.declare(2, 1, batch_id=8, now=NOW)
+
+
+def test_the_newest_batches_come_first(desk: Desk, ledger: Ledger) -> None:
+    for number in range(4):
+        ledger.batches.declare(2, 1, now=NOW + timedelta(minutes=number))
+    send(desk, "3/1/p", 9, count=1)
+    work(desk)
+    finish(ledger)
+    assert [batch.id for batch in ledger.batches.newest(customer=2, limit=3)] == [4, 3, 2]
+    assert {batch.customer for batch in ledger.batches.newest(unfinished=True)} == {2}
+    assert [batch.tally for batch in ledger.batches.newest(customer=3)] == [Tally(done=1)]
+
+
+def test_images_are_told_with_the_reason_why_they_failed(desk: Desk, ledger: Ledger) -> None:
+    for image in ("2/1/a", "2/1/b", "2/1/c"):
+        send(desk, image, 7)
+    reject(desk, 7, "2/1/bad")
+    reject(desk, 7)
+    work(desk, {"2/1/b": BROKEN})
+    send(desk, "2/1/c", 7)
+    told = [(image.image_id, image.state, image.reason) for image in ledger.batches.images(7, 2)]
+    assert told == [
+        ("2/1/a", "done", None),
+        ("2/1/b", "failed", "It is broken (image_unreadable). Replace it"),
+        ("2/1/bad", "rejected", "There is no such policy (unknown_policy). Correct it"),
+        ("2/1/c", "pending", None),
+        (None, "rejected", "There is no such policy (unknown_policy). Correct it"),
+    ]
+    failures = ledger.batches.images(7, 2, failures_only=True)
+    assert [image.image_id for image in failures] == ["2/1/b", "2/1/bad", None]
+    assert ledger.batches.ended_since(7, 2, NOW - timedelta(minutes=1)) == 2
+    assert ledger.batches.ended_since(7, 2, NOW) == 0
+
+
+def test_a_rejected_message_that_is_sent_again_is_not_counted_beside_its_image(desk: Desk, ledger: Ledger) -> None:
+    message = reject(desk, 7, "2/1/bad")
+    ledger.inbox.requeued([message])
+    assert find(ledger, 7).tally == Tally()
+    send(desk, "2/1/bad", 7)
+    assert find(ledger, 7).tally == Tally(pending=1)
+
+
+def test_what_could_not_be_sent_is_tried_later_and_later_and_its_reason_is_kept(ledger: Ledger) -> None:
+    for number in (1, 2):
+        ledger.batches.declare(2, 1, batch_id=number, now=NOW)
+        ledger.batches.close(number, 2, now=NOW)
+    assert finish(ledger) == [1, 2]
+    first, second = unpublished(ledger)
+    due = ledger.outbox.failed(first, "SNS does not answer" + "!" * 2000, now=LATER)
+    assert due - LATER == timedelta(seconds=10)
+    assert ledger.outbox.due(BATCH_COMPLETED, now=LATER) == []  # the other one would fare no better
+    assert [each.id for each in ledger.outbox.due(BATCH_COMPLETED, now=due)] == [second.id, first.id]
+    count, problem = ledger.outbox.unsent(BATCH_COMPLETED)
+    assert count == 2
+    assert problem is not None
+    assert problem.startswith("SNS does not answer!")
+    assert len(problem) == 1000
+    again = ledger.outbox.get(first.id)
+    assert again is not None
+    assert (again.body, again.attempts) == (first.body, 1)
+    assert ledger.outbox.failed(again, "Still not", now=due) - due == timedelta(seconds=20)
+
+
+def test_what_was_sent_is_not_sent_again(ledger: Ledger) -> None:
+    ledger.batches.declare(2, 1, batch_id=7, now=NOW)
+    ledger.batches.close(7, 2, now=NOW)
+    finish(ledger)
+    ledger.outbox.hold(BATCH_COMPLETED, "No topic")
+    assert ledger.outbox.unsent(BATCH_COMPLETED) == (1, "No topic")
+    (told,) = unpublished(ledger)  # held, and due all the same
+    assert told.id == notification_id(7, 2)
+    ledger.outbox.published(told.id, now=LATER)
+    assert unpublished(ledger) == []
+    assert ledger.outbox.unsent(BATCH_COMPLETED) == (0, None)
+    sent = ledger.outbox.get(told.id)
+    assert sent is not None
+    assert (sent.published_at, sent.attempts, sent.error) == (LATER, 1, None)

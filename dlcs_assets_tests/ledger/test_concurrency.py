@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import TypeVar
+
+from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.ingest_request import AssetFields, BatchReference, IngestMessage, Registration
+from dlcs_assets.domain.stages import Lane, Stage
+from dlcs_assets.ledger import Ledger
+from dlcs_assets.ledger.inbox import IntakeRules
+from dlcs_assets.ledger.records import InboxMessage
+from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, SELECT_ALL, Desk, end_chunk, result
+
+Result = TypeVar("Result")
+WORKERS = 4
+SPAWN = multiprocessing.get_context("spawn")
+
+
+def at_once(url: str, work: Callable[[Ledger, int], Result]) -> list[Result]:
+    """Do the work in several threads at the same moment, each with a ledger of its own, as processes have."""
+    barrier = threading.Barrier(WORKERS)
+
+    def worker(number: int) -> Result:
+        try:
+            ledger = Ledger(url)
+        except BaseException:
+            barrier.abort()  # the others would wait for ever
+            raise
+        try:
+            barrier.wait()
+            return work(ledger, number)
+        finally:
+            ledger.close()
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        return list(pool.map(worker, range(WORKERS)))
+
+
+def message(number: int) -> InboxMessage:
+    image = IngestMessage(
+        AssetId(2, 1, f"image-{number:03}"),
+        None,
+        BatchReference(7, None),
+        AssetFields("https://example.org/page.jpg", None, None, None, None),
+    )
+    return InboxMessage(f"m{number}", "q", Lane.INGEST, "body", image)
+
+
+def test_a_ledger_that_many_open_for_the_first_time_is_made_once(url: str) -> None:
+    """Every process of a deployment starts at once, and each finds an empty database."""
+    start = SPAWN.Barrier(3)
+    processes = [SPAWN.Process(target=open_and_close, args=(url, start)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    ledger = Ledger(url)
+    assert Desk(ledger).send("2/1/a").accepted == 1
+    ledger.close()
+
+
+def test_a_new_ledger_that_threads_open_at_once_is_made_for_all_of_them(tmp_path: Path) -> None:
+    """SQLite refuses to change a file's journal while another writes to it, whatever the busy timeout."""
+    for number in range(10):
+        at_once(f"sqlite:///{tmp_path / str(number)}", lambda ledger, _: ledger.reports.counts())
+
+
+def open_and_close(url: str, start: Barrier) -> None:
+    start.wait()
+    Ledger(url).close()
+
+
+def test_a_message_that_many_take_in_at_once_is_accepted_once(url: str) -> None:
+    """A message that SQS delivers twice at a time must not fail the intake, nor make two requests."""
+    received = [message(number) for number in range(30)]
+    orders = [received, received[::-1], received[10:] + received[:10], received[20:] + received[:20]]
+    counts = at_once(url, lambda ledger, number: Desk(ledger).take_in(orders[number]))
+    assert sum(count.accepted for count in counts) == 30
+    assert sum(count.duplicates for count in counts) == 30 * (WORKERS - 1)
+
+
+def test_different_messages_for_one_image_taken_in_at_once_leave_one_request_to_do(url: str) -> None:
+    at_once(url, lambda ledger, number: Desk(ledger).send("2/1/a", message_id=f"m{number}", batch=7))
+    ledger = Ledger(url)
+    assert len(ledger.dispatch.due([Lane.INGEST], limit=10, now=NOW)) == 1
+    ledger.close()
+
+
+def test_an_image_is_reserved_once_however_many_dispatch_at_a_time(desk: Desk, url: str) -> None:
+    """Two sensors that read the same due images must not both get them."""
+    desk.take_in([message(number) for number in range(20)])
+    chunks = at_once(url, lambda ledger, _: Desk(ledger).reserve())
+    reserved = [image.request_id for chunk in chunks if chunk for image in chunk.images]
+    assert len(reserved) == len(set(reserved)) == 20
+
+
+def test_a_chunk_that_many_runs_claim_at_once_is_one_runs(desk: Desk, url: str) -> None:
+    desk.take_in([message(number) for number in range(20)])
+    chunk = desk.reserve()
+    assert chunk is not None
+    claimed = at_once(url, lambda ledger, number: ledger.work.claim_chunk(chunk.id, f"run-{number}", now=NOW))
+    assert [len(claim.items) for claim in claimed if claim] == [20]
+
+
+def test_images_that_many_runs_claim_at_once_are_each_held_by_one(desk: Desk, url: str) -> None:
+    """Orders differ between the runs: with a lock for each image they would wait for one another for ever."""
+    desk.take_in([message(number) for number in range(20)])
+    ids = [AssetId(2, 1, f"image-{number:03}") for number in range(20)]
+    orders = [ids, ids[::-1], ids[10:] + ids[:10], ids[5:] + ids[:5]]
+
+    def claim(ledger: Ledger, number: int) -> list[AssetId]:
+        claimed = ledger.work.claim_images(orders[number], [Stage.JP2], f"run-{number}", now=NOW)
+        assert len(claimed.items) + len(claimed.left_alone) == 20
+        return [item.asset_id for item in claimed.items]
+
+    assert sorted(asset_id for held in at_once(url, claim) for asset_id in held) == ids
+
+
+def test_a_lease_that_many_want_at_once_has_one_holder(url: str) -> None:
+    everybody = threading.Barrier(WORKERS)
+
+    def take(ledger: Ledger, _: int) -> bool:
+        with ledger.dispatch.lease("name") as held:
+            everybody.wait()
+            return held
+
+    assert sorted(at_once(url, take)) == [False] * (WORKERS - 1) + [True]
+
+
+def serve(url: str, number: int, start: Barrier) -> None:
+    """Do everything that the processes of a deployment do, until no image is left."""
+    ledger = Ledger(url)
+    desk = Desk(ledger)
+    start.wait()
+    for first in range(0, 60, 10):
+        desk.take_in([message(n) for n in range(first, first + 10)])
+        chunk = desk.reserve()
+        claim = chunk and ledger.work.claim_chunk(chunk.id, f"run-{number}-{first}", now=NOW)
+        for item in claim.items if claim else ():
+            assert claim
+            ledger.work.commit(claim, item, result(Stage.JP2, key=str(item.asset_id)), now=NOW)
+            ledger.work.finish(claim, item, None, schedule=SCHEDULE, now=NOW)
+        if chunk:
+            end_chunk(ledger, chunk)
+    ledger.close()
+
+
+def test_nothing_is_lost_or_done_twice_by_processes_that_work_at_once(desk: Desk, url: str) -> None:
+    start = SPAWN.Barrier(3)
+    processes = [SPAWN.Process(target=serve, args=(url, number, start)) for number in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    found = desk.ledger.reports.images(SELECT_ALL)
+    assert [(status.state, status.attempts, len(status.objects)) for status in found] == [("done", 1, 1)] * 60
+
+
+def die_while_writing(url: str) -> None:
+    def check(asset_id: AssetId, _: Registration) -> None:
+        if asset_id.asset == "image-003":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    received = [message(number) for number in range(5)]
+    Ledger(url).inbox.take_in(received, rules=IntakeRules(check, timedelta(minutes=10)), now=NOW)
+
+
+def test_a_process_killed_within_a_transaction_leaves_nothing_half_written_and_the_way_free(
+    desk: Desk, url: str
+) -> None:
+    process = SPAWN.Process(target=die_while_writing, args=(url,))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert desk.take_in([message(number) for number in range(5)]).accepted == 5

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import traceback
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.ingest_request import AssetFields, IngestMessage, Registration
+from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
+from dlcs_assets.domain.stages import Lane, Outcome, Stage
+from dlcs_assets.ledger import Ledger, database
+from dlcs_assets.ledger.engine import UNAVAILABLE, LedgerUnusable
+from dlcs_assets.ledger.inbox import IntakeRules
+from dlcs_assets.ledger.records import InboxMessage, Rejection
+from dlcs_assets_tests.ledger.conftest import NOW, SELECT_ALL, Desk
+from dlcs_assets_tests.ledger.test_concurrency import message
+from dlcs_testing import postgresql
+
+
+def refusal(url: str) -> str:
+    """Return what is said of a URL, having made sure that not even the traceback tells its password."""
+    with pytest.raises(LedgerUnusable) as caught:
+        Ledger(url)
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "cause"),
+    [
+        ("postgresql://dlcs:secret@127.0.0.1:1/ledger", "The ledger at postgresql://127.0.0.1:1/ledger (DLCS_L"),
+        ("postgresql://dlcs:secret@127.0.0.1:secret/ledger", "is a character to be %-encoded?"),
+        ("host=db password=secret", "it is no URL such as postgresql://"),
+        ("postgresql://dlcs:sec@secret@db/ledger", "write the one in the password as %40"),
+        ("mysql://dlcs:secret@db/ledger", "mysql://db/ledger (DLCS_LEDGER_URL) cannot be used: only sqlite:///"),
+        ("postgresql+asyncpg://dlcs:secret@db/ledger", "only sqlite:///… and postgresql://… are supported"),
+    ],
+)  # fmt: skip
+def test_a_url_that_leads_nowhere_is_refused_without_its_password(url: str, cause: str) -> None:
+    assert cause in refusal(url)
+
+
+def test_a_database_that_does_not_exist_is_named(postgresql_server: postgresql.Server) -> None:
+    assert 'database "nowhere" does not exist' in refusal(postgresql_server.url("nowhere"))
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").write_text("These are my notes. " * 100)
+    assert "file is not a database" in refusal(f"sqlite:///{tmp_path}/ledger.db")
+    assert "its folder cannot be made" in refusal(f"sqlite:///{tmp_path}/ledger.db/ledger.db")
+
+
+def test_a_writer_that_freezes_loses_its_transaction_and_the_others_go_on(
+    postgresql_server: postgresql.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that was stopped, or whose network went, must not hold up everybody for ever."""
+    monkeypatch.setattr(database, "IDLE_TIMEOUT_SECONDS", 1)
+    url = postgresql_server.new_database()
+    frozen, other = Ledger(url), Ledger(url)
+    received = [message(number) for number in range(3)]
+
+    def check(_: AssetId, __: Registration) -> None:
+        assert Desk(other).take_in(received).accepted == 3  # waits for the lock, until the server takes it away
+
+    with pytest.raises(UNAVAILABLE):
+        frozen.inbox.take_in(received, rules=IntakeRules(check, timedelta(minutes=10)), now=NOW)
+    assert Desk(frozen).take_in(received).duplicates == 3
+    frozen.close()
+    other.close()
+
+
+def test_a_server_that_broke_off_all_connections_is_connected_to_again(postgresql_server: postgresql.Server) -> None:
+    ledger = Ledger(postgresql_server.new_database())
+    desk = Desk(ledger)
+    desk.send("2/1/a")
+    postgresql_server.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'dlcs-assets'"
+    )
+    assert desk.send("2/1/b").accepted == 1
+    ledger.close()
+
+
+def test_what_others_send_is_stored_whatever_its_length_and_characters(desk: Desk) -> None:
+    """PostgreSQL refuses NUL, and text longer than its column, of which SQLite takes no notice."""
+    rejection = Rejection("not_json", "It says \x00 and \ud800", "Send JSON")
+    bad = InboxMessage("m" * 300, "https://sqs.example.org/" + "q" * 300, Lane.INGEST, "\x00{", rejection=rejection)
+    assert desk.take_in([bad]).rejected == 1
+    (rejected,) = desk.ledger.inbox.rejected()
+    assert (rejected["body"], rejected["cause"]) == ("�{", "It says � and �")
+
+    asset_id = AssetId(2**31 - 1, 2**31 - 1, "\N{HEADPHONE}" * 99)
+    image = IngestMessage(asset_id, asset=AssetFields("https://example.org/" + "é" * 5000, roles=("r" * 5000,)))
+    desk.take_in([InboxMessage("m1", "q", Lane.INGEST, "body", image)])
+    claim = desk.claim("r" * 36)
+    etag, media_type = "e" * 1000, "image/" + "x" * 1000
+    stored = ObjectRecord("b" * 63, f"{asset_id}/open/12345.jpg", ObjectKind.JP2, 2**40, "a" * 64, media_type)
+    done = StageResult(Stage.JP2, Outcome.CONVERTED, etag, {"profile": "\x00"}, (stored,))
+    desk.ledger.work.commit(claim, claim.items[0], done, now=NOW)
+    found = {status.asset_id: status for status in desk.ledger.reports.images(SELECT_ALL)}[str(asset_id)]
+    assert found.objects == (stored,)
+    assert found.stages[Stage.JP2].data_version == etag
+    assert found.stages[Stage.JP2].facts == {"profile": "\x00"}

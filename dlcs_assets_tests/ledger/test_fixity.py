@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from dlcs_assets.ledger.fixity import Deposit
+from dlcs_assets_tests.ledger.conftest import NOW, Desk
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def two(desk: Desk) -> Desk:
+    desk.store("2/1/one")
+    desk.store("2/1/two")
+    return desk
+
+
+def turn(desk: Desk, limit: int) -> list[str]:
+    return [deposit.image_id for deposit in desk.ledger.fixity.next(limit)]
+
+
+def test_what_was_never_read_again_comes_first_and_then_what_was_not_for_the_longest_time(two: Desk) -> None:
+    fixity = two.ledger.fixity
+    (first,) = fixity.next(1)
+    assert fixity.note(first, None, now=NOW)
+    (second,) = fixity.next(1)
+    assert {first.image_id, second.image_id} == {"2/1/one", "2/1/two"}
+    assert fixity.note(second, None, now=NOW + HOUR)
+    assert turn(two, 2) == [first.image_id, second.image_id]
+    assert turn(two, 1) == [first.image_id]
+
+
+def test_nobody_reads_what_is_being_made(desk: Desk) -> None:
+    desk.store("2/1/one", end=False)
+    assert turn(desk, 9) == []
+
+
+def test_what_is_asked_for_again_while_it_is_read_says_nothing(desk: Desk) -> None:
+    desk.store("2/1/one")
+    (deposit,) = desk.ledger.fixity.next(1)
+    desk.send("2/1/one")
+    assert not desk.ledger.fixity.note(deposit, "missing", now=NOW)
+    assert desk.ledger.fixity.damaged() == []
+
+
+def test_what_was_made_again_while_it_was_read_says_nothing(desk: Desk) -> None:
+    desk.store("2/1/one")
+    (deposit,) = desk.ledger.fixity.next(1)
+    desk.store("2/1/one", "b" * 64)
+    assert not desk.ledger.fixity.note(deposit, "other bytes", now=NOW)
+    assert desk.ledger.fixity.damaged() == []
+
+
+def test_damage_is_known_until_the_image_is_made_again(two: Desk) -> None:
+    (deposit,) = [each for each in two.ledger.fixity.next(2) if each.image_id == "2/1/one"]
+    two.ledger.fixity.note(deposit, "missing", now=NOW)
+    assert two.ledger.fixity.damaged() == [Deposit("storage", "2/1/one", "2/1/one", 10, "a" * 64, "missing")]
+    two.store("2/1/one")
+    assert two.ledger.fixity.damaged() == []
+
+
+def test_damage_that_is_gone_at_the_next_audit_is_forgotten(desk: Desk) -> None:
+    desk.store("2/1/one")
+    (deposit,) = desk.ledger.fixity.next(1)
+    desk.ledger.fixity.note(deposit, "missing", now=NOW)
+    desk.ledger.fixity.note(deposit, None, now=NOW + HOUR)
+    assert desk.ledger.fixity.damaged() == []

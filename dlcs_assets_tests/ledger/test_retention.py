@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import pytest
+from sqlalchemy import Connection, Table, func, insert, select, update
+
+from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.errors import TransientError
+from dlcs_assets.domain.stages import STAGES, Lane
+from dlcs_assets.ledger import Ledger
+from dlcs_assets.ledger import retention as housekeeping
+from dlcs_assets.ledger import tables as schema
+from dlcs_assets.ledger.engine import make_engine
+from dlcs_assets.ledger.records import InboxMessage, Rejection
+from dlcs_assets.ledger.reports import Selection
+from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, Desk
+
+DAY = timedelta(days=1)
+NOTHING = dict.fromkeys(("attempts", "requests", "chunks", "messages", "rejected bodies", "notifications"), 0)
+BUSY = TransientError("origin_unavailable", "503", remedy="Wait")
+
+
+@dataclass
+class House:
+    """A ledger with a history, and a look at its rows."""
+
+    desk: Desk
+    url: str
+
+    def ingest(self, image: str, *, now: datetime = NOW, batch: int | None = None) -> str:
+        """Bring an image to its end; return the id of its request."""
+        self.desk.send(image, now=now, batch=batch)
+        claim = self.desk.claim(now=now)
+        self.desk.ledger.work.finish(claim, claim.items[0], None, schedule=SCHEDULE, now=now)
+        self.desk.ledger.work.release_run(claim.run_id, schedule=SCHEDULE, now=now)
+        return claim.items[0].request_id
+
+    def forget(self, before: datetime, *, bodies: datetime = NOW - DAY, dry_run: bool = False) -> dict[str, int]:
+        """Return what went, without the kinds of which nothing did."""
+        done = self.desk.ledger.housekeeping.forget(history=before, bodies=bodies, dry_run=dry_run)
+        assert done.keys() == NOTHING.keys()
+        return {name: count for name, count in done.items() if count}
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        engine = make_engine(self.url)
+        with engine.begin() as connection:
+            yield connection
+        engine.dispose()
+
+    def count(self, table: Table) -> int:
+        with self.writing() as connection:
+            return connection.scalar(select(func.count()).select_from(table)) or 0
+
+    def requests(self) -> set[str]:
+        with self.writing() as connection:
+            return set(connection.scalars(select(schema.requests.c.id)))
+
+
+@pytest.fixture
+def house(desk: Desk, url: str) -> House:
+    return House(desk, url)
+
+
+def test_of_an_image_only_the_newest_request_is_kept_for_good(house: House) -> None:
+    for days in (0, 1, 2):
+        newest = house.ingest("2/1/a", now=NOW + days * DAY)
+    assert house.forget(NOW + 3 * DAY) == {"attempts": 3, "requests": 2, "chunks": 3, "messages": 3}
+    assert house.requests() == {newest}
+    assert house.count(schema.attempts) == 0
+    assert house.count(schema.chunk_images) == 0
+    assert house.desk.state("2/1/a") == "done"
+    assert house.forget(NOW + 3 * DAY) == {}
+
+
+def test_what_is_younger_stays(house: House) -> None:
+    for days in (0, 2):
+        house.ingest("2/1/a", now=NOW + days * DAY)
+    assert house.forget(NOW) == {}
+    assert house.forget(NOW + DAY) == {"attempts": 1, "requests": 1, "chunks": 1, "messages": 1}
+
+
+def test_a_dry_run_counts_and_changes_nothing(house: House) -> None:
+    for days in (0, 1):
+        house.ingest("2/1/a", now=NOW + days * DAY)
+    before = {table: house.count(table) for table in schema.metadata.sorted_tables}
+    expected = {"attempts": 2, "requests": 1, "chunks": 2, "messages": 2}
+    assert house.forget(NOW + 3 * DAY, dry_run=True) == expected
+    assert {table: house.count(table) for table in schema.metadata.sorted_tables} == before
+
+
+def test_history_goes_in_slices(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slice that does not go on where the last one ended would never end, or leave rows."""
+    monkeypatch.setattr(housekeeping, "SLICE", 2)
+    monkeypatch.setattr(housekeeping, "CHUNKS_SLICE", 2)
+    for days in range(6):
+        house.ingest("2/1/a", now=NOW + days * DAY)
+    assert house.forget(NOW + 9 * DAY) == {"attempts": 6, "requests": 5, "chunks": 6, "messages": 6}
+    assert house.count(schema.requests) == 1
+
+
+def test_an_image_that_waits_for_its_next_attempt_keeps_the_attempts_that_are_counted(house: House) -> None:
+    house.desk.send("2/1/a")
+    claim = house.desk.claim()
+    house.desk.ledger.work.finish(claim, claim.items[0], BUSY, schedule=SCHEDULE, now=NOW)
+    house.desk.ledger.work.release_run("run-1", schedule=SCHEDULE, now=NOW)
+    assert house.forget(NOW + 9 * DAY) == {"chunks": 1, "messages": 1}
+    again = house.desk.claim("run-2", Lane.RETRY, now=NOW + 9 * DAY)
+    house.desk.ledger.work.finish(again, again.items[0], None, schedule=SCHEDULE, now=NOW + 9 * DAY)
+    made = house.desk.ledger.reports.attempts(again.items[0].request_id)
+    assert [attempt.number for attempt in made] == [1, 2]
+
+
+def test_an_open_chunk_and_a_claim_stay_whatever_their_age(house: House) -> None:
+    house.desk.send("2/1/a")
+    house.desk.claim()
+    assert house.forget(NOW + 9 * DAY) == {"messages": 1}
+    assert house.count(schema.claims) == house.count(schema.chunk_images) == 1
+
+
+def test_the_requests_of_an_unfinished_batch_stay_and_so_do_those_that_took_their_place(house: House) -> None:
+    house.desk.send("2/1/a", batch=7)
+    house.ingest("2/1/a")  # takes the place of the batch's
+    house.ingest("2/1/a", now=NOW + DAY)
+    before = house.desk.ledger.reports.counts(Selection(batch=7))
+    assert before["done"] == 1
+    assert "requests" not in house.forget(NOW + 9 * DAY)
+    assert house.desk.ledger.reports.counts(Selection(batch=7)) == before
+    with house.writing() as connection:
+        connection.execute(update(schema.batches).values(finished_at=NOW))
+    assert house.forget(NOW + 9 * DAY) == {"requests": 2}
+
+
+def test_a_rejected_message_loses_its_body_and_keeps_its_reason_and_its_id(house: House) -> None:
+    rejected = InboxMessage("bad", "q", Lane.INGEST, "{", rejection=Rejection("not_json", "no JSON", "Send JSON"))
+    house.desk.take_in([rejected])
+    assert house.forget(NOW + 9 * DAY, bodies=NOW) == {}
+    assert house.forget(NOW + 9 * DAY, bodies=NOW + DAY) == {"rejected bodies": 1}
+    (row,) = house.desk.ledger.inbox.rejected()
+    assert (row["id"], row["body"], row["code"], row["cause"]) == ("bad", None, "not_json", "no JSON")
+    assert house.desk.take_in([rejected]).duplicates == 1
+
+
+def test_a_message_that_still_waits_for_its_registration_stays(house: House) -> None:
+    house.desk.send("2/1/a", origin=None)
+    assert house.forget(NOW + 9 * DAY) == {}
+    house.desk.send("2/1/a")
+    assert house.desk.state("2/1/a") == "pending"
+
+
+def test_published_notifications_go_and_those_yet_to_be_sent_stay(house: House) -> None:
+    row = {"topic": "t", "body": "{}", "attributes": {}, "created_at": NOW, "attempts": 0, "due_at": NOW}
+    with house.writing() as connection:
+        connection.execute(insert(schema.notifications).values(id="sent", published_at=NOW, **row))
+        connection.execute(insert(schema.notifications).values(id="unsent", published_at=None, **row))
+    assert house.forget(NOW + DAY) == {"notifications": 1}
+    with house.writing() as connection:
+        assert connection.scalars(select(schema.notifications.c.id)).all() == ["unsent"]
+
+
+def test_an_image_is_quiet_since_its_last_request_ended(house: House) -> None:
+    for days in (0, 3):
+        house.ingest("2/1/a", now=NOW + days * DAY)
+    assert house.desk.ledger.housekeeping.quiet_since(["2/1/a", "2/1/unknown"]) == {"2/1/a": NOW + 3 * DAY}
+
+
+def test_an_image_that_is_asked_for_waited_for_or_held_is_not_quiet(house: House) -> None:
+    house.ingest("2/1/asked")
+    house.desk.send("2/1/asked", now=NOW + DAY)
+    house.desk.send("2/1/waited-for", origin=None)
+    house.ingest("2/1/held")
+    house.desk.ledger.work.claim_images([AssetId(2, 1, "held")], STAGES, "run-ui", now=NOW)
+    ids = ["2/1/asked", "2/1/waited-for", "2/1/held"]
+    assert house.desk.ledger.housekeeping.quiet_since(ids) == dict.fromkeys(ids)
+
+
+def test_the_requests_in_work_are_told(house: House, ledger: Ledger) -> None:
+    house.ingest("2/1/done")
+    house.desk.send("2/1/a")
+    claim = house.desk.claim("run-2")
+    assert ledger.housekeeping.claimed_requests() == {claim.items[0].request_id}
+
+
+def test_work_has_ended_once_its_claim_has_and_of_an_unknown_request_nobody_can_tell(
+    house: House, ledger: Ledger
+) -> None:
+    house.desk.send("2/1/a")
+    claim = house.desk.claim("run-2")
+    request, end = claim.items[0].request_id, claim.token[-8:]
+    other = "0" * 8
+    assert ledger.housekeeping.ended_work([(request, end), (request, other), ("f" * 32, other)]) == {(request, other)}
+    ledger.work.finish(claim, claim.items[0], None, schedule=SCHEDULE, now=NOW)
+    assert ledger.housekeeping.ended_work([(request, end)]) == {(request, end)}

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.errors import MessageRejected
+from dlcs_assets.domain.ingest_request import AssetFields, IngestMessage
+from dlcs_assets.domain.stages import Lane
+from dlcs_assets.domain.upload import Upload, asset_of_key
+from dlcs_assets.ledger.records import InboxMessage, IntakeCount, Rejection
+from dlcs_assets_tests.ledger.conftest import NOW, Desk
+
+EVENT = Upload("scans", "2/1/a", "e1", 10, "0A", NOW)
+LISTED = replace(EVENT, sequencer=None, listed_at=NOW)
+MINUTE = timedelta(minutes=1)
+
+
+def entry(upload: Upload, message_id: str = "m-1#0") -> InboxMessage:
+    """Return what the inbox gets of an upload."""
+    entry = InboxMessage(upload.inbox_id() or message_id, "q", Lane.INGEST, f"body of {upload.key}", upload=upload)
+    try:
+        asset_id = asset_of_key(upload.key)
+    except MessageRejected as error:
+        return replace(entry, rejection=Rejection(error.code, error.cause, error.remedy))
+    origin = AssetFields(f"s3://{upload.bucket}/{upload.key}")
+    return replace(entry, message=IngestMessage(asset_id, upload.modified, None, origin))
+
+
+def tell(desk: Desk, *uploads: Upload, now: datetime = NOW) -> IntakeCount:
+    return desk.take_in([entry(upload, f"m-{now}#{n}") for n, upload in enumerate(uploads)], now)
+
+
+def unknown(desk: Desk, *listed: Upload) -> list[Upload | None]:
+    return [each.upload for each in desk.ledger.uploads.unknown("scans", [entry(upload) for upload in listed])]
+
+
+def due(desk: Desk) -> list[AssetId]:
+    return [image.asset_id for image in desk.ledger.dispatch.due([Lane.INGEST], limit=100, now=NOW + 60 * MINUTE)]
+
+
+def test_an_upload_registers_its_image_and_asks_for_it(desk: Desk) -> None:
+    assert tell(desk, EVENT).accepted == 1
+    assert due(desk) == [AssetId(2, 1, "a")]
+    registered = desk.ledger.reports.registration(AssetId(2, 1, "a"))
+    assert registered is not None
+    assert registered.origin == "s3://scans/2/1/a"
+
+
+def test_an_event_that_comes_in_two_messages_is_one_request(desk: Desk) -> None:
+    assert tell(desk, EVENT, EVENT).duplicates == 1
+    assert tell(desk, EVENT, now=NOW + MINUTE).duplicates == 1
+
+
+def test_an_older_event_that_comes_late_is_ignored(desk: Desk) -> None:
+    tell(desk, replace(EVENT, sequencer="0B"))
+    assert tell(desk, replace(EVENT, etag="e0"), now=NOW + MINUTE).ignored == 1
+    assert tell(desk, replace(EVENT, sequencer="0AFF", etag="e0"), now=NOW + MINUTE).ignored == 1
+
+
+def test_a_newer_event_asks_again_even_for_the_same_bytes(desk: Desk) -> None:
+    tell(desk, EVENT)
+    assert tell(desk, replace(EVENT, sequencer="0B"), now=NOW + MINUTE).accepted == 1
+    assert tell(desk, replace(EVENT, sequencer="0C", etag="e2"), now=NOW + MINUTE).accepted == 1
+
+
+def test_the_order_of_one_key_is_nothing_to_another(desk: Desk) -> None:
+    tell(desk, EVENT)
+    others = [replace(EVENT, key="2/1/b", sequencer="01"), replace(EVENT, bucket="more-scans", sequencer="01")]
+    assert tell(desk, *others).accepted == 2
+
+
+def test_an_event_whose_image_is_rejected_does_not_count_as_taken_in(desk: Desk) -> None:
+    """Its cause may be mended; then it is sent again, with the id and the sequencer that it had."""
+    refused = replace(entry(EVENT), rejection=Rejection("customer_not_configured", "Not ours", "Add it"))
+    assert desk.take_in([refused]).rejected == 1
+    assert tell(desk, EVENT).duplicates == 1
+    desk.ledger.inbox.requeued([refused.id])
+    assert tell(desk, EVENT).accepted == 1
+    assert tell(desk, EVENT).duplicates == 1
+
+
+def test_a_listing_finds_what_no_event_told_of(desk: Desk) -> None:
+    missed = replace(LISTED, key="2/1/missed")
+    tell(desk, EVENT)
+    assert unknown(desk, LISTED, missed) == [missed]
+    assert tell(desk, missed).accepted == 1
+    assert unknown(desk, LISTED, missed) == []
+
+
+def test_an_event_that_comes_after_the_listing_found_its_object_is_no_news(desk: Desk) -> None:
+    tell(desk, LISTED)
+    assert tell(desk, EVENT, now=NOW + MINUTE).ignored == 1
+    assert tell(desk, replace(EVENT, sequencer="09", etag="e0"), now=NOW + MINUTE).ignored == 1
+    assert tell(desk, replace(EVENT, sequencer="0B"), now=NOW + MINUTE).accepted == 1
+
+
+def test_a_listing_finds_an_object_that_was_put_again_without_an_event(desk: Desk) -> None:
+    tell(desk, EVENT)
+    again = replace(LISTED, etag="e2", listed_at=NOW + MINUTE)
+    assert unknown(desk, again) == [again]
+    assert tell(desk, again, now=NOW + MINUTE).accepted == 1
+    assert tell(desk, replace(EVENT, etag="e2", sequencer="0B"), now=NOW + 2 * MINUTE).ignored == 1
+
+
+def test_a_listing_that_an_event_has_overtaken_changes_nothing(desk: Desk) -> None:
+    old = replace(LISTED, etag="e0")
+    assert unknown(desk, old) == [old]
+    tell(desk, EVENT, now=NOW + MINUTE)
+    assert tell(desk, old, now=NOW + MINUTE).ignored == 1
+    assert unknown(desk, replace(LISTED, listed_at=NOW + 2 * MINUTE)) == []
+
+
+def test_what_a_listing_finds_outside_of_the_convention_is_rejected_once(desk: Desk) -> None:
+    odd = [replace(LISTED, key=key) for key in ("thumbs.db", "2/1/\x00", "2/1/\ud800", "2/1/" + "x" * 1000)]
+    assert tell(desk, *odd).rejected == 4
+    assert unknown(desk, *[replace(each, listed_at=NOW + 60 * MINUTE) for each in odd]) == []
+
+
+def test_what_a_listing_found_and_was_forwarded_is_not_forwarded_again(desk: Desk) -> None:
+    assert desk.take_in([replace(entry(LISTED), message=None, forwarded=True)]).forwarded == 1
+    assert unknown(desk, replace(LISTED, listed_at=NOW + 60 * MINUTE, modified=None)) == []

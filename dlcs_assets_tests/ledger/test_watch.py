@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+from dlcs_assets.domain.errors import TransientError
+from dlcs_assets.domain.stages import Lane
+from dlcs_assets.ledger.health import Stalled
+from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, Desk
+
+HOUR = timedelta(hours=1)
+BUSY = TransientError("origin_unavailable", "503", remedy="Wait")
+
+
+def told(desk: Desk) -> list[tuple[str, str, int]]:
+    return [(each.why, each.example, each.count) for each in desk.ledger.watch.stalled(NOW - HOUR)]
+
+
+def test_what_has_not_ended_an_hour_after_it_was_asked_for_is_stalled(desk: Desk) -> None:
+    desk.send("2/1/old", now=NOW - 3 * HOUR)
+    desk.send("2/1/older", now=NOW - 4 * HOUR)
+    desk.send("2/1/new", now=NOW)
+    (found,) = desk.ledger.watch.stalled(NOW - HOUR)
+    assert found == Stalled(2, Lane.INGEST, "wait for their turn", 2, NOW - 4 * HOUR, "2/1/old")
+    assert found.told(NOW) == "2 of customer 2 wait for their turn, for up to 4.0 h, such as 2/1/old"
+
+
+def test_it_says_why_and_the_oldest_comes_first(desk: Desk) -> None:
+    desk.send("2/1/again", now=NOW - 3 * HOUR)
+    claim = desk.claim(now=NOW - 3 * HOUR)
+    desk.ledger.work.finish(claim, claim.items[0], BUSY, schedule=SCHEDULE, now=NOW - 3 * HOUR)
+    desk.ledger.work.release_run(claim.run_id, schedule=SCHEDULE, now=NOW - 3 * HOUR)
+    desk.send("2/1/in-work", now=NOW - 5 * HOUR)
+    desk.claim("run-2", now=NOW - 5 * HOUR)
+    desk.send("2/1/given", now=NOW - 2 * HOUR)
+    desk.reserve()
+    desk.send("2/1/nameless", None, now=NOW - 4 * HOUR)
+    assert told(desk) == [
+        ("are in work", "2/1/in-work", 1),
+        ("wait for their registration", "2/1/nameless", 1),
+        ("are tried again after origin_unavailable", "2/1/again", 1),
+        ("were given to a run that has not begun", "2/1/given", 1),
+    ]
+
+
+def test_what_has_ended_is_not_stalled(desk: Desk) -> None:
+    desk.store("2/1/one")
+    assert desk.ledger.watch.stalled(NOW + 9 * HOUR) == []
+
+
+def test_a_backfill_may_take_its_time_until_an_attempt_fails(desk: Desk) -> None:
+    desk.send("2/1/one", lane=Lane.BACKFILL, now=NOW - 3 * HOUR)
+    assert told(desk) == []
+    claim = desk.claim(lane=Lane.BACKFILL, now=NOW - 3 * HOUR)
+    desk.ledger.work.finish(claim, claim.items[0], BUSY, schedule=SCHEDULE, now=NOW - 3 * HOUR)
+    desk.ledger.work.release_run(claim.run_id, schedule=SCHEDULE, now=NOW - 3 * HOUR)
+    assert told(desk) == [("are tried again after origin_unavailable", "2/1/one", 1)]

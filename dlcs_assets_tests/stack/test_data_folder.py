@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from dlcs_stack import data_folder
+from dlcs_stack.data_folder import NoStack, StackRefused, StackState, claimed, read_state, write_state
+from dlcs_testing.processes import eventually
+
+STATE = StackState(pid=1, services={}, environment={"DLCS_UI_URL": "http://127.0.0.1:3000"})
+
+
+def test_a_claimed_folder_is_made_and_empty(tmp_path: Path) -> None:
+    with claimed(tmp_path / "deep" / "stack") as folder:
+        assert [each.name for each in folder.iterdir()] == [".dlcs-stack"]
+
+
+def test_what_an_earlier_stack_left_is_removed(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").touch()
+    with claimed(tmp_path / "stack") as folder:
+        (folder / "ledger.db").touch()
+        (folder / "dagster").mkdir()
+        (folder / "dagster" / "runs.db").touch()
+        (folder / "link").symlink_to(outside)
+    with claimed(folder):
+        assert [each.name for each in folder.iterdir()] == [".dlcs-stack"]
+    assert (outside / "kept").exists()
+
+
+def test_a_folder_with_somebody_elses_files_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(StackRefused, match="not made by a stack"), claimed(tmp_path):
+        pytest.fail("it was claimed")
+    assert [each.name for each in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_second_stack_in_the_same_folder_is_refused_and_the_first_keeps_its_files(tmp_path: Path) -> None:
+    with claimed(tmp_path / "stack") as folder:
+        (folder / "ledger.db").touch()
+        with pytest.raises(StackRefused, match="A stack is up"), claimed(folder):
+            pytest.fail("it was claimed twice")
+        assert (folder / "ledger.db").exists()
+
+
+def test_the_state_of_a_stack_that_is_up_is_read_back(tmp_path: Path) -> None:
+    with claimed(tmp_path) as folder:
+        write_state(folder, STATE)
+        assert read_state(tmp_path) == STATE
+
+
+def test_a_stack_that_is_still_starting_is_not_up_yet(tmp_path: Path) -> None:
+    with claimed(tmp_path), pytest.raises(NoStack, match="starting or stopping"):
+        read_state(tmp_path)
+
+
+@pytest.mark.parametrize("folder", ["never", "stopped"])
+def test_without_a_stack_there_is_no_state(tmp_path: Path, folder: str) -> None:
+    with claimed(tmp_path / "stopped") as stopped:
+        write_state(stopped, STATE)
+    with pytest.raises(NoStack, match=r"No stack is up in .*Start one: dlcs up"):
+        read_state(tmp_path / folder)
+
+
+def test_the_state_of_a_killed_stack_counts_as_none_and_its_folder_is_free(tmp_path: Path) -> None:
+    script = """
+        import sys, time
+        from pathlib import Path
+        from dlcs_stack.data_folder import StackState, claimed, write_state
+        with claimed(Path(sys.argv[1])) as folder:
+            write_state(folder, StackState(1, {}, {}))
+            time.sleep(600)
+    """
+    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(script), str(tmp_path)]) as holder:
+        assert eventually((tmp_path / "stack.json").exists)
+        assert read_state(tmp_path) == StackState(1, {}, {})
+        holder.kill()
+    assert (tmp_path / "stack.json").exists()
+    with pytest.raises(NoStack):
+        read_state(tmp_path)
+    with claimed(tmp_path):
+        assert not (tmp_path / "stack.json").exists()
+
+
+def test_a_new_stack_waits_for_what_a_killed_one_left_running(tmp_path: Path) -> None:
+    with claimed(tmp_path) as folder:
+        pass
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1)"]) as leftover:
+        write_state(folder, StackState(1, {"daemon": leftover.pid}, {}))
+        with ThreadPoolExecutor(1) as reaper:
+            ended = reaper.submit(leftover.wait)
+            with claimed(folder):
+                assert ended.result(timeout=0) == 0
+
+
+def test_the_wait_for_leftovers_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_folder, "LEFTOVERS_TIMEOUT", timedelta(milliseconds=100))
+    with claimed(tmp_path) as folder:
+        pass
+    write_state(folder, StackState(1, {"daemon": os.getpid()}, {}))
+    with claimed(folder):
+        assert not (folder / "stack.json").exists()

@@ -1,0 +1,247 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from typer.testing import CliRunner
+
+from dlcs_assets.cli import app
+from dlcs_stack.data_folder import NoStack, StackRefused, read_state
+from dlcs_stack.stack import DAGSTER, SERVICES, Component, RunningStack, Stack
+from dlcs_stack.supervisor import ServiceFailed, fetch, is_free
+from dlcs_testing.processes import eventually, is_running, kill_service
+
+DLCS = str(Path(sys.executable).with_name("dlcs"))
+NAMES = [
+    "AWS_ENDPOINT_URL",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_DEFAULT_REGION",
+    "DLCS_INGEST_QUEUE_URL",
+    "DLCS_PRIORITY_QUEUE_URL",
+    "DLCS_UPLOADS_QUEUE_URL",
+    "DLCS_UPDATE_QUEUE_URL",
+    "DLCS_DELETE_QUEUE_URL",
+    "DLCS_BATCH_COMPLETED_TOPIC_ARN",
+    "DLCS_STORAGE_BUCKET",
+    "DLCS_THUMBS_BUCKET",
+    "DLCS_ORIGIN_BUCKET",
+    "DLCS_APPETISER_URL",
+    "DLCS_IMAGE_SERVER_URL",
+    "DLCS_LEDGER_URL",
+    "DLCS_SCRATCH",
+    "DLCS_PRIVATE_NETWORKS",
+    "DLCS_UI_URL",
+    "DAGSTER_HOME",
+    "DAGSTER_EVENT_BATCH_SIZE",
+]
+DEFINITIONS = """
+import dagster as dg
+
+@dg.asset
+def nothing() -> None: ...
+
+@dg.sensor(target=[nothing], minimum_interval_seconds=1, default_status=dg.DefaultSensorStatus.RUNNING)
+def looks(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    return dg.SkipReason("looked")
+
+defs = dg.Definitions(assets=[nothing], sensors=[looks])
+"""
+REPOSITORY = '{repositoryName: "__repository__", repositoryLocationName: "dlcs-assets"}'
+TICKS = f"{{ sensorsOrError(repositorySelector: {REPOSITORY}) {{ "
+TICKS += "... on Sensors { results { sensorState { ticks { timestamp skipReason } } } } } }"
+
+
+@pytest.fixture(scope="module")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    folder: Path = (
+        tmp_path_factory.mktemp("stack") / "data with spaces" / ("deep" * 25)
+    )  # longer than the path of a socket may be
+    with Stack(folder, components=SERVICES).running() as stack:
+        yield stack
+
+
+def python_file(folder: Path, definitions: str) -> list[str]:
+    path = folder / "try_definitions.py"
+    path.write_text(definitions)
+    return ["--python-file", str(path)]
+
+
+def looked(ui: str) -> list[float]:
+    """Return when the sensor looked."""
+    answer = json.loads(fetch(f"{ui}/graphql", json.dumps({"query": TICKS}).encode()))
+    (sensor,) = answer["data"]["sensorsOrError"]["results"]
+    return [tick["timestamp"] for tick in sensor["sensorState"]["ticks"] if tick["skipReason"] == "looked"]
+
+
+def port_of(url: str) -> int:
+    return int(url.rpartition(":")[2])
+
+
+def test_each_service_answers_at_the_url_of_the_environment(services: RunningStack) -> None:
+    for name, path in [
+        ("AWS_ENDPOINT_URL", "/moto-api/"),
+        ("DLCS_APPETISER_URL", "/ping"),
+        ("DLCS_IMAGE_SERVER_URL", "/health"),
+    ]:
+        fetch(services.environment[name] + path)
+
+
+def test_any_aws_client_works_with_the_environment_alone(services: RunningStack) -> None:
+    script = (
+        "import boto3, os\n"
+        "boto3.client('sqs').send_message(QueueUrl=os.environ['DLCS_INGEST_QUEUE_URL'], MessageBody='{}')\n"
+        "print(sorted(each['Name'] for each in boto3.client('s3').list_buckets()['Buckets']))"
+    )
+    others = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    environment = {**others, **services.environment}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "['dlcs-origin', 'dlcs-storage', 'dlcs-thumbs']"
+
+
+def test_the_services_see_nothing_of_the_users_own_aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "production")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "https://s3.example.org")
+    with Stack(tmp_path / "data", components=frozenset({Component.AWS})).running() as stack:
+        guard = psutil.Process(read_state(stack.data).services["aws"])
+        seen = guard.children()[0].environ()
+    assert {name for name in seen if name.startswith("AWS_")} == {name for name in NAMES if name.startswith("AWS_")}
+    assert "127.0.0.1" in seen["NO_PROXY"]
+    assert not Path(seen["TMPDIR"]).exists()  # it ends with the stack
+
+
+def test_settings_lead_elsewhere_without_moving_the_service(tmp_path: Path) -> None:
+    """A test puts a faulty server between Dagster and Appetiser in this way."""
+    elsewhere = {"DLCS_APPETISER_URL": "http://127.0.0.1:9", "DLCS_CHUNK_SIZE": "3"}
+    stack = Stack(tmp_path / "data", components=frozenset({Component.APPETISER}), settings=elsewhere)
+    with stack.running() as up:
+        fetch(f"{up.url(Component.APPETISER)}/ping")
+        assert {name: up.environment[name] for name in elsewhere} == elsewhere
+        assert read_state(up.data).environment == up.environment
+
+
+def test_env_prints_exports_that_a_shell_understands(services: RunningStack) -> None:
+    command = f'eval "$({DLCS} env --data "$1")" && env'
+    done = subprocess.run(["sh", "-c", command, "sh", str(services.data)], check=True, capture_output=True, text=True)
+    assert list(services.environment) == NAMES
+    for name, value in services.environment.items():
+        assert f"{name}={value}" in done.stdout.splitlines()
+
+
+def test_env_for_programs_is_one_json_object(services: RunningStack) -> None:
+    done = CliRunner().invoke(app, ["env", "--json", "--data", str(services.data)])
+    assert json.loads(done.stdout) == services.environment
+
+
+def test_env_without_a_stack_fails_with_a_clear_word_and_exports_nothing(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["env", "--data", str(tmp_path)])
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    assert "No stack is up" in done.stderr
+    assert "dlcs up" in done.stderr
+
+
+def test_up_beside_a_running_stack_is_refused(services: RunningStack) -> None:
+    done = subprocess.run([DLCS, "up", "--data", services.data], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "A stack is up" in done.stderr
+
+
+def test_a_port_that_somebody_else_has_is_refused_by_number(services: RunningStack, tmp_path: Path) -> None:
+    taken = int(services.environment["DLCS_APPETISER_URL"].rpartition(":")[2])
+    stack = Stack(tmp_path / "stack", components=frozenset({Component.APPETISER}), ports={Component.APPETISER: taken})
+    with pytest.raises(StackRefused, match=f"Port {taken}, which appetiser was given, is in use"), stack.running():
+        pass
+
+
+def test_a_service_that_was_stopped_can_be_started_again_at_the_same_url(services: RunningStack) -> None:
+    url = services.environment["DLCS_APPETISER_URL"]
+    services.stop(Component.APPETISER)
+    with pytest.raises(OSError, match="refused"):
+        fetch(f"{url}/ping")
+    services.start(Component.APPETISER)
+    fetch(f"{url}/ping")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_up_shows_each_service_and_leaves_nothing_when_it_is_told_to_end(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    with subprocess.Popen([DLCS, "up", "--services-only", "--data", tmp_path], stdout=subprocess.PIPE, text=True) as up:
+        assert up.stdout is not None
+        shown = []
+        for line in up.stdout:
+            shown.append(line)
+            if "Ctrl-C" in line:
+                break
+        state = read_state(tmp_path)
+        below = [child.pid for child in psutil.Process(up.pid).children(recursive=True)]
+        up.send_signal(number)
+        assert up.wait(30) == 0
+    assert [line.split()[:2] for line in shown if line.startswith("ready")] == [
+        ["ready", name] for name in sorted(state.services, key=[line.split()[1] for line in shown].index)
+    ]
+    assert set(state.services) == {"aws", "appetiser", "image-server"}
+    assert eventually(lambda: not any(map(is_running, below)))
+    for name in ("AWS_ENDPOINT_URL", "DLCS_APPETISER_URL", "DLCS_IMAGE_SERVER_URL"):
+        assert is_free(port_of(state.environment[name]))
+    with pytest.raises(NoStack):
+        read_state(tmp_path)
+
+
+@pytest.mark.e2e
+def test_the_whole_stack_comes_up_ticks_and_goes_down(tmp_path: Path) -> None:
+    stack = Stack(tmp_path / "data", definitions=python_file(tmp_path, DEFINITIONS))
+    with stack.running() as up:
+        ui = up.environment["DLCS_UI_URL"]
+        assert eventually(lambda: bool(looked(ui)))
+        guards = [psutil.Process(pid) for pid in read_state(up.data).services.values()]
+        below = [each.pid for guard in guards for each in (guard, *guard.children(recursive=True))]
+    assert len(below) >= 12  # six services, each with its guard
+    assert not any(map(is_running, below))
+    assert is_free(port_of(ui))
+
+
+@pytest.mark.e2e
+def test_a_code_server_that_is_killed_is_started_anew_and_ticks_go_on(tmp_path: Path) -> None:
+    ready: list[str] = []
+    stack = Stack(
+        tmp_path / "data",
+        components=DAGSTER,
+        definitions=python_file(tmp_path, DEFINITIONS),
+        on_ready=lambda told: ready.append(told.service.name),
+    )
+    with stack.running() as up:
+        ui = up.environment["DLCS_UI_URL"]
+        assert eventually(lambda: bool(looked(ui)))
+        guard = read_state(up.data).services["code-server"]
+        kill_service(guard)
+        killed = time.time()
+
+        def looks_again() -> bool:
+            up.check()
+            return max(looked(ui)) > killed
+
+        assert eventually(looks_again, seconds=60)
+        assert read_state(up.data).services["code-server"] != guard
+    assert ready.count("code-server") == 2
+
+
+@pytest.mark.e2e
+def test_a_code_location_that_does_not_load_is_named_with_the_reason(tmp_path: Path) -> None:
+    broken = python_file(tmp_path, "raise RuntimeError('no such table')")
+    components = frozenset({Component.CODE_SERVER, Component.WEBSERVER})
+    stack = Stack(tmp_path / "data", components=components, definitions=broken)
+    with (
+        pytest.raises(ServiceFailed, match=r"webserver cannot be used.* dlcs-assets does not load[\s\S]*no such table"),
+        stack.running(),
+    ):
+        pytest.fail("it came up")

@@ -1,0 +1,172 @@
+"""The HTTP service: `GET /ping`, `GET /config`, `POST /convert`."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from anyio import CapacityLimiter, to_thread
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from dlcs_stack.appetiser.convert import JPEG_QUALITY
+from dlcs_stack.appetiser.encoder import find_kakadu
+from dlcs_stack.appetiser.errors import ConversionError
+from dlcs_stack.appetiser.jobs import Converted, Job
+from dlcs_stack.appetiser.models import (
+    ConvertRequest,
+    ConvertResponse,
+    InvalidRequestError,
+    Operation,
+    Optimisation,
+    Thumb,
+    read_request,
+)
+from dlcs_stack.appetiser.pool import BYTES_PER_PIXEL, ConversionPool
+
+_LOG: Final = logging.getLogger(__name__)
+_MEMORY_SHARE: Final = 0.5
+_CGROUP_LIMIT: Final = Path("/sys/fs/cgroup/memory.max")
+
+
+@dataclass(frozen=True)
+class AppetiserConfig:
+    """How the service works. Without `roots` it reads and writes wherever its user may; zeros are chosen by machine.
+
+    `faults`: it does badly what Appetiser itself does badly (`faults.py`), for tests of its clients.
+    """
+
+    roots: tuple[Path, ...] = ()
+    workers: int = 0
+    max_pixels: int = 500_000_000
+    pixels_in_flight: int = 0
+    time_limit: timedelta = timedelta(seconds=280)  # the DLCS engine hangs up after 300
+    faults: bool = False
+
+
+def create_app(config: AppetiserConfig | None = None) -> Starlette:
+    """Build the service; its workers live as long as its lifespan."""
+    service = _Service(config or AppetiserConfig())
+    return Starlette(
+        routes=[
+            Route("/ping", service.ping),
+            Route("/config", service.show_config),
+            Route("/convert", service.convert, methods=["POST"]),
+        ],
+        exception_handlers={
+            HTTPException: _http_error,
+            InvalidRequestError: _invalid_request,
+            ConversionError: _conversion_error,
+            Exception: _conversion_error,  # a fault of ours, which is logged as well
+        },
+        lifespan=service.lifespan,
+    )
+
+
+def memory_for_pixels() -> int:
+    """Give the pixels that may be in work at a time: those that fit into half of the memory we may use."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError, ValueError):  # no cgroup, or "max"
+        memory = min(memory, int(_CGROUP_LIMIT.read_text()))
+    return int(memory * _MEMORY_SHARE) // BYTES_PER_PIXEL
+
+
+class _Service:
+    def __init__(self, config: AppetiserConfig) -> None:
+        self._workers = config.workers or os.cpu_count() or 1
+        self._pixels_in_flight = config.pixels_in_flight or memory_for_pixels()
+        self._roots = tuple(root.resolve() for root in config.roots)
+        self._config = config
+        self._kakadu = find_kakadu()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        self._turns = CapacityLimiter(self._workers)
+        self._pool = ConversionPool(
+            self._workers, pixels_in_flight=self._pixels_in_flight, time_limit=self._config.time_limit
+        )
+        try:
+            yield
+        finally:
+            self._pool.close()
+
+    async def ping(self, _request: Request) -> Response:
+        return JSONResponse({"status": "working"})
+
+    async def show_config(self, _request: Request) -> Response:
+        shown = asdict(self._config) | {
+            "roots": [str(root) for root in self._roots],
+            "workers": self._workers,
+            "pixels_in_flight": self._pixels_in_flight,
+            "time_limit": self._config.time_limit.total_seconds(),
+            "encoder": str(self._kakadu or "OpenJPEG"),
+            "JPEG_QUALITY": JPEG_QUALITY,
+        }
+        return JSONResponse(shown)
+
+    async def convert(self, request: Request) -> Response:
+        asked = read_request(await request.body(), self._roots, faults=self._config.faults)
+        # Here and not in the pool: waiting requests hold no thread, and keep their order.
+        converted = await to_thread.run_sync(self._run, asked, limiter=self._turns)
+        for note in converted.notes:
+            _LOG.warning("%s: %s", asked.image_id, note)
+        return JSONResponse(_response(asked, converted).model_dump(mode="json", by_alias=True))
+
+    def _run(self, asked: ConvertRequest) -> Converted:
+        destination = None if asked.operation is Operation.DERIVATIVES_ONLY else asked.destination
+        thumb_dir = None if asked.operation is Operation.IMAGE_ONLY else asked.thumb_dir
+        # The JP2 appears by a rename, so it is made on the same file system; a worker that dies leaves nothing.
+        beside = destination.parent if destination else None
+        try:
+            with tempfile.TemporaryDirectory(prefix=".appetiser-", dir=beside) as work_dir:
+                return self._pool.convert(
+                    Job(
+                        source=asked.source,
+                        destination=destination,
+                        thumb_dir=thumb_dir,
+                        sizes=asked.thumb_iiif_sizes,
+                        optimisation=asked.optimisation or Optimisation.MEDIUM,
+                        work_dir=Path(work_dir),
+                        max_pixels=self._config.max_pixels,
+                        kakadu=self._kakadu,
+                        faults=self._config.faults,
+                    )
+                )
+        except OSError as error:
+            raise ConversionError(f"The destination cannot be written to: {error.strerror}.") from error
+
+
+def _response(asked: ConvertRequest, converted: Converted) -> ConvertResponse:
+    return ConvertResponse(
+        job_id=asked.job_id,
+        image_id=asked.image_id,
+        origin=asked.origin,
+        optimisation=asked.optimisation,
+        jp2="" if asked.operation is Operation.DERIVATIVES_ONLY else str(asked.destination),
+        height=converted.height,
+        width=converted.width,
+        thumbs=[Thumb(path=str(thumb.path), width=thumb.width, height=thumb.height) for thumb in converted.thumbs],
+    )
+
+
+async def _http_error(_request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    return JSONResponse({"detail": str(getattr(error, "detail", error))}, status_code=status)
+
+
+async def _invalid_request(_request: Request, error: Exception) -> Response:
+    return JSONResponse({"detail": getattr(error, "detail", [])}, status_code=422)
+
+
+async def _conversion_error(_request: Request, error: Exception) -> Response:
+    return JSONResponse({"detail": str(error) or type(error).__name__}, status_code=500)

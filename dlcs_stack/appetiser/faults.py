@@ -1,0 +1,55 @@
+"""What Appetiser itself does badly, done as badly: for tests of clients that have to live with it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from dlcs_stack.appetiser import sizes
+from dlcs_stack.appetiser.errors import ConversionError
+from dlcs_stack.appetiser.source import decode
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_BOX: Final = re.compile(r"!(?P<width>[0-9]+),(?P<height>[0-9]+)")
+_ENCODED_MODES: Final = frozenset({"L", "1", "I;16B", "RGB", "RGBA"})
+_JPEG_MODES: Final = frozenset({"1", "L", "RGB", "RGBX", "CMYK", "YCbCr"})
+_CONVERTED_SUFFIXES: Final = frozenset({".tif", ".tiff"})
+
+
+def refuses_size(size: str) -> bool:
+    """Tell whether a size that a policy may hold is refused, and with it the request."""
+    return size.startswith("^!")
+
+
+def thumbnail_size(size: str, width: int, height: int) -> tuple[int, int] | None:
+    """Give the pixels of a thumbnail, or None where the size is dropped; of a box, only one edge is heeded."""
+    box = _BOX.fullmatch(size)
+    right = sizes.thumbnail_size(size, width, height)
+    if box is None or right is None:
+        return right
+    one_edge = f"^{box['width']}," if width >= height else f"^,{box['height']}"
+    return sizes.thumbnail_size(one_edge, width, height)
+
+
+def is_jp2(path: Path) -> bool:
+    """Tell by its name alone whether a file is a JP2, to be passed on as it is."""
+    return path.suffix == ".jp2"
+
+
+def as_it_is(image: Image.Image) -> Image.Image:
+    """Give what thumbnails are made of where no JP2 is: not turned, colours as stored. Raises `ConversionError`."""
+    if image.mode not in _JPEG_MODES:
+        raise ConversionError(f"cannot write mode {image.mode} as JPEG")
+    decode(image, upright=False)
+    image.info = {}
+    return image
+
+
+def check_mode(image: Image.Image, path: Path) -> None:
+    """Raise `ConversionError` for the modes that the encoder is not prepared for."""
+    converted = path.suffix.lower() in _CONVERTED_SUFFIXES and image.info.get("icc_profile")
+    if image.mode not in _ENCODED_MODES and not converted:
+        raise ConversionError(f"image_mode '{image.mode}' is not in known list for kdu_compress")

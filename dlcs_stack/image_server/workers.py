@@ -1,0 +1,156 @@
+"""The decoding processes: pictures are read and written there, because Pillow's JPEG 2000 decoder holds the GIL.
+
+Requests for one source that come while it is being decoded share the next decode, so that any number of them at once
+takes two at most. Pixels in flight are limited over all sources.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import threading
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from dlcs_stack.image_server.config import Config
+from dlcs_stack.image_server.geometry import Job
+from dlcs_stack.image_server.reading import Description, describe, prepare
+from dlcs_stack.image_server.refusal import Refusal
+from dlcs_stack.image_server.rendering import Batch, render
+from dlcs_stack.image_server.sources import Source
+
+_DESCRIPTIONS_KEPT = 1024
+
+T = TypeVar("T")
+
+
+class Workers:
+    """A pool of processes, and who waits for which source. Used from one event loop."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._pool = self._new_pool()
+        self._budget = _Budget(config.pixels_in_flight)
+        self._descriptions: OrderedDict[str, Description] = OrderedDict()
+        self._waiting: dict[str, list[tuple[Job, asyncio.Future[bytes]]]] = {}
+        self._decoding: dict[str, asyncio.Task[None]] = {}
+        self.decodes = 0
+
+    async def start(self) -> None:
+        """Start every process now, so that the first request does not wait for it."""
+        await asyncio.gather(*(self._run(_ready) for _ in range(self._config.workers)))
+
+    def close(self) -> None:
+        """Stop the processes; what they are working on is lost."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    async def describe(self, source: Source) -> Description:
+        """Return what the headers of `source` say. Raises `Refusal` with 501 or 403."""
+        if (known := self._descriptions.get(source.version)) is not None:
+            self._descriptions.move_to_end(source.version)
+            return known
+        description = await self._run(describe, source.path, self._config.max_source_pixels)
+        self._descriptions[source.version] = description
+        while len(self._descriptions) > _DESCRIPTIONS_KEPT:
+            self._descriptions.popitem(last=False)
+        return description
+
+    async def render(self, source: Source, description: Description, job: Job) -> bytes:
+        """Return the encoded picture. Raises `Refusal` with 501 where the source turns out to be broken."""
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(source.version, []).append((job, future))
+        if source.version not in self._decoding:
+            self._decoding[source.version] = asyncio.create_task(self._drain(source, description))
+        return await future
+
+    async def _drain(self, source: Source, description: Description) -> None:
+        try:
+            while waiting := self._waiting.pop(source.version, None):
+                await self._decode(source, description, waiting)
+        finally:
+            del self._decoding[source.version]
+
+    async def _decode(
+        self, source: Source, description: Description, waiting: list[tuple[Job, asyncio.Future[bytes]]]
+    ) -> None:
+        jobs = tuple(dict.fromkeys(job for job, _ in waiting))
+        batch = Batch(source.path, description, jobs)
+        try:
+            async with self._budget.held(batch.pixels):
+                self.decodes += 1
+                pictures = dict(zip(jobs, await self._run(render, batch), strict=True))
+        except Exception as error:  # noqa: BLE001 (whoever waits for it raises it)
+            for _, future in waiting:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for job, future in waiting:
+            picture = pictures[job]
+            if future.done():
+                continue
+            if isinstance(picture, Refusal):
+                future.set_exception(picture)
+            else:
+                future.set_result(picture)
+
+    async def _run(self, work: Callable[..., T], *arguments: Any) -> T:
+        for _ in range(2):
+            pool = self._pool
+            try:
+                return await asyncio.get_running_loop().run_in_executor(pool, work, *arguments)
+            except BrokenProcessPool:
+                # A decoder that dies takes the pool with it, and everybody else's work: they get a second chance.
+                if pool is self._pool:
+                    self._pool = self._new_pool()
+                    pool.shutdown(wait=False)
+        raise Refusal(500, "The decoder died while reading the source.")
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["dlcs_stack.image_server.rendering"])
+        return ProcessPoolExecutor(self._config.workers, mp_context=context, initializer=_begin)
+
+
+class _Budget:
+    """A semaphore over a number of pixels. Who asks for more than there are gets all of them."""
+
+    def __init__(self, pixels: int) -> None:
+        self._total = pixels
+        self._free = pixels
+        self._changed = asyncio.Condition()
+
+    @asynccontextmanager
+    async def held(self, pixels: int) -> AsyncIterator[None]:
+        wanted = min(pixels, self._total)
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._free >= wanted)
+            self._free -= wanted
+        try:
+            yield
+        finally:
+            async with self._changed:
+                self._free += wanted
+                self._changed.notify_all()
+
+
+def _begin() -> None:
+    """Set up a worker process: Ctrl-C is the server's business, and a server that is killed takes its workers along."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    prepare()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
+
+
+def _ready() -> bool:
+    return True

@@ -1,0 +1,267 @@
+"""The embedded stack: AWS, Appetiser, image server, Dagster's webserver and daemon, and the environment they share.
+
+with Stack(folder).running() as stack:
+    subprocess.run([...], env={**os.environ, **stack.environment})
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import yaml  # type: ignore[import-untyped]  # it has no types
+
+from dlcs_stack import aws, dagster_health, data_folder
+from dlcs_stack.supervisor import Health, Ready, Service, Supervisor, free_port, http_health, is_free
+
+CHECKOUT: Final = Path(__file__).parents[1]
+HOST: Final = "127.0.0.1"
+DAGSTER_DEV_PORT: Final = 3000
+DAGSTER_TIMEOUT: Final = timedelta(seconds=120)
+EVENT_BATCH_SIZE: Final = "300"  # planned events of a chunk's 100 images, in one transaction
+# The options of `dagster` that tell what it is to load.
+DEFINITIONS: Final = ("--module-name", "dlcs_assets.definitions", "--attribute", "defs")
+LOCATION: Final = "dlcs-assets"  # as in workspace.yaml
+CODE_SERVER_SOCKET: Final = "code-server"
+WORKSPACE: Final = "dagster/workspace.yaml"  # in the data folder
+HISTORY: Final = """
+storage:
+  custom:
+    module: dlcs_assets.instance.sqlite
+    class: SqliteHistory
+    config:
+      base_dir: { env: DAGSTER_HOME }
+"""
+REQUEST_LOG: Final = "image-server.requests.jsonl"  # one line of JSON for each request, beside the log
+
+
+class Component(StrEnum):
+    """A service of the stack; its value is the name of its log as well."""
+
+    AWS = "aws"
+    APPETISER = "appetiser"
+    IMAGE_SERVER = "image-server"
+    CODE_SERVER = "code-server"
+    WEBSERVER = "webserver"
+    DAEMON = "daemon"
+
+
+ALL: Final = frozenset(Component)
+SERVICES: Final = frozenset({Component.AWS, Component.APPETISER, Component.IMAGE_SERVER})
+DAGSTER: Final = ALL - SERVICES
+
+
+@dataclass(frozen=True)
+class RunningStack:
+    """A stack that is up. `environment` is what any client, Dagster included, needs to work with it."""
+
+    data: Path
+    environment: Mapping[str, str]
+    _supervisor: Supervisor
+    _services: Mapping[Component, Service]
+
+    def check(self) -> None:
+        """Raise ServiceFailed if a service has ended by itself; a code server that has is started anew."""
+        before = self._supervisor.pids()
+        self._supervisor.check()
+        if self._supervisor.pids() != before:
+            self.note()
+
+    def stop(self, component: Component) -> None:
+        """Stop one service, as if it had failed."""
+        self._supervisor.stop(component)
+
+    def start(self, component: Component) -> None:
+        """Start a service that was stopped; it has forgotten what it kept in memory."""
+        self._supervisor.start(self._services[component])
+        self.note()
+
+    def note(self) -> None:
+        """Write down, for `dlcs env` and for whoever looks at the processes, what is up."""
+        state = data_folder.StackState(os.getpid(), self._supervisor.pids(), dict(self.environment))
+        data_folder.write_state(self.data, state)
+
+    def url(self, component: Component) -> str | None:
+        """Return where the service itself listens, whatever the settings say."""
+        return self._services[component].url
+
+    def log(self, component: Component) -> Path:
+        """Return the file to which the service writes."""
+        return self._services[component].log
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What is to be started, and where. Ports that are not given are free ones."""
+
+    data: Path = data_folder.DEFAULT_FOLDER
+    components: frozenset[Component] = ALL
+    ports: Mapping[Component, int] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)  # DLCS_* variables, instead of the stack's own and beside
+    definitions: Sequence[str] = DEFINITIONS
+    instance: Path = CHECKOUT / "dagster.yaml"
+    on_ready: Callable[[Ready], None] | None = None
+
+    @contextmanager
+    def running(self) -> Iterator[RunningStack]:
+        """Start everything, afresh, and stop it at the end; raises StackRefused or ServiceFailed.
+
+        Buckets, queues, ledger and Dagster's history are parts of one whole. The first two live in memory, so what
+        an earlier stack left of the others in the data folder is removed.
+        """
+        self._check_ports()
+        with (
+            data_folder.claimed(self.data) as data,
+            # Not in the data folder: sockets lie here, and their paths must be short.
+            TemporaryDirectory(prefix="dlcs-", ignore_cleanup_errors=True) as temporary,
+            Supervisor(self.on_ready) as supervisor,
+        ):
+            own = self._environment(data)
+            environment = {**own, **self.settings}
+            surroundings = {**_inherited(), "TMPDIR": temporary, **environment}
+            socket = Path(temporary) / CODE_SERVER_SOCKET
+            self._prepare(data, socket)
+            services = {Component(each.name): each for each in self._services(data, own, surroundings, socket)}
+            supervisor.start(*services.values())
+            stack = RunningStack(data, environment, supervisor, services)
+            stack.note()
+            yield stack
+
+    def _check_ports(self) -> None:
+        """Refuse a taken port here: the server that has it would answer the health check in our service's place."""
+        for component, port in self.ports.items():
+            if component in self.components and not is_free(port):
+                raise data_folder.StackRefused(
+                    f"Port {port}, which {component} was given, is in use; choose another one"
+                )
+
+    def _prepare(self, data: Path, socket: Path) -> None:
+        for name in ("dagster", "logs", "scratch"):
+            (data / name).mkdir()
+        written = self.instance.read_text()
+        # Not in the checkout's own file: under plain `dagster dev` there may be no DAGSTER_HOME.
+        chosen = "" if "storage" in yaml.safe_load(written) else HISTORY
+        (data / "dagster" / "dagster.yaml").write_text(written + chosen)
+        location = {"grpc_server": {"socket": str(socket), "location_name": LOCATION}}
+        (data / WORKSPACE).write_text(yaml.safe_dump({"load_from": [location]}))
+
+    def _environment(self, data: Path) -> dict[str, str]:
+        listening = ALL - {Component.CODE_SERVER}  # which has a socket
+        ports = {component: self.ports.get(component) or free_port() for component in listening}
+        if Component.WEBSERVER not in self.components and Component.WEBSERVER not in self.ports:
+            ports[Component.WEBSERVER] = DAGSTER_DEV_PORT
+        url = {component: f"http://{HOST}:{port}" for component, port in ports.items()}
+        endpoint = url[Component.AWS]
+        return {
+            "AWS_ENDPOINT_URL": endpoint,
+            **aws.CREDENTIALS,
+            "DLCS_INGEST_QUEUE_URL": aws.queue_url(endpoint, aws.INGEST_QUEUE),
+            "DLCS_PRIORITY_QUEUE_URL": aws.queue_url(endpoint, aws.PRIORITY_QUEUE),
+            "DLCS_UPLOADS_QUEUE_URL": aws.queue_url(endpoint, aws.UPLOADS_QUEUE),
+            "DLCS_UPDATE_QUEUE_URL": aws.queue_url(endpoint, aws.UPDATE_QUEUE),
+            "DLCS_DELETE_QUEUE_URL": aws.queue_url(endpoint, aws.DELETE_QUEUE),
+            "DLCS_BATCH_COMPLETED_TOPIC_ARN": aws.topic_arn(aws.BATCH_COMPLETED),
+            "DLCS_STORAGE_BUCKET": aws.STORAGE_BUCKET,
+            "DLCS_THUMBS_BUCKET": aws.THUMBS_BUCKET,
+            "DLCS_ORIGIN_BUCKET": aws.ORIGIN_BUCKET,
+            "DLCS_APPETISER_URL": url[Component.APPETISER],
+            "DLCS_IMAGE_SERVER_URL": url[Component.IMAGE_SERVER],
+            "DLCS_LEDGER_URL": f"sqlite:///{data / 'ledger.db'}",
+            "DLCS_SCRATCH": str(data / "scratch"),
+            "DLCS_PRIVATE_NETWORKS": "127.0.0.0/8",  # whoever tries it has originals on this machine
+            "DLCS_UI_URL": url[Component.WEBSERVER],
+            "DAGSTER_HOME": str(data / "dagster"),
+            "DAGSTER_EVENT_BATCH_SIZE": EVENT_BATCH_SIZE,
+        }
+
+    def _services(
+        self, data: Path, own: Mapping[str, str], surroundings: Mapping[str, str], socket: Path
+    ) -> list[Service]:
+        """List what to start: each listens where `own` says; the environment it gets may lead elsewhere."""
+        endpoint, ui = own["AWS_ENDPOINT_URL"], own["DLCS_UI_URL"]
+        appetiser, images = own["DLCS_APPETISER_URL"], own["DLCS_IMAGE_SERVER_URL"]
+        scratch, logs = str(data / "scratch"), data / "logs"
+        scripts = Path(sys.executable).parent
+        workspace = str(data / WORKSPACE)
+
+        def service(component: Component, command: list[str], health: Health, **more: Any) -> Service:
+            log = logs / f"{component}.log"
+            return Service(
+                component, command, log, health, environment=surroundings, working_directory=CHECKOUT, **more
+            )
+
+        services = [
+            service(
+                Component.AWS,
+                [*_module("aws"), *_listen(endpoint)],
+                aws.health(endpoint),
+                url=endpoint,
+            ),
+            service(
+                Component.APPETISER,
+                [*_module("appetiser"), *_listen(appetiser), "--roots", scratch],
+                http_health(f"{appetiser}/ping"),
+                url=appetiser,
+            ),
+            service(
+                Component.IMAGE_SERVER,
+                [
+                    *(*_module("image_server"), *_listen(images)),
+                    *("--s3-endpoint", endpoint, "--path-root", scratch),
+                    *("--request-log", str(logs / REQUEST_LOG)),
+                ],
+                http_health(f"{images}/health"),
+                url=images,
+            ),
+            service(
+                Component.CODE_SERVER,
+                [
+                    *(str(scripts / "dagster"), "api", "grpc", "--socket", str(socket), "--location-name", LOCATION),
+                    *("--lazy-load-user-code", *self.definitions),  # the webserver tells if they can't be loaded
+                ],
+                dagster_health.code_server_health(socket),
+                ready_timeout=DAGSTER_TIMEOUT,
+                restarts=True,
+            ),
+            service(
+                Component.WEBSERVER,
+                [str(scripts / "dagster-webserver"), "-w", workspace, *_listen(ui)],
+                dagster_health.webserver_health(ui),
+                url=ui,
+                after=tuple({Component.CODE_SERVER} & self.components),
+                ready_timeout=DAGSTER_TIMEOUT,
+            ),
+            service(
+                Component.DAEMON,
+                [str(scripts / "dagster-daemon"), "run", "-w", workspace],
+                dagster_health.daemon_health(ui),
+                # Its sensors ask the queues at once; and two processes that make the same new SQLite history at the
+                # same time can leave it marked with the wrong revision.
+                after=tuple({Component.AWS, Component.WEBSERVER} & self.components),
+                ready_timeout=DAGSTER_TIMEOUT,
+            ),
+        ]
+        return [each for each in services if each.name in self.components]
+
+
+def _module(name: str) -> list[str]:
+    return [sys.executable, "-m", f"dlcs_stack.{name}"]
+
+
+def _listen(url: str) -> list[str]:
+    return ["--host", HOST, "--port", url.rpartition(":")[2]]
+
+
+def _inherited() -> dict[str, str]:
+    """Return what the services get of the user's environment: nothing of AWS, and no proxy before the loopback."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    no_proxy = ",".join(filter(None, (os.environ.get("NO_PROXY") or os.environ.get("no_proxy"), HOST, "localhost")))
+    return {**inherited, "NO_PROXY": no_proxy, "no_proxy": no_proxy, "PYTHONUNBUFFERED": "1"}

@@ -1,0 +1,388 @@
+"""The whole system in one process but for the services: real queues, buckets, definitions, Dagster instance, ledger.
+
+What the daemon does between sensors and runs is done here by `tick`: a sensor is evaluated, and its run requests are
+executed at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+import dagster as dg
+
+from dlcs_assets.clients.aws import PooledS3Resource, make_client
+from dlcs_assets.clients.listings import Listings
+from dlcs_assets.clients.sns import Notifications
+from dlcs_assets.clients.sqs import Queues
+from dlcs_assets.definitions import build_definitions, build_resources
+from dlcs_assets.defs import tags
+from dlcs_assets.defs.jobs.delete import DELETE_JOB
+from dlcs_assets.defs.jobs.ingest import INGEST_JOB
+from dlcs_assets.defs.ledger_resource import LedgerResource
+from dlcs_assets.defs.partitions import PARTITIONS_NAME, images_partitions
+from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.partition_key import asset_id_of, partition_key
+from dlcs_assets.domain.stages import STAGES, Stage
+from dlcs_assets.ledger.ledger import Ledger
+from dlcs_assets.ledger.reports import ImageStatus, Selection
+from dlcs_assets.settings import Settings
+from dlcs_assets_tests.system.proxy import Proxy
+from dlcs_stack.stack import RunningStack
+from dlcs_testing.scripted_server import Answer, ScriptedServer
+
+SENSORS = (
+    "reconcile",
+    "sqs_priority",
+    "sqs_ingest",
+    "s3_uploads",
+    "s3_sweep",
+    "due_images",
+    "backfills",
+    "batches",
+    "asset_modified",
+)
+RUN_KEY_TAG = "dagster/run_key"
+MOST_ROUNDS = 12
+QUIET_ROUNDS = 2  # that a run was lost is noted in one round, what it held is due in the next
+
+
+@dataclass(frozen=True)
+class Tick:
+    """What a tick did: the reason for which it launched nothing, or the runs that it led to."""
+
+    skipped: str | None
+    runs: tuple[dg.DagsterRun, ...] = ()
+
+
+@dataclass(frozen=True)
+class Stored:
+    data: bytes
+    content_type: str
+
+
+@dataclass
+class System:
+    """The whole, with buckets and queues of its own. `settings` are as a deployment would have them."""
+
+    stack: RunningStack
+    settings: Settings
+    instance: dg.DagsterInstance
+    origin: ScriptedServer
+    s3_proxy: Proxy
+    appetiser: Proxy
+    image_server: Proxy
+    runs: list[dg.DagsterRun] = field(default_factory=list)
+    cursors: dict[str, str] = field(default_factory=dict)  # of the sensors, as Dagster keeps them
+
+    def use(self, **settings: Any) -> None:
+        """Go on with other settings, as after a new deployment."""
+        self.settings = self.settings.model_copy(update=settings)
+        self.__dict__.pop("definitions", None)
+
+    # What goes in
+
+    def serve(self, name: str, data: bytes, **more: Any) -> str:
+        """Put an original on the origin's server; return its URL."""
+        self.origin.by_path[f"/{name}"] = Answer(body=data, **more)
+        return f"{self.origin.url}/{name}"
+
+    def upload(self, key: str, data: bytes) -> str:
+        """Put an original into the portal's bucket; return its address."""
+        assert self.settings.origin_bucket is not None
+        self.put(self.settings.origin_bucket, key, data)
+        return f"s3://{self.settings.origin_bucket}/{key}"
+
+    def make_bucket(self, bucket: str) -> None:
+        """See to it that there is a bucket of a name that several tests know."""
+        with suppress(self.s3.exceptions.BucketAlreadyOwnedByYou):
+            self.s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+
+    def put(self, bucket: str, key: str, data: bytes = b"x", content_type: str = "image/jpeg") -> None:
+        self.s3.put_object(Bucket=bucket, Key=key, Body=data, ContentType=content_type)
+
+    def send(self, *messages: dict[str, Any] | str, queue: str | None = None) -> None:
+        """Put messages on the ingest queue, or another."""
+        bodies = [each if isinstance(each, str) else json.dumps(each) for each in messages]
+        for start in range(0, len(bodies), 10):
+            entries = [{"Id": str(n), "MessageBody": body} for n, body in enumerate(bodies[start : start + 10])]
+            self.sqs.send_message_batch(QueueUrl=queue or self.settings.ingest_queue_url, Entries=entries)
+
+    # What happens
+
+    def tick(self, name: str, *, run: bool = True) -> Tick:
+        """Evaluate a sensor, then execute what it asks for, unless the daemon dies in between (`run=False`)."""
+        result = self.evaluate(name)
+        if isinstance(result, dg.SkipReason):
+            return Tick(result.skip_message)
+        requests = result.run_requests or []
+        return Tick(None, tuple(self._run(request) for request in requests if self._is_new(request)) if run else ())
+
+    def evaluate(self, name: str) -> dg.SensorResult | dg.SkipReason:
+        repository = self.definitions.get_repository_def()
+        sensor = repository.get_sensor_def(name)
+        # Ready to use: that Dagster makes them anew for each tick takes longer than the ticks themselves.
+        ready = {
+            "ledger": self.ledger_resource,
+            "queues": self.queues,
+            "listings": self.listings,
+            "notifications": self.notifications,
+        }
+        resources = {key: dg.ResourceDefinition.hardcoded_resource(ready[key]) for key in sensor.required_resource_keys}
+        with dg.build_sensor_context(
+            instance=self.instance, repository_def=repository, cursor=self.cursors.get(name), resources=resources
+        ) as context:
+            result = sensor(context)
+            if context.cursor is not None:
+                self.cursors[name] = context.cursor
+        assert isinstance(result, dg.SensorResult | dg.SkipReason)
+        return result
+
+    def told_by(self, name: str) -> str:
+        """Return the reason for which a sensor launches nothing."""
+        skipped = self.tick(name).skipped
+        assert skipped is not None
+        return skipped
+
+    def settle(self) -> list[dg.DagsterRun]:
+        """Tick all sensors until there is nothing more to do; return the runs that it took."""
+        before = len(self.runs)
+        quiet = 0
+        for _ in range(MOST_ROUNDS):
+            launched = [run for name in SENSORS for run in self.tick(name).runs]
+            quiet = 0 if launched else quiet + 1
+            if quiet == QUIET_ROUNDS:
+                return self.runs[before:]
+        raise AssertionError(f"Not settled after {MOST_ROUNDS} rounds: {self.ledger.reports.counts()}")
+
+    def ingest(self, image: str, origin: str, channels: str, **fields: Any) -> ImageStatus:
+        """Send a full message, let everything happen, and return what became of it."""
+        self.send(full_message(image, origin, channels, **fields))
+        self.settle()
+        return self.status(image)
+
+    def retry(self, image: str) -> None:
+        """Ask again for an image that failed, as `dlcs retry` does, and let everything happen."""
+        self.ledger.reports.retry(Selection(ids=(image,)), now=datetime.now(UTC))
+        self.settle()
+
+    def ingest_once(self, image: str, origin: str, channels: str) -> None:
+        """Send a full message and let only the first run happen."""
+        self.send(full_message(image, origin, channels))
+        self.tick("sqs_ingest")
+
+    def materialize(self, images: Sequence[str], stages: Sequence[Stage] = STAGES) -> dg.DagsterRun:
+        """Launch a run by hand, as the UI does for one image or for a range."""
+        keys = [key_of(image) for image in images]
+        alone = len(keys) == 1
+        run_tags = {tags.PARTITION: keys[0]} if alone else {tags.RANGE_START: keys[0], tags.RANGE_END: keys[-1]}
+        return self._execute(run_tags, stages)
+
+    def execute_job(
+        self,
+        job: str,
+        op: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> dg.DagsterRun:
+        """Launch a job that is none of assets, with a config for one of its ops, as from the launchpad."""
+        with without_dagsters_own_warning():
+            result = self.definitions.resolve_job_def(job).execute_in_process(
+                instance=self.instance,
+                run_config={"ops": {op: {"config": config}}} if op else {},
+                tags=tags,
+                raise_on_error=False,
+            )
+        self.runs.append(result.dagster_run)
+        return result.dagster_run
+
+    def begin(self, request: dg.RunRequest) -> str:
+        """Let Dagster start the run of a request in a process that then does nothing more; return the run's id."""
+        job = self.definitions.resolve_job_def(INGEST_JOB.name)
+        tags = {**request.tags, RUN_KEY_TAG: str(request.run_key)}
+        selection = set(request.asset_selection or ())
+        run = self.instance.create_run_for_job(job.get_subset(asset_selection=selection), tags=tags)
+        self.instance.report_dagster_event(
+            dg.DagsterEvent(dg.DagsterEventType.PIPELINE_START.value, job.name), run_id=run.run_id
+        )
+        return run.run_id
+
+    def end_dead(self, run_id: str) -> None:
+        """Mark a run as failed, as Dagster's run monitoring does when its process has gone."""
+        run = self.instance.get_run_by_id(run_id)
+        assert run is not None
+        self.instance.report_run_failed(run)
+
+    def forget_reports(self, image: str) -> None:
+        """Let the ledger believe that Dagster was told nothing of an image."""
+        self.execute("UPDATE outcomes SET reported = 0 WHERE image_id = ?", image)
+
+    def execute(self, statement: str, *values: str) -> None:
+        """Bring the ledger into a state that nothing leads to."""
+        with sqlite3.connect(self.settings.ledger_url.removeprefix("sqlite:///")) as connection:
+            connection.execute(statement, values)
+        connection.close()
+
+    def _is_new(self, request: dg.RunRequest) -> bool:
+        """Tell whether Dagster has no run of this run key: the daemon drops such requests."""
+        return not self.instance.get_runs(dg.RunsFilter(tags={RUN_KEY_TAG: str(request.run_key)}))
+
+    def _run(self, request: dg.RunRequest) -> dg.DagsterRun:
+        if request.job_name == DELETE_JOB:
+            return self.execute_job(DELETE_JOB, tags={**request.tags, RUN_KEY_TAG: str(request.run_key)})
+        stages = [Stage(key.path[-1]) for key in request.asset_selection or ()]
+        return self._execute({**request.tags, RUN_KEY_TAG: str(request.run_key)}, stages, request.run_config)
+
+    def _execute(
+        self, tags: dict[str, str], stages: Sequence[Stage], run_config: Mapping[str, Any] | None = None
+    ) -> dg.DagsterRun:
+        with without_dagsters_own_warning():
+            result = self.definitions.resolve_job_def(INGEST_JOB.name).execute_in_process(
+                instance=self.instance,
+                run_config=run_config,
+                tags=tags,
+                asset_selection=[dg.AssetKey(stage.value) for stage in stages],
+                raise_on_error=False,
+            )
+        self.runs.append(result.dagster_run)
+        return result.dagster_run
+
+    # What there is afterwards
+
+    def status(self, image: str) -> ImageStatus:
+        (status,) = self.ledger.reports.images(Selection(ids=(image,)))
+        return status
+
+    def states(self, *, customer: int | None = None) -> dict[str, str]:
+        found = self.ledger.reports.images(Selection(customer=customer))
+        return {status.asset_id: status.state for status in found}
+
+    def objects(self, bucket: str, prefix: str = "") -> dict[str, Stored]:
+        found = {}
+        for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+            for item in page.get("Contents", ()):
+                answer = self.s3.get_object(Bucket=bucket, Key=item["Key"])
+                found[item["Key"]] = Stored(answer["Body"].read(), answer["ContentType"])
+        return found
+
+    def storage(self, prefix: str = "") -> dict[str, Stored]:
+        return self.objects(self.settings.storage_bucket, prefix)
+
+    def thumbs(self, prefix: str = "") -> dict[str, Stored]:
+        return self.objects(self.settings.thumbs_bucket, prefix)
+
+    def partitions(self, stage: Stage) -> dict[str, str]:
+        """Return materialized, failed or missing by image, as Dagster's asset pages tell it."""
+        keys = self.instance.get_dynamic_partitions(PARTITIONS_NAME)
+        asset = dg.AssetKey(stage.value)
+        found = self.instance.get_status_by_partition(asset, keys, images_partitions) or dict.fromkeys(keys)
+        return {str(asset_id_of(key)): status.value.lower() if status else "missing" for key, status in found.items()}
+
+    def partition(self, image: str) -> tuple[str, str, str]:
+        """Return the state of one image's partition in `original`, `jp2` and `thumbnails`."""
+        original, jp2, thumbnails = (self.partitions(stage)[image] for stage in STAGES)
+        return original, jp2, thumbnails
+
+    def metadata(self, image: str, stage: Stage) -> dict[str, Any]:
+        """Return the metadata of an image's newest materialisation of a stage."""
+        found = self.instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=dg.AssetKey(stage.value), asset_partitions=[key_of(image)]), limit=1
+        )
+        materialization = found.records[0].asset_materialization
+        assert materialization is not None
+        return {name: value.value for name, value in materialization.metadata.items()}
+
+    def failure_of(self, run: dg.DagsterRun, table: str = "failed images") -> tuple[str, str]:
+        """Return what a red run says, and its table."""
+        for event in self.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
+            assert event.dagster_event is not None
+            failure = event.dagster_event.step_failure_data.user_failure_data
+            assert failure is not None
+            found = failure.metadata.get(table)
+            return str(failure.description), str(found.value) if found else ""
+        raise AssertionError(f"Run {run.run_id} has no failed step")
+
+    def log_of(self, run: dg.DagsterRun) -> str:
+        return "\n".join(entry.message for entry in self.instance.all_logs(run.run_id))
+
+    def left_in_scratch(self) -> list[str]:
+        return [str(path) for path in self.settings.scratch.rglob("*")] if self.settings.scratch.exists() else []
+
+    def waiting_messages(self) -> int:
+        """Count what is on the ingest queue, received or not."""
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        found = self.sqs.get_queue_attributes(QueueUrl=self.settings.ingest_queue_url, AttributeNames=names)
+        return sum(int(found["Attributes"][name]) for name in names)
+
+    # Its parts
+
+    @cached_property
+    def s3(self) -> Any:
+        return make_client("s3")
+
+    @cached_property
+    def sqs(self) -> Any:
+        return make_client("sqs")
+
+    @cached_property
+    def ledger_resource(self) -> LedgerResource:
+        return LedgerResource(url=self.settings.ledger_url)
+
+    @cached_property
+    def queues(self) -> Queues:
+        return Queues()
+
+    @cached_property
+    def listings(self) -> Listings:
+        return Listings(s3=PooledS3Resource(max_attempts=1), page_size=3)
+
+    @cached_property
+    def notifications(self) -> Notifications:
+        return Notifications()
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.ledger_resource.open()
+
+    @cached_property
+    def definitions(self) -> dg.Definitions:
+        return build_definitions(self.settings, resources=impatient_resources(self.settings))
+
+
+@contextmanager
+def without_dagsters_own_warning() -> Iterator[None]:
+    """Let Dagster 1.13 make resources that are parts of others, about which it warns itself."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "InitResourceContext.dagster_run is deprecated")
+        yield
+
+
+def impatient_resources(settings: Settings) -> dict[str, Any]:
+    """Return the clients of the services with the pauses between their attempts left out."""
+    quick = {"attempts": 2, "first_delay_seconds": 0.0, "longest_delay_seconds": 0.01}
+    usual = build_resources(settings)
+    impatient = {name: {**dict(usual[name]), **quick} for name in ("origins", "appetiser", "image_server")}
+    impatient["origins"]["attempts"] = 3
+    return {name: type(usual[name])(**fields) for name, fields in impatient.items()}
+
+
+def key_of(image: str) -> str:
+    return partition_key(AssetId.parse(image))
+
+
+def full_message(
+    image: str, origin: str, channels: str = "", *, created: str | None = None, batch: int | None = None, **fields: Any
+) -> dict[str, Any]:
+    """Return a message that carries and registers an image. `channels` as in `iiif-img:default,file`."""
+    asset = {"id": image, "origin": origin, **fields}
+    if channels:
+        named = (part.partition(":") for part in channels.split(","))
+        asset["deliveryChannels"] = [{"channel": name, "policy": policy or None} for name, _, policy in named]
+    return {"created": created, "batchId": batch, "asset": asset}
