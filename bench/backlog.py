@@ -108,7 +108,7 @@ def _of(system: RunningSystem, page: Path, backlog: int, images: int) -> Iterato
     for number in range(1, STEPS + 1):
         watch.until(backlog * number / STEPS, 0)
     taken_in = watch.seconds[-1] - watch.seconds[0]
-    size = system.ledger.watch.size()
+    size = system.ledger.health.size()
     for number in range(1, STEPS + 1):
         watch.until(backlog, watch.images[STEPS] + images * number / STEPS)
     engine.dispose()

@@ -18,7 +18,7 @@ from dlcs_assets.ingest.cleanup import tidy
 from dlcs_assets.ingest.job import Job, Services
 from dlcs_assets.ingest.jp2 import make_jp2
 from dlcs_assets.ingest.original import make_original
-from dlcs_assets.ingest.policy import rules_of
+from dlcs_assets.ingest.policy import ingest_policy
 from dlcs_assets.ingest.thumbnails import make_thumbnails
 from dlcs_assets.ledger.records import new_id
 from dlcs_assets.settings import Settings
@@ -52,7 +52,7 @@ def make_all(item: WorkItem, services: Services, settings: Settings, sizes: Exec
         job = Job(
             item,
             services,
-            rules_of(settings),
+            ingest_policy(settings),
             Path(folder),
             guard=lambda: None,
             origins_among=lambda *_: set(),

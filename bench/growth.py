@@ -49,7 +49,7 @@ def measure(system: RunningSystem, pages: list[Path], *, quick: bool) -> Iterato
 
 def _of(system: RunningSystem, images: list[str]) -> Iterator[Result]:
     count = len(images)
-    yield Result("growth", f"ledger_bytes_for_each_of_{count}_images", round(system.ledger.watch.size() / count), "B")
+    yield Result("growth", f"ledger_bytes_for_each_of_{count}_images", round(system.ledger.health.size() / count), "B")
     with dg.DagsterInstance.ephemeral() as instance:
         tick = partial(evaluate, system, instance, "due_images")
         tick()  # what is loaded for the first time is loaded

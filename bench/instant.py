@@ -25,7 +25,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 from bench.queue_server import QueueServer, answer_of
-from dlcs_assets.domain.iiif_size import InvalidSize, Size, parse_size, resolve
+from dlcs_assets.domain.iiif_size import InvalidSizeError, Size, parse_size, resolve
 from dlcs_stack import aws
 from dlcs_testing.http_serving import Answer, serving
 
@@ -133,7 +133,7 @@ class Instant:
     def _thumbnail(self, target: str) -> Answer:
         try:
             size = resolve(parse_size(unquote(target).split("/")[-3]), Size(*self.size))
-        except (InvalidSize, IndexError):
+        except (InvalidSizeError, IndexError):
             size = None
         if size is None:
             return Answer(400, b"not a size")

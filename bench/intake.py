@@ -69,7 +69,7 @@ def _taken(kind: str, url: str, backlog: int) -> Iterator[Result]:
                 memory.append(resident_megabytes(psutil.Process()))
                 tenth_began, tenth_taken, next_tenth = now, taken, next_tenth + backlog / TENTHS
         seconds = time.monotonic() - began
-        size = ledger.watch.size()
+        size = ledger.health.size()
     yield Result("intake", f"messages_per_second_{kind}", round(taken / seconds, 1), "/s", RATE_GOAL, at_least=True)
     yield of_many("intake", f"messages_per_second_by_tenths_{kind}", rates, "/s")
     yield Result("intake", f"last_tenth_to_first_{kind}", round(rates[-1] / rates[0], 3), "x")

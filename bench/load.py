@@ -21,7 +21,7 @@ from bench.result import Result
 from bench.system import RunningSystem
 from bench.thumbnail_work import Page, make_all
 from bench.unsteady_server import Failing, Served, UnsteadyServer, serving
-from dlcs_assets.clients.jpeg import NotAJpeg, decode_jpeg, measure_jpeg
+from dlcs_assets.clients.jpeg import NotAJpegError, decode_jpeg, measure_jpeg
 from dlcs_assets.domain.iiif_size import Size
 from dlcs_assets.domain.thumbnails import ThumbnailAsk, plan_thumbnails
 from dlcs_assets.settings import DEFAULT_THUMBNAIL_SIZES, Settings
@@ -174,6 +174,6 @@ def _is_right(body: bytes, ask: ThumbnailAsk) -> bool:
     try:
         size = measure_jpeg(body)
         decode_jpeg(body)
-    except NotAJpeg:
+    except NotAJpegError:
         return False
     return size == ask.expected

@@ -39,7 +39,14 @@ def test_no_setting_is_documented_that_does_not_exist() -> None:
     assert set(ROWS) == {f"DLCS_{name.upper()}" for name in Settings.model_fields}
 
 
-RAISED = {"PermanentError", "TransientError", "ServiceDown", "MessageRejected", "InvalidAssetId", "Rejection"}
+RAISED = {
+    "PermanentError",
+    "TransientError",
+    "ServiceDownError",
+    "MessageRejectedError",
+    "InvalidAssetIdError",
+    "Rejection",
+}
 PEERS = ("appetiser", "image_server", "origin", "origin_credentials", "queue", "storage", "topic")
 SHARED_ENDINGS = (
     *("address_invalid", "broke_off", "certificate_invalid", "not_found", "redirects", "refused", "timeout"),

@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 from typing import Any, Final
 
-from dlcs_stack.supervisor import HEALTH_TIMEOUT, Broken, Health, fetch
+from dlcs_stack.supervisor import HEALTH_TIMEOUT, BrokenServiceError, Health, fetch
 
 WORKSPACE_QUERY: Final = """{ workspaceOrError { __typename
   ... on PythonError { message }
@@ -40,13 +40,13 @@ def webserver_health(url: str) -> Health:
         except OSError as error:
             return f"{url}: {error}"
         if workspace["__typename"] != "Workspace":
-            raise Broken(workspace.get("message", workspace["__typename"]))
+            raise BrokenServiceError(workspace.get("message", workspace["__typename"]))
         for entry in workspace["locationEntries"]:
             loaded = entry["locationOrLoadError"]
             if entry["loadStatus"] != "LOADED" or loaded is None:
                 return f"the code location {entry['name']} is loading"
             if loaded["__typename"] == "PythonError":
-                raise Broken(f"the code location {entry['name']} does not load: {loaded['message']}")
+                raise BrokenServiceError(f"the code location {entry['name']} does not load: {loaded['message']}")
         return None
 
     return health
@@ -69,6 +69,6 @@ def daemon_health(webserver_url: str) -> Health:
 def _ask(url: str, query: str) -> dict[str, Any]:
     answer = json.loads(fetch(f"{url}/graphql", json.dumps({"query": query}).encode()))
     if answer.get("data") is None:
-        raise Broken(f"GraphQL: {answer.get('errors')}")
+        raise BrokenServiceError(f"GraphQL: {answer.get('errors')}")
     data: dict[str, Any] = answer["data"]
     return data

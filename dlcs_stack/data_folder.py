@@ -25,11 +25,11 @@ LEFTOVERS_TIMEOUT: Final = timedelta(seconds=20)
 READERS_TIMEOUT: Final = timedelta(seconds=0.5)  # `dlcs env` holds the lock for a moment when it looks
 
 
-class StackRefused(Exception):  # noqa: N818 (it is what happened, and reads so where it is raised)
+class StackRefusedError(Exception):
     """A stack cannot be started in this folder; the message says why and what to do."""
 
 
-class NoStack(Exception):  # noqa: N818 (likewise)
+class NoStackError(Exception):
     """No stack is up in this folder."""
 
 
@@ -44,16 +44,16 @@ class StackState:
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[Path]:
-    """Hold the folder, empty but for its marker, for one stack; raises StackRefused."""
+    """Hold the folder, empty but for its marker, for one stack; raises StackRefusedError."""
     folder = folder.absolute()
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MARKER).exists():
-        raise StackRefused(
+        raise StackRefusedError(
             f"{folder} is not empty and was not made by a stack, so it is not emptied. Name another folder with --data."
         )
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / MARKER).open("a") as marker:
         if not _lock(marker, fcntl.LOCK_EX, READERS_TIMEOUT):
-            raise StackRefused(
+            raise StackRefusedError(
                 f"A stack is up with its data in {folder} already. Use it (`dlcs env` tells how), stop it, "
                 "or name another folder with --data."
             )
@@ -74,17 +74,17 @@ def write_state(folder: Path, state: StackState) -> None:
 
 
 def read_state(folder: Path) -> StackState:
-    """Return the stack that is up in this folder; raises NoStack, also when what is written there is of a dead one."""
+    """Return the stack that is up in this folder. Raises NoStackError, also if its processes are dead."""
     folder = folder.absolute()
     try:
         with (folder / MARKER).open() as marker:
             if _lock(marker, fcntl.LOCK_SH, timedelta(0)):
-                raise NoStack(f"No stack is up in {folder}. Start one: dlcs up")
+                raise NoStackError(f"No stack is up in {folder}. Start one: dlcs up")
         return StackState(**json.loads((folder / STATE).read_bytes()))
     except FileNotFoundError as error:
         if (folder / MARKER).exists():
-            raise NoStack(f"The stack in {folder} is starting or stopping. Try again in a few seconds.") from error
-        raise NoStack(f"No stack is up in {folder}. Start one: dlcs up") from error
+            raise NoStackError(f"The stack in {folder} is starting or stopping. Try again in a few seconds.") from error
+        raise NoStackError(f"No stack is up in {folder}. Start one: dlcs up") from error
 
 
 def _lock(marker: IO[str], kind: int, patience: timedelta) -> bool:

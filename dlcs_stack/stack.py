@@ -69,7 +69,7 @@ class RunningStack:
     _services: Mapping[Component, Service]
 
     def check(self) -> None:
-        """Raise ServiceFailed if a service has ended by itself; a code server that has is started anew."""
+        """Raise ServiceFailedError if a service has ended by itself; a code server that has is started anew."""
         before = self._supervisor.pids()
         self._supervisor.check()
         if self._supervisor.pids() != before:
@@ -112,7 +112,7 @@ class Stack:
 
     @contextmanager
     def running(self) -> Iterator[RunningStack]:
-        """Start everything, afresh, and stop it at the end; raises StackRefused or ServiceFailed.
+        """Start everything, afresh, and stop it at the end; raises StackRefusedError or ServiceFailedError.
 
         Buckets, queues, ledger and Dagster's history are parts of one whole. The first two live in memory, so what
         an earlier stack left of the others in the data folder is removed.
@@ -139,7 +139,7 @@ class Stack:
         """Refuse a taken port here: the server that has it would answer the health check in our service's place."""
         for component, port in self.ports.items():
             if component in self.components and not is_free(port):
-                raise data_folder.StackRefused(
+                raise data_folder.StackRefusedError(
                     f"Port {port}, which {component} was given, is in use; choose another one"
                 )
 

@@ -29,11 +29,11 @@ HEALTH_TIMEOUT: Final = timedelta(seconds=3)
 FREE_PORTS: Final = range(20000, 32000)
 
 
-class Broken(Exception):  # noqa: N818 (it is what a health check found)
+class BrokenServiceError(Exception):
     """What a health check raises when it sees that waiting longer will not help."""
 
 
-class ServiceFailed(Exception):  # noqa: N818 (it is what happened, and reads so where it is raised)
+class ServiceFailedError(Exception):
     """A service could not be started, was not ready in time, or ended by itself; the message says which and why."""
 
     def __init__(self, service: Service, what: str) -> None:
@@ -94,7 +94,7 @@ class Supervisor:
     def start(self, *services: Service) -> None:
         """Start services, as many at a time as their order allows, and return when all are ready.
 
-        Raises ServiceFailed for the first that ends or isn't ready in time; the others go on until `stop`.
+        Raises ServiceFailedError for the first that ends or isn't ready in time; the others go on until `stop`.
         """
         waiting = list(services)
         unready: list[_Running] = []
@@ -110,7 +110,7 @@ class Supervisor:
                 time.sleep(POLL_INTERVAL.total_seconds())
 
     def check(self) -> None:
-        """Raise ServiceFailed if a process that was started has ended by itself; start those anew that restart.
+        """Raise ServiceFailedError if a process that was started has ended by itself; start those anew that restart.
 
         It does not wait until they are ready: that is for the next checks to see, and to raise if they don't become so.
         """
@@ -161,12 +161,12 @@ class Supervisor:
         service = running.service
         try:
             missing = service.health()
-        except Broken as error:
-            raise ServiceFailed(service, f"cannot be used: {error}") from error
+        except BrokenServiceError as error:
+            raise ServiceFailedError(service, f"cannot be used: {error}") from error
         if missing is not None:
             waited = time.monotonic() - running.started
             if waited > service.ready_timeout.total_seconds():
-                raise ServiceFailed(service, f"was not ready within {waited:.0f} s: {missing}")
+                raise ServiceFailedError(service, f"was not ready within {waited:.0f} s: {missing}")
             return False
         running.ready = True
         if self._on_ready is not None:
@@ -226,7 +226,7 @@ def _check_alive(running: _Running) -> None:
     status = running.process.poll()
     if status is not None:
         when = "ended by itself" if running.ready else "ended before it was ready"
-        raise ServiceFailed(running.service, f"{when}, with status {status}")
+        raise ServiceFailedError(running.service, f"{when}, with status {status}")
 
 
 def _stop(batch: Sequence[_Running]) -> None:

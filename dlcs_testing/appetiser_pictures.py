@@ -1,4 +1,4 @@
-"""Pictures and profiles of which a test knows every pixel."""
+"""ThumbnailBatch and profiles of which a test knows every pixel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures that tests draw, and how they tell them apart again."""
+"""ThumbnailBatch that tests draw, and how they tell them apart again."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from dlcs_assets.cli.connection import load_settings, make_queues, open_ledger
-from dlcs_assets.cli.failure import FAILED, USAGE, Failure, WrongUsage
+from dlcs_assets.cli.failure import FAILED, USAGE, CommandError, UsageError
 from dlcs_assets.cli.options import ChannelsOption, PolicyOption, parse_channels
 from dlcs_assets.cli.output import counting, make_console, print_table, state_text
 from dlcs_assets.cli.send import Outgoing, queue_url
@@ -26,7 +26,7 @@ from dlcs_assets.domain.manifest import Manifest, Row, check_manifest, read_mani
 from dlcs_assets.domain.manifest_text import Mistake
 from dlcs_assets.domain.stages import Lane
 from dlcs_assets.ledger import Ledger
-from dlcs_assets.ledger.batches import BatchImage, BatchUnusable
+from dlcs_assets.ledger.batches import BatchImage, UnusableBatchError
 from dlcs_assets.settings import Settings
 
 SENT_AT_ONCE = 100  # after which it is known that they were
@@ -70,8 +70,8 @@ def submit(
         queue_url(settings, lane)
         try:
             number = ledger.batches.declare(owner.number, len(found.rows), batch_id=id_, now=datetime.now(UTC))
-        except BatchUnusable as error:
-            raise Failure(str(error)) from error
+        except UnusableBatchError as error:
+            raise CommandError(str(error)) from error
     batch = BatchReference(number, len(found.rows))
     _send([_outgoing(row, default, batch, lane) for row in found.rows], settings, owner.number, batch)
     typer.echo(f"Batch {number} of customer {owner.number}: {len(found.rows)} images submitted.")
@@ -110,7 +110,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise Failure(f"{path}: {error.strerror}.") from error
+        raise CommandError(f"{path}: {error.strerror}.") from error
 
 
 def _refuse(path: Path, mistakes: Sequence[Mistake], consequence: str) -> None:
@@ -120,7 +120,7 @@ def _refuse(path: Path, mistakes: Sequence[Mistake], consequence: str) -> None:
     for mistake in sorted(mistakes, key=lambda mistake: mistake.line):
         typer.echo(f"{path}:{mistake.line}: {mistake.text}", err=True)
     lines = len({mistake.line for mistake in mistakes})
-    raise Failure(
+    raise CommandError(
         f"{len(mistakes)} mistake{'' if len(mistakes) == 1 else 's'} in {lines} line{'' if lines == 1 else 's'}: "
         f"{consequence}.",
         status=USAGE,
@@ -167,7 +167,7 @@ def _send(images: Sequence[Outgoing], settings: Settings, customer: int, batch: 
                 sent += len(part)
                 show(sent, "")
     except IngestError as error:
-        raise Failure(
+        raise CommandError(
             f"Batch {batch.id} of customer {customer}: {sent} of {len(images)} images were sent, perhaps some more. "
             f"Then: {error} To go on, submit the manifest again with --id {batch.id}: no image counts twice."
         ) from error
@@ -178,7 +178,7 @@ def _send(images: Sequence[Outgoing], settings: Settings, customer: int, batch: 
 def _missing(ledger: Ledger, found: Manifest, number: int) -> list[BatchImage]:
     assert found.customer is not None
     if not ledger.batches.find(number, customer=found.customer):
-        raise WrongUsage(f"Customer {found.customer} has no batch {number}: see dlcs batch list.")
+        raise UsageError(f"Customer {found.customer} has no batch {number}: see dlcs batch list.")
     known = {image.image_id: image for image in ledger.batches.images(number, found.customer)}
     states = (known.get(str(each), BatchImage(str(each), "not received")) for each in found.asset_ids)
     return [image for image in states if image.state != "done"]

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from dlcs_assets.cli.connection import load_settings, open_ledger
-from dlcs_assets.cli.failure import Failure, WrongUsage
+from dlcs_assets.cli.failure import CommandError, UsageError
 from dlcs_assets.cli.output import make_console, print_lines, print_table
 from dlcs_assets.domain.batch import Batch, time_left
 from dlcs_assets.ledger import Ledger
@@ -65,20 +65,20 @@ def close(
     with open_ledger(load_settings()) as ledger:
         found = find_batch(ledger, batch, customer)
         if not ledger.batches.close(batch, found.customer, now=datetime.now(UTC)):
-            raise Failure(f"{name_of(found)} is {'finished' if found.finished_at else 'closed'} already.")
+            raise CommandError(f"{name_of(found)} is {'finished' if found.finished_at else 'closed'} already.")
         closed = find_batch(ledger, batch, found.customer)
     typer.echo(f"{name_of(closed)} is closed with {closed.count} images: {closed.tally}.")
 
 
 def find_batch(ledger: Ledger, number: int, customer: int | None) -> Batch:
-    """Return a batch; a Failure if there is none, WrongUsage if several customers have one of this number."""
+    """Return a batch; a CommandError if there is none, UsageError if several customers have one of this number."""
     found = ledger.batches.find(number, customer=customer)
     if not found:
         whose = "No customer" if customer is None else f"Customer {customer}"
-        raise Failure(f"{whose} has {'a' if customer is None else 'no'} batch {number}: see dlcs batch list.")
+        raise CommandError(f"{whose} has {'a' if customer is None else 'no'} batch {number}: see dlcs batch list.")
     if len(found) > 1:
         owners = ", ".join(str(batch.customer) for batch in found)
-        raise WrongUsage(f"The customers {owners} have a batch {number} each: say which with --customer.")
+        raise UsageError(f"The customers {owners} have a batch {number} each: say which with --customer.")
     return found[0]
 
 
@@ -122,7 +122,7 @@ def by_reason(images: Sequence[BatchImage]) -> list[tuple[BatchImage, int]]:
 def _newest(ledger: Ledger, customer: int | None) -> Batch:
     found = ledger.batches.newest(customer=customer, limit=1)
     if not found:
-        raise Failure("There is no batch.")
+        raise CommandError("There is no batch.")
     return found[0]
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from dlcs_assets.cli.connection import load_customer, load_settings, make_storage, open_ledger
 from dlcs_assets.cli.delete import deletion_of
-from dlcs_assets.cli.failure import FAILED, Failure
+from dlcs_assets.cli.failure import FAILED, CommandError
 from dlcs_assets.cli.options import parse_ids
 from dlcs_assets.cli.output import make_console, print_table
 from dlcs_assets.cli.progress import Follower, follow, unfinished
@@ -26,7 +26,7 @@ from dlcs_assets.domain.results import ObjectKind
 from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets.domain.stages import STAGES, Lane
 from dlcs_assets.domain.upload import sent_key
-from dlcs_assets.ingest.policy import rules_of
+from dlcs_assets.ingest.policy import ingest_policy
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger.reports import ImageStatus
 from dlcs_assets.settings import Settings
@@ -64,7 +64,7 @@ def canary(
             wrong = complaint(status, colour, storage) if status.state == "done" else str(status.reason)
         if not keep:
             now = datetime.now(UTC)
-            ledger.deletions.ask([deletion_of(status, now, frozenset(), rules_of(settings))], now=now)
+            ledger.deletions.ask([deletion_of(status, now, frozenset(), ingest_policy(settings))], now=now)
     _tell(status, seconds, wrong, as_json=as_json)
     if wrong:
         raise typer.Exit(FAILED)
@@ -72,7 +72,7 @@ def canary(
 
 def _outgoing(asset_id: AssetId, settings: Settings) -> Outgoing:
     if settings.origin_bucket is None:
-        raise Failure(
+        raise CommandError(
             "The canary's original is put into the origin bucket, and none is configured: DLCS_ORIGIN_BUCKET."
         )
     load_customer(settings, asset_id.customer)
@@ -86,7 +86,7 @@ def _outgoing(asset_id: AssetId, settings: Settings) -> Outgoing:
 def _refuse_anothers(ledger: Ledger, asset_id: AssetId, outgoing: Outgoing) -> None:
     known = ledger.reports.registration(asset_id)
     if known is not None and known.origin != outgoing.origin:
-        raise Failure(f"{asset_id} is registered with another origin: choose an id that no image has.")
+        raise CommandError(f"{asset_id} is registered with another origin: choose an id that no image has.")
 
 
 def _ingest(ledger: Ledger, outgoing: Outgoing, data: bytes, settings: Settings, limit: timedelta) -> ImageStatus:
@@ -99,7 +99,7 @@ def _ingest(ledger: Ledger, outgoing: Outgoing, data: bytes, settings: Settings,
     status = found[str(outgoing.asset_id)]
     if status is None or status.state in {"pending", "running"}:
         where = "; ".join(unfinished(found))
-        raise Failure(f"The canary has not ended after {limit.total_seconds():.0f} s: {where}. See dlcs doctor.")
+        raise CommandError(f"The canary has not ended after {limit.total_seconds():.0f} s: {where}. See dlcs doctor.")
     return status
 
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 
-from dlcs_assets.cli.failure import Failure
+from dlcs_assets.cli.failure import CommandError
 from dlcs_assets.customers import customers_file
 from dlcs_assets.domain.customers import Customer
 from dlcs_assets.domain.redaction import shown_url
 from dlcs_assets.ledger import Ledger
-from dlcs_assets.ledger.encryption import WrongKey
-from dlcs_assets.ledger.engine import LedgerUnusable
+from dlcs_assets.ledger.encryption import WrongKeyError
+from dlcs_assets.ledger.engine import UnusableLedgerError
 from dlcs_assets.settings import Settings
 from dlcs_stack import data_folder
 
@@ -35,9 +35,9 @@ def load_settings() -> Settings:
     if not any(name in os.environ for name in LEADS_ELSEWHERE):
         try:
             adopt(data_folder.read_state(data_folder.DEFAULT_FOLDER).environment)
-        except data_folder.NoStack as error:
+        except data_folder.NoStackError as error:
             if not Path(_default_ledger()).exists():
-                raise Failure(f"{error} (or set DLCS_LEDGER_URL and the others, see docs/settings.md)") from error
+                raise CommandError(f"{error} (or set DLCS_LEDGER_URL and the others, see docs/settings.md)") from error
     return read_settings()
 
 
@@ -49,7 +49,7 @@ def read_settings() -> Settings:
         problems = "; ".join(
             f"DLCS_{'.'.join(map(str, each['loc'])).upper()}: {each['msg']}" for each in error.errors()
         )
-        raise Failure(f"These settings cannot be used: {problems}") from error
+        raise CommandError(f"These settings cannot be used: {problems}") from error
 
 
 def adopt(environment: Mapping[str, str]) -> None:
@@ -60,24 +60,24 @@ def adopt(environment: Mapping[str, str]) -> None:
 
 
 def load_customer(settings: Settings, number: int) -> Customer:
-    """Return what is configured of a customer. Raises `PermanentError` if nothing is, NoCustomers if none can tell."""
+    """Return a customer's configuration. Raises `PermanentError` or NoCustomersError."""
     return customers_file(settings).customers().get(number)
 
 
 @contextmanager
 def open_ledger(settings: Settings) -> Iterator[Ledger]:
-    """Open the ledger for the time of a command; a database that cannot be used is a Failure."""
+    """Open the ledger for the time of a command; a database that cannot be used is a CommandError."""
     try:
         ledger = Ledger(settings.ledger_url, ledger_keys(settings))
-    except (LedgerUnusable, WrongKey) as error:
-        raise Failure(str(error)) from error
+    except (UnusableLedgerError, WrongKeyError) as error:
+        raise CommandError(str(error)) from error
     try:
         yield ledger
-    except WrongKey as error:
-        raise Failure(str(error)) from error
+    except WrongKeyError as error:
+        raise CommandError(str(error)) from error
     except DBAPIError as error:
         first_line = str(error.orig).strip().partition("\n")[0]
-        raise Failure(
+        raise CommandError(
             f"The ledger at {shown_url(settings.ledger_url)} (DLCS_LEDGER_URL) failed: {first_line}"
         ) from error
     finally:

@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from dlcs_assets.cli.connection import load_settings, open_ledger
-from dlcs_assets.cli.failure import Failure
+from dlcs_assets.cli.failure import CommandError
 from dlcs_assets.cli.options import parse_ids
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.modified import AssetDeleted
-from dlcs_assets.ingest.policy import Rules, rules_of
+from dlcs_assets.ingest.policy import IngestPolicy, ingest_policy
 from dlcs_assets.ingest.staleness import channels_of
 from dlcs_assets.ledger.reports import ImageStatus, Selection
 
@@ -28,16 +28,16 @@ def delete(
     with open_ledger(settings) as ledger:
         known = {status.asset_id: status for status in ledger.reports.images(Selection(ids=chosen))}
         if unknown := [each for each in chosen if each not in known]:
-            raise Failure(f"Not known: {', '.join(unknown)}. Nothing is deleted.")
+            raise CommandError(f"Not known: {', '.join(unknown)}. Nothing is deleted.")
         if not yes:
             typer.confirm(f"Delete {len(chosen)} image{'' if len(chosen) == 1 else 's'}?", abort=True)
-        now, rules = datetime.now(UTC), rules_of(settings)
+        now, rules = datetime.now(UTC), ingest_policy(settings)
         places = frozenset({"cdn"}) if cdn else frozenset[str]()
         ledger.deletions.ask([deletion_of(known[each], now, places, rules) for each in chosen], now=now)
     typer.echo(f"{len(chosen)} asked to be deleted. A run of the job delete_images does it within seconds.")
 
 
-def deletion_of(status: ImageStatus, now: datetime, places: frozenset[str], rules: Rules) -> AssetDeleted:
+def deletion_of(status: ImageStatus, now: datetime, places: frozenset[str], rules: IngestPolicy) -> AssetDeleted:
     """Return what asks for an image to be deleted, here and in `places`."""
     asset_id, registration = AssetId.parse(status.asset_id), status.registration
     channels = channels_of(asset_id, registration, status.stages, rules) if registration else ()

@@ -95,7 +95,7 @@ def run(demo: Demo) -> int:
             stack.check()  # a service that has ended is the better reason
             raise
         _show_table(console, images, found)
-        status = judge(console, images, found)
+        status = classify_upload(console, images, found)
         _show_links(console, settings, images, found)
         if demo.stay:
             console.print("Ctrl-C stops everything.")
@@ -172,7 +172,7 @@ def _seconds(status: ImageStatus) -> float:
     return milliseconds / 1000
 
 
-def judge(console: Console, images: Sequence[DemoImage], found: Mapping[str, ImageStatus | None]) -> int:
+def classify_upload(console: Console, images: Sequence[DemoImage], found: Mapping[str, ImageStatus | None]) -> int:
     """Tell whether every image ended as expected; return the exit status."""
     late = unfinished(dict(found))
     if late:

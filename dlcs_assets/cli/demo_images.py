@@ -18,7 +18,7 @@ FILE_AND_THUMBS = (RequestedChannel(Channel.FILE, NO_POLICY), RequestedChannel(C
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ReprocessSelector:
     """How an image is to be ingested; without channels, with the defaults. `over_http`: by a web address."""
 
     channels: tuple[RequestedChannel, ...] | None = None
@@ -28,19 +28,19 @@ class Wish:
     lane: Lane = Lane.INGEST
 
 
-ORDINARY = Wish()
+ORDINARY = ReprocessSelector()
 WISHES = {
-    "f002r": Wish(USE_ORIGINAL_AND_THUMBS),
-    "f003r": Wish(THUMBS),
-    "f004v": Wish(FILE_AND_THUMBS),
-    "f007r": Wish(max_unauthorised=400, roles=("https://example.org/roles/readers",)),
-    "f007v": Wish(over_http=True),
-    "f009v": Wish(USE_ORIGINAL_AND_THUMBS),
-    "f010r": Wish(USE_ORIGINAL_AND_THUMBS, over_http=True),
-    "f011v": Wish(THUMBS, over_http=True),
-    "f013r": Wish(FILE_AND_THUMBS, over_http=True),
-    "f014r": Wish(over_http=True),
-    "f015v": Wish(lane=Lane.PRIORITY),
+    "f002r": ReprocessSelector(USE_ORIGINAL_AND_THUMBS),
+    "f003r": ReprocessSelector(THUMBS),
+    "f004v": ReprocessSelector(FILE_AND_THUMBS),
+    "f007r": ReprocessSelector(max_unauthorised=400, roles=("https://example.org/roles/readers",)),
+    "f007v": ReprocessSelector(over_http=True),
+    "f009v": ReprocessSelector(USE_ORIGINAL_AND_THUMBS),
+    "f010r": ReprocessSelector(USE_ORIGINAL_AND_THUMBS, over_http=True),
+    "f011v": ReprocessSelector(THUMBS, over_http=True),
+    "f013r": ReprocessSelector(FILE_AND_THUMBS, over_http=True),
+    "f014r": ReprocessSelector(over_http=True),
+    "f015v": ReprocessSelector(lane=Lane.PRIORITY),
 }
 
 
@@ -50,7 +50,7 @@ class DemoImage:
 
     sample: Sample
     asset_id: AssetId
-    wish: Wish
+    wish: ReprocessSelector
 
     @property
     def expected(self) -> str:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from dlcs_assets.cli.connection import load_settings
 from dlcs_assets.cli.doctor_finding import Check, Finding, Verdict, fail, failed, ok
-from dlcs_assets.cli.failure import FAILED, Failure
+from dlcs_assets.cli.failure import FAILED, CommandError
 from dlcs_assets.cli.output import make_console, print_table
 from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.settings import Settings
@@ -39,7 +39,7 @@ def examine() -> list[Finding]:
     """Make all checks; without usable settings there is nothing else to check."""
     try:
         settings = load_settings()
-    except Failure as failure:
+    except CommandError as failure:
         return [fail("settings", str(failure), "Correct the environment: docs/settings.md.")]
     return [ok("settings", f"valid; {_number_set(settings)} differ from the defaults"), *_outside(settings)]
 

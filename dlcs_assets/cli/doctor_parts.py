@@ -14,10 +14,10 @@ from dlcs_assets.cli.connection import ledger_keys
 from dlcs_assets.cli.doctor_finding import Check, Finding, fail, failed, ok, warn
 from dlcs_assets.clients.appetiser import Appetiser
 from dlcs_assets.clients.image_server import ImageServer
-from dlcs_assets.customers import NoCustomers, customers_file
+from dlcs_assets.customers import NoCustomersError, customers_file
 from dlcs_assets.domain.redaction import shown_url
 from dlcs_assets.domain.thumbnails import ThumbnailMaker
-from dlcs_assets.ledger.engine import LedgerUnusable, make_engine, unusable
+from dlcs_assets.ledger.engine import UnusableLedgerError, make_engine, unusable
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.ledger.schema_version import found_version
 from dlcs_assets.ledger.tables import SCHEMA_VERSION
@@ -32,7 +32,7 @@ def check_customers(settings: Settings) -> Iterator[Finding]:
     file = customers_file(settings)
     try:
         known = file.customers()
-    except NoCustomers as error:
+    except NoCustomersError as error:
         yield failed("customers", error)
         return
     if problem := file.problem():
@@ -51,7 +51,7 @@ def check_ledger(settings: Settings) -> Iterator[Finding]:
         return
     try:
         found = _version_at(settings.ledger_url)
-    except LedgerUnusable as error:
+    except UnusableLedgerError as error:
         yield fail("ledger", str(error), "See that the database is up, and that DLCS_LEDGER_URL leads there.")
         return
     if found == SCHEMA_VERSION:
@@ -115,7 +115,7 @@ def check_images(settings: Settings) -> Iterator[Finding]:
         return  # `check_ledger` tells it
     ledger, now = Ledger(settings.ledger_url, ledger_keys(settings)), datetime.now(UTC)
     try:
-        stalled, damaged = ledger.watch.stalled(now - settings.stalled_after), ledger.fixity.damaged()
+        stalled, damaged = ledger.health.stalled(now - settings.stalled_after), ledger.fixity.damaged()
     finally:
         ledger.close()
     if stalled:
@@ -154,7 +154,7 @@ def _is_missing_file(url: str) -> bool:
 def _is_usable(url: str) -> bool:
     try:
         return not _is_missing_file(url) and _version_at(url) == SCHEMA_VERSION
-    except LedgerUnusable:
+    except UnusableLedgerError:
         return False
 
 

@@ -7,13 +7,13 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from dlcs_assets.domain.errors import IngestError, MessageRejected
+from dlcs_assets.domain.errors import IngestError, MessageRejectedError
 
 FAILED = 1
 USAGE = 2
 
 
-class Failure(Exception):  # noqa: N818 (it is what happened, and reads so where it is raised)
+class CommandError(Exception):
     """What the user is told on standard error; `status` is the exit status."""
 
     def __init__(self, message: str, *, status: int = FAILED) -> None:
@@ -21,7 +21,7 @@ class Failure(Exception):  # noqa: N818 (it is what happened, and reads so where
         self.status = status
 
 
-class WrongUsage(Failure):
+class UsageError(CommandError):
     """Something is wrong with what was typed."""
 
     def __init__(self, message: str) -> None:
@@ -35,10 +35,10 @@ class Commands(TyperGroup):
         """Run the chosen command. Messages that the rules refuse are the user's own, and so wrong usage."""
         try:
             return super().invoke(ctx)
-        except Failure as failure:
+        except CommandError as failure:
             typer.echo(str(failure), err=True)
             raise typer.Exit(failure.status) from failure
-        except MessageRejected as rejected:
+        except MessageRejectedError as rejected:
             typer.echo(str(rejected), err=True)
             raise typer.Exit(USAGE) from rejected
         except IngestError as error:

@@ -12,7 +12,7 @@ from dlcs_assets.cli.connection import load_customer
 from dlcs_assets.cli.output import print_lines, shown_bytes
 from dlcs_assets.cli.planning import Known, Lines, explain
 from dlcs_assets.domain.asset_id import AssetId
-from dlcs_assets.domain.errors import IngestError, MessageRejected
+from dlcs_assets.domain.errors import IngestError, MessageRejectedError
 from dlcs_assets.domain.iiif_size import Size
 from dlcs_assets.domain.ingest_request import Registration
 from dlcs_assets.domain.redaction import shown_url
@@ -97,7 +97,7 @@ def _plan(image: ImageStatus, registration: Registration, settings: Settings) ->
         asset_id = AssetId.parse(image.asset_id)
         customer = load_customer(settings, asset_id.customer)
         explained = dict(explain(asset_id, registration, customer, settings, known_of(image)))
-    except (IngestError, MessageRejected) as error:
+    except (IngestError, MessageRejectedError) as error:
         return [("plan", f"none: {error}")]
     return [("plan", f"row {explained['row']}: {explained['why']}")]
 

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from dlcs_assets.cli.connection import load_customer, load_settings, make_storage, open_ledger
-from dlcs_assets.cli.failure import Failure
+from dlcs_assets.cli.failure import CommandError
 from dlcs_assets.cli.options import ChannelsOption, PolicyOption, parse_channels
 from dlcs_assets.cli.output import counting, make_console, print_table, state_text
 from dlcs_assets.cli.progress import Follower, follow
@@ -90,7 +90,7 @@ def ingest(
 
 def _upload_origin(asset_id: AssetId, settings: Settings) -> str:
     if settings.origin_bucket is None:
-        raise Failure(
+        raise CommandError(
             "Files are uploaded to the origin bucket, and none is configured: set DLCS_ORIGIN_BUCKET, "
             "or give an address from which the image can be fetched."
         )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dlcs_assets.cli.failure import WrongUsage
+from dlcs_assets.cli.failure import UsageError
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import (
     Channel,
@@ -41,7 +41,7 @@ DEFAULT_CHANNELS = (Channel.IIIF_IMG, Channel.THUMBS)  # what a policy alone is 
 
 
 def parse_ids(ids: Sequence[str] | None) -> tuple[str, ...]:
-    """Give ids in their canonical form, each once. Raises `InvalidAssetId`."""
+    """Give ids in their canonical form, each once. Raises `InvalidAssetIdError`."""
     return tuple(dict.fromkeys(str(AssetId.parse(text)) for text in ids or ()))
 
 
@@ -54,16 +54,16 @@ def parse_space(customer: int | None, space: str | None) -> tuple[int | None, in
         if not slash:
             return customer, int(number)
         if customer not in {None, int(named)}:
-            raise WrongUsage(f"--space {space} is not a space of customer {customer}.")
+            raise UsageError(f"--space {space} is not a space of customer {customer}.")
         return int(named), int(number)
     except ValueError as error:
-        raise WrongUsage(f"--space {space}: give a number, or customer/space.") from error
+        raise UsageError(f"--space {space}: give a number, or customer/space.") from error
 
 
 def parse_channels(
     channels: str | None, policies: Sequence[str] | None, known: Policies
 ) -> tuple[RequestedChannel, ...] | None:
-    """Read --channels and --policy; None if neither is given. Raises `MessageRejected` or WrongUsage."""
+    """Read --channels and --policy; None if neither is given. Raises `MessageRejectedError` or UsageError."""
     if channels is None and not policies:
         return None
     names = [name.strip() for name in channels.split(",")] if channels is not None else list(map(str, DEFAULT_CHANNELS))
@@ -74,7 +74,7 @@ def parse_channels(
         targets = [channel] if channel else having
         if not targets or not set(targets) <= set(names):
             those = ", ".join(names)
-            raise WrongUsage(
+            raise UsageError(
                 f"--policy {policy}: {channel} is not among the channels {those}."
                 if channel
                 else f"--policy {policy}: none of the channels {those} has a policy of that name."

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from dlcs_assets.cli.connection import load_customer, load_settings, open_ledger, read_settings
-from dlcs_assets.cli.failure import Failure
+from dlcs_assets.cli.failure import CommandError
 from dlcs_assets.cli.image_view import known_of
 from dlcs_assets.cli.options import ChannelsOption, PolicyOption, parse_channels
 from dlcs_assets.cli.output import make_console, print_lines
@@ -60,7 +60,7 @@ def _registered(asset_id: AssetId, settings: Settings) -> ImageStatus:
     with open_ledger(settings) as ledger:
         found = ledger.reports.images(Selection(ids=(str(asset_id),)))
     if not found or found[0].registration is None:
-        raise Failure(f"{asset_id} is not registered: give --origin to plan for an image that might be.")
+        raise CommandError(f"{asset_id} is not registered: give --origin to plan for an image that might be.")
     return found[0]
 
 
@@ -80,5 +80,5 @@ def _settings_for_planning() -> Settings:
     """Return the running stack's settings, for its bucket names; without one, the environment's."""
     try:
         return load_settings()
-    except Failure:
+    except CommandError:
         return read_settings()

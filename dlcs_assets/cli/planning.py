@@ -57,7 +57,7 @@ def explain(  # noqa: PLR0917 (what decides about an image, and nothing else)
     known: Known,
     refusal: Callable[[Collection[ObjectKind]], str | None] = lambda _: None,
 ) -> Lines:
-    """Give the plan as (what, how) lines. Raises `PermanentError` or `MessageRejected` where there can be none.
+    """Give the plan as (what, how) lines. Raises `PermanentError` or `MessageRejectedError` where there can be none.
 
     `refusal` says of the kinds of objects that will be stored why the customer's quota has no room for them.
     """

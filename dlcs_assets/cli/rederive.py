@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 
 from dlcs_assets.cli.connection import load_settings, open_ledger
-from dlcs_assets.cli.failure import WrongUsage
+from dlcs_assets.cli.failure import UsageError
 from dlcs_assets.cli.options import CustomerOption, SpaceOption, parse_space
 from dlcs_assets.cli.output import make_console, print_table, shown_bytes
 from dlcs_assets.domain.stages import STAGES, Stage
-from dlcs_assets.ingest.policy import rules_of
-from dlcs_assets.ingest.reprocess import Sum, Wish, ask_for, select_images, told
+from dlcs_assets.ingest.policy import ingest_policy
+from dlcs_assets.ingest.reprocess import ReprocessEstimate, ReprocessSelector, ask_for, select_images, told
 
 MatchOption = Annotated[
     str | None, typer.Option(metavar="GLOB", help="Images whose own name (without customer and space) matches this.")
@@ -40,13 +40,13 @@ def rederive(  # noqa: PLR0917 (typer reads the options from the signature)
 ) -> None:
     """Make images again, whether or not Dagster has their partitions at the moment."""
     chosen_customer, chosen_space = parse_space(customer, space)
-    wish = Wish(chosen_customer, chosen_space, stage, policy, match, reason, outdated)
-    if wish in {Wish(), Wish(from_stage=stage)}:
-        raise WrongUsage("Say which images: give --customer, --space, --policy, --match, --reason or --outdated.")
+    wish = ReprocessSelector(chosen_customer, chosen_space, stage, policy, match, reason, outdated)
+    if wish in {ReprocessSelector(), ReprocessSelector(from_stage=stage)}:
+        raise UsageError("Say which images: give --customer, --space, --policy, --match, --reason or --outdated.")
     settings = load_settings()
-    total = Sum()
+    total = ReprocessEstimate()
     with open_ledger(settings) as ledger:
-        wanted = list(select_images(ledger, wish, rules_of(settings), total))
+        wanted = list(select_images(ledger, wish, ingest_policy(settings), total))
         if not dry_run:
             ask_for(ledger, wanted, now=datetime.now(UTC))
     at_a_time = settings.backfill_runs * settings.images_in_flight
@@ -64,11 +64,11 @@ def stale(
     chosen_customer, chosen_space = parse_space(customer, space)
     settings = load_settings()
     console = make_console()
-    total = Sum()
-    wish = Wish(chosen_customer, chosen_space, match=match, outdated=True)
+    total = ReprocessEstimate()
+    wish = ReprocessSelector(chosen_customer, chosen_space, match=match, outdated=True)
     rows = []
     with open_ledger(settings) as ledger:
-        for each in select_images(ledger, wish, rules_of(settings), total):
+        for each in select_images(ledger, wish, ingest_policy(settings), total):
             stages = [stage for stage in STAGES if stage in each.stages]
             if as_json:
                 shown = {"id": str(each.asset_id), "stages": stages, "reasons": each.reasons, "bytes": each.bytes}

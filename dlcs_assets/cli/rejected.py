@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from dlcs_assets.cli.connection import load_settings, make_queues, open_ledger
-from dlcs_assets.cli.failure import Failure, WrongUsage
+from dlcs_assets.cli.failure import CommandError, UsageError
 from dlcs_assets.cli.output import make_console
 from dlcs_assets.cli.send import queue_urls
 from dlcs_assets.domain.redaction import shown_url
@@ -39,7 +39,7 @@ def rejected(
 ) -> None:
     """Show messages that could not become requests, with the reason; or send them again, once the cause is gone."""
     if requeue and requeue_all:
-        raise WrongUsage("Give --requeue ID or --requeue-all, not both.")
+        raise UsageError("Give --requeue ID or --requeue-all, not both.")
     settings = load_settings()
     with open_ledger(settings) as ledger:
         kept = ledger.inbox.rejected(MOST)
@@ -58,9 +58,9 @@ def _chosen(kept: Sequence[dict[str, Any]], ids: Sequence[str] | None) -> list[d
         return whole
     wanted = set(ids)
     if unknown := wanted - {row["id"] for row in kept}:
-        raise Failure(f"No rejected message has the id {', '.join(sorted(unknown))}: see dlcs rejected.")
+        raise CommandError(f"No rejected message has the id {', '.join(sorted(unknown))}: see dlcs rejected.")
     if bodiless := wanted - {row["id"] for row in whole}:
-        raise Failure(
+        raise CommandError(
             f"The body of {', '.join(sorted(bodiless))} is no longer kept (DLCS_REJECTED_RETENTION): "
             "whoever sent the message has to send it again."
         )
@@ -71,7 +71,7 @@ def _requeue(ledger: Ledger, chosen: Sequence[dict[str, Any]], settings: Setting
     configured = [*queue_urls(settings).values(), *filter(None, [settings.uploads_queue_url])]
     urls = {url.rsplit("/", 1)[-1]: url for url in configured}
     if foreign := {row["queue"] for row in chosen} - urls.keys():
-        raise Failure(
+        raise CommandError(
             f"The queue {', '.join(sorted(foreign))} is not configured: "
             "set DLCS_INGEST_QUEUE_URL, DLCS_PRIORITY_QUEUE_URL or DLCS_UPLOADS_QUEUE_URL to it."
         )

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dlcs_assets.cli.connection import load_settings, open_ledger
-from dlcs_assets.cli.failure import Failure, WrongUsage
+from dlcs_assets.cli.failure import CommandError, UsageError
 from dlcs_assets.cli.options import BatchOption, CustomerOption, IdsArgument, SpaceOption, parse_ids, parse_space
 from dlcs_assets.ledger.reports import Selection
 
@@ -26,12 +26,12 @@ def retry(
     chosen_customer, chosen_space = parse_space(customer, space)
     selection = Selection(parse_ids(ids), chosen_customer, chosen_space, batch, reason)
     if selection == Selection():
-        raise WrongUsage("Say which images: give IDs, --batch, --space, --customer or --reason.")
+        raise UsageError("Say which images: give IDs, --batch, --space, --customer or --reason.")
     with open_ledger(load_settings()) as ledger:
         if selection.ids:
             known = {status.asset_id for status in ledger.reports.images(Selection(ids=selection.ids))}
             if unknown := [each for each in selection.ids if each not in known]:
-                raise Failure(f"Not known: {', '.join(unknown)}. Nothing was asked for again.")
+                raise CommandError(f"Not known: {', '.join(unknown)}. Nothing was asked for again.")
         chosen = ledger.reports.retry(selection, now=datetime.now(UTC))
         counts = ledger.reports.counts(selection)
     if not chosen:

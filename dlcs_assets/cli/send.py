@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlcs_assets.cli.connection import make_queues
-from dlcs_assets.cli.failure import Failure
+from dlcs_assets.cli.failure import CommandError
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import ALL_CHANNELS, RequestedChannel
-from dlcs_assets.domain.errors import MessageRejected
+from dlcs_assets.domain.errors import MessageRejectedError
 from dlcs_assets.domain.ingest_request import BatchReference, register
 from dlcs_assets.domain.media_type import sniff
 from dlcs_assets.domain.s3_uri import S3Location
@@ -66,14 +66,14 @@ class Outgoing:
 
 
 def check(outgoing: Outgoing, settings: Settings) -> None:
-    """Raise MessageRejected for a message that the intake would keep as rejected, in its own words."""
+    """Raise MessageRejectedError for a message that the intake would keep as rejected, in its own words."""
     from dlcs_assets.clients.sqs import QueueMessage  # noqa: PLC0415 (Dagster takes seconds to import)
     from dlcs_assets.intake.messages import check_registration, read_message  # noqa: PLC0415 (likewise)
 
     message = QueueMessage("", outgoing.body(), "", None)
     for entry in read_message(message, "", outgoing.lane, settings):
         if entry.rejection:
-            raise MessageRejected(entry.rejection.code, entry.rejection.cause, remedy=entry.rejection.remedy)
+            raise MessageRejectedError(entry.rejection.code, entry.rejection.cause, remedy=entry.rejection.remedy)
         if entry.message and entry.message.asset:
             check_registration(entry.message.asset_id, register(entry.message.asset, None), settings)
 
@@ -85,12 +85,12 @@ def queue_urls(settings: Settings) -> dict[Lane, str]:
 
 
 def queue_url(settings: Settings, lane: Lane) -> str:
-    """Return the queue of a lane; a Failure if none is configured."""
+    """Return the queue of a lane; a CommandError if none is configured."""
     try:
         return queue_urls(settings)[lane]
     except KeyError as error:
         variable = f"DLCS_{lane.upper()}_QUEUE_URL"
-        raise Failure(f"No queue is configured: set {variable}, or start a stack with dlcs up.") from error
+        raise CommandError(f"No queue is configured: set {variable}, or start a stack with dlcs up.") from error
 
 
 def send(images: Sequence[Outgoing], settings: Settings) -> None:

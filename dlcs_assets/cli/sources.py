@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from dlcs_assets.cli.failure import Failure, WrongUsage
+from dlcs_assets.cli.failure import CommandError, UsageError
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.media_type import sniff
 from dlcs_assets.domain.text import is_storable
@@ -42,34 +42,34 @@ def find_sources(named: Sequence[str]) -> tuple[list[Source], int]:
                 files = sorted(each for each in path.iterdir() if each.is_file() and not each.name.startswith("."))
                 images = [each for each in files if _is_image(each)]
                 if not images:
-                    raise Failure(f"{path}: there are no images in this folder.")
+                    raise CommandError(f"{path}: there are no images in this folder.")
                 skipped += len(files) - len(images)
                 found += [Source(each.name, each) for each in images]
             else:
                 path.open("rb").close()
                 found.append(Source(path.name, path))
         except OSError as error:
-            raise Failure(f"{text}: {error.strerror}.") from error
+            raise CommandError(f"{text}: {error.strerror}.") from error
     return found, skipped
 
 
 def name_sources(sources: Sequence[Source], customer: int, space: int, given: str | None) -> list[AssetId]:
     """Return the id of each source: the one given, or one after its file name without the extension.
 
-    Files that differ in their extension only keep it. Raises `InvalidAssetId` or WrongUsage.
+    Files that differ in their extension only keep it. Raises `InvalidAssetIdError` or UsageError.
     """
     if given is not None:
         if len(sources) > 1:
-            raise WrongUsage(f"--id is for one image; these are {len(sources)}.")
+            raise UsageError(f"--id is for one image; these are {len(sources)}.")
         return [AssetId.parse(given) if "/" in given else AssetId(customer, space, given)]
     stems = [valid_name(PurePosixPath(source.name).stem) for source in sources]
     often = Counter(stems)
     names = [valid_name(source.name) if often[stem] > 1 else stem for source, stem in zip(sources, stems, strict=True)]
     if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise WrongUsage(f"Several of these images would be called {twice[0]}: send them to different spaces.")
+        raise UsageError(f"Several of these images would be called {twice[0]}: send them to different spaces.")
     for source, name in zip(sources, names, strict=True):
         if not name:
-            raise WrongUsage(f"{source.address or source.path}: no name for the image can be made of this; give --id.")
+            raise UsageError(f"{source.address or source.path}: no name for the image can be made of this; give --id.")
     return [AssetId(customer, space, name) for name in names]
 
 

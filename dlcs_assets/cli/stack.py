@@ -19,7 +19,7 @@ from rich.console import Console
 from dlcs_assets.domain.image_servers import SourceAccess
 from dlcs_stack import data_folder
 from dlcs_stack.stack import ALL, DAGSTER_DEV_PORT, SERVICES, Component, RunningStack, Stack
-from dlcs_stack.supervisor import Ready, ServiceFailed, is_free
+from dlcs_stack.supervisor import Ready, ServiceFailedError, is_free
 
 CHECK_INTERVAL: Final = timedelta(seconds=1)
 INTERRUPTED: Final = 130  # the exit status of what Ctrl-C ended before it was through
@@ -73,7 +73,7 @@ def env(
     """Print the environment of the running stack, for `eval "$(dlcs env)"`."""
     try:
         environment = data_folder.read_state(data).environment
-    except data_folder.NoStack as error:
+    except data_folder.NoStackError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error
     if as_json:
@@ -113,7 +113,7 @@ def running(
         with stack.running() as up:
             started = True
             yield up
-    except (ServiceFailed, data_folder.StackRefused) as error:
+    except (ServiceFailedError, data_folder.StackRefusedError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt:
@@ -123,7 +123,7 @@ def running(
 
 
 def stay_up(stack: RunningStack) -> None:
-    """Return never: until Ctrl-C or SIGTERM, or the end of a service, which raises ServiceFailed."""
+    """Return never: until Ctrl-C or SIGTERM, or the end of a service, which raises ServiceFailedError."""
     while True:
         stack.check()
         time.sleep(CHECK_INTERVAL.total_seconds())

@@ -16,7 +16,7 @@ from pydantic import Field
 from dlcs_assets.clients.appetiser_answer import PEER, Refusals, expect_jp2, read_size, read_thumbnails
 from dlcs_assets.clients.http import Peer
 from dlcs_assets.clients.image_server_answer import ThumbnailBytes
-from dlcs_assets.clients.managed_service import GentleService
+from dlcs_assets.clients.managed_service import ManagedService
 from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.iiif_size import Size
 from dlcs_assets.domain.media_type import extension_for, sniff
@@ -36,7 +36,7 @@ class Conversion:
     milliseconds: int
 
 
-class Appetiser(GentleService):
+class Appetiser(ManagedService):
     """Appetiser's `POST /convert`. Paths are those that we see."""
 
     peer: ClassVar[Peer] = PEER
@@ -55,7 +55,7 @@ class Appetiser(GentleService):
     def convert(self, *, job_id: str, image_id: str, origin: str, source: Path, destination: Path) -> Conversion:
         """Have `source` written as a JP2 at `destination`.
 
-        Raises PermanentError for an image that Appetiser can't convert, TransientError and ServiceDown otherwise.
+        Raises PermanentError for an image that Appetiser can't convert, TransientError and ServiceDownError otherwise.
         """
         began = time.monotonic()
 

@@ -11,7 +11,7 @@ import httpx
 
 from dlcs_assets.clients.http import Peer, error_of_status, one_line
 from dlcs_assets.clients.image_server_answer import WRONG_SIZE, ThumbnailBytes
-from dlcs_assets.clients.jpeg import NotAJpeg, decode_jpeg, measure_jpeg
+from dlcs_assets.clients.jpeg import NotAJpegError, decode_jpeg, measure_jpeg
 from dlcs_assets.domain.errors import IngestError, PermanentError, TransientError
 from dlcs_assets.domain.iiif_size import Size
 
@@ -122,7 +122,7 @@ def _read_thumbnail(folder: Path, name: str | None, size: Size, began: float) ->
         if measured != size:
             raise TransientError(WRONG_SIZE, f"Appetiser gave {measured} for {size}", remedy=PEER.remedy)
         decode_jpeg(data)
-    except NotAJpeg as error:
+    except NotAJpegError as error:
         raise TransientError(
             "thumbnail_unreadable", f"What Appetiser gave for {size} {error}", remedy=PEER.remedy
         ) from error

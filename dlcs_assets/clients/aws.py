@@ -12,7 +12,7 @@ from dagster_aws.s3 import S3Resource
 from pydantic import Field
 
 from dlcs_assets.clients.http import Peer, one_line
-from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDown, TransientError, is_retryable
+from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDownError, TransientError, is_retryable
 
 if TYPE_CHECKING:
     from boto3.session import Session
@@ -128,12 +128,12 @@ def _error_of(error: Exception, peer: Peer, what: str) -> IngestError:
             return _error_of_answer(error.response, peer, what)
         case exceptions.EndpointConnectionError() | exceptions.ConnectTimeoutError():
             cause = f"{what}: nothing answers there"
-            return ServiceDown(f"{peer.code}_unavailable", cause, remedy=peer.remedy)
+            return ServiceDownError(f"{peer.code}_unavailable", cause, remedy=peer.remedy)
         case exceptions.ParamValidationError():
             cause = f"{what}: {one_line(str(error))}"
             return PermanentError(f"{peer.code}_refused", cause, remedy=peer.remedy)
         case _:
-            # Broken connections and time limits, and credentials that could not be had at this moment.
+            # BrokenServiceError connections and time limits, and credentials that could not be had at this moment.
             cause = f"{what}: {one_line(str(error))}"
             return TransientError(f"{peer.code}_unavailable", cause, remedy=peer.remedy)
 

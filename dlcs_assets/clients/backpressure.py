@@ -12,14 +12,14 @@ from enum import Enum
 from statistics import fmean
 from typing import Final
 
-from dlcs_assets.clients.retrying import CircuitOpen
-from dlcs_assets.domain.errors import ServiceDown
+from dlcs_assets.clients.retrying import CircuitOpenError
+from dlcs_assets.domain.errors import ServiceDownError
 
 _FIRST_LIMIT: Final = 4
 _SAMPLE: Final = 10  # answers whose mean latency is compared
 
 
-class Verdict(Enum):
+class Signal(Enum):
     """What an answer says about the load. The value is what the limit is multiplied by."""
 
     WELL = 1.0
@@ -28,7 +28,7 @@ class Verdict(Enum):
     OVERLOADED = 0.5
 
 
-class AdaptiveLimit:
+class AimdLimiter:
     """Additive increase, multiplicative decrease: one more place per round of good answers, at once fewer after others.
 
     A round is as many answers as there are places. Growing latency is a mean of ten answers or more that is `slowdown`
@@ -65,12 +65,12 @@ class AdaptiveLimit:
                 self._in_flight -= 1
                 self._changed.notify_all()
 
-    def ended(self, began: float, verdict: Verdict) -> None:
+    def ended(self, began: float, verdict: Signal) -> None:
         """Take note of an answer to a request that began at that moment of the clock, and still holds its place."""
         with self._changed:
             if began < self._cut_at:
                 return  # it speaks of the load before the last cut
-            if verdict is not Verdict.WELL:
+            if verdict is not Signal.WELL:
                 self._cut(verdict)
                 return
             if self._in_flight >= self.places and not self._is_slow:
@@ -84,13 +84,13 @@ class AdaptiveLimit:
         # While it is, nothing is added: a few places would else be won back before the next comparison.
         self._is_slow = latency > self._slowdown * self._least and self.places > 1
         if self._is_slow:
-            self._cut(Verdict.TOO_SLOW)
+            self._cut(Signal.TOO_SLOW)
         else:
             self._least = latency if self.places == 1 else min(latency, self._least)
 
-    def _cut(self, verdict: Verdict) -> None:
+    def _cut(self, verdict: Signal) -> None:
         self._limit = max(1.0, self._limit * verdict.value)
-        if verdict is not Verdict.FAILED:
+        if verdict is not Signal.FAILED:
             self._cut_at = self._clock()
             self._latencies.clear()
 
@@ -100,10 +100,10 @@ class Call:
     """A call that the circuit let through. Whoever makes it fills in what became of it."""
 
     answered: bool = False
-    down: ServiceDown | None = None
+    down: ServiceDownError | None = None
 
 
-class Circuit:
+class CircuitBreaker:
     """Opens when `failures` calls in a row find the service down; then one call at a time tries whether it is back."""
 
     def __init__(self, failures: int, pause_seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -114,7 +114,7 @@ class Circuit:
         self._failures = 0
         self._probe_at: float | None = None  # None: closed
         self._probing = False
-        self._last: ServiceDown | None = None
+        self._last: ServiceDownError | None = None
 
     @property
     def is_open(self) -> bool:
@@ -123,7 +123,7 @@ class Circuit:
 
     @contextmanager
     def call(self) -> Iterator[Call]:
-        """Let a call through, or raise CircuitOpen."""
+        """Let a call through, or raise CircuitOpenError."""
         probe = self._enter()
         call = Call()
         try:
@@ -137,7 +137,7 @@ class Circuit:
                 return False
             if self._probing or self._clock() < self._probe_at:
                 assert self._last is not None
-                raise CircuitOpen(
+                raise CircuitOpenError(
                     self._last.code, f"{self._last.cause}; it was not asked again yet", remedy=self._last.remedy
                 )
             self._probing = True

@@ -15,7 +15,7 @@ from typing import Final
 _LONGEST_PAUSE_SECONDS: Final = 0.02
 
 
-class Slots:
+class FileSemaphore:
     """`count` places under a folder. Threads of one process queue for them; one of them looks at a time."""
 
     def __init__(self, folder: Path, count: int) -> None:

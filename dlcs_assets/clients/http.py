@@ -17,7 +17,7 @@ from pydantic import Field, PrivateAttr
 
 from dlcs_assets.clients.lazy import Lazy
 from dlcs_assets.clients.retrying import Retrying, parse_retry_after
-from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDown, TransientError, is_retryable
+from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDownError, TransientError, is_retryable
 from dlcs_assets.domain.redaction import shown_url
 
 _SPARE_CONNECTIONS: Final = 2  # for questions outside the places in flight
@@ -94,7 +94,7 @@ def no_cookies() -> CookieJar:
     return CookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
 
 
-class BodyTooLong(Exception):  # noqa: N818 (it is said of the body, not of the program)
+class BodyTooLongError(Exception):
     """A response body goes on beyond the limit."""
 
 
@@ -102,14 +102,14 @@ def read_body(response: httpx.Response, *, max_bytes: int, deadline: float) -> b
     """Read a streamed response into memory.
 
     `deadline` is a moment of `time.monotonic()`: read timeouts are between two packets, and a body that trickles
-    would never end by them alone. Raises BodyTooLong, httpx.ReadTimeout and other httpx errors.
+    would never end by them alone. Raises BodyTooLongError, httpx.ReadTimeout and other httpx errors.
     """
     parts = []
     length = 0
     for part in response.iter_bytes():
         length += len(part)
         if length > max_bytes:
-            raise BodyTooLong(f"more than {max_bytes} bytes")
+            raise BodyTooLongError(f"more than {max_bytes} bytes")
         check_deadline(deadline)
         parts.append(part)
     return b"".join(parts)
@@ -135,7 +135,7 @@ def _reading_of(error: httpx.HTTPError | httpx.InvalidURL, peer: Peer) -> tuple[
         case httpx.ConnectError() if not peer.ours and _is_certificate_error(error):
             reading = PermanentError, "certificate_invalid", "has no valid TLS certificate"
         case httpx.ConnectError() | httpx.ConnectTimeout() if peer.ours:
-            reading = ServiceDown, "down", f"can't be reached: {said or 'no answer in time'}"
+            reading = ServiceDownError, "down", f"can't be reached: {said or 'no answer in time'}"
         case httpx.ConnectError() | httpx.ConnectTimeout():
             reading = TransientError, "unreachable", f"can't be reached: {said or 'no answer in time'}"
         case httpx.TimeoutException():

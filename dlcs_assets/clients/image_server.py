@@ -15,7 +15,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import Field
 
-from dlcs_assets.clients.http import BodyTooLong, Peer, error_of_exception, read_body
+from dlcs_assets.clients.http import BodyTooLongError, Peer, error_of_exception, read_body
 from dlcs_assets.clients.image_server_answer import (
     FORBIDDEN,
     PEER,
@@ -28,7 +28,7 @@ from dlcs_assets.clients.image_server_answer import (
     read_info,
     read_thumbnail,
 )
-from dlcs_assets.clients.managed_service import GentleService
+from dlcs_assets.clients.managed_service import ManagedService
 from dlcs_assets.domain.errors import PermanentError, TransientError, is_retryable
 from dlcs_assets.domain.iiif_size import Size
 from dlcs_assets.domain.image_servers import ImageServerKind
@@ -45,7 +45,7 @@ _IMPOSSIBLE: Final = "none/full/no-size/0/default.jpg"
 T = TypeVar("T")
 
 
-class ImageServer(GentleService):
+class ImageServer(ManagedService):
     """An image server that speaks IIIF Image API 3 and finds the source by its identifier.
 
     With a `scratch_root` it shares that folder with the runs and reads files; without one, objects in S3.
@@ -212,7 +212,7 @@ class ImageServerSession:
                     body = read_body(response, max_bytes=_MAX_BODY_BYTES, deadline=deadline)
                 turn.status = response.status_code
             return Answer(url, response.status_code, response.headers, body)
-        except BodyTooLong as error:
+        except BodyTooLongError as error:
             raise TransientError(
                 "thumbnail_unreadable", f"The image server's answer has {error}", remedy=PEER.remedy
             ) from error

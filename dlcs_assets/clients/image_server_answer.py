@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 import httpx
 
 from dlcs_assets.clients.http import Peer, error_of_status, one_line
-from dlcs_assets.clients.jpeg import NotAJpeg, decode_jpeg, measure_jpeg
+from dlcs_assets.clients.jpeg import NotAJpegError, decode_jpeg, measure_jpeg
 from dlcs_assets.domain.errors import IngestError, PermanentError, TransientError
 from dlcs_assets.domain.iiif_size import Size, is_size_asked, parse_size
 
@@ -145,7 +145,7 @@ def read_thumbnail(answer: Answer, parameter: str, image: Size, began: float) ->
                 remedy="See that the image server reads sources anew (StreamStrategy), and its caches; then retry.",
             )
         decode_jpeg(answer.body)
-    except NotAJpeg as error:
+    except NotAJpegError as error:
         raise TransientError(
             "thumbnail_unreadable", f"What the image server gave for {parameter} {error}", remedy=PEER.remedy
         ) from error

@@ -11,26 +11,26 @@ _START: Final = b"\xff\xd8\xff"
 _END: Final = b"\xff\xd9"
 
 
-class NotAJpeg(ValueError):  # noqa: N818 (it is said of the bytes)
+class NotAJpegError(ValueError):
     """Bytes that are no JPEG, or not a whole one. The text says what is wrong."""
 
 
 def measure_jpeg(data: bytes) -> Size:
-    """Return the size that the header states. Raises NotAJpeg unless there is a header and an end."""
+    """Return the size that the header states. Raises NotAJpegError unless there is a header and an end."""
     from PIL import JpegImagePlugin
 
     if not data:
-        raise NotAJpeg("is empty")
+        raise NotAJpegError("is empty")
     if not data.startswith(_START):
-        raise NotAJpeg("does not begin as a JPEG")
+        raise NotAJpegError("does not begin as a JPEG")
     try:
         # The plugin itself rather than Image.open: no other decoder, and no warning about large pictures.
         with JpegImagePlugin.JpegImageFile(BytesIO(data)) as image:
             size = Size(*image.size)
     except (OSError, SyntaxError, ValueError) as error:
-        raise NotAJpeg("has no readable JPEG header") from error
+        raise NotAJpegError("has no readable JPEG header") from error
     if not data.endswith(_END):
-        raise NotAJpeg("breaks off before the end of the JPEG")
+        raise NotAJpegError("breaks off before the end of the JPEG")
     return size
 
 
@@ -42,4 +42,4 @@ def decode_jpeg(data: bytes) -> None:
         with JpegImagePlugin.JpegImageFile(BytesIO(data)) as image:
             image.load()
     except (OSError, SyntaxError, ValueError) as error:
-        raise NotAJpeg("does not decode") from error
+        raise NotAJpegError("does not decode") from error

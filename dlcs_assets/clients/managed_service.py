@@ -13,11 +13,11 @@ from typing import ClassVar, Final
 import httpx
 from pydantic import Field, PrivateAttr
 
-from dlcs_assets.clients.backpressure import AdaptiveLimit, Circuit, Verdict
-from dlcs_assets.clients.file_semaphore import Slots
+from dlcs_assets.clients.backpressure import AimdLimiter, CircuitBreaker, Signal
+from dlcs_assets.clients.file_semaphore import FileSemaphore
 from dlcs_assets.clients.http import HttpService, Peer, error_of_exception
 from dlcs_assets.clients.lazy import Lazy
-from dlcs_assets.domain.errors import ServiceDown
+from dlcs_assets.domain.errors import ServiceDownError
 
 _OVERLOADED: Final = frozenset({429, 503, 504})
 _SERVER_ERRORS: Final = 500  # and above
@@ -31,7 +31,7 @@ class Turn:
     status: int | None = None
 
 
-class GentleService(HttpService):
+class ManagedService(HttpService):
     """A service of ours. `in_flight` holds over all processes that share `slots_folder`, where there is one."""
 
     peer: ClassVar[Peer]
@@ -50,23 +50,23 @@ class GentleService(HttpService):
         default=5.0, ge=0, description="How long a service that is down is left alone before one call tries it again."
     )
 
-    _limit: Lazy[AdaptiveLimit] = PrivateAttr(default_factory=Lazy)
-    _circuit: Lazy[Circuit] = PrivateAttr(default_factory=Lazy)
-    _shared: Lazy[Slots] = PrivateAttr(default_factory=Lazy)
+    _limit: Lazy[AimdLimiter] = PrivateAttr(default_factory=Lazy)
+    _circuit: Lazy[CircuitBreaker] = PrivateAttr(default_factory=Lazy)
+    _shared: Lazy[FileSemaphore] = PrivateAttr(default_factory=Lazy)
 
     @property
-    def limit(self) -> AdaptiveLimit:
+    def limit(self) -> AimdLimiter:
         """How many requests this process may have in flight."""
-        return self._limit.get(lambda: AdaptiveLimit(self.in_flight, slowdown=self.slowdown))
+        return self._limit.get(lambda: AimdLimiter(self.in_flight, slowdown=self.slowdown))
 
     @property
-    def circuit(self) -> Circuit:
+    def circuit(self) -> CircuitBreaker:
         """Whether calls are made at all."""
-        return self._circuit.get(lambda: Circuit(self.circuit_failures, self.circuit_pause_seconds))
+        return self._circuit.get(lambda: CircuitBreaker(self.circuit_failures, self.circuit_pause_seconds))
 
     @contextmanager
     def turn(self, url: str) -> Iterator[Turn]:
-        """Hold a place in flight for one attempt. Raises CircuitOpen, and the errors that httpx's mean."""
+        """Hold a place in flight for one attempt. Raises CircuitOpenError, and the errors that httpx's mean."""
         limit = self.limit
         with limit.place(), self._shared_place(), self.circuit.call() as call:
             began = time.monotonic()
@@ -75,7 +75,7 @@ class GentleService(HttpService):
                 yield turn
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 meaning = error_of_exception(error, self.peer, url)
-                if isinstance(meaning, ServiceDown):
+                if isinstance(meaning, ServiceDownError):
                     call.down = meaning
                 else:
                     limit.ended(began, _verdict_of_error(error))
@@ -91,15 +91,15 @@ class GentleService(HttpService):
             return
         # By its address: several stacks on one machine have nothing to share.
         own = Path(self.slots_folder) / f"{self.peer.code}-{hashlib.sha256(self.url.encode()).hexdigest()[:12]}"
-        with self._shared.get(lambda: Slots(own, self.in_flight)).hold():
+        with self._shared.get(lambda: FileSemaphore(own, self.in_flight)).hold():
             yield
 
 
-def _verdict_of_error(error: Exception) -> Verdict:
-    return Verdict.OVERLOADED if isinstance(error, httpx.TimeoutException) else Verdict.FAILED
+def _verdict_of_error(error: Exception) -> Signal:
+    return Signal.OVERLOADED if isinstance(error, httpx.TimeoutException) else Signal.FAILED
 
 
-def _verdict_of_status(status: int) -> Verdict:
+def _verdict_of_status(status: int) -> Signal:
     if status in _OVERLOADED:
-        return Verdict.OVERLOADED
-    return Verdict.FAILED if status >= _SERVER_ERRORS else Verdict.WELL
+        return Signal.OVERLOADED
+    return Signal.FAILED if status >= _SERVER_ERRORS else Signal.WELL

@@ -11,14 +11,14 @@ from typing import Final, TypeVar
 
 import tenacity
 
-from dlcs_assets.domain.errors import ServiceDown, TransientError, is_retryable
+from dlcs_assets.domain.errors import ServiceDownError, TransientError, is_retryable
 
 T = TypeVar("T")
 
 MAX_RETRY_AFTER: Final = timedelta(hours=1)
 
 
-class CircuitOpen(ServiceDown):
+class CircuitOpenError(ServiceDownError):
     """A service that was found down is left alone: nobody asked, so there is nothing to repeat."""
 
 
@@ -55,7 +55,7 @@ class Retrying:
 
 
 def _is_worth_repeating(error: BaseException) -> bool:
-    return is_retryable(error) and not isinstance(error, CircuitOpen)
+    return is_retryable(error) and not isinstance(error, CircuitOpenError)
 
 
 def parse_retry_after(value: str | None, *, now: datetime | None = None) -> timedelta | None:

@@ -25,7 +25,7 @@ def download_object(
 ) -> Fetched:
     """Write an object to a file, from where an earlier attempt broke off if it is still the same object.
 
-    Raises TooManyBytes and the errors of the error tree.
+    Raises TooManyBytesError and the errors of the error tree.
     """
     began = time.monotonic()
     with aws_errors(peer, f"Reading {location.uri()}"):

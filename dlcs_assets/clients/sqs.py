@@ -25,11 +25,11 @@ T = TypeVar("T")
 _PEER: Final = Peer(
     "SQS", "queue", ours=True, remedy="See that SQS answers, that the queue exists, and that the credentials are valid."
 )
-MOST_AT_ONCE: Final = 10  # messages that SQS gives, or takes, in one request
+MAX_BATCH_SIZE: Final = 10  # messages that SQS gives, or takes, in one request
 _REQUESTS_IN_FLIGHT: Final = 8
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 _LONGEST_WAIT_SECONDS: Final = 20
-_MAXMOST_AT_ONCE_BYTES: Final = 256 * 2**10
+_MAX_BATCH_BYTES: Final = 256 * 2**10
 
 
 @dataclass(frozen=True)
@@ -83,13 +83,13 @@ class Queues(dg.ConfigurableResource):  # type: ignore[type-arg]  # its paramete
         """Close the connections at the end of the run or tick."""
         self.close()
 
-    def receive(self, url: str, *, limit: int = MOST_AT_ONCE, wait_seconds: float = 0) -> list[QueueMessage]:
+    def receive(self, url: str, *, limit: int = MAX_BATCH_SIZE, wait_seconds: float = 0) -> list[QueueMessage]:
         """Take up to `limit` messages, waiting up to `wait_seconds` for the first; the earliest sent come first.
 
         SQS gives ten at most: for more it is asked several times at once. What comes twice is given once. If one of the
         requests fails, what others were given comes again after the queue's visibility timeout.
         """
-        sizes = [min(MOST_AT_ONCE, limit - start) for start in range(0, limit, MOST_AT_ONCE)]
+        sizes = [min(MAX_BATCH_SIZE, limit - start) for start in range(0, limit, MAX_BATCH_SIZE)]
         if len(sizes) == 1:
             return self._receive(url, limit, wait_seconds)
         with ThreadPoolExecutor(_REQUESTS_IN_FLIGHT) as threads:
@@ -215,8 +215,8 @@ def _moment(milliseconds: str | None) -> datetime | None:
 
 def _in_tens(items: Iterable[T]) -> Iterator[Sequence[T]]:
     everything = list(items)
-    for start in range(0, len(everything), MOST_AT_ONCE):
-        yield everything[start : start + MOST_AT_ONCE]
+    for start in range(0, len(everything), MAX_BATCH_SIZE):
+        yield everything[start : start + MAX_BATCH_SIZE]
 
 
 def _by_size(bodies: Iterable[str]) -> Iterator[Sequence[str]]:
@@ -225,13 +225,13 @@ def _by_size(bodies: Iterable[str]) -> Iterator[Sequence[str]]:
     batch_bytes = 0
     for body in bodies:
         size = len(body.encode())
-        if size > _MAXMOST_AT_ONCE_BYTES:
+        if size > _MAX_BATCH_BYTES:
             raise PermanentError(
                 "message_too_large",
-                f"A message of {size} bytes is larger than the {_MAXMOST_AT_ONCE_BYTES} that SQS takes",
+                f"A message of {size} bytes is larger than the {_MAX_BATCH_BYTES} that SQS takes",
                 remedy="Send less in one message.",
             )
-        if batch and (len(batch) == MOST_AT_ONCE or batch_bytes + size > _MAXMOST_AT_ONCE_BYTES):
+        if batch and (len(batch) == MAX_BATCH_SIZE or batch_bytes + size > _MAX_BATCH_BYTES):
             yield batch
             batch, batch_bytes = [], 0
         batch.append(body)

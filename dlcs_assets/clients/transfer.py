@@ -24,7 +24,7 @@ class Fetched:
     milliseconds: int
 
 
-class TooManyBytes(Exception):  # noqa: N818 (it is said of what is being read)
+class TooManyBytesError(Exception):
     """There is more to read than the limit allows."""
 
 
@@ -58,14 +58,14 @@ class PartialFile:
         self._digest = hashlib.sha256()
 
     def expect(self, length: int | None) -> None:
-        """Raise TooManyBytes if that many more are too many."""
+        """Raise TooManyBytesError if that many more are too many."""
         if length is not None and self._max_bytes is not None and self.length + length > self._max_bytes:
-            raise TooManyBytes
+            raise TooManyBytesError
 
     def append(self, chunks: Iterable[bytes]) -> None:
         """Write further chunks.
 
-        Raises TooManyBytes, and TransientError `scratch_not_writable` where the disk is full.
+        Raises TooManyBytesError, and TransientError `scratch_not_writable` where the disk is full.
         """
         with _disk_errors():
             file = FileIO(self.path, "ab")

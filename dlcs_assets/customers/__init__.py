@@ -1,5 +1,5 @@
 """The customers of an installation, read from a YAML file that may be edited while everything runs."""
 
-from dlcs_assets.customers.file import CustomersFile, NoCustomers, customers_file
+from dlcs_assets.customers.file import CustomersFile, NoCustomersError, customers_file
 
-__all__ = ["CustomersFile", "NoCustomers", "customers_file"]
+__all__ = ["CustomersFile", "NoCustomersError", "customers_file"]

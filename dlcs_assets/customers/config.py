@@ -37,7 +37,7 @@ _WITH_CREDENTIALS: Final = (OriginStrategy.BASIC_HTTP, OriginStrategy.SFTP)
 def parse_customers(data: bytes, *, reads_jp2: bool = True) -> Customers:
     """Read the bytes of a customers file. `reads_jp2`: whether thumbnails can be made from JP2s.
 
-    Raises `Invalid` with all of its problems.
+    Raises `InvalidConfigError` with all of its problems.
     """
     return parse_yaml(data, lambda root: _customers(root, reads_jp2=reads_jp2))
 

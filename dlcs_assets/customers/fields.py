@@ -25,7 +25,7 @@ class Problem:
         return f"line {self.line}: {self.field}: {self.what}" if self.field else f"line {self.line}: {self.what}"
 
 
-class Invalid(ValueError):  # noqa: N818 (it is said of the file, not of the program)
+class InvalidConfigError(ValueError):
     """A file with problems, in the order of its lines."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
@@ -136,11 +136,11 @@ class Value:
 
 
 def parse_yaml(data: bytes, reading: Callable[[Value], T]) -> T:
-    """Read one YAML document. Raises Invalid with every problem that was found."""
+    """Read one YAML document. Raises InvalidConfigError with every problem that was found."""
     problems: list[Problem] = []
     result = reading(Value(_compose(data), "", problems))
     if problems:
-        raise Invalid(sorted(problems, key=lambda problem: problem.line))
+        raise InvalidConfigError(sorted(problems, key=lambda problem: problem.line))
     return result
 
 
@@ -149,18 +149,20 @@ def _compose(data: bytes) -> yaml.Node:
         node = yaml.compose(data.decode(), Loader=yaml.SafeLoader)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise Invalid([Problem(line, "", "is not UTF-8; expected a text file in UTF-8")]) from None
+        raise InvalidConfigError([Problem(line, "", "is not UTF-8; expected a text file in UTF-8")]) from None
     except yaml.reader.ReaderError as error:
         line = data.decode().count("\n", 0, error.position) + 1
-        raise Invalid([Problem(line, "", "has a control character; expected plain text")]) from None
+        raise InvalidConfigError([Problem(line, "", "has a control character; expected plain text")]) from None
     except yaml.MarkedYAMLError as error:
         # Not the error's own text: that quotes the lines around it.
         line = (error.problem_mark or error.context_mark).line + 1
-        raise Invalid([Problem(line, "", f"is not YAML: {error.problem}")]) from None
+        raise InvalidConfigError([Problem(line, "", f"is not YAML: {error.problem}")]) from None
     except RecursionError:
-        raise Invalid([Problem(1, "", "is nested too deeply; expected the fields of a customers file")]) from None
+        raise InvalidConfigError(
+            [Problem(1, "", "is nested too deeply; expected the fields of a customers file")]
+        ) from None
     if node is None:
-        raise Invalid([Problem(1, "", "is empty; expected the field 'customers'")])
+        raise InvalidConfigError([Problem(1, "", "is empty; expected the field 'customers'")])
     return node
 
 

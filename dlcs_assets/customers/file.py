@@ -15,9 +15,9 @@ from time import monotonic
 from typing import Final
 
 from dlcs_assets.customers.config import parse_customers
-from dlcs_assets.customers.fields import Invalid, Problem
+from dlcs_assets.customers.fields import InvalidConfigError, Problem
 from dlcs_assets.domain.customers import Customer, Customers
-from dlcs_assets.domain.errors import ServiceDown
+from dlcs_assets.domain.errors import ServiceDownError
 from dlcs_assets.domain.image_servers import READS_NO_JP2_CAUSE
 from dlcs_assets.domain.origin import OriginBucket
 from dlcs_assets.settings import Settings
@@ -38,7 +38,7 @@ class _Known:
     problem: str | None = None
 
 
-class NoCustomers(ServiceDown):
+class NoCustomersError(ServiceDownError):
     """There is no good customers file, and has not been one: everything waits."""
 
 
@@ -61,10 +61,10 @@ class CustomersFile:
         self._good: Customers | None = None
 
     def customers(self) -> Customers:
-        """Return the customers in force. Raises NoCustomers."""
+        """Return the customers in force. Raises NoCustomersError."""
         known = self._current()
         if known.customers is None:
-            raise NoCustomers(
+            raise NoCustomersError(
                 "customers_file_invalid",
                 str(known.problem),
                 remedy=f"Correct {self._path}: it is read again by itself, and the images go on.",
@@ -92,7 +92,7 @@ class CustomersFile:
         try:
             data = _read(self._path)
             self._good = parse_customers(data, reads_jp2=self._reads_jp2)
-        except (Invalid, OSError) as error:
+        except (InvalidConfigError, OSError) as error:
             self._good = self._good or self._read_last_good()
             problem = self._told(error, in_force=self._good is not None)
             log.warning("%s", problem)
@@ -103,8 +103,8 @@ class CustomersFile:
     def _was_there(self) -> bool:
         return self._good is not None or self._last_good.exists()
 
-    def _told(self, error: Invalid | OSError, *, in_force: bool) -> str:
-        if isinstance(error, Invalid):
+    def _told(self, error: InvalidConfigError | OSError, *, in_force: bool) -> str:
+        if isinstance(error, InvalidConfigError):
             shown = [f"{self._path}, {problem}" for problem in error.problems[:_MOST_SHOWN]]
             if more := len(error.problems) - len(shown):
                 shown.append(f"and {more} more")
@@ -116,7 +116,7 @@ class CustomersFile:
         return f"{what}. {'The last good one stays in force' if in_force else 'No good one was there before'}."
 
     def _read_last_good(self) -> Customers | None:
-        with suppress(Invalid, OSError):
+        with suppress(InvalidConfigError, OSError):
             return parse_customers(_read(self._last_good), reads_jp2=self._reads_jp2)
         return None
 
@@ -187,5 +187,5 @@ def _read(path: Path) -> bytes:
     with path.open("rb") as file:
         data = file.read(_LARGEST_BYTES + 1)
     if len(data) > _LARGEST_BYTES:
-        raise Invalid([Problem(1, "", f"has more than {_LARGEST_BYTES} bytes; expected a customers file")])
+        raise InvalidConfigError([Problem(1, "", f"has more than {_LARGEST_BYTES} bytes; expected a customers file")])
     return data

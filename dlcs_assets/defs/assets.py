@@ -22,7 +22,7 @@ from dlcs_assets.domain.stages import Lane, RequestState, Stage
 from dlcs_assets.domain.thumbnails import ThumbnailMaker
 from dlcs_assets.ingest.chunk import ChunkOptions, ImageEnded, StageDone, ingest_chunk
 from dlcs_assets.ingest.job import Services
-from dlcs_assets.ingest.policy import retry_schedule, rules_of
+from dlcs_assets.ingest.policy import ingest_policy, retry_schedule
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.ledger.records import RetrySchedule
 from dlcs_assets.ledger.results import Claim
@@ -30,7 +30,7 @@ from dlcs_assets.settings import Settings
 
 GROUP = "ingest"
 # Of outcomes that Dagster has. Should the run die before the ledger has that, reconcile sees for itself.
-NOTED_AT_ONCE = 30
+REPORT_BATCH_SIZE = 30
 
 DESCRIPTIONS = {
     Stage.ORIGINAL: "The original, fetched from the **origin** of the image (HTTP or S3), and kept in S3 where the "
@@ -117,14 +117,14 @@ class _Run:
     def _work(self, claim: Claim) -> Iterator[dg.AssetMaterialization]:
         upstream = Upstream(self._context.instance)
         told: list[tuple[AssetId, Stage, str]] = []
-        for event in ingest_chunk(claim, self._ledger, self._services, rules_of(self._settings), self._options()):
+        for event in ingest_chunk(claim, self._ledger, self._services, ingest_policy(self._settings), self._options()):
             if isinstance(event, ImageEnded):
                 self._ended.append(event)
                 continue
             if event.result.stage in self._stages:
                 yield self._materialization(event, upstream)
                 told.append((event.item.asset_id, event.result.stage, event.item.request_id))
-            if len(told) >= NOTED_AT_ONCE:
+            if len(told) >= REPORT_BATCH_SIZE:
                 self._ledger.work.reported(told)
                 told.clear()
         self._ledger.work.reported(told)

@@ -66,7 +66,7 @@ def evaluate(instance: dg.DagsterInstance, ledger: Ledger, settings: Settings, t
 def stalled(ledger: Ledger, settings: Settings) -> dg.AssetCheckEvaluation:
     """Tell whether images are on their way for too long."""
     now = datetime.now(UTC)
-    found = ledger.watch.stalled(now - settings.stalled_after)
+    found = ledger.health.stalled(now - settings.stalled_after)
     return _evaluation(
         NOTHING_STALLED,
         f"{sum(each.count for each in found)} images are on their way for too long: {found[0].told(now)}"

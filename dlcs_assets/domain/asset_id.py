@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from dlcs_assets.domain.errors import MessageRejected
+from dlcs_assets.domain.errors import MessageRejectedError
 from dlcs_assets.domain.text import is_storable, shown_text
 
 MAX_LENGTH: Final = 220
@@ -15,7 +15,7 @@ MAX_NUMBER: Final = 2**31 - 1
 _DIGITS: Final = re.compile(r"[0-9]+")
 
 
-class InvalidAssetId(MessageRejected):
+class InvalidAssetIdError(MessageRejectedError):
     """An id that is malformed (`asset_id_malformed`) or too long (`asset_id_too_long`)."""
 
 
@@ -23,7 +23,7 @@ class InvalidAssetId(MessageRejected):
 class AssetId:
     """An asset of a customer's space. `str()` gives the canonical form.
 
-    The asset part is opaque: any characters but `/` and control characters. Raises `InvalidAssetId`.
+    The asset part is opaque: any characters but `/` and control characters. Raises `InvalidAssetIdError`.
     """
 
     customer: int
@@ -42,7 +42,7 @@ class AssetId:
         ):
             raise _malformed(str(self))
         if _utf16_length(str(self)) > MAX_LENGTH:
-            raise InvalidAssetId(
+            raise InvalidAssetIdError(
                 "asset_id_too_long",
                 f"AssetId cannot be longer than {MAX_LENGTH}",
                 remedy=f"Shorten the id; customer, space, asset and two slashes have {MAX_LENGTH} characters.",
@@ -84,8 +84,8 @@ def _number(value: object, *, whole: str) -> int:
     raise _malformed(whole)
 
 
-def _malformed(text: str) -> InvalidAssetId:
-    return InvalidAssetId(
+def _malformed(text: str) -> InvalidAssetIdError:
+    return InvalidAssetIdError(
         "asset_id_malformed",
         f"AssetId '{shown_text(text)}' is invalid. Must be in format customer/space/asset",
         remedy="Give an id such as 2/1/page-1: two whole numbers and a name without slashes or control characters.",

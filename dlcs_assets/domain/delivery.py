@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from dlcs_assets.domain.errors import MessageRejected
-from dlcs_assets.domain.iiif_size import InvalidSize, validate_policy_size
+from dlcs_assets.domain.errors import MessageRejectedError
+from dlcs_assets.domain.iiif_size import InvalidSizeError, validate_policy_size
 from dlcs_assets.domain.text import shown_text
 
 USE_ORIGINAL: Final = "use-original"
@@ -128,14 +128,14 @@ class Policies:
 def parse_requested_channels(value: object) -> tuple[RequestedChannel, ...] | None:
     """Read `[{"channel": ..., "policy": ...}]` of a message. None (null): the message does not say.
 
-    `[{"channel": "default"}]` asks for the defaults expressly and gives an empty tuple. Raises `MessageRejected`.
+    `[{"channel": "default"}]` asks for the defaults expressly and gives an empty tuple. Raises `MessageRejectedError`.
     """
     if value is None:
         return None
     if not isinstance(value, list):
         raise _malformed("must be a list of objects with channel and policy")
     if not value:
-        raise MessageRejected(
+        raise MessageRejectedError(
             "channels_empty",
             "deliveryChannels is an empty list",
             remedy='Leave deliveryChannels out to get the defaults, or ask for [{"channel": "none"}].',
@@ -143,13 +143,13 @@ def parse_requested_channels(value: object) -> tuple[RequestedChannel, ...] | No
     requested = [_requested(item) for item in value]
     names = [name for name, _ in requested]
     if twice := {name for name in names if names.count(name) > 1}:
-        raise MessageRejected(
+        raise MessageRejectedError(
             "duplicate_channel",
             f"deliveryChannels names {' and '.join(sorted(twice))} more than once",
             remedy="Name each channel once.",
         )
     if len(names) > 1 and (alone := {ALL_CHANNELS, Channel.NONE} & set(names)):
-        raise MessageRejected(
+        raise MessageRejectedError(
             "channel_must_be_alone",
             f"deliveryChannels has other channels beside {' and '.join(sorted(alone))}",
             remedy="Leave either this channel or the others out.",
@@ -164,7 +164,7 @@ def check_requested(requested: Sequence[RequestedChannel] | None, policies: Poli
     for item in requested or ():
         known = policies.of(item.channel)
         if item.policy is not None and known is not None and item.policy not in known:
-            raise MessageRejected(
+            raise MessageRejectedError(
                 "unknown_policy",
                 f"the channel {item.channel} has no policy '{shown_text(item.policy)}'",
                 remedy=f"Policies of {item.channel}: {', '.join(sorted(known))}.",
@@ -174,7 +174,7 @@ def check_requested(requested: Sequence[RequestedChannel] | None, policies: Poli
 def resolve_channels(
     requested: Sequence[RequestedChannel] | None, media_type: str | None, policies: Policies, *, space: int = 0
 ) -> tuple[DeliveryChannel, ...]:
-    """Give the channels that apply, each with its policy. Raises `MessageRejected`.
+    """Give the channels that apply, each with its policy. Raises `MessageRejectedError`.
 
     Without a media type only channels that need none for their policy can be resolved (code `media_type_missing`).
     """
@@ -203,7 +203,7 @@ def _defaults(media_type: str | None, policies: Policies, space: int) -> tuple[D
         raise _media_type_missing()
     channels = policies.default_channels(media_type, space)
     if not channels:
-        raise MessageRejected(
+        raise MessageRejectedError(
             "no_default_channels",
             f"no delivery channel is the default for {media_type}",
             remedy="Name deliveryChannels in the message.",
@@ -213,7 +213,7 @@ def _defaults(media_type: str | None, policies: Policies, space: int) -> tuple[D
 
 def _resolve(item: RequestedChannel, media_type: str | None, policies: Policies, space: int) -> DeliveryChannel:
     if media_type is not None and not item.channel.suits(media_type):
-        raise MessageRejected(
+        raise MessageRejectedError(
             "channel_not_for_media_type",
             f"the channel {item.channel} is not for {shown_text(media_type)}",
             remedy="Ask for the channel file, or correct the media type.",
@@ -227,7 +227,7 @@ def _resolve(item: RequestedChannel, media_type: str | None, policies: Policies,
     for default in policies.default_channels(media_type, space):
         if default.channel is item.channel:
             return default
-    raise MessageRejected(
+    raise MessageRejectedError(
         "policy_not_matched",
         f"no policy of the channel {item.channel} is the default for {media_type}",
         remedy="Name the channel's policy in the message.",
@@ -242,7 +242,7 @@ def _requested(item: object) -> tuple[str, str | None]:
     if not isinstance(name, str) or not (policy is None or isinstance(policy, str)):
         raise _malformed("has a channel or a policy that is not a string")
     if name not in {ALL_CHANNELS, *Channel}:
-        raise MessageRejected(
+        raise MessageRejectedError(
             "unknown_channel",
             f"there is no delivery channel '{shown_text(name)}'",
             remedy=f"Delivery channels: {', '.join(Channel)}.",
@@ -250,16 +250,16 @@ def _requested(item: object) -> tuple[str, str | None]:
     return name, policy or None
 
 
-def _malformed(problem: str) -> MessageRejected:
-    return MessageRejected(
+def _malformed(problem: str) -> MessageRejectedError:
+    return MessageRejectedError(
         "field_malformed",
         f"deliveryChannels {problem}",
         remedy='Write [{"channel": "iiif-img", "policy": "default"}].',
     )
 
 
-def _media_type_missing() -> MessageRejected:
-    return MessageRejected(
+def _media_type_missing() -> MessageRejectedError:
+    return MessageRejectedError(
         "media_type_missing",
         "the media type is not known, and the delivery channels depend on it",
         remedy="Name the mediaType, or each delivery channel with its policy.",
@@ -274,7 +274,7 @@ def _check_policy(name: str, sizes: Sequence[str]) -> None:
     for size in sizes:
         try:
             validate_policy_size(size)
-        except InvalidSize as error:
+        except InvalidSizeError as error:
             raise ValueError(f"Thumbnail policy '{name}': {error}.") from error
 
 

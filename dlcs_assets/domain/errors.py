@@ -3,8 +3,8 @@
     IngestError
       PermanentError       recorded once, never retried by itself
       TransientError       retried inside the stage, then by the ledger's schedule
-        ServiceDown        the service does not answer at all: the image waits, nothing is burnt
-    MessageRejected        a message that cannot become a request
+        ServiceDownError        the service does not answer at all: the image waits, nothing is burnt
+    MessageRejectedError        a message that cannot become a request
 
 Every one carries a code (a word for programs and for `dlcs retry --reason`), the cause and what to do. None carries
 a credential: whoever raises one passes URLs through `dlcs_assets.domain.redaction.shown_url`.
@@ -57,11 +57,11 @@ class TransientError(IngestError):
         self.retry_after = retry_after
 
 
-class ServiceDown(TransientError):  # noqa: N818 (a state of the service, and read as one)
+class ServiceDownError(TransientError):
     """A service of ours does not answer. The image waits; this does not count as an attempt."""
 
 
-class MessageRejected(Exception):  # noqa: N818 (it is what happens to the message, and reads so where it is raised)
+class MessageRejectedError(Exception):
     """A message that cannot become an ingest request. Kept in the ledger with its body and this reason."""
 
     def __init__(self, code: str, cause: str, *, remedy: str) -> None:

@@ -15,7 +15,7 @@ from typing import Final
 MAX_EDGE: Final = 2**31 - 1
 
 
-class InvalidSize(ValueError):  # noqa: N818 (a kind of ValueError says that it is one)
+class InvalidSizeError(ValueError):
     """Not a size parameter, or not one that a policy may hold. The message names it."""
 
 
@@ -62,40 +62,40 @@ _PARAMETER: Final = re.compile(
 
 
 def parse_size(text: str) -> SizeParameter:
-    """Read a size parameter. Raises `InvalidSize`.
+    """Read a size parameter. Raises `InvalidSizeError`.
 
     `^max` is refused: it means the largest size that a server offers, which nobody knows beforehand.
     """
     found = _PARAMETER.fullmatch(text)
     if found is None:
-        raise InvalidSize(f"'{text}' is not a IIIF size parameter")
+        raise InvalidSizeError(f"'{text}' is not a IIIF size parameter")
     upscale, confined = bool(found["upscale"]), bool(found["confined"])
     if found["max"]:
         if upscale:
-            raise InvalidSize(f"'{text}' is not supported: the largest size of the server is not known")
+            raise InvalidSizeError(f"'{text}' is not supported: the largest size of the server is not known")
         return SizeParameter(text)
     if found["percent"]:
         percent = Fraction(found["percent"])
         if not percent:
-            raise InvalidSize(f"'{text}' gives no pixels")
+            raise InvalidSizeError(f"'{text}' gives no pixels")
         return SizeParameter(text, upscale=upscale, percent=percent)
     width, height = (int(found[edge]) if found[edge] else None for edge in ("width", "height"))
     if width is None and height is None:
-        raise InvalidSize(f"'{text}' has neither width nor height")
+        raise InvalidSizeError(f"'{text}' has neither width nor height")
     if confined and (width is None or height is None):
-        raise InvalidSize(f"'{text}' needs both width and height after '!'")
+        raise InvalidSizeError(f"'{text}' needs both width and height after '!'")
     if not all(edge is None or 1 <= edge <= MAX_EDGE for edge in (width, height)):
-        raise InvalidSize(f"'{text}' has an edge that is not between 1 and {MAX_EDGE}")
+        raise InvalidSizeError(f"'{text}' has an edge that is not between 1 and {MAX_EDGE}")
     return SizeParameter(text, width, height, confined=confined, upscale=upscale)
 
 
 def validate_policy_size(text: str) -> SizeParameter:
-    """Read a size that a thumbnail policy may hold: `w,` `,h` `^w,` `^,h` `!w,h` `^!w,h`. Raises `InvalidSize`."""
+    """Read a size that a thumbnail policy may hold: `w,` `,h` `^w,` `^,h` `!w,h` `^!w,h`. Raises `InvalidSizeError`."""
     parameter = parse_size(text)
     both = parameter.width is not None and parameter.height is not None
     neither = parameter.width is None and parameter.height is None
     if neither or (both and not parameter.confined):
-        raise InvalidSize(f"'{text}' is not allowed in a policy: use w, or ,h or !w,h, each with or without ^")
+        raise InvalidSizeError(f"'{text}' is not allowed in a policy: use w, or ,h or !w,h, each with or without ^")
     return parameter
 
 

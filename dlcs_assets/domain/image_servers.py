@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 from dlcs_assets.domain.delivery import USE_ORIGINAL, Channel, RequestedChannel
-from dlcs_assets.domain.errors import MessageRejected, PermanentError
+from dlcs_assets.domain.errors import MessageRejectedError, PermanentError
 from dlcs_assets.domain.ingest_plan import ImageServerSource, IngestPlan
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.domain.thumbnails import ThumbnailAsk
@@ -51,13 +51,13 @@ def leads_to_jp2(channel: Channel, policy: str | None) -> bool:
 
 
 def check_readable(requested: Sequence[RequestedChannel] | None) -> None:
-    """Refuse channels for a server that reads no JP2, where they make one. Raises `MessageRejected`.
+    """Refuse channels for a server that reads no JP2, where they make one. Raises `MessageRejectedError`.
 
     Channels and policies that are left to the customer's defaults are not looked at: those are refused beforehand.
     """
     for item in requested or ():
         if leads_to_jp2(item.channel, item.policy):
-            raise MessageRejected(
+            raise MessageRejectedError(
                 READS_NO_JP2,
                 f"the channel {item.channel} with the policy {item.policy} makes a JP2, and {READS_NO_JP2_CAUSE}",
                 remedy=READS_NO_JP2_REMEDY,

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import Channel, RequestedChannel, parse_requested_channels
-from dlcs_assets.domain.errors import MessageRejected
+from dlcs_assets.domain.errors import MessageRejectedError
 from dlcs_assets.domain.json_fields import Fields, kind_of, read_object
 from dlcs_assets.domain.s3_event import S3Event, S3Record, holds_s3_events, parse_s3_events
 from dlcs_assets.domain.text import shown_text
@@ -114,20 +114,20 @@ class Registration:
 def parse_message(body: str) -> IngestMessage | tuple[S3Record, ...]:
     """Read the body of a queue message, in SNS's wrapping or without.
 
-    S3's own test message gives an empty tuple. Raises `MessageRejected`, which names the field and what was expected.
+    S3's own test message gives an empty tuple. Raises `MessageRejectedError`, with the field and what was expected.
     """
     message = Fields(_unwrapped(read_object(body, "the message", remedy=_FORMS)))
     if holds_s3_events(message):
         return parse_s3_events(message)
     if "_type" in message:
-        raise MessageRejected(
+        raise MessageRejectedError(
             "legacy_form",
             "the message is an Inversion event (`_type`), which the DLCS has not accepted since 2024-03-22",
             remedy=_FORMS,
         )
     if "id" not in message and "asset" not in message:
         names = shown_text(", ".join(message.names())) or "no fields at all"
-        raise MessageRejected(
+        raise MessageRejectedError(
             "unknown_form",
             f"the message has neither id nor asset; it has {names}",
             remedy=_FORMS,
@@ -145,7 +145,7 @@ def named_in(body: str) -> Named:
     """Read what a rejected message names, so that its batch can count it. Never raises."""
     try:
         message = Fields(_unwrapped(read_object(body, "the message", remedy=_FORMS)))
-    except MessageRejected:
+    except MessageRejectedError:
         return Named()
     asset = _if_readable(lambda: message.object("asset"))
     asset_id = _if_readable(lambda: _asset_id(message, asset))
@@ -157,11 +157,11 @@ def named_in(body: str) -> Named:
 def register(fields: AssetFields, registered: Registration | None) -> Registration:
     """Give the registration that a message leads to: what it omits keeps its registered value.
 
-    A restricted image must not turn public because a message was short. Raises `MessageRejected`.
+    A restricted image must not turn public because a message was short. Raises `MessageRejectedError`.
     """
     origin = fields.origin or (registered.origin if registered else None)
     if not origin:
-        raise MessageRejected(
+        raise MessageRejectedError(
             "origin_missing",
             "asset.origin is missing, and the image is not registered with one",
             remedy="Send the full form, with asset.origin.",
@@ -182,7 +182,7 @@ def _unwrapped(message: dict[str, Any]) -> dict[str, Any]:
         return message
     payload = message["Message"]
     if not isinstance(payload, str):
-        raise MessageRejected(
+        raise MessageRejectedError(
             "not_json", f"Message of the SNS notification is {kind_of(payload)}, not a string of JSON", remedy=_FORMS
         )
     return read_object(payload, "Message of the SNS notification", remedy=_FORMS)
@@ -192,9 +192,11 @@ def _asset_id(message: Fields, asset: Fields | None) -> AssetId:
     values = [fields.get("id") for fields in (asset, message) if fields is not None]
     ids = [AssetId.of_json(value) for value in values if value is not None]
     if not ids:
-        raise MessageRejected("asset_id_missing", f"{'id' if asset is None else 'asset.id'} is missing", remedy=_FORMS)
+        raise MessageRejectedError(
+            "asset_id_missing", f"{'id' if asset is None else 'asset.id'} is missing", remedy=_FORMS
+        )
     if len(set(ids)) > 1:
-        raise MessageRejected(
+        raise MessageRejectedError(
             "asset_id_contradictory",
             f"asset.id is {ids[0]}, but id is {ids[1]}",
             remedy="Leave the id beside the asset out.",
@@ -230,7 +232,7 @@ def _asset_fields(asset: Fields) -> AssetFields:
 def _if_readable(read: Callable[[], T | None]) -> T | None:
     try:
         return read()
-    except MessageRejected:
+    except MessageRejectedError:
         return None
 
 

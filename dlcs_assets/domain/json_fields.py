@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from dlcs_assets.domain.errors import MessageRejected
+from dlcs_assets.domain.errors import MessageRejectedError
 from dlcs_assets.domain.text import is_storable
 
 _INTEGER: Final = re.compile(r"-?[0-9]{1,10}")
@@ -25,7 +25,7 @@ _KINDS: Final[Mapping[type, str]] = {
 class Fields:
     """The fields of an object. Each reader gives None for a field that is absent or null.
 
-    Raises `MessageRejected` with code `field_malformed`, naming the field by its path and what was expected.
+    Raises `MessageRejectedError` with code `field_malformed`, naming the field by its path and what was expected.
     """
 
     def __init__(self, values: Mapping[str, Any], path: str = "") -> None:
@@ -105,10 +105,10 @@ class Fields:
             raise self.malformed(name, "a timestamp such as 2026-11-22T10:00:00Z") from error
         return moment
 
-    def malformed(self, name: str, expected: str) -> MessageRejected:
+    def malformed(self, name: str, expected: str) -> MessageRejectedError:
         """Give the error for a field that is not what was expected."""
         value = self.get(name)
-        return MessageRejected(
+        return MessageRejectedError(
             "field_malformed",
             f"{self._path_of(name)} must be {expected}; it is {kind_of(value)}",
             remedy=f"Correct {self._path_of(name)}, or leave it out, and send the message again.",
@@ -119,13 +119,13 @@ class Fields:
 
 
 def read_object(text: str, what: str, *, remedy: str) -> dict[str, Any]:
-    """Read a JSON object. Raises `MessageRejected`, which calls it `what`, with code `not_json` or `not_an_object`."""
+    """Read a JSON object, named `what` in errors. Raises `MessageRejectedError`, code `not_json` or `not_an_object`."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise MessageRejected("not_json", f"{what} is not JSON: {error}", remedy=remedy) from error
+        raise MessageRejectedError("not_json", f"{what} is not JSON: {error}", remedy=remedy) from error
     if not isinstance(value, dict):
-        raise MessageRejected("not_an_object", f"{what} is {kind_of(value)}, not a JSON object", remedy=remedy)
+        raise MessageRejectedError("not_an_object", f"{what} is {kind_of(value)}, not a JSON object", remedy=remedy)
     return value
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.customers import Customer
 from dlcs_assets.domain.delivery import Channel, RequestedChannel, check_requested, parse_requested_channels
-from dlcs_assets.domain.errors import IngestError, MessageRejected
+from dlcs_assets.domain.errors import IngestError, MessageRejectedError
 from dlcs_assets.domain.json_fields import Fields
 from dlcs_assets.domain.manifest_text import Mistake, Record, read_records
 from dlcs_assets.domain.text import shown_text
@@ -101,7 +101,7 @@ def check_manifest(
             continue
         try:
             check_requested(row.channels, customer.policies)
-        except MessageRejected as error:
+        except MessageRejectedError as error:
             mistakes.append(_mistake(row.line, row.asset_id, error))
         try:
             if row.origin:
@@ -144,7 +144,7 @@ class _Reader:
     def _try(self, line: int, asset_id: AssetId | None, read: Callable[[], T | None]) -> T | None:
         try:
             return read()
-        except MessageRejected as error:
+        except MessageRejectedError as error:
             self._mistakes.append(_mistake(line, asset_id, error))
         return None
 
@@ -179,7 +179,7 @@ class _Reader:
     def _origin(self, fields: Fields) -> str | None:
         origin = fields.string("origin")
         if origin is None and self._needs_origin:
-            raise MessageRejected(
+            raise MessageRejectedError(
                 "origin_missing", "it has no origin", remedy="Give the address from which to fetch the image."
             )
         return origin
@@ -191,7 +191,7 @@ def _channels(fields: Fields) -> tuple[RequestedChannel, ...] | None:
         value = [part for part in _BETWEEN_CHANNELS.split(value) if part]
     requested = parse_requested_channels([_channel(part) for part in value] if isinstance(value, list) else value)
     if any(each.channel is Channel.IIIF_AV for each in requested or ()):
-        raise MessageRejected(
+        raise MessageRejectedError(
             "iiif_av_not_supported",
             "the delivery channel iiif-av is not ours",
             remedy="Submit audio and video to the engine that makes them.",
@@ -238,11 +238,11 @@ def _of_others(rows: tuple[Row, ...]) -> list[Mistake]:
     ]
 
 
-def _wrong(cause: str, remedy: str) -> MessageRejected:
-    return MessageRejected("asset_id_malformed", cause.removesuffix("."), remedy=remedy)
+def _wrong(cause: str, remedy: str) -> MessageRejectedError:
+    return MessageRejectedError("asset_id_malformed", cause.removesuffix("."), remedy=remedy)
 
 
-def _mistake(line: int, asset_id: AssetId | None, error: MessageRejected | IngestError) -> Mistake:
+def _mistake(line: int, asset_id: AssetId | None, error: MessageRejectedError | IngestError) -> Mistake:
     remedy = "Correct it, or leave it empty." if error.code == "field_malformed" else error.remedy
     which = f"{asset_id}: " if asset_id else ""
     return Mistake(line, f"{which}{error.cause} ({error.code}). {remedy}")

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import NO_POLICY, USE_ORIGINAL, Channel, RequestedChannel
-from dlcs_assets.domain.errors import MessageRejected
+from dlcs_assets.domain.errors import MessageRejectedError
 from dlcs_assets.domain.ingest_request import AssetFields
 from dlcs_assets.domain.json_fields import Fields, read_object
 
@@ -58,7 +58,7 @@ class AssetDeleted:
 def parse_modified(
     body: str, attributes: Mapping[str, str], sent_at: datetime | None
 ) -> AssetUpdated | AssetDeleted | None:
-    """Read a notification, in SNS's wrapping or without; None for one of a creation. Raises `MessageRejected`.
+    """Read a notification, in SNS's wrapping or without; None for one of a creation. Raises `MessageRejectedError`.
 
     `attributes` and `sent_at` are those of the queue's message, which count where SNS has not wrapped it.
     """
@@ -74,7 +74,7 @@ def parse_modified(
         return _updated(message, attributes, sent_at)
     asset = message.object("asset")
     if asset is None:
-        raise MessageRejected(
+        raise MessageRejectedError(
             "unknown_notification", "the notification has neither assetAfterUpdate nor asset", remedy=_REMEDY
         )
     if attributes.get("messageType", "").lower() == "create" or "deleteFrom" not in message:
@@ -92,13 +92,13 @@ def parse_modified(
 def _updated(message: Fields, attributes: Mapping[str, str], sent_at: datetime | None) -> AssetUpdated:
     before, after = message.object("assetBeforeUpdate"), message.object("assetAfterUpdate")
     if before is None or after is None:
-        raise MessageRejected(
+        raise MessageRejectedError(
             "unknown_notification",
             f"the notification has no {'assetBeforeUpdate' if before is None else 'assetAfterUpdate'}",
             remedy=_REMEDY,
         )
     if _asset_id(before) != _asset_id(after):
-        raise MessageRejected("asset_id_contradictory", "the asset has two ids, before and after", remedy=_REMEDY)
+        raise MessageRejectedError("asset_id_contradictory", "the asset has two ids, before and after", remedy=_REMEDY)
     roles_before, roles_after = before.strings("roles") or (), after.strings("roles") or ()
     media_type = (after.string("mediaType") or "").partition(";")[0].rstrip().lower()
     fields = AssetFields(
@@ -126,7 +126,7 @@ def _requested(asset: Fields) -> tuple[RequestedChannel, ...] | None:
     requested = []
     for channel, number in channels:
         if number is not None and number not in _POLICIES:
-            raise MessageRejected(
+            raise MessageRejectedError(
                 "policy_number_unknown",
                 f"the policy of {channel} is number {number}, which only the DLCS's database can tell the name of",
                 remedy="Send a full ingest message, which names the policies, for this image.",
@@ -150,7 +150,7 @@ def _channels(asset: Fields) -> tuple[tuple[Channel, int | None], ...] | None:
 def _asset_id(asset: Fields) -> AssetId:
     value = asset.get("id")
     if value is None:
-        raise MessageRejected("asset_id_missing", "the asset of the notification has no id", remedy=_REMEDY)
+        raise MessageRejectedError("asset_id_missing", "the asset of the notification has no id", remedy=_REMEDY)
     return AssetId.of_json(value)
 
 

@@ -23,7 +23,7 @@ def partition_key(asset_id: AssetId) -> str:
 
 
 def asset_id_of(key: str) -> AssetId:
-    """Give the asset id of a partition key. Raises `InvalidAssetId` for a key that is none."""
+    """Give the asset id of a partition key. Raises `InvalidAssetIdError` for a key that is none."""
     # Bytes that are no UTF-8 become halves of surrogates, which no id has.
     return AssetId.parse(unquote(key.removeprefix(MARK), errors="surrogateescape"))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dlcs_assets.domain.asset_id import AssetId
-from dlcs_assets.domain.errors import MessageRejected, PermanentError
+from dlcs_assets.domain.errors import MessageRejectedError, PermanentError
 from dlcs_assets.domain.ingest_plan import Conversion, IngestPlan
 from dlcs_assets.domain.results import ObjectKind
 from dlcs_assets.domain.stages import Stage
@@ -55,9 +55,9 @@ def require_room(asset_id: AssetId, limit: int, taken: Taken, *, new: int, repla
 
 
 def require_room_for_image(asset_id: AssetId, limit: int, registered: int) -> None:
-    """Raise `MessageRejected`, code `quota_images_exceeded`, if a new image is one more than the limit."""
+    """Raise `MessageRejectedError`, code `quota_images_exceeded`, if a new image is one more than the limit."""
     if registered >= limit:
-        raise MessageRejected(
+        raise MessageRejectedError(
             "quota_images_exceeded",
             f"{asset_id}: customer {asset_id.customer} may have {limit:,} images and has {registered:,}",
             remedy=f"Raise quota.images of customer {asset_id.customer} in the customers file, or delete some of its "

@@ -37,7 +37,7 @@ UNKNOWN: Final = "made before recipes were kept"
 
 
 @dataclass(frozen=True, slots=True)
-class Making:
+class IngestSpec:
     """What a registration comes to, under today's customers and settings."""
 
     registration: Registration

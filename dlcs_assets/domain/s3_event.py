@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote_plus, unquote_plus
 
-from dlcs_assets.domain.errors import MessageRejected
+from dlcs_assets.domain.errors import MessageRejectedError
 from dlcs_assets.domain.json_fields import Fields, kind_of
 from dlcs_assets.domain.text import is_storable
 
@@ -49,7 +49,7 @@ class S3Event:
 class S3Record:
     """One of the events of a message, or why it can't be read; `body` is a message with this one alone."""
 
-    event: S3Event | MessageRejected
+    event: S3Event | MessageRejectedError
     body: str
 
 
@@ -87,16 +87,16 @@ def event_body(event: S3Event) -> str:
     return json.dumps({"Records": [record]})
 
 
-def _or_rejection(read: Callable[..., S3Event], *arguments: Any) -> S3Event | MessageRejected:
+def _or_rejection(read: Callable[..., S3Event], *arguments: Any) -> S3Event | MessageRejectedError:
     try:
         return read(*arguments)
-    except MessageRejected as rejection:
+    except MessageRejectedError as rejection:
         return rejection
 
 
 def _record(value: object, path: str) -> S3Event:
     if not isinstance(value, dict):
-        raise MessageRejected(
+        raise MessageRejectedError(
             "field_malformed",
             f"{path} must be an object; it is {kind_of(value)}",
             remedy="See what sends to this queue: it is for S3's own events.",

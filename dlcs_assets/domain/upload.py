@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 from dlcs_assets.domain.asset_id import AssetId
-from dlcs_assets.domain.errors import MessageRejected
+from dlcs_assets.domain.errors import MessageRejectedError
 from dlcs_assets.domain.storage_keys import portal_key
 from dlcs_assets.domain.text import shown_text
 
@@ -50,7 +50,7 @@ class Upload:
         return self.etag is not None and (self.etag, self.size) == (other.etag, other.size)
 
 
-class News(StrEnum):
+class UploadStatus(StrEnum):
     """What is to be done about what is told of an object."""
 
     INGEST = "ingest"
@@ -58,7 +58,7 @@ class News(StrEnum):
     OUTDATED = "outdated"
 
 
-def judge(told: Upload, known: Upload | None, seen_at: datetime | None) -> News:
+def classify_upload(told: Upload, known: Upload | None, seen_at: datetime | None) -> UploadStatus:
     """Compare what is told of an object with what was last taken in of it, at `seen_at`, if anything was.
 
     An object is told of by its event and by listings, in any order: whichever is second brings no news. `known` has a
@@ -66,15 +66,15 @@ def judge(told: Upload, known: Upload | None, seen_at: datetime | None) -> News:
     its own, even of the same bytes: somebody did it on purpose.
     """
     if known is None:
-        return News.INGEST
+        return UploadStatus.INGEST
     if told.listed_at is not None:
         if told.same_object(known):
-            return News.OUTDATED
+            return UploadStatus.OUTDATED
         # What came after the listing was asked for is newer than what the listing says.
-        return News.OUTDATED if seen_at is not None and seen_at >= told.listed_at else News.INGEST
+        return UploadStatus.OUTDATED if seen_at is not None and seen_at >= told.listed_at else UploadStatus.INGEST
     if told.sequencer and known.sequencer and not is_later(told.sequencer, known.sequencer):
-        return News.OUTDATED
-    return News.KNOWN if known.listed_at is not None and told.same_object(known) else News.INGEST
+        return UploadStatus.OUTDATED
+    return UploadStatus.KNOWN if known.listed_at is not None and told.same_object(known) else UploadStatus.INGEST
 
 
 def is_later(sequencer: str, other: str) -> bool:
@@ -97,10 +97,10 @@ def is_no_upload(key: str) -> bool:
 
 
 def asset_of_key(key: str) -> AssetId:
-    """Return which image an upload is. Raises `MessageRejected`, code `key_outside_convention`."""
+    """Return which image an upload is. Raises `MessageRejectedError`, code `key_outside_convention`."""
     try:
         asset_id = AssetId.parse(key)
-    except MessageRejected as error:
+    except MessageRejectedError as error:
         raise _outside(key, error.cause) from error
     # One image has one key; and whoever reads the origin `s3://bucket/key` strips it.
     if portal_key(asset_id) != key or key != key.strip():
@@ -108,8 +108,8 @@ def asset_of_key(key: str) -> AssetId:
     return asset_id
 
 
-def _outside(key: str, why: str) -> MessageRejected:
-    return MessageRejected(
+def _outside(key: str, why: str) -> MessageRejectedError:
+    return MessageRejectedError(
         "key_outside_convention",
         f"The S3 key '{shown_text(key)}' is not customer/space/asset: {why}",
         remedy="Upload it under a key such as 2/1/page-1: two whole numbers and a name.",

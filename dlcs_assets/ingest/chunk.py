@@ -24,14 +24,14 @@ from dlcs_assets.ingest.cleanup import paths_to_close, tidy
 from dlcs_assets.ingest.job import Job, Services
 from dlcs_assets.ingest.jp2 import make_jp2
 from dlcs_assets.ingest.original import drop_transient, make_original
-from dlcs_assets.ingest.policy import Rules
+from dlcs_assets.ingest.policy import IngestPolicy
 from dlcs_assets.ingest.scratch import folder_name
 from dlcs_assets.ingest.threads import DaemonThreads
 from dlcs_assets.ingest.thumbnails import make_thumbnails
 from dlcs_assets.ledger.engine import UNAVAILABLE
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.ledger.records import RetrySchedule
-from dlcs_assets.ledger.results import Claim, ClaimLost
+from dlcs_assets.ledger.results import Claim, ClaimLostError
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class ChunkOptions:
 
 
 def ingest_chunk(
-    claim: Claim, ledger: Ledger, services: Services, rules: Rules, options: ChunkOptions
+    claim: Claim, ledger: Ledger, services: Services, rules: IngestPolicy, options: ChunkOptions
 ) -> Iterator[StageDone | ImageEnded]:
     """Work on all images of the claim; yield what happens, in the order in which it happens.
 
@@ -106,7 +106,7 @@ class _Worker:
     claim: Claim
     ledger: Ledger
     services: Services
-    rules: Rules
+    rules: IngestPolicy
     options: ChunkOptions
     sizes: Executor
     stop: threading.Event
@@ -128,7 +128,7 @@ class _Worker:
             )
             about["milliseconds"] = round((time.monotonic() - began) * 1000)
             log.info("%s is %s", item.asset_id, state.value, extra=about)
-        except ClaimLost:
+        except ClaimLostError:
             log.warning("%s was given to another run; this one leaves it alone", item.asset_id, extra=about)
         except Exception as raised:  # a bug costs one image, and says where it is
             log.exception("unexpected error at %s", item.asset_id, extra=about)
@@ -217,7 +217,7 @@ class _Worker:
 
     def _guard(self, item: WorkItem) -> None:
         if self.stop.is_set():
-            raise ClaimLost(f"the run is ending; {item.asset_id} is given back")
+            raise ClaimLostError(f"the run is ending; {item.asset_id} is given back")
         self.ledger.work.check(self.claim.token, item.asset_id)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.media_type import SourceFormat, sniff
-from dlcs_assets.ingest.jp2_boxes import BrokenJp2, read_at, read_boxes
+from dlcs_assets.ingest.jp2_boxes import BrokenJp2Error, read_at, read_boxes
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
@@ -125,7 +125,7 @@ def _jp2_orientation(source: Path | bytes) -> int | None:
                 if box.kind == b"uuid":
                     content = read_at(file, box.start, min(box.end - box.start, _METADATA_BYTES))
                     found[content[:_UUID_BYTES]] = content[_UUID_BYTES:]
-        except BrokenJp2:
+        except BrokenJp2Error:
             pass  # said by whoever reads its structure
     xmp = _XMP_ORIENTATION.search(found.get(_XMP_UUID, b""))
     return _exif_orientation(found.get(_EXIF_UUID)) or (int(xmp[1]) if xmp else None)

@@ -17,7 +17,7 @@ STRICT = frozenset({Lane.BACKFILL})
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class Allotment:
     """A customer that may have up to `most` new chunks; `first`: it has none in flight in the lane."""
 
     customer: int
@@ -26,27 +26,27 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Turns:
+class Allotments:
     """Who may have new chunks in a lane, in this order.
 
     `room` is how many there may be, `for_first` (no less) how many while they are some customers' first. `at_limit`
     are customers that wait for their other runs to end.
     """
 
-    order: tuple[Turn, ...]
+    order: tuple[Allotment, ...]
     room: int
     for_first: int
     at_limit: tuple[int, ...]
 
 
-def turns_in(
+def allot(
     lane: Lane,
     due: Sequence[int],
     in_flight: Mapping[tuple[Lane, int], int],
     *,
     most_in_lane: int,
     limit_of: Callable[[int], int | None],
-) -> Turns:
+) -> Allotments:
     """Give each customer of `due` its turn, those with the least in flight first, else in the order given.
 
     `in_flight` counts chunks that have not ended. A lane that is full is not full for a customer that has nothing in
@@ -67,27 +67,27 @@ def turns_in(
     beyond = 0 if lane in STRICT else 2 * most_in_lane - here.total()
     for_first = max(room, min(beyond, sum(not here[customer] for customer in may)))
     share = -(-for_first // max(min(for_first, len(may)), 1))  # what a customer does not use is another's next time
-    turns = (
-        Turn(customer, share if (own := left(customer)) is None else min(share, own), not here[customer])
+    allotments = (
+        Allotment(customer, share if (own := left(customer)) is None else min(share, own), not here[customer])
         for customer in may
         if room or not here[customer]
     )
     at_limit = tuple(sorted(customer for customer in due if left(customer) == 0))
-    return Turns(tuple(turns) if for_first else (), room, for_first, at_limit)
+    return Allotments(tuple(allotments) if for_first else (), room, for_first, at_limit)
 
 
-def deal(turns: Turns, offer: Callable[[Turn], Sequence[Chunk]]) -> list[Chunk]:
+def allocate(allotments: Allotments, offer: Callable[[Allotment], Sequence[Chunk]]) -> list[Chunk]:
     """Choose chunks in rounds, one of each customer in a round. `offer` is asked for no more customers than needed."""
-    offers: list[tuple[Turn, Sequence[Chunk]]] = []
-    for turn in turns.order:
-        if len(offers) >= turns.for_first:
+    offers: list[tuple[Allotment, Sequence[Chunk]]] = []
+    for turn in allotments.order:
+        if len(offers) >= allotments.for_first:
             break
         if chunks := offer(turn):
             offers.append((turn, chunks[: turn.most]))
     dealt: list[Chunk] = []
     for number, round_ in enumerate(zip_longest(*(chunks for _, chunks in offers))):
         for (turn, _), chunk in zip(offers, round_, strict=True):
-            places = turns.for_first if turn.first and number == 0 else turns.room
+            places = allotments.for_first if turn.first and number == 0 else allotments.room
             if chunk is not None and len(dealt) < places:
                 dealt.append(chunk)
     return dealt

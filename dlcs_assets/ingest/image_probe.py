@@ -28,7 +28,7 @@ _SAME_ABOVE: Final = 0.87
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImageInfo:
     """An image, of which only the header was read. Width and height are those of the picture turned upright.
 
     `has_orientation`: EXIF or XMP state one, be it "upright"; servers may differ in whether they heed it.
@@ -42,7 +42,7 @@ class Picture:
     frames: int
 
 
-def read_picture(path: Path, *, max_pixels: int) -> Picture:
+def probe_image(path: Path, *, max_pixels: int) -> ImageInfo:
     """Read the header of an image file.
 
     Raises PermanentError `not_an_image`, `image_unreadable` or `too_many_pixels`.
@@ -63,7 +63,7 @@ def read_picture(path: Path, *, max_pixels: int) -> Picture:
     orientation = stated or 1
     if orientation in _ON_ITS_SIDE:
         width, height = height, width
-    return Picture(source_format, width, height, orientation, stated is not None, frames)
+    return ImageInfo(source_format, width, height, orientation, stated is not None, frames)
 
 
 def fingerprint(source: Path | bytes, size: int = 16) -> bytes:

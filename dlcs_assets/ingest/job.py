@@ -14,18 +14,18 @@ from dlcs_assets.clients.storage import Storage
 from dlcs_assets.clients.transfer import Fetched
 from dlcs_assets.domain.customers import Customer
 from dlcs_assets.domain.delivery import Channel, DeliveryChannel, resolve_channels, thumbnail_sizes
-from dlcs_assets.domain.errors import MessageRejected, PermanentError
+from dlcs_assets.domain.errors import MessageRejectedError, PermanentError
 from dlcs_assets.domain.iiif_size import Size
 from dlcs_assets.domain.ingest_plan import IngestPlan, plan_ingest
 from dlcs_assets.domain.media_type import SourceFormat, sniff
 from dlcs_assets.domain.origin import Origin
-from dlcs_assets.domain.recipe import Making, Recipe
+from dlcs_assets.domain.recipe import IngestSpec, Recipe
 from dlcs_assets.domain.results import ObjectKind, StageResult, WorkItem
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.domain.thumbnails import ThumbnailMaker
-from dlcs_assets.ingest.image_probe import Picture
+from dlcs_assets.ingest.image_probe import ImageInfo
 from dlcs_assets.ingest.jp2_structure import Jp2Structure
-from dlcs_assets.ingest.policy import Rules
+from dlcs_assets.ingest.policy import IngestPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Job:
 
     item: WorkItem
     services: Services
-    rules: Rules
+    rules: IngestPolicy
     folder: Path
     guard: Callable[[], None]
     # Given a bucket and keys, returns those that are some image's origin: they are not ours to delete.
@@ -59,7 +59,7 @@ class Job:
     peeked: Peeked | None = None
     fetched: Fetched | None = None
     format: SourceFormat | None = None
-    picture: Picture | None = None
+    picture: ImageInfo | None = None
     jp2: Path | None = None
     structure: Jp2Structure | None = None
     results: dict[Stage, StageResult] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class Job:
             self.channels = resolve_channels(
                 registration.channels, media_type, self.customer.policies, space=self.item.asset_id.space
             )
-        except MessageRejected as error:
+        except MessageRejectedError as error:
             raise PermanentError(error.code, error.cause, remedy=error.remedy, stage=Stage.ORIGINAL) from error
         self.replan()
 
@@ -127,7 +127,7 @@ class Job:
     def recipes(self) -> Mapping[Stage, Recipe]:
         """What decides about each stage's result, as far as it is known by now."""
         rules = self.rules
-        making = Making(self.item.registration, self.plan, self.sizes, rules.profile, rules.engine_open_thumbnails)
+        making = IngestSpec(self.item.registration, self.plan, self.sizes, rules.profile, rules.engine_open_thumbnails)
         return making.recipes()
 
     def require_room(self, new: int, kinds: Collection[ObjectKind]) -> None:

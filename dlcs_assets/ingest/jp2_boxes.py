@@ -11,7 +11,7 @@ _SHORT_HEADER: Final = 8
 _LONG_HEADER: Final = 16
 
 
-class BrokenJp2(Exception):  # noqa: N818 (it is said of the file)
+class BrokenJp2Error(Exception):
     """What is wrong with the file, in words that follow a colon."""
 
 
@@ -25,7 +25,7 @@ class Box:
 
 
 def read_boxes(file: BinaryIO, start: int, end: int) -> Iterator[Box]:
-    """Yield the boxes between two positions. Raises BrokenJp2 where one does not fit."""
+    """Yield the boxes between two positions. Raises BrokenJp2Error where one does not fit."""
     at = start
     while at < end:
         length, kind = struct.unpack(">I4s", read_at(file, at, _SHORT_HEADER))
@@ -37,17 +37,17 @@ def read_boxes(file: BinaryIO, start: int, end: int) -> Iterator[Box]:
             length = end - at  # up to the end of the file
         name = repr(kind.decode("latin-1").strip())
         if length < header:
-            raise BrokenJp2(f"box {name} at byte {at} has an impossible length")
+            raise BrokenJp2Error(f"box {name} at byte {at} has an impossible length")
         if at + length > end:
-            raise BrokenJp2(f"it breaks off in box {name}, {at + length - end} bytes before its end")
+            raise BrokenJp2Error(f"it breaks off in box {name}, {at + length - end} bytes before its end")
         yield Box(kind, at + header, at + length)
         at += length
 
 
 def read_at(file: BinaryIO, at: int, length: int) -> bytes:
-    """Read so many bytes at a position. Raises BrokenJp2 if there are fewer."""
+    """Read so many bytes at a position. Raises BrokenJp2Error if there are fewer."""
     file.seek(at)
     data = file.read(length)
     if len(data) < length:
-        raise BrokenJp2(f"it breaks off at byte {at + len(data)}")
+        raise BrokenJp2Error(f"it breaks off at byte {at + len(data)}")
     return data

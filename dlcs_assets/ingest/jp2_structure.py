@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from dlcs_assets.domain.errors import PermanentError
-from dlcs_assets.ingest.jp2_boxes import Box, BrokenJp2, read_at, read_boxes
+from dlcs_assets.ingest.jp2_boxes import Box, BrokenJp2Error, read_at, read_boxes
 
 _SIGNATURE: Final = b"\r\n\x87\n"
 _PROGRESSIONS: Final = ("LRCP", "RLCP", "RPCL", "PCRL", "CPRL")
@@ -67,7 +67,7 @@ def read_jp2_structure(path: Path) -> Jp2Structure:
     try:
         with path.open("rb") as file:
             return _read_file(file, path.stat().st_size)
-    except BrokenJp2 as error:
+    except BrokenJp2Error as error:
         raise PermanentError(
             "jp2_broken",
             f"The JP2 is broken: {error}",
@@ -81,16 +81,16 @@ def _read_file(file: BinaryIO, size: int) -> Jp2Structure:
     boxes = read_boxes(file, 0, size)
     first = next(boxes, None)
     if first is None or first.kind != b"jP  " or read_at(file, first.start, len(_SIGNATURE)) != _SIGNATURE:
-        raise BrokenJp2("it does not begin with the signature of a JP2")
+        raise BrokenJp2Error("it does not begin with the signature of a JP2")
     for box in boxes:
         if box.kind == b"jp2h":
             stated = _read_image_header(file, box)
         elif box.kind == b"jp2c" and structure is None:
             structure = _read_codestream(file, box.start, box.end)
     if structure is None or stated is None:
-        raise BrokenJp2("there is no codestream" if structure is None else "there is no header")
+        raise BrokenJp2Error("there is no codestream" if structure is None else "there is no header")
     if stated != (structure.width, structure.height, structure.components):
-        raise BrokenJp2("header and codestream differ about the size of the picture")
+        raise BrokenJp2Error("header and codestream differ about the size of the picture")
     return structure
 
 
@@ -100,7 +100,7 @@ def _read_image_header(file: BinaryIO, header: Box) -> tuple[int, int, int]:
         if box.kind == b"ihdr":
             height, width, components = struct.unpack(">IIH", read_at(file, box.start, 10))
             return width, height, components
-    raise BrokenJp2("its header does not give the size of the picture")
+    raise BrokenJp2Error("its header does not give the size of the picture")
 
 
 def _read_codestream(file: BinaryIO, start: int, end: int) -> Jp2Structure:
@@ -112,25 +112,25 @@ def _read_codestream(file: BinaryIO, start: int, end: int) -> Jp2Structure:
     while (marker := _marker(file, at, end)) == _SOT:
         tile, length, count = _read_tile_part_start(file, at, end)
         if tile >= structure.tiles:
-            raise BrokenJp2(f"there is a tile {tile} in a picture of {structure.tiles} tiles")
+            raise BrokenJp2Error(f"there is a tile {tile} in a picture of {structure.tiles} tiles")
         has_plt |= _PLT in _tile_part_markers(file, at + _SOT_BYTES, at + length)
         seen[tile] += 1
         if count:
             promised[tile] = count
         at += length
     if marker != _EOC:
-        raise BrokenJp2(f"there is neither a tile nor the end of the picture at byte {at}")
+        raise BrokenJp2Error(f"there is neither a tile nor the end of the picture at byte {at}")
     if len(seen) != structure.tiles:
-        raise BrokenJp2(f"it has {len(seen)} of {structure.tiles} tiles")
+        raise BrokenJp2Error(f"it has {len(seen)} of {structure.tiles} tiles")
     for tile, count in promised.items():
         if seen[tile] != count:
-            raise BrokenJp2(f"it has {seen[tile]} of {count} parts of tile {tile}")
+            raise BrokenJp2Error(f"it has {seen[tile]} of {count} parts of tile {tile}")
     return replace(structure, has_plt=has_plt or structure.has_plt, tile_parts=seen.total())
 
 
 def _read_main_header(file: BinaryIO, start: int, end: int) -> tuple[Jp2Structure, int]:
     if _marker(file, start, end) != _SOC or _marker(file, start + 2, end) != _SIZ:
-        raise BrokenJp2("its codestream does not begin as one")
+        raise BrokenJp2Error("its codestream does not begin as one")
     segments: dict[int, bytes] = {}
     at = start + 2
     while (marker := _marker(file, at, end)) != _SOT:
@@ -139,13 +139,13 @@ def _read_main_header(file: BinaryIO, start: int, end: int) -> tuple[Jp2Structur
         segments[marker] = read_at(file, at + 4, length - 2) if marker in {_SIZ, _COD} else b""
         at += 2 + length
     if _COD not in segments:
-        raise BrokenJp2("its codestream does not say how it is coded")
+        raise BrokenJp2Error("its codestream does not say how it is coded")
     try:
         structure = _structure(segments[_SIZ], segments[_COD])
     except (struct.error, LookupError, ZeroDivisionError) as error:
-        raise BrokenJp2("the header of its codestream is not readable") from error
+        raise BrokenJp2Error("the header of its codestream is not readable") from error
     if min(structure.width, structure.height, structure.components) < 1:
-        raise BrokenJp2("it has no pixels")
+        raise BrokenJp2Error("it has no pixels")
     return replace(structure, has_tlm=_TLM in segments, has_plt=_PLM in segments), at
 
 
@@ -180,9 +180,9 @@ def _read_tile_part_start(file: BinaryIO, at: int, end: int) -> tuple[int, int, 
     if length == 0:
         length = end - 2 - at  # the last one, up to the end marker
     if segment != _SOT_BYTES - 2 or length < _SOT_BYTES + 2:
-        raise BrokenJp2(f"tile {tile} has an impossible length")
+        raise BrokenJp2Error(f"tile {tile} has an impossible length")
     if at + length > end:
-        raise BrokenJp2(f"it breaks off in tile {tile}, {at + length - end} bytes before the tile's end")
+        raise BrokenJp2Error(f"it breaks off in tile {tile}, {at + length - end} bytes before the tile's end")
     return tile, length, count
 
 
@@ -198,7 +198,7 @@ def _segment_length(file: BinaryIO, at: int, end: int) -> int:
     _need(at, 4, end)
     (length,) = struct.unpack(">H", read_at(file, at + 2, 2))
     if length < 2:  # noqa: PLR2004 (the length counts its own two bytes)
-        raise BrokenJp2(f"a marker at byte {at} has an impossible length")
+        raise BrokenJp2Error(f"a marker at byte {at} has an impossible length")
     _need(at + 2, length, end)
     return int(length)
 
@@ -207,10 +207,10 @@ def _marker(file: BinaryIO, at: int, end: int) -> int:
     _need(at, 2, end)
     (marker,) = struct.unpack(">H", read_at(file, at, 2))
     if marker < _FIRST_MARKER:
-        raise BrokenJp2(f"there is no marker at byte {at}")
+        raise BrokenJp2Error(f"there is no marker at byte {at}")
     return int(marker)
 
 
 def _need(at: int, length: int, end: int) -> None:
     if at + length > end:
-        raise BrokenJp2(f"its codestream breaks off at byte {at}")
+        raise BrokenJp2Error(f"its codestream breaks off at byte {at}")

@@ -1,4 +1,4 @@
-"""What jpylyzer, the field's judge of JP2s, finds wrong with one."""
+"""What jpylyzer, the field's classify_upload of JP2s, finds wrong with one."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
 from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.domain.storage_keys import original_key, transient_key
-from dlcs_assets.ingest.image_probe import read_picture
+from dlcs_assets.ingest.image_probe import probe_image
 from dlcs_assets.ingest.job import Job, Stopwatch
 
 HEAD_BYTES = 65536
@@ -87,7 +87,7 @@ def fetch_original(job: Job) -> None:
         job.format = sniff(file.read(HEAD_BYTES))
     if job.plan.source is not ImageServerSource.NONE:
         _require_image(job)
-        job.picture = read_picture(path, max_pixels=job.rules.max_pixels)
+        job.picture = probe_image(path, max_pixels=job.rules.max_pixels)
         job.format = job.picture.format
     job.replan()
 

@@ -9,7 +9,7 @@ from dlcs_assets.domain.iiif_size import Size
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
+class ThumbnailBatch:
     """The thumbnails of an image of `size`, the sizes left out with their reasons, and facts for the metadata."""
 
     size: Size

@@ -13,7 +13,7 @@ from dlcs_assets.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class IngestPolicy:
     """What decides about an image, apart from where the services are. `customers` gives those in force just now."""
 
     customers: Callable[[], Customers]
@@ -28,9 +28,9 @@ class Rules:
     s3_uri_region: str | None = None
 
 
-def rules_of(settings: Settings) -> Rules:
+def ingest_policy(settings: Settings) -> IngestPolicy:
     """Return what the settings decide about an image."""
-    return Rules(
+    return IngestPolicy(
         customers=customers_file(settings).customers,
         origin_bucket=settings.origin_bucket,
         own_buckets=(settings.storage_bucket, settings.thumbs_bucket),

@@ -11,8 +11,8 @@ from fnmatch import fnmatchcase
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.stages import STAGES, Lane, RequestState, Stage
-from dlcs_assets.ingest.policy import Rules
-from dlcs_assets.ingest.staleness import channels_of, outdated_stages
+from dlcs_assets.ingest.policy import IngestPolicy
+from dlcs_assets.ingest.staleness import channels_of, stale_stages
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.ledger.registrations import Entry
 
@@ -20,7 +20,7 @@ USUAL_MILLISECONDS = {Stage.ORIGINAL: 500, Stage.JP2: 2000, Stage.THUMBNAILS: 80
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ReprocessSelector:
     """What a person wants made again. All that is given holds.
 
     `from_stage` and all after it are done (None: all stages), and whatever an image lacks before it. `match` is a glob
@@ -38,7 +38,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ReprocessItem:
     """An image to be made again. `bytes` are those to be read, `milliseconds` those of work, as recorded last time."""
 
     asset_id: AssetId
@@ -49,7 +49,7 @@ class Wanted:
 
 
 @dataclass(slots=True)
-class Sum:
+class ReprocessEstimate:
     """What a wish comes to. `skipped` counts images that can't be ingested as they are registered, by reason."""
 
     images: int = 0
@@ -59,7 +59,7 @@ class Sum:
     by_stage: Counter[Stage] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
 
-    def add(self, wanted: Wanted) -> None:
+    def add(self, wanted: ReprocessItem) -> None:
         """Add an image."""
         self.images += 1
         self.bytes += wanted.bytes
@@ -72,9 +72,11 @@ class Sum:
         return timedelta(milliseconds=self.milliseconds / max(at_a_time, 1))
 
 
-def select_images(ledger: Ledger, wish: Wish, rules: Rules, total: Sum) -> Iterator[Wanted]:
+def select_images(
+    ledger: Ledger, wish: ReprocessSelector, rules: IngestPolicy, total: ReprocessEstimate
+) -> Iterator[ReprocessItem]:
     """Yield what the wish means today, counting into `total` as it goes."""
-    for entry in ledger.catalogue.entries(customer=wish.customer, space=wish.space):
+    for entry in ledger.registrations.entries(customer=wish.customer, space=wish.space):
         if not _matches(entry, wish):
             continue
         try:
@@ -87,13 +89,13 @@ def select_images(ledger: Ledger, wish: Wish, rules: Rules, total: Sum) -> Itera
             yield wanted
 
 
-def ask_for(ledger: Ledger, wanted: Iterable[Wanted], *, now: datetime) -> None:
+def ask_for(ledger: Ledger, wanted: Iterable[ReprocessItem], *, now: datetime) -> None:
     """Write requests in the backfill lane for all of these images."""
     everything = [(each.asset_id, each.stages) for each in wanted]
-    ledger.catalogue.ask(everything, lane=Lane.BACKFILL, now=now)
+    ledger.registrations.ask(everything, lane=Lane.BACKFILL, now=now)
 
 
-def told(total: Sum, at_a_time: int, *, dry_run: bool) -> list[str]:
+def told(total: ReprocessEstimate, at_a_time: int, *, dry_run: bool) -> list[str]:
     """Return what a wish comes to, in sentences. `at_a_time` is how many images are worked on side by side."""
     if not total.images:
         lines = ["No image is meant by this: nothing to do."]
@@ -110,18 +112,18 @@ def told(total: Sum, at_a_time: int, *, dry_run: bool) -> list[str]:
     return lines + skipped
 
 
-def _matches(entry: Entry, wish: Wish) -> bool:
+def _matches(entry: Entry, wish: ReprocessSelector) -> bool:
     if wish.match is not None and not fnmatchcase(entry.asset_id.asset, wish.match):
         return False
     return wish.code is None or (entry.state is RequestState.FAILED and entry.error_code == wish.code)
 
 
-def _wanted(entry: Entry, wish: Wish, rules: Rules) -> Wanted | None:
+def _wanted(entry: Entry, wish: ReprocessSelector, rules: IngestPolicy) -> ReprocessItem | None:
     if wish.policy is not None:
         channels = channels_of(entry.asset_id, entry.registration, entry.results, rules)
         if wish.policy not in {channel.policy for channel in channels}:
             return None
-    outdated = outdated_stages(entry.asset_id, entry.registration, entry.results, rules)
+    outdated = stale_stages(entry.asset_id, entry.registration, entry.results, rules)
     first = STAGES.index(wish.from_stage) if wish.from_stage else 0
     if wish.outdated:
         # What was never made is not outdated: it waits for its first ingest, or failed in it.
@@ -132,7 +134,7 @@ def _wanted(entry: Entry, wish: Wish, rules: Rules) -> Wanted | None:
         stages = {*STAGES[first:], *(stage for stage in STAGES if stage not in entry.results)}
     reasons = dict.fromkeys(reason for stage in STAGES if stage in stages for reason in outdated.get(stage, ()))
     milliseconds = sum(_milliseconds(entry, stage) for stage in stages)
-    return Wanted(entry.asset_id, frozenset(stages), tuple(reasons), _bytes(entry, stages), milliseconds)
+    return ReprocessItem(entry.asset_id, frozenset(stages), tuple(reasons), _bytes(entry, stages), milliseconds)
 
 
 def _bytes(entry: Entry, stages: Collection[Stage]) -> int:

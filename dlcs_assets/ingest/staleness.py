@@ -9,14 +9,14 @@ from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import DeliveryChannel, resolve_channels, thumbnail_sizes
 from dlcs_assets.domain.ingest_plan import plan_ingest
 from dlcs_assets.domain.ingest_request import Registration
-from dlcs_assets.domain.recipe import Making, outdated
+from dlcs_assets.domain.recipe import IngestSpec, outdated
 from dlcs_assets.domain.results import StageResult
 from dlcs_assets.domain.stages import Stage
-from dlcs_assets.ingest.policy import Rules
+from dlcs_assets.ingest.policy import IngestPolicy
 
 
 def channels_of(
-    asset_id: AssetId, registration: Registration, results: Mapping[Stage, StageResult], rules: Rules
+    asset_id: AssetId, registration: Registration, results: Mapping[Stage, StageResult], rules: IngestPolicy
 ) -> tuple[DeliveryChannel, ...]:
     """Return the channels that apply today. Raises IngestError for an image that could not be ingested today."""
     customer = rules.customers().get(asset_id.customer)
@@ -24,12 +24,12 @@ def channels_of(
     return resolve_channels(registration.channels, media_type, customer.policies, space=asset_id.space)
 
 
-def making_of(
+def ingest_spec(
     asset_id: AssetId,
     registration: Registration,
     results: Mapping[Stage, StageResult],
-    rules: Rules,
-) -> Making:
+    rules: IngestPolicy,
+) -> IngestSpec:
     """Return what would be made of an image today. Raises IngestError for one that could not be ingested today."""
     customer = rules.customers().get(asset_id.customer)
     origin = customer.origin(registration.origin, portal_bucket=rules.origin_bucket, own_buckets=rules.own_buckets)
@@ -39,17 +39,17 @@ def making_of(
         channels, optimised=origin.optimised, is_jp2=None if media_type is None else media_type == "image/jp2"
     )
     sizes = thumbnail_sizes(channels, customer.policies, rules.default_thumbnail_sizes)
-    return Making(registration, plan, sizes, rules.profile, rules.engine_open_thumbnails)
+    return IngestSpec(registration, plan, sizes, rules.profile, rules.engine_open_thumbnails)
 
 
-def outdated_stages(
+def stale_stages(
     asset_id: AssetId,
     registration: Registration,
     results: Mapping[Stage, StageResult],
-    rules: Rules,
+    rules: IngestPolicy,
 ) -> dict[Stage, tuple[str, ...]]:
-    """Return the stages that would give something else today, each with its reasons. Raises as `making_of`."""
-    today = making_of(asset_id, registration, results, rules).recipes()
+    """Return the stages that would give something else today, each with its reasons. Raises as `ingest_spec`."""
+    today = ingest_spec(asset_id, registration, results, rules).recipes()
     return outdated({stage: result.recipe for stage, result in results.items()}, today)
 
 

@@ -20,7 +20,7 @@ from dlcs_assets.domain.storage_keys import sizes_key, thumbnail_key, thumbnail_
 from dlcs_assets.domain.thumbnails import ThumbnailAsk, ThumbnailPlan, plan_thumbnails, thumbnail_set
 from dlcs_assets.ingest.image_probe import fingerprint, same_picture
 from dlcs_assets.ingest.job import Job, Stopwatch
-from dlcs_assets.ingest.pictures import Pictures
+from dlcs_assets.ingest.pictures import ThumbnailBatch
 from dlcs_assets.ingest.sources import Source, provide_source, require_source
 from dlcs_assets.ingest.thumbnails_by_appetiser import make_with_appetiser
 
@@ -96,7 +96,7 @@ def make_thumbnails(job: Job, executor: Executor) -> Thumbnails:
     )
 
 
-def _make_with_image_server(job: Job, source: Source, executor: Executor) -> Pictures:
+def _make_with_image_server(job: Job, source: Source, executor: Executor) -> ThumbnailBatch:
     server = job.services.image_server
     session = server.session(source.file)
     try:
@@ -114,7 +114,7 @@ def _make_with_image_server(job: Job, source: Source, executor: Executor) -> Pic
         facts["note"] = note
     if session.seen_late:
         facts["seen_late"] = session.seen_late
-    return Pictures(size, made, [f"{left.parameter}: {left.why}" for left in planned.left_out] + refused, facts)
+    return ThumbnailBatch(size, made, [f"{left.parameter}: {left.why}" for left in planned.left_out] + refused, facts)
 
 
 def _size(job: Job, session: ImageServerSession, identifier: str) -> tuple[Size, str | None]:

@@ -12,10 +12,10 @@ from dlcs_assets.domain.iiif_size import Size
 from dlcs_assets.domain.redaction import shown_url
 from dlcs_assets.domain.thumbnails import ThumbnailAsk, plan_thumbnails
 from dlcs_assets.ingest.decoders import opened, sniff_image
-from dlcs_assets.ingest.image_probe import read_picture
+from dlcs_assets.ingest.image_probe import probe_image
 from dlcs_assets.ingest.job import Job
 from dlcs_assets.ingest.jp2_structure import read_jp2_structure
-from dlcs_assets.ingest.pictures import Pictures
+from dlcs_assets.ingest.pictures import ThumbnailBatch
 
 # libjpeg's limit.
 MAX_JPEG_EDGE: Final = 65_500
@@ -32,7 +32,7 @@ class _Source:
     described: str
 
 
-def make_with_appetiser(job: Job, path: Path) -> Pictures:
+def make_with_appetiser(job: Job, path: Path) -> ThumbnailBatch:
     """Have all sizes made of a file, each asked for by its pixels. Raises the errors of the error tree."""
     source = _look_at(path, job.rules.max_pixels)
     planned = plan_thumbnails(job.sizes, source.size)
@@ -48,7 +48,7 @@ def make_with_appetiser(job: Job, path: Path) -> Pictures:
     too_large = [ask for ask in planned.asks if ask not in asks]
     left_out = [f"{each.parameter}: {each.why}" for each in planned.left_out]
     left_out += [f"{ask.parameter}: no JPEG of {ask.expected} is made, it has too many pixels" for ask in too_large]
-    return Pictures(source.size, made, left_out, facts)
+    return ThumbnailBatch(source.size, made, left_out, facts)
 
 
 def _made(job: Job, path: Path, asks: list[ThumbnailAsk], *, plain: bool) -> list[ThumbnailBytes]:
@@ -78,7 +78,7 @@ def _look_at(path: Path, max_pixels: int) -> _Source:
     if source_format.is_jp2:
         structure = read_jp2_structure(path)
         return _Source(Size(structure.width, structure.height), plain=True, described="the JP2's header")
-    picture = read_picture(path, max_pixels=max_pixels)
+    picture = probe_image(path, max_pixels=max_pixels)
     with opened(path, source_format) as image:
         as_jpeg = image.mode in _PLAIN_MODES and not image.has_transparency_data
         plain = as_jpeg and picture.orientation == 1 and not image.info.get("icc_profile")

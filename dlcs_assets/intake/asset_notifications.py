@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dlcs_assets.clients.sqs import QueueMessage, Queues
 from dlcs_assets.customers import customers_file
-from dlcs_assets.domain.errors import MessageRejected
+from dlcs_assets.domain.errors import MessageRejectedError
 from dlcs_assets.domain.ingest_request import IngestMessage, Named
 from dlcs_assets.domain.modified import AssetDeleted, AssetUpdated, parse_modified
 from dlcs_assets.domain.stages import Lane
@@ -28,7 +28,7 @@ def read_notification(message: QueueMessage, url: str, settings: Settings) -> li
     entry = InboxMessage(message.id, url.rsplit("/", 1)[-1], Lane.INGEST, message.body, sent_at=message.sent_at)
     try:
         modified = parse_modified(message.body, message.attributes, message.sent_at)
-    except MessageRejected as error:
+    except MessageRejectedError as error:
         return [InboxMessage(entry.id, entry.queue, entry.lane, entry.body, rejection=_rejection(error))]
     match modified:
         case AssetDeleted():
@@ -58,5 +58,5 @@ def _update(entry: InboxMessage, updated: AssetUpdated, settings: Settings) -> I
     return entry if admitted.forwarded else admitted  # the engine that has it hears of it itself
 
 
-def _rejection(error: MessageRejected) -> Rejection:
+def _rejection(error: MessageRejectedError) -> Rejection:
     return Rejection(error.code, error.cause, error.remedy)

@@ -29,7 +29,7 @@ EVENT_NAME = "ObjectCreated:Listed"
 
 
 @dataclass
-class Round:
+class ScanPosition:
     """How far the sweep is in one bucket: after which key it goes on, and not before when.
 
     `problem` is why the bucket could not be listed when last asked.
@@ -46,13 +46,13 @@ class Round:
         return {**asdict(self), "due_at": self.due_at.isoformat() if self.due_at else None}
 
     @classmethod
-    def of_json(cls, value: dict[str, Any]) -> Round:
+    def of_json(cls, value: dict[str, Any]) -> ScanPosition:
         """Read what `to_json` gave."""
         due_at = datetime.fromisoformat(value["due_at"]) if value["due_at"] else None
         return cls(value["bucket"], OriginBucket(**value["place"]), value["after"], due_at, value["problem"])
 
 
-class Sweep:
+class BucketScan:
     """The rounds through all buckets. Its whole state is in `cursor`: a tick begins where the last one ended."""
 
     def __init__(self, listings: Listings, queues: Queues, ledger: Ledger, settings: Settings) -> None:
@@ -94,7 +94,7 @@ class Sweep:
         counts = ", ".join(f"{number} {name}" for name, number in self._counts.items() if number)
         return ". ".join([f"{self._looked_at} objects listed" + (f" ({counts})" if counts else ""), *self._told])
 
-    def _rounds(self, cursor: str | None) -> list[Round]:
+    def _rounds(self, cursor: str | None) -> list[ScanPosition]:
         """Go on with the rounds that are begun, where their buckets are still to be swept; new ones come first."""
         wanted = []
         for bucket in self._settings.swept_buckets:
@@ -104,12 +104,12 @@ class Sweep:
                 self._told.append(
                     f"{bucket} is not swept: it is neither DLCS_ORIGIN_BUCKET nor listed under buckets of a customer"
                 )
-        begun = [Round.of_json(each) for each in json.loads(cursor)] if cursor else []
+        begun = [ScanPosition.of_json(each) for each in json.loads(cursor)] if cursor else []
         known = [(each.bucket, each.place) for each in begun]
-        new = [Round(*each) for each in wanted if each not in known]
+        new = [ScanPosition(*each) for each in wanted if each not in known]
         return new + [each for each in begun if (each.bucket, each.place) in wanted]
 
-    def _look(self, turn: Round, deadline: float) -> None:
+    def _look(self, turn: ScanPosition, deadline: float) -> None:
         listed_at = datetime.now(UTC)
         interval = self._settings.sweep_interval
         try:
@@ -130,7 +130,7 @@ class Sweep:
         if page.is_last:
             turn.after, turn.due_at = None, listed_at + interval
 
-    def _entries(self, turn: Round, page: Page, listed_at: datetime) -> list[InboxMessage]:
+    def _entries(self, turn: ScanPosition, page: Page, listed_at: datetime) -> list[InboxMessage]:
         url = self._settings.uploads_queue_url or self._settings.ingest_queue_url or "none"
         entries = []
         for found in page.objects:
@@ -141,7 +141,7 @@ class Sweep:
                 entries.append(admit(entry, self._settings))
         return entries
 
-    def _is_here(self, entry: InboxMessage, turn: Round) -> bool:
+    def _is_here(self, entry: InboxMessage, turn: ScanPosition) -> bool:
         """Tell whether it is from this place that the customer's images are fetched: another may have such a bucket."""
         customer = entry.message and self._customers.find(entry.message.asset_id.customer)
         return not customer or customer.buckets.get(turn.bucket, turn.place) == turn.place

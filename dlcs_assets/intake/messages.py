@@ -7,24 +7,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from dlcs_assets.clients.sqs import MOST_AT_ONCE, QueueMessage, Queues
+from dlcs_assets.clients.sqs import MAX_BATCH_SIZE, QueueMessage, Queues
 from dlcs_assets.customers import customers_file
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import Channel, check_requested
-from dlcs_assets.domain.errors import IngestError, MessageRejected
+from dlcs_assets.domain.errors import IngestError, MessageRejectedError
 from dlcs_assets.domain.image_servers import check_readable
 from dlcs_assets.domain.ingest_request import IngestMessage, Registration, named_in, parse_message
 from dlcs_assets.domain.results import StageResult
 from dlcs_assets.domain.stages import Lane, Stage
-from dlcs_assets.ingest.policy import rules_of
-from dlcs_assets.ingest.staleness import outdated_stages
+from dlcs_assets.ingest.policy import ingest_policy
+from dlcs_assets.ingest.staleness import stale_stages
 from dlcs_assets.intake.uploads import read_record
-from dlcs_assets.ledger.inbox import IntakeRules
+from dlcs_assets.ledger.inbox import IntakePolicy
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.ledger.records import InboxMessage, IntakeCount, Rejection
 from dlcs_assets.settings import Settings
 
-MOST_IN_A_TRANSACTION = 8 * MOST_AT_ONCE
+MAX_MESSAGES_PER_TRANSACTION = 8 * MAX_BATCH_SIZE
 QUICK_SECONDS = 0.5  # for one transaction, with what is received and deleted
 
 
@@ -67,11 +67,11 @@ def take_in_as(
     """Take messages in until the queue is empty or the time budget is spent; `read` tells what they mean.
 
     The wait for the first message is not of that time: what comes late in the wait is taken in together, too.
-    Without customers in force (NoCustomers) none is received: they stay in the queue.
+    Without customers in force (NoCustomersError) none is received: they stay in the queue.
     """
     customers_file(settings).customers()
     taken = Taken()
-    limit = MOST_AT_ONCE
+    limit = MAX_BATCH_SIZE
     seconds = wait.total_seconds()
     began = clock()
     messages = queues.receive(url, limit=limit, wait_seconds=seconds)
@@ -98,8 +98,8 @@ def next_limit(limit: int, received: int, seconds: float) -> int:
     messages SQS is not asked over and over.
     """
     if received > limit / 2 and seconds < QUICK_SECONDS:
-        return min(2 * limit, MOST_IN_A_TRANSACTION)
-    return MOST_AT_ONCE
+        return min(2 * limit, MAX_MESSAGES_PER_TRANSACTION)
+    return MAX_BATCH_SIZE
 
 
 def deliver(inbox: Sequence[InboxMessage], queues: Queues, ledger: Ledger, settings: Settings) -> IntakeCount:
@@ -107,7 +107,7 @@ def deliver(inbox: Sequence[InboxMessage], queues: Queues, ledger: Ledger, setti
     forwarded = [entry.body for entry in inbox if entry.forwarded]
     if forwarded and settings.forward_queue_url:
         queues.send(settings.forward_queue_url, forwarded)
-    return ledger.inbox.take_in(inbox, rules=intake_rules(settings), now=datetime.now(UTC))
+    return ledger.inbox.take_in(inbox, rules=intake_policy(settings), now=datetime.now(UTC))
 
 
 def read_message(message: QueueMessage, url: str, lane: Lane, settings: Settings) -> list[InboxMessage]:
@@ -115,7 +115,7 @@ def read_message(message: QueueMessage, url: str, lane: Lane, settings: Settings
     queue = url.rsplit("/", 1)[-1]
     try:
         parsed = parse_message(message.body)
-    except MessageRejected as error:
+    except MessageRejectedError as error:
         rejection = Rejection(error.code, error.cause, error.remedy)
         return [InboxMessage(message.id, queue, lane, message.body, None, rejection, could_read=named_in(message.body))]
     if isinstance(parsed, IngestMessage):
@@ -164,14 +164,14 @@ def admit(entry: InboxMessage, settings: Settings) -> InboxMessage:
     return replace(entry, rejection=reason)
 
 
-def intake_rules(settings: Settings) -> IntakeRules:
+def intake_policy(settings: Settings) -> IntakePolicy:
     """Return what decides about messages under these settings and the customers in force."""
-    rules = rules_of(settings)
+    rules = ingest_policy(settings)
 
     def choose(asset_id: AssetId, registration: Registration, results: Mapping[Stage, StageResult]) -> frozenset[Stage]:
-        return frozenset(outdated_stages(asset_id, registration, results, rules))
+        return frozenset(stale_stages(asset_id, registration, results, rules))
 
-    return IntakeRules(
+    return IntakePolicy(
         check=lambda asset_id, registration: check_registration(asset_id, registration, settings),
         registration_wait=settings.registration_wait,
         choose=choose,
@@ -179,7 +179,7 @@ def intake_rules(settings: Settings) -> IntakeRules:
 
 
 def check_registration(asset_id: AssetId, registration: Registration, settings: Settings) -> int | None:
-    """Raise MessageRejected for a registration of which it is clear already that it can't be ingested.
+    """Raise MessageRejectedError for a registration of which it is clear already that it can't be ingested.
 
     Returns how many images the customer may have; None: any number.
     """
@@ -195,5 +195,5 @@ def check_registration(asset_id: AssetId, registration: Registration, settings: 
             own_buckets=(settings.storage_bucket, settings.thumbs_bucket),
         )
     except IngestError as error:
-        raise MessageRejected(error.code, f"{asset_id}: {error.cause}", remedy=error.remedy) from error
+        raise MessageRejectedError(error.code, f"{asset_id}: {error.cause}", remedy=error.remedy) from error
     return customer.quota.images

@@ -15,7 +15,7 @@ from dlcs_assets.domain.results import ObjectKind
 from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.tables import claims, images, objects
 
-# Raises MessageRejected for a registration that can't work; returns how many images its customer may have, None: any.
+# Raises MessageRejectedError for a registration that can't work; returns the customer's limit of images, or None.
 RegistrationCheck = Callable[[AssetId, Registration], int | None]
 
 _Place = tuple[int, int]

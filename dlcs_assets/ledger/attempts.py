@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, case, delete, insert, select, update
 
 from dlcs_assets.domain.asset_id import AssetId
-from dlcs_assets.domain.errors import IngestError, ServiceDown, TransientError
+from dlcs_assets.domain.errors import IngestError, ServiceDownError, TransientError
 from dlcs_assets.domain.signed_url import is_signed, unsigned
 from dlcs_assets.domain.stages import UNFINISHED, Lane, RequestState
 from dlcs_assets.ledger.records import RetrySchedule
@@ -20,19 +20,19 @@ STAYING = (Lane.BACKFILL, Lane.DELETE)
 NEXT_LANE = case((requests.c.lane.in_(STAYING), requests.c.lane), else_=Lane.RETRY)
 
 
-class ClaimLost(Exception):  # noqa: N818 (what happened, not an error of the image)
+class ClaimLostError(Exception):
     """The run no longer holds the image: it was given to somebody else. Publish nothing more for it."""
 
 
 def check_claim(connection: Connection, token: str, asset_id: AssetId) -> int:
-    """Raise ClaimLost unless the token holds the image, within the transaction that relies on it.
+    """Raise ClaimLostError unless the token holds the image, within the transaction that relies on it.
 
     Returns how many bytes of the customer's quota are reserved for the image.
     """
     query = select(claims.c.token, claims.c.reserved_bytes).where(claims.c.image_id == str(asset_id))
     row = connection.execute(query).one_or_none()
     if row is None or row.token != token:
-        raise ClaimLost(f"{asset_id} is no longer this run's to work on")
+        raise ClaimLostError(f"{asset_id} is no longer this run's to work on")
     reserved: int = row.reserved_bytes
     return reserved
 
@@ -80,11 +80,11 @@ def end_attempt(
 ) -> RequestState:
     """End an attempt and its claim: well, failed, or pending again if the failure may pass; return which."""
     row = connection.execute(select(requests).where(requests.c.id == request_id)).one()
-    attempt = row.attempts + (0 if isinstance(error, ServiceDown) else 1)
+    attempt = row.attempts + (0 if isinstance(error, ServiceDownError) else 1)
     values: dict[str, object] = {"attempts": attempt, "chunk_id": None}
     if error is None:
         state = well
-    elif isinstance(error, ServiceDown) or (isinstance(error, TransientError) and attempt < schedule.attempts):
+    elif isinstance(error, ServiceDownError) or (isinstance(error, TransientError) and attempt < schedule.attempts):
         state = RequestState.PENDING
         values["lane"] = NEXT_LANE
         values["due_at"] = schedule.next_due(now, attempt, error.retry_after)

@@ -34,7 +34,7 @@ UNENDED = (RequestState.WAITING, RequestState.PENDING, RequestState.RESERVED, Re
 FAILURES = (RequestState.FAILED, RequestState.REJECTED)
 
 
-class BatchUnusable(Exception):  # noqa: N818 (a state of the batch, and read as one)
+class UnusableBatchError(Exception):
     """More images can't be submitted to a batch. The message is complete."""
 
 
@@ -92,7 +92,7 @@ class Batches:
     def declare(self, customer: int, count: int, *, batch_id: int | None = None, now: datetime) -> int:
         """Note that a batch has so many images; return its number, the next free one if none is given.
 
-        Raises BatchUnusable for one that is finished, or that was declared with another count.
+        Raises UnusableBatchError for one that is finished, or that was declared with another count.
         """
         with self._database.write() as connection:
             number = _next_id(connection, customer) if batch_id is None else batch_id
@@ -221,13 +221,13 @@ def _row(connection: Connection, batch_id: int, customer: int) -> RowMapping | N
 def _check_usable(row: RowMapping, count: int) -> None:
     which = f"Batch {row['id']} of customer {row['customer']}"
     if row["finished_at"]:
-        raise BatchUnusable(
+        raise UnusableBatchError(
             f"{which} is finished: nobody would be told of more images in it. Choose another number, or leave --id out."
         )
     if row["closed_at"]:
-        raise BatchUnusable(f"{which} is closed: no more images belong to it. Choose another number.")
+        raise UnusableBatchError(f"{which} is closed: no more images belong to it. Choose another number.")
     if row["count"] not in {None, count}:
-        raise BatchUnusable(
+        raise UnusableBatchError(
             f"{which} was declared with {row['count']} images; this manifest has {count}. Submit the manifest that it "
             "began with, or choose another number."
         )

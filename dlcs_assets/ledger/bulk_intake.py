@@ -36,7 +36,7 @@ class Newcomers:
         self._unheard = named - set(connection.scalars(heard_of)) if named else set()
 
     def add(self, received: InboxMessage, check: RegistrationCheck) -> str | None:
-        """Register the image and ask for it, if it is new; return the request's id. Raises MessageRejected.
+        """Register the image and ask for it, if it is new; return the request's id. Raises MessageRejectedError.
 
         None: it is not new, or there is more to it than that; what was added is in the tables now.
         """
@@ -45,7 +45,7 @@ class Newcomers:
             return None
         image_id = str(message.asset_id)
         if image_id not in self._unheard or message.asset is None or received.only_outdated:
-            self.hear_of(message.asset_id)
+            self.mark_known(message.asset_id)
             return None
         self._unheard.discard(image_id)
         registration = register(message.asset, None)
@@ -74,7 +74,7 @@ class Newcomers:
         )
         return request_id
 
-    def hear_of(self, asset_id: AssetId) -> None:
+    def mark_known(self, asset_id: AssetId) -> None:
         """Take an image for known, and write what was added: something else is about to be done with it."""
         self._unheard.discard(str(asset_id))
         self.write()

@@ -109,7 +109,7 @@ class Claims:
             return connection.execute(update(claims).where(claims.c.token == token).values(heartbeat_at=now)).rowcount
 
     def check(self, token: str, asset_id: AssetId) -> None:
-        """Raise ClaimLost unless the token still holds the image. To be called before every publish."""
+        """Raise ClaimLostError unless the token still holds the image. To be called before every publish."""
         with self._database.read() as connection:
             check_claim(connection, token, asset_id)
 

@@ -10,7 +10,7 @@ from sqlalchemy import Dialect, Text, TypeDecorator
 UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
 
-class OutsideText(TypeDecorator[str]):
+class SanitizedText(TypeDecorator[str]):
     """Text of others' making, of any length. What PostgreSQL refuses to store is written as a replacement character."""
 
     impl = Text

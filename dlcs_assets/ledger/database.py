@@ -37,7 +37,7 @@ class Database:
     """Short transactions on one database. No I/O other than SQL may happen inside one.
 
     Opening it brings its tables to today's version. With `keys` (see `sealing`) what may hold secrets is encrypted.
-    Raises LedgerUnusable and WrongKey.
+    Raises UnusableLedgerError and WrongKeyError.
     """
 
     def __init__(self, url: str, keys: str | None = None) -> None:

@@ -79,7 +79,7 @@ class Deletions:
         return DeletionClaim(token, run_id, found)
 
     def check(self, claim: DeletionClaim, deletion: Deletion) -> None:
-        """Raise ClaimLost unless the run still holds the image."""
+        """Raise ClaimLostError unless the run still holds the image."""
         with self._database.read() as connection:
             check_claim(connection, claim.token, deletion.asset_id)
 
@@ -166,7 +166,7 @@ def was_deleted_since(connection: Connection, asset_id: AssetId, sent_at: dateti
     return said is not None and sent_at is not None and sent_at <= said
 
 
-def bring_back(connection: Connection, asset_id: AssetId) -> None:
+def restore(connection: Connection, asset_id: AssetId) -> None:
     """Forget the deletion of an image that is registered anew; one that nobody has begun does not take place."""
     image_id = str(asset_id)
     connection.execute(delete(tombstones).where(tombstones.c.image_id == image_id))

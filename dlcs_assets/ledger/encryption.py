@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import JSON, Dialect, TypeDecorator
 
-from dlcs_assets.ledger.column_types import OutsideText
+from dlcs_assets.ledger.column_types import SanitizedText
 
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
@@ -17,12 +17,12 @@ PREFIX: Final = "\x01sealed:"  # SQS takes no message with this character: no se
 HOW: Final = "make one with: python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
 
 
-class WrongKey(Exception):  # noqa: N818 (a state of the ledger, and read as one)
+class WrongKeyError(Exception):
     """Something in the ledger cannot be read with the keys of DLCS_LEDGER_KEY. The message is complete."""
 
 
 class Cipher:
-    """Encrypts with the first of the keys; decrypts with any. Raises WrongKey for what is no list of keys."""
+    """Encrypts with the first of the keys; decrypts with any. Raises WrongKeyError for what is no list of keys."""
 
     def __init__(self, keys: str) -> None:
         from cryptography.fernet import Fernet, MultiFernet  # noqa: PLC0415 (needed only where there is a key)
@@ -30,7 +30,7 @@ class Cipher:
         try:
             self._fernet: MultiFernet = MultiFernet([Fernet(key.strip()) for key in keys.split(",")])
         except ValueError:
-            raise WrongKey(
+            raise WrongKeyError(
                 f"DLCS_LEDGER_KEY holds no keys, of 32 bytes in base64, with commas between them; {HOW}"
             ) from None
 
@@ -45,7 +45,7 @@ class Cipher:
         try:
             return self._fernet.decrypt(sealed.removeprefix(PREFIX)).decode("utf-8", "surrogatepass")
         except InvalidToken:
-            raise WrongKey(
+            raise WrongKeyError(
                 "The ledger holds what was encrypted with another key than those of DLCS_LEDGER_KEY: put the earlier "
                 "key behind the new one, with a comma between them"
             ) from None
@@ -61,7 +61,7 @@ def use_key(dialect: Dialect, keys: str | None) -> None:
         _CIPHERS[dialect] = Cipher(keys)
 
 
-class SealedText(OutsideText):
+class EncryptedText(SanitizedText):
     """Text of others' making that may hold secrets."""
 
     cache_ok = True
@@ -77,7 +77,7 @@ class SealedText(OutsideText):
         return _opened(value, dialect)
 
 
-class SealedJson(TypeDecorator[Any]):
+class EncryptedJson(TypeDecorator[Any]):
     """A JSON object that may hold secrets; encrypted it is a JSON string."""
 
     impl = JSON
@@ -98,5 +98,5 @@ def _opened(value: str | None, dialect: Dialect) -> str | None:
         return value
     cipher = _CIPHERS.get(dialect)
     if cipher is None:
-        raise WrongKey("The ledger holds what was encrypted, and there is no DLCS_LEDGER_KEY to read it")
+        raise WrongKeyError("The ledger holds what was encrypted, and there is no DLCS_LEDGER_KEY to read it")
     return cipher.open(value)

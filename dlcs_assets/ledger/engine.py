@@ -29,7 +29,7 @@ DRIVERS: Final = {
 }
 
 
-class LedgerUnusable(Exception):  # noqa: N818 (a state of the ledger, and read as one)
+class UnusableLedgerError(Exception):
     """The ledger cannot be opened: its URL is wrong, its server does not answer, or its tables are not this version's.
 
     The message is complete, and shows the URL without user and password.
@@ -40,7 +40,7 @@ class LedgerUnusable(Exception):  # noqa: N818 (a state of the ledger, and read 
 
 
 def make_engine(text: str) -> Engine:
-    """Make the engine for a URL; nothing is connected yet. Raises LedgerUnusable for a URL that can't be right."""
+    """Make the engine for a URL; nothing is connected yet. Raises UnusableLedgerError for a URL that can't be right."""
     url = _parse(text)
     if url.get_backend_name() == "sqlite":
         return _sqlite(url, shown_url(text))
@@ -52,10 +52,10 @@ def make_engine(text: str) -> Engine:
     return create_engine(url, pool_pre_ping=True, connect_args=asked)
 
 
-def unusable(engine: Engine, error: DBAPIError) -> LedgerUnusable:
+def unusable(engine: Engine, error: DBAPIError) -> UnusableLedgerError:
     """Say what the driver said, in one line."""
     cause = str(error.orig).strip().partition("\n")[0]
-    return LedgerUnusable(shown(engine), cause)
+    return UnusableLedgerError(shown(engine), cause)
 
 
 def shown(engine: Engine) -> str:
@@ -69,11 +69,11 @@ def _parse(text: str) -> URL:
         url = make_url(text)
     except (ArgumentError, ValueError):
         hint = "it is no URL such as postgresql://user:password@host:5432/name; is a character to be %-encoded?"
-        raise LedgerUnusable("…", hint) from None
+        raise UnusableLedgerError("…", hint) from None
     if "@" in (url.host or ""):
-        raise LedgerUnusable("…", "there are two @ in it: write the one in the password as %40")
+        raise UnusableLedgerError("…", "there are two @ in it: write the one in the password as %40")
     if url.drivername not in DRIVERS:
-        raise LedgerUnusable(shown_url(text), "only sqlite:///… and postgresql://… are supported")
+        raise UnusableLedgerError(shown_url(text), "only sqlite:///… and postgresql://… are supported")
     return url.set(drivername=DRIVERS[url.drivername])
 
 
@@ -82,7 +82,7 @@ def _sqlite(url: URL, where: str) -> Engine:
         try:
             Path(url.database).absolute().parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise LedgerUnusable(where, f"its folder cannot be made: {error}") from error
+            raise UnusableLedgerError(where, f"its folder cannot be made: {error}") from error
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
 
     @event.listens_for(engine, "connect")

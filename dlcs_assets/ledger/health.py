@@ -38,7 +38,7 @@ class Stalled:
         return f"{self.count} of customer {self.customer} {self.why}, for up to {hours:.1f} h, such as {self.example}"
 
 
-class Watch:
+class Health:
     """Looks at the ledger as a whole."""
 
     def __init__(self, database: Database) -> None:

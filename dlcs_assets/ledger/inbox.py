@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 
 from dlcs_assets.domain.asset_id import AssetId
-from dlcs_assets.domain.errors import MessageRejected
+from dlcs_assets.domain.errors import MessageRejectedError
 from dlcs_assets.domain.ingest_request import IngestMessage, Registration, register
 from dlcs_assets.domain.results import StageResult
 from dlcs_assets.domain.stages import STAGES, RequestState, Stage
@@ -19,7 +19,7 @@ from dlcs_assets.ledger.accounting import RegistrationCheck, within_quota
 from dlcs_assets.ledger.batches import note_batch
 from dlcs_assets.ledger.bulk_intake import Newcomers, registration_values
 from dlcs_assets.ledger.database import Database
-from dlcs_assets.ledger.deletions import ask_to_delete, bring_back, was_deleted_since
+from dlcs_assets.ledger.deletions import ask_to_delete, restore, was_deleted_since
 from dlcs_assets.ledger.records import (
     InboxMessage,
     IntakeCount,
@@ -29,17 +29,17 @@ from dlcs_assets.ledger.records import (
 )
 from dlcs_assets.ledger.requests import create_request
 from dlcs_assets.ledger.tables import images, messages, requests
-from dlcs_assets.ledger.uploads import forget_requeued, is_news, remember
+from dlcs_assets.ledger.uploads import forget_requeued, is_new_upload, remember
 
 # Given what is recorded of an image that is done and what was registered newly, returns what has to be done again.
 StageChoice = Callable[[AssetId, Registration, Mapping[Stage, StageResult]], frozenset[Stage]]
 
 
 @dataclass(frozen=True, slots=True)
-class IntakeRules:
+class IntakePolicy:
     """What the inbox asks others.
 
-    `check` raises MessageRejected for a registration that can't work, and returns the customer's limit of images.
+    `check` raises MessageRejectedError for a registration that can't work, and returns the customer's limit of images.
     `choose` is asked where a message changes the registration of an image that is done; every other message asks for
     all stages. `registration_wait` is how long a message waits for the registration of the image that it names.
     """
@@ -66,7 +66,7 @@ class Inbox:
         self,
         received: Sequence[InboxMessage],
         *,
-        rules: IntakeRules,
+        rules: IntakePolicy,
         now: datetime,
     ) -> IntakeCount:
         """Write all messages in one transaction."""
@@ -142,7 +142,7 @@ class Inbox:
 def _take_in_one(
     connection: Connection,
     received: InboxMessage,
-    rules: IntakeRules,
+    rules: IntakePolicy,
     newcomers: Newcomers,
     now: datetime,
 ) -> dict[str, Any]:
@@ -163,17 +163,17 @@ def _take_in_one(
     rejection = received.rejection
     state = "forwarded" if received.forwarded else "ignored"
     if received.deletion and not rejection:
-        newcomers.hear_of(received.deletion.asset_id)
+        newcomers.mark_known(received.deletion.asset_id)
         row["request_id"] = ask_to_delete(connection, received.deletion, now)
         state = "accepted" if row["request_id"] else "ignored"
-    if received.message and not rejection and not received.forwarded and is_news(connection, received, now):
+    if received.message and not rejection and not received.forwarded and is_new_upload(connection, received, now):
         try:
             row["request_id"] = newcomers.add(received, rules.check)
             state = "accepted"
             if row["request_id"] is None:
                 state, row["request_id"] = _request(connection, received, rules, now)
             remember(connection, received, now)
-        except MessageRejected as error:
+        except MessageRejectedError as error:
             rejection = Rejection(error.code, error.cause, error.remedy)
     if received.forwarded:
         remember(connection, received, now)
@@ -188,7 +188,7 @@ def _take_in_one(
 def _request(
     connection: Connection,
     received: InboxMessage,
-    rules: IntakeRules,
+    rules: IntakePolicy,
     now: datetime,
 ) -> tuple[str, str | None]:
     message = received.message
@@ -205,7 +205,7 @@ def _request(
     if not stages:
         return "ignored", None
     if registered and before is None:
-        bring_back(connection, message.asset_id)
+        restore(connection, message.asset_id)
     request_id = create_request(
         connection,
         message.asset_id,

@@ -8,13 +8,13 @@ from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.deletions import Deletions
 from dlcs_assets.ledger.dispatch import Dispatch
 from dlcs_assets.ledger.fixity import Fixity
-from dlcs_assets.ledger.health import Watch
+from dlcs_assets.ledger.health import Health
 from dlcs_assets.ledger.inbox import Inbox
 from dlcs_assets.ledger.outbox import Outbox
-from dlcs_assets.ledger.registrations import Catalogue
+from dlcs_assets.ledger.registrations import Registrations
 from dlcs_assets.ledger.reports import Reports
 from dlcs_assets.ledger.results import Work
-from dlcs_assets.ledger.retention import Housekeeping
+from dlcs_assets.ledger.retention import Retention
 from dlcs_assets.ledger.uploads import Uploads
 
 
@@ -35,14 +35,14 @@ class Ledger:
         self.work = Work(self._database)
         self.reports = Reports(self._database)
         self.uploads = Uploads(self._database)
-        self.catalogue = Catalogue(self._database)
+        self.registrations = Registrations(self._database)
         self.deletions = Deletions(self._database)
         self.batches = Batches(self._database)
         self.outbox = Outbox(self._database)
         self.accounting = Accounting(self._database)
         self.fixity = Fixity(self._database)
-        self.watch = Watch(self._database)
-        self.housekeeping = Housekeeping(self._database)
+        self.health = Health(self._database)
+        self.retention = Retention(self._database)
 
     def close(self) -> None:
         """Close the connections."""

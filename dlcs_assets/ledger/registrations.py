@@ -31,7 +31,7 @@ class Entry:
     error_code: str | None
 
 
-class Catalogue:
+class Registrations:
     """All registered images, whether or not Dagster has their keys at the moment."""
 
     def __init__(self, database: Database) -> None:

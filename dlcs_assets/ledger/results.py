@@ -13,13 +13,13 @@ from dlcs_assets.domain.quota import SOURCE_KINDS
 from dlcs_assets.domain.results import ObjectKind, StageResult, WorkItem
 from dlcs_assets.domain.stages import RequestState, Stage
 from dlcs_assets.ledger.accounting import require_growth, stored_of
-from dlcs_assets.ledger.attempts import ClaimLost, check_claim, end_attempt
+from dlcs_assets.ledger.attempts import ClaimLostError, check_claim, end_attempt
 from dlcs_assets.ledger.claims import Claim, Claims
 from dlcs_assets.ledger.outbox import post_invalidation
 from dlcs_assets.ledger.records import RetrySchedule, stage_results
 from dlcs_assets.ledger.tables import claims, objects, outcomes
 
-__all__ = ["Claim", "ClaimLost", "Work"]
+__all__ = ["Claim", "ClaimLostError", "Work"]
 
 KINDS_OF_STAGE = {
     Stage.ORIGINAL: (ObjectKind.ORIGINAL, ObjectKind.TRANSIENT),
@@ -29,7 +29,7 @@ KINDS_OF_STAGE = {
 
 
 class Work(Claims):
-    """The only way to write outcomes. Every write is refused with ClaimLost once the claim has gone."""
+    """The only way to write outcomes. Every write is refused with ClaimLostError once the claim has gone."""
 
     def reserve(self, claim: Claim, item: WorkItem, limit: int, new: int, replaces: Collection[ObjectKind]) -> None:
         """Check that `new` bytes in place of what the image has of these kinds fit in, and reserve what it grows by.

@@ -46,7 +46,7 @@ class _Old:
     slice: int
 
 
-class Housekeeping:
+class Retention:
     """Lets go of history in short transactions. What tells the state of an image or of an unfinished batch stays."""
 
     def __init__(self, database: Database) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 from sqlalchemy import Column, Connection, MetaData, String, Table, inspect, select
 
 from dlcs_assets.ledger import tables as schema
-from dlcs_assets.ledger.engine import LedgerUnusable, shown
+from dlcs_assets.ledger.engine import UnusableLedgerError, shown
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 # Not Alembic's usual name: the ledger may share a database with Dagster's tables, which use that.
@@ -35,7 +35,7 @@ def found_version(connection: Connection) -> str | None:
 def upgrade(connection: Connection, to: str = NEWEST) -> None:
     """Bring the tables to a version, within the caller's transaction, from whichever earlier one or from nothing.
 
-    Raises LedgerUnusable for tables that are newer, or not the ledger's.
+    Raises UnusableLedgerError for tables that are newer, or not the ledger's.
     """
     found = found_version(connection)
     if found == schema.SCHEMA_VERSION:  # another process was first
@@ -43,7 +43,7 @@ def upgrade(connection: Connection, to: str = NEWEST) -> None:
     if found is None:
         _check_empty(connection)
     elif found > schema.SCHEMA_VERSION:
-        raise LedgerUnusable(
+        raise UnusableLedgerError(
             shown(connection.engine),
             f"its tables are of version {found}, and this software knows versions up to {schema.SCHEMA_VERSION}. "
             "Upgrade dlcs-assets",
@@ -54,7 +54,7 @@ def upgrade(connection: Connection, to: str = NEWEST) -> None:
 def _check_empty(connection: Connection) -> None:
     taken = sorted(set(schema.metadata.tables) & set(inspect(connection).get_table_names()))
     if taken:
-        raise LedgerUnusable(
+        raise UnusableLedgerError(
             shown(connection.engine),
             f"it holds a table {taken[0]}, but not the ledger's version. Give the ledger a database of its own",
         )

@@ -27,8 +27,8 @@ from sqlalchemy import (
     text,
 )
 
-from dlcs_assets.ledger.column_types import OutsideText
-from dlcs_assets.ledger.encryption import SealedJson, SealedText
+from dlcs_assets.ledger.column_types import SanitizedText
+from dlcs_assets.ledger.encryption import EncryptedJson, EncryptedText
 
 SCHEMA_VERSION = "0003"  # of the newest file in migrations/versions
 
@@ -56,11 +56,11 @@ images = Table(
     Column("id", String(220), primary_key=True),
     Column("customer", Integer, nullable=False),
     Column("space", Integer, nullable=False),
-    Column("registration", SealedJson, nullable=False),
+    Column("registration", EncryptedJson, nullable=False),
     Column("asserted_at", UtcDateTime, comment="`created` of the message that the registration is from"),
     Column("registered_at", UtcDateTime, nullable=False),
     Column("origin_bucket", String(100), comment="of an origin in S3, so that no clean-up deletes somebody's origin"),
-    Column("origin_key", OutsideText),
+    Column("origin_key", SanitizedText),
     Index("images_by_space", "customer", "space"),
     Index("images_by_origin", "origin_bucket", "origin_key"),
 )
@@ -110,8 +110,8 @@ requests = Table(
     Column("superseded_by", String(32)),
     Column("error_code", String(100)),
     Column("error_stage", String(20)),
-    Column("error_cause", OutsideText),
-    Column("error_remedy", OutsideText),
+    Column("error_cause", SanitizedText),
+    Column("error_remedy", SanitizedText),
     Index("requests_due", "state", "lane", "customer", "due_at", "id"),
     Index("requests_by_image", "image_id", "state"),
     Index("requests_by_batch", "batch", "customer"),
@@ -128,7 +128,7 @@ attempts = Table(
     Column("result", String(20), nullable=False),
     Column("error_code", String(100)),
     Column("error_stage", String(20)),
-    Column("error_cause", OutsideText),
+    Column("error_cause", SanitizedText),
     PrimaryKeyConstraint("request_id", "number"),
 )
 
@@ -144,10 +144,10 @@ messages = Table(
     Column("customer", Integer),
     Column("batch", Integer),
     Column("request_id", String(32)),
-    Column("body", SealedText, comment="kept while the message waits or is rejected"),
+    Column("body", EncryptedText, comment="kept while the message waits or is rejected"),
     Column("code", String(100)),
-    Column("cause", OutsideText),
-    Column("remedy", OutsideText),
+    Column("cause", SanitizedText),
+    Column("remedy", SanitizedText),
     Index("messages_by_state", "state", "received_at"),
     Index("messages_by_request", "request_id"),
     Index("messages_by_batch", "batch", "customer"),
@@ -203,7 +203,7 @@ outcomes = Table(
     Column("request_id", String(32), nullable=False),
     Column("run_id", String(64), nullable=False),
     Column("outcome", String(40), nullable=False),
-    Column("data_version", OutsideText, nullable=False),
+    Column("data_version", SanitizedText, nullable=False),
     Column("facts", JSON, nullable=False),
     Column("recipe", JSON, comment="what decided about the result: policy, profile, code version; unknown before 0002"),
     Column("committed_at", UtcDateTime, nullable=False),
@@ -224,7 +224,7 @@ objects = Table(
     Column("kind", String(20), nullable=False),
     Column("bytes", BigInteger, nullable=False),
     Column("sha256", String(64), nullable=False),
-    Column("content_type", OutsideText, nullable=False),
+    Column("content_type", SanitizedText, nullable=False),
     Column("audited_at", UtcDateTime, comment="when it was last read again and compared"),
     Column("damage", String(200), comment="what was found then, if it was not what was stored"),
     PrimaryKeyConstraint("bucket", "key"),
@@ -260,7 +260,7 @@ notifications = Table(
     Column("published_at", UtcDateTime),
     Column("attempts", Integer, nullable=False, default=0),
     Column("due_at", UtcDateTime, nullable=False),
-    Column("error", OutsideText, comment="why the last attempt to publish it failed"),
+    Column("error", SanitizedText, comment="why the last attempt to publish it failed"),
     Index("notifications_unpublished", "published_at", "due_at"),
 )
 

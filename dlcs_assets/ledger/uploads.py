@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from dlcs_assets.domain.text import is_storable
-from dlcs_assets.domain.upload import News, Upload, is_later, judge
+from dlcs_assets.domain.upload import Upload, UploadStatus, classify_upload, is_later
 from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.records import InboxMessage
 from dlcs_assets.ledger.tables import messages, uploads
@@ -38,15 +38,15 @@ class Uploads:
         ]
 
 
-def is_news(connection: Connection, received: InboxMessage, now: datetime) -> bool:
+def is_new_upload(connection: Connection, received: InboxMessage, now: datetime) -> bool:
     """Tell whether the image of a message is to be ingested: not if it tells what is known of an upload."""
     if received.upload is None:
         return True
     row = _row(connection, received.upload)
-    verdict = judge(received.upload, _upload(row) if row else None, row.seen_at if row else None)
-    if verdict is News.KNOWN:
+    verdict = classify_upload(received.upload, _upload(row) if row else None, row.seen_at if row else None)
+    if verdict is UploadStatus.KNOWN:
         remember(connection, received, now, told_by_both=True)
-    return verdict is News.INGEST
+    return verdict is UploadStatus.INGEST
 
 
 def remember(connection: Connection, received: InboxMessage, now: datetime, *, told_by_both: bool = False) -> None:

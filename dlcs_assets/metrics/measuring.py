@@ -24,7 +24,7 @@ def measure(ledger: Ledger, queues: Queues, settings: Settings, *, now: datetime
 
 
 def _of_ledger(ledger: Ledger, settings: Settings, now: datetime) -> Iterator[Metric]:
-    watch, stalled = ledger.watch, ledger.watch.stalled(now - settings.stalled_after)
+    watch, stalled = ledger.health, ledger.health.stalled(now - settings.stalled_after)
     yield _by(
         "oldest_due",
         "Age of a customer's image that is longest due, since when it is.",

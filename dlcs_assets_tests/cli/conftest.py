@@ -20,7 +20,7 @@ from dlcs_assets.domain.ingest_request import AssetFields, BatchReference, Inges
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
 from dlcs_assets.domain.stages import STAGES, Lane, Outcome, Stage
 from dlcs_assets.ledger import Ledger
-from dlcs_assets.ledger.inbox import IntakeRules
+from dlcs_assets.ledger.inbox import IntakePolicy
 from dlcs_assets.ledger.records import Chunk, InboxMessage, Rejection, RetrySchedule, new_id
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
@@ -111,7 +111,7 @@ class Desk:
 
     def _take_in(self, entry: InboxMessage) -> None:
         self.ledger.inbox.take_in(
-            [entry], rules=IntakeRules(lambda *_: None, timedelta(minutes=10)), now=datetime.now(UTC)
+            [entry], rules=IntakePolicy(lambda *_: None, timedelta(minutes=10)), now=datetime.now(UTC)
         )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from dlcs_assets.cli.demo import judge
+from dlcs_assets.cli.demo import classify_upload
 from dlcs_assets.cli.demo_images import WISHES, demo_images
 from dlcs_assets.cli.progress import Follower, follow
 from dlcs_assets.domain.errors import PermanentError, TransientError
@@ -74,7 +74,7 @@ def outcome_of(follower: Follower) -> tuple[int, str]:
     """Judge the images f001r and f014v (which has to fail) as they are now."""
     console = Console(file=StringIO(), width=1000)
     found = follow(console, follower, limit=timedelta(0))
-    status = judge(console, demo_images([sample("f001r"), sample("f014v", broken=True)]), found)
+    status = classify_upload(console, demo_images([sample("f001r"), sample("f014v", broken=True)]), found)
     assert isinstance(console.file, StringIO)
     return status, console.file.getvalue()
 

@@ -13,7 +13,7 @@ import pytest
 from dlcs_assets.clients.appetiser import Appetiser, Conversion
 from dlcs_assets.clients.appetiser_answer import refusal_text
 from dlcs_assets.clients.image_server_answer import ThumbnailBytes
-from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDown, TransientError
+from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDownError, TransientError
 from dlcs_assets.domain.iiif_size import Size
 from dlcs_testing.pictures import jpeg
 from dlcs_testing.scripted_server import Answer, Asked, ScriptedServer, refused_url, scripted_server
@@ -205,7 +205,7 @@ def test_what_may_pass_is_transient(setting: Setting, fault: Answer, code: str) 
     with pytest.raises(TransientError) as caught:
         setting.convert(timeout_seconds=0.3, attempts=2)
     assert caught.value.code == code
-    assert not isinstance(caught.value, ServiceDown)
+    assert not isinstance(caught.value, ServiceDownError)
 
 
 def test_what_retry_after_asks_for_is_handed_on(setting: Setting) -> None:
@@ -237,7 +237,7 @@ def test_no_source_is_said_before_appetiser_is_asked(setting: Setting) -> None:
 
 
 def test_an_appetiser_that_is_down_is_a_service_down(setting: Setting) -> None:
-    with pytest.raises(ServiceDown) as caught:
+    with pytest.raises(ServiceDownError) as caught:
         setting.convert(url=refused_url(), attempts=2)
     assert caught.value.code == "appetiser_down"
     assert "127.0.0.1" in caught.value.cause

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from dlcs_assets.clients.backpressure import AdaptiveLimit, Circuit, Verdict
-from dlcs_assets.clients.file_semaphore import Slots
+from dlcs_assets.clients.backpressure import AimdLimiter, CircuitBreaker, Signal
+from dlcs_assets.clients.file_semaphore import FileSemaphore
 from dlcs_assets.clients.image_server import ImageServer
-from dlcs_assets.clients.retrying import CircuitOpen
-from dlcs_assets.domain.errors import IngestError, ServiceDown
+from dlcs_assets.clients.retrying import CircuitOpenError
+from dlcs_assets.domain.errors import IngestError, ServiceDownError
 from dlcs_assets.domain.iiif_size import Size
 from dlcs_testing.pictures import jpeg
 from dlcs_testing.scripted_server import Answer, refused_url, scripted_server
@@ -38,9 +38,9 @@ class Answers:
 
     def __init__(self, ceiling: int = 16) -> None:
         self.clock = Clock()
-        self.limit = AdaptiveLimit(ceiling, slowdown=2.0, clock=self.clock)
+        self.limit = AimdLimiter(ceiling, slowdown=2.0, clock=self.clock)
 
-    def come(self, count: int, *, seconds: float = 0.1, verdict: Verdict = Verdict.WELL) -> None:
+    def come(self, count: int, *, seconds: float = 0.1, verdict: Signal = Signal.WELL) -> None:
         for _ in range(count):
             began = self.clock.now
             with ExitStack() as places:
@@ -65,12 +65,12 @@ def test_places_that_nobody_needs_are_not_added() -> None:
     answers = Answers()
     for _ in range(100):
         with answers.limit.place():
-            answers.limit.ended(answers.clock.now, Verdict.WELL)
+            answers.limit.ended(answers.clock.now, Signal.WELL)
     assert answers.limit.places == 4
 
 
-@pytest.mark.parametrize(("verdict", "left"), [(Verdict.OVERLOADED, 8), (Verdict.FAILED, 14)])
-def test_trouble_closes_places_at_once(verdict: Verdict, left: int) -> None:
+@pytest.mark.parametrize(("verdict", "left"), [(Signal.OVERLOADED, 8), (Signal.FAILED, 14)])
+def test_trouble_closes_places_at_once(verdict: Signal, left: int) -> None:
     answers = Answers()
     answers.come(500)
     answers.come(1, verdict=verdict)
@@ -84,13 +84,13 @@ def test_refusals_of_one_round_halve_the_limit_once() -> None:
     began = answers.clock.now
     answers.clock.now += 0.1
     for _ in range(16):
-        answers.limit.ended(began, Verdict.OVERLOADED)
+        answers.limit.ended(began, Signal.OVERLOADED)
     assert answers.limit.places == 8
 
 
 def test_there_is_always_one_place() -> None:
     answers = Answers()
-    answers.come(50, verdict=Verdict.OVERLOADED)
+    answers.come(50, verdict=Signal.OVERLOADED)
     assert answers.limit.places == 1
 
 
@@ -166,8 +166,8 @@ def test_waiting_for_a_place_is_not_taken_for_the_servers_slowness() -> None:
 
 HOLDS_A_PLACE = """
 import pathlib, sys
-from dlcs_assets.clients.file_semaphore import Slots
-with Slots(pathlib.Path(sys.argv[1]), int(sys.argv[2])).hold():
+from dlcs_assets.clients.file_semaphore import FileSemaphore
+with FileSemaphore(pathlib.Path(sys.argv[1]), int(sys.argv[2])).hold():
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -183,7 +183,7 @@ def test_processes_share_the_places_and_one_that_is_killed_leaves_its_own(tmp_pa
         got_one = threading.Event()
 
         def hold() -> None:
-            with Slots(tmp_path / "slots", 2).hold():
+            with FileSemaphore(tmp_path / "slots", 2).hold():
                 got_one.set()
 
         thread = threading.Thread(target=hold)
@@ -217,29 +217,29 @@ def test_clients_of_one_service_share_its_limit_and_those_of_another_do_not(tmp_
         assert len(met) == 2
 
 
-def down() -> ServiceDown:
-    return ServiceDown("image_server_down", "The image server can't be reached", remedy="Start it.")
+def down() -> ServiceDownError:
+    return ServiceDownError("image_server_down", "The image server can't be reached", remedy="Start it.")
 
 
-def fail(circuit: Circuit, count: int) -> None:
+def fail(circuit: CircuitBreaker, count: int) -> None:
     for _ in range(count):
         with circuit.call() as call:
             call.down = down()
 
 
-def succeed(circuit: Circuit) -> None:
+def succeed(circuit: CircuitBreaker) -> None:
     with circuit.call() as call:
         call.answered = True
 
 
 def test_the_circuit_opens_when_calls_in_a_row_find_the_service_down() -> None:
-    circuit = Circuit(3, 5.0, clock=Clock())
+    circuit = CircuitBreaker(3, 5.0, clock=Clock())
     fail(circuit, 2)
     succeed(circuit)
     fail(circuit, 2)
     assert not circuit.is_open
     fail(circuit, 1)
-    with pytest.raises(CircuitOpen) as caught:
+    with pytest.raises(CircuitOpenError) as caught:
         succeed(circuit)
     assert caught.value.code == "image_server_down"
     assert caught.value.cause == "The image server can't be reached; it was not asked again yet"
@@ -247,14 +247,14 @@ def test_the_circuit_opens_when_calls_in_a_row_find_the_service_down() -> None:
 
 def test_one_call_at_a_time_tries_whether_the_service_is_back() -> None:
     clock = Clock()
-    circuit = Circuit(3, 5.0, clock=clock)
+    circuit = CircuitBreaker(3, 5.0, clock=clock)
     fail(circuit, 3)
     clock.now += 5
     with circuit.call() as probe:
-        with pytest.raises(CircuitOpen):
+        with pytest.raises(CircuitOpenError):
             succeed(circuit)
         probe.down = down()
-    with pytest.raises(CircuitOpen):
+    with pytest.raises(CircuitOpenError):
         succeed(circuit)
     clock.now += 5
     succeed(circuit)
@@ -264,7 +264,7 @@ def test_one_call_at_a_time_tries_whether_the_service_is_back() -> None:
 
 def test_a_probe_that_is_broken_off_is_no_proof_and_bars_nobody() -> None:
     clock = Clock()
-    circuit = Circuit(1, 5.0, clock=clock)
+    circuit = CircuitBreaker(1, 5.0, clock=clock)
     fail(circuit, 1)
     clock.now += 5
     with pytest.raises(KeyboardInterrupt), circuit.call():
@@ -277,9 +277,9 @@ def test_a_probe_that_is_broken_off_is_no_proof_and_bars_nobody() -> None:
 
 def test_a_service_that_is_down_is_asked_a_few_times_and_then_left_alone() -> None:
     with client_of(refused_url(), attempts=4, circuit_failures=3, first_delay_seconds=0.001) as client:
-        with pytest.raises(CircuitOpen):
+        with pytest.raises(CircuitOpenError):
             ask(client)
         for _ in range(200):
-            with pytest.raises(CircuitOpen) as caught:
+            with pytest.raises(CircuitOpenError) as caught:
                 ask(client)
         assert caught.value.code == "image_server_down"

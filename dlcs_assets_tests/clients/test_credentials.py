@@ -11,7 +11,7 @@ import pytest
 
 from dlcs_assets.clients.aws import make_client
 from dlcs_assets.clients.credentials import SECONDS_REMEMBERED, Credentials, CredentialStore, check_reference
-from dlcs_assets.domain.errors import PermanentError, ServiceDown, TransientError
+from dlcs_assets.domain.errors import PermanentError, ServiceDownError, TransientError
 from dlcs_assets.domain.origin import OriginStrategy, OriginStrategyRule
 from dlcs_assets_tests.clients.conftest import Aws
 from dlcs_testing.scripted_server import Answer, refused_url, scripted_server
@@ -136,7 +136,7 @@ def test_a_store_that_is_down_is_worth_waiting_for(aws: Aws, monkeypatch: pytest
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     with pytest.raises(TransientError) as down:
         store(aws).get(rule("secretsmanager:dlcs/x"))
-    assert isinstance(down.value, ServiceDown)
+    assert isinstance(down.value, ServiceDownError)
     assert down.value.code == "origin_credentials_unavailable"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dlcs_assets.clients.image_server import ImageServer, Refused, ThumbnailBytes
-from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDown, TransientError
+from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDownError, TransientError
 from dlcs_assets.domain.iiif_size import Size
 from dlcs_testing.pictures import jpeg
 from dlcs_testing.scripted_server import Answer, ScriptedServer, refused_url, scripted_server
@@ -257,7 +257,7 @@ def test_any_answer_but_a_gateways_means_that_it_is_up(status: int, up: bool) ->
 def test_a_server_that_is_down_is_a_service_down() -> None:
     client = image_server(refused_url(), attempts=2)
     assert not client.is_up()
-    with pytest.raises(ServiceDown) as caught:
+    with pytest.raises(ServiceDownError) as caught:
         client.session().info(IDENTIFIER)
     assert caught.value.code == "image_server_down"
     client.close()

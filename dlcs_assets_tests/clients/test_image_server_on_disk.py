@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dlcs_assets.clients.image_server import ImageServer, ThumbnailBytes
-from dlcs_assets.domain.errors import PermanentError, ServiceDown, TransientError
+from dlcs_assets.domain.errors import PermanentError, ServiceDownError, TransientError
 from dlcs_assets.domain.iiif_size import Size
 from dlcs_testing.pictures import jpeg
 from dlcs_testing.scripted_server import Answer, refused_url, scripted_server
@@ -130,5 +130,5 @@ def test_a_web_server_that_is_no_image_server_is_called_so(status: int) -> None:
 
 
 def test_where_nobody_answers_the_server_is_down() -> None:
-    with image_server(refused_url()) as client, pytest.raises(ServiceDown):
+    with image_server(refused_url()) as client, pytest.raises(ServiceDownError):
         client.check()

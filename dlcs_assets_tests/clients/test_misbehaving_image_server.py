@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dlcs_assets.clients.image_server import ImageServer, ThumbnailBytes
-from dlcs_assets.clients.retrying import CircuitOpen
+from dlcs_assets.clients.retrying import CircuitOpenError
 from dlcs_assets.domain.errors import IngestError, TransientError
 from dlcs_assets.domain.iiif_size import Size
 from dlcs_assets_tests.stack.image_server.conftest import listening
@@ -145,7 +145,7 @@ def test_while_the_server_is_down_calls_fail_at_once_and_afterwards_work_again(
         while not client.circuit.is_open:
             assert isinstance(outcome(client, pages[0]), TransientError)
         down = [outcome(client, page) for page in pages for _ in range(10)]
-        assert all(isinstance(error, CircuitOpen) for error in down)
+        assert all(isinstance(error, CircuitOpenError) for error in down)
         server.start()
         deadline = time.monotonic() + 20
         done: dict[str, dict[str, Size]] = {}

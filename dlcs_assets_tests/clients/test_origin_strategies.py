@@ -16,7 +16,7 @@ import pytest
 from dlcs_assets.clients.aws import PooledS3Resource
 from dlcs_assets.clients.origins import Origins
 from dlcs_assets.clients.transfer import Fetched
-from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDown, TransientError
+from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDownError, TransientError
 from dlcs_assets.domain.origin import Origin, OriginBucket, OriginStrategy, OriginStrategyRule
 from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets_tests.clients.conftest import Aws
@@ -257,7 +257,7 @@ def test_a_bucket_elsewhere_is_read_at_its_endpoint_and_region(aws: Aws, bucket:
 def test_an_endpoint_of_a_customer_that_is_down_is_no_service_of_ours(tmp_path: Path) -> None:
     with pytest.raises(TransientError) as caught:
         fetch(ambient("b", "k", OriginBucket(refused_url())), at("http://127.0.0.1:9"), tmp_path, attempts=1)
-    assert not isinstance(caught.value, ServiceDown)
+    assert not isinstance(caught.value, ServiceDownError)
     assert caught.value.code == "origin_unreachable"
 
 

@@ -11,7 +11,7 @@ import pytest
 from dlcs_assets.clients.aws import PooledS3Resource
 from dlcs_assets.clients.origins import Origins
 from dlcs_assets.clients.transfer import Fetched
-from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDown, TransientError
+from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDownError, TransientError
 from dlcs_assets.domain.origin import Origin, OriginStrategy
 from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets_tests.clients.conftest import Aws
@@ -159,7 +159,7 @@ def test_an_origin_that_does_not_answer_is_not_a_service_of_ours(tmp_path: Path)
     with pytest.raises(TransientError) as caught:
         fetch(http(f"{refused_url()}/x?token=secret"), tmp_path, attempts=2)
     assert caught.value.code == "origin_unreachable"
-    assert not isinstance(caught.value, ServiceDown)
+    assert not isinstance(caught.value, ServiceDownError)
     assert "secret" not in str(caught.value)
 
 
@@ -338,5 +338,5 @@ def test_s3s_own_troubles_are_told_apart(answer: Answer, kind: type[IngestError]
 
 
 def test_an_s3_that_is_down_is_a_service_down(tmp_path: Path) -> None:
-    with pytest.raises(ServiceDown):
+    with pytest.raises(ServiceDownError):
         fetch(s3_origin("b", "k"), tmp_path, s3_at(refused_url()), attempts=1)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from dlcs_assets.clients.retrying import MAX_RETRY_AFTER, Retrying, parse_retry_after
-from dlcs_assets.domain.errors import PermanentError, ServiceDown, TransientError
+from dlcs_assets.domain.errors import PermanentError, ServiceDownError, TransientError
 
 
 def transient(retry_after: timedelta | None = None) -> TransientError:
@@ -32,7 +32,7 @@ def quick(attempts: int = 3, budget_seconds: float = 10.0) -> Retrying:
 
 
 def test_a_passing_trouble_is_overcome() -> None:
-    work = FailsFirst(transient(), ServiceDown("down", "It is down", remedy="Start it."))
+    work = FailsFirst(transient(), ServiceDownError("down", "It is down", remedy="Start it."))
     assert quick().call(work) == "done"
     assert work.calls == 3
 

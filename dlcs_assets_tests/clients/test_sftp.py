@@ -23,7 +23,7 @@ from dlcs_assets.clients.aws import PooledS3Resource
 from dlcs_assets.clients.known_hosts import check_known_host
 from dlcs_assets.clients.origins import Origins
 from dlcs_assets.clients.origins.read_ahead import read_ahead
-from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDown, TransientError
+from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDownError, TransientError
 from dlcs_assets.domain.origin import Origin, OriginStrategy, OriginStrategyRule, classify_origin
 from dlcs_testing.processes import eventually
 from dlcs_testing.relay import relay_to
@@ -305,7 +305,7 @@ def test_a_host_that_does_not_answer_is_tried_again_and_no_service_of_ours(
     with pytest.raises(TransientError) as caught:
         origins.fetch(server.origin(port=int(refused_url().rpartition(":")[2])), tmp_path / "original")
     assert caught.value.code == "origin_unreachable"
-    assert not isinstance(caught.value, ServiceDown)
+    assert not isinstance(caught.value, ServiceDownError)
 
 
 def test_a_host_that_says_nothing_ends_with_the_time_limit(server: Server, tmp_path: Path, origins: Origins) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dlcs_assets.clients.sns import Notifications
-from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDown, TransientError
+from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDownError, TransientError
 from dlcs_assets_tests.clients.conftest import Aws
 from dlcs_testing.scripted_server import Answer, refused_url, scripted_server
 
@@ -57,7 +57,7 @@ def test_a_topic_that_is_not_there_is_permanent_and_is_named(notifications: Noti
 
 @pytest.mark.usefixtures("aws")
 def test_when_nothing_answers_the_service_is_down() -> None:
-    with pytest.raises(ServiceDown) as caught:
+    with pytest.raises(ServiceDownError) as caught:
         at(refused_url()).publish(TOPIC, "{}", {})
     assert caught.value.code == "topic_unavailable"
 

@@ -11,7 +11,7 @@ import pytest
 
 from bench.queue_server import serving_queues
 from dlcs_assets.clients.sqs import QueueDepth, Queues
-from dlcs_assets.domain.errors import PermanentError, ServiceDown, TransientError
+from dlcs_assets.domain.errors import PermanentError, ServiceDownError, TransientError
 from dlcs_assets_tests.clients.conftest import Aws
 from dlcs_testing.scripted_server import Answer, refused_url, scripted_server
 
@@ -169,6 +169,6 @@ def test_messages_that_are_not_deleted_are_said_after_all_were_tried(queues: Que
 @pytest.mark.usefixtures("aws")
 def test_an_sqs_that_is_down_is_a_service_down() -> None:
     queues = queues_at(refused_url(), attempts=1)
-    with pytest.raises(ServiceDown):
+    with pytest.raises(ServiceDownError):
         queues.receive(f"{refused_url()}/1/q")
     queues.close()

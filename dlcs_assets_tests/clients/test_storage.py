@@ -12,7 +12,7 @@ import pytest
 from dlcs_assets.clients import storage as storage_module
 from dlcs_assets.clients.aws import PooledS3Resource
 from dlcs_assets.clients.storage import Digest, Storage
-from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDown, TransientError
+from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDownError, TransientError
 from dlcs_assets_tests.clients.conftest import Aws
 from dlcs_testing.scripted_server import Answer, refused_url, scripted_server
 
@@ -218,7 +218,7 @@ def test_s3s_troubles_are_told_apart(answer: Answer, kind: type[IngestError], co
 
 def test_a_storage_that_is_down_is_a_service_down() -> None:
     storage = storage_at(refused_url())
-    with pytest.raises(ServiceDown):
+    with pytest.raises(ServiceDownError):
         storage.head("b", "k")
     storage.close()
 

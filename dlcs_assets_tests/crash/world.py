@@ -18,7 +18,7 @@ from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets_tests.crash.faulty_aws import FaultyAws
 from dlcs_stack import aws
 from dlcs_stack.stack import Component, RunningStack, Stack
-from dlcs_stack.supervisor import ServiceFailed, free_port
+from dlcs_stack.supervisor import ServiceFailedError, free_port
 from dlcs_testing.code_locations import impatient_instance
 from dlcs_testing.http_serving import Answer, serving
 from dlcs_testing.pictures import drawing, encoded
@@ -101,7 +101,7 @@ class World:
         while True:
             try:
                 self.stack.check()
-            except ServiceFailed as failed:
+            except ServiceFailedError as failed:
                 self.restart(Component(failed.service.name))
             else:
                 return

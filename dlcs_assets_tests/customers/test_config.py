@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dlcs_assets.customers.config import parse_customers
-from dlcs_assets.customers.fields import Invalid
+from dlcs_assets.customers.fields import InvalidConfigError
 from dlcs_assets.customers.patterns import compile_search
 from dlcs_assets.domain.customers import Quota
 from dlcs_assets.domain.delivery import SEEDED_DEFAULTS, resolve_channels
@@ -16,7 +16,7 @@ EXAMPLE = Path(__file__).parents[2] / "dlcs.example.yaml"
 
 
 def problems(text: str | bytes) -> list[str]:
-    with pytest.raises(Invalid) as caught:
+    with pytest.raises(InvalidConfigError) as caught:
         parse_customers(text if isinstance(text, bytes) else text.encode())
     return [str(problem) for problem in caught.value.problems]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from dlcs_assets.customers import CustomersFile, NoCustomers, customers_file, file
+from dlcs_assets.customers import CustomersFile, NoCustomersError, customers_file, file
 from dlcs_assets.customers.file import customers_without_file
-from dlcs_assets.domain.errors import ServiceDown
+from dlcs_assets.domain.errors import ServiceDownError
 from dlcs_assets.settings import Settings
 
 GOOD = "customers: {2: {}}\n"
@@ -97,16 +97,16 @@ def test_a_process_that_starts_after_a_bad_edit_has_the_last_good_one_too(path: 
 def test_a_bad_file_with_no_good_one_before_it_lets_everything_wait(path: Path, required: bool) -> None:
     path.write_text(BAD)
     customers = opened(path, required=required)
-    with pytest.raises(NoCustomers) as raised:
+    with pytest.raises(NoCustomersError) as raised:
         customers.customers()
-    assert isinstance(raised.value, ServiceDown)
+    assert isinstance(raised.value, ServiceDownError)
     assert raised.value.code == "customers_file_invalid"
     assert "clients" in raised.value.cause
     assert str(path) in raised.value.remedy
 
 
 def test_a_file_that_was_named_has_to_be_there(path: Path) -> None:
-    with pytest.raises(NoCustomers, match="can't be read: No such file"):
+    with pytest.raises(NoCustomersError, match="can't be read: No such file"):
         opened(path).customers()
 
 
@@ -133,17 +133,17 @@ def test_a_file_that_was_deleted_stays_in_force(path: Path, later: Callable[[], 
 
 def test_what_is_no_file_or_far_too_long_is_refused(path: Path) -> None:
     path.mkdir()
-    with pytest.raises(NoCustomers, match="Is a directory"):
+    with pytest.raises(NoCustomersError, match="Is a directory"):
         opened(path).customers()
     path.rmdir()
     path.write_bytes(b"#" * (10 * 2**20 + 1))
-    with pytest.raises(NoCustomers, match="expected a customers file"):
+    with pytest.raises(NoCustomersError, match="expected a customers file"):
         opened(path).customers()
 
 
 def test_a_long_list_of_problems_is_cut_for_the_tick(path: Path) -> None:
     path.write_text("customers:\n" + "".join(f"  {number}: {{quota: 1}}\n" for number in range(1, 100)))
-    with pytest.raises(NoCustomers, match="and 79 more"):
+    with pytest.raises(NoCustomersError, match="and 79 more"):
         opened(path).customers()
 
 

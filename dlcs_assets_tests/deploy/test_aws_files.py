@@ -17,7 +17,7 @@ from dlcs_stack import aws as embedded
 __all__ = ["aws", "aws_endpoint"]  # fixtures
 
 
-def rules_of(aws: Aws, bucket: str) -> list[Any]:
+def ingest_policy(aws: Aws, bucket: str) -> list[Any]:
     found: list[Any] = aws.s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
     return found
 
@@ -25,7 +25,7 @@ def rules_of(aws: Aws, bucket: str) -> list[Any]:
 def test_s3_takes_the_lifecycle_rules_and_only_transient_objects_expire(aws: Aws) -> None:
     configuration = load_named("s3/lifecycle.json")
     aws.s3.put_bucket_lifecycle_configuration(Bucket=aws.bucket, LifecycleConfiguration=configuration)
-    expiring = [rule for rule in rules_of(aws, aws.bucket) if "Expiration" in rule]
+    expiring = [rule for rule in ingest_policy(aws, aws.bucket) if "Expiration" in rule]
     assert [rule["Filter"] for rule in expiring] == [{"Prefix": TRANSIENT_PREFIX}]
 
 
@@ -36,7 +36,7 @@ def test_the_embedded_stack_has_the_same_rule_on_transient_objects(
     monkeypatch.setenv("AWS_DEFAULT_REGION", embedded.REGION)
     embedded._create_buckets(aws_endpoint)
     wanted = [rule for rule in load_named("s3/lifecycle.json")["Rules"] if "Expiration" in rule]
-    assert rules_of(aws, embedded.STORAGE_BUCKET) == wanted
+    assert ingest_policy(aws, embedded.STORAGE_BUCKET) == wanted
 
 
 def test_an_upload_is_told_to_the_queue_that_the_notification_names(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from dlcs_assets.domain.asset_id import MAX_LENGTH, AssetId, InvalidAssetId
+from dlcs_assets.domain.asset_id import MAX_LENGTH, AssetId, InvalidAssetIdError
 from dlcs_assets.domain.partition_key import asset_id_of, partition_key
 
 
@@ -43,7 +43,9 @@ def test_ids_are_equal_if_all_parts_are() -> None:
     ],
 )
 def test_what_is_no_id_is_refused_with_the_dlcs_s_words(text: str) -> None:
-    with pytest.raises(InvalidAssetId, match=r"^AssetId '.*' is invalid. Must be in format customer/space/asset") as e:
+    with pytest.raises(
+        InvalidAssetIdError, match=r"^AssetId '.*' is invalid. Must be in format customer/space/asset"
+    ) as e:
         AssetId.parse(text)
     assert e.value.code == "asset_id_malformed"
     e.value.cause.encode()  # can be stored, whatever was in the id
@@ -51,20 +53,20 @@ def test_what_is_no_id_is_refused_with_the_dlcs_s_words(text: str) -> None:
 
 
 def test_a_malformed_id_is_quoted() -> None:
-    with pytest.raises(InvalidAssetId) as refused:
+    with pytest.raises(InvalidAssetIdError) as refused:
         AssetId.parse("1/str/image")
     assert refused.value.cause == "AssetId '1/str/image' is invalid. Must be in format customer/space/asset"
 
 
 def test_the_constructor_refuses_what_parse_cannot_give() -> None:
     for customer, space, asset in [(1, 2, "a/b"), (-1, 2, "a"), (1, 2**31, "a"), (1, 2, "")]:
-        with pytest.raises(InvalidAssetId):
+        with pytest.raises(InvalidAssetIdError):
             AssetId(customer, space, asset)
 
 
 @pytest.mark.parametrize("asset", ["x" * 215, "x" * 250, "\N{GRINNING FACE}" * 108])
 def test_an_id_of_more_than_220_characters_is_too_long(asset: str) -> None:
-    with pytest.raises(InvalidAssetId, match="AssetId cannot be longer than 220") as refused:
+    with pytest.raises(InvalidAssetIdError, match="AssetId cannot be longer than 220") as refused:
         AssetId(10, 10, asset)
     assert refused.value.code == "asset_id_too_long"
 
@@ -94,7 +96,7 @@ def test_json_holds_an_id_as_string_or_object(value: object) -> None:
     ],
 )
 def test_json_that_is_no_id_is_malformed(value: object) -> None:
-    with pytest.raises(InvalidAssetId) as refused:
+    with pytest.raises(InvalidAssetIdError) as refused:
         AssetId.of_json(value)
     assert refused.value.code == "asset_id_malformed"
 
@@ -143,5 +145,5 @@ def test_keys_of_different_ids_differ() -> None:
 
 @pytest.mark.parametrize("key", ["", "/", "/2/1", "/2/1/%FF", "/2/1/%00", "/2/1/a%2Fb"])
 def test_a_key_that_is_no_asset_s_is_refused(key: str) -> None:
-    with pytest.raises(InvalidAssetId):
+    with pytest.raises(InvalidAssetIdError):
         asset_id_of(key)

@@ -17,7 +17,7 @@ from dlcs_assets.domain.delivery import (
     resolve_channels,
     thumbnail_sizes,
 )
-from dlcs_assets.domain.errors import MessageRejected
+from dlcs_assets.domain.errors import MessageRejectedError
 
 SYSTEM_SIZES = ("!100,100", "!200,200", "!400,400", "!1024,1024")
 
@@ -65,7 +65,7 @@ def test_a_message_may_say_nothing_about_channels_or_ask_for_the_defaults() -> N
     ],
 )
 def test_channels_that_do_not_make_sense_are_refused(value: object, code: str) -> None:
-    with pytest.raises(MessageRejected) as refused:
+    with pytest.raises(MessageRejectedError) as refused:
         parse_requested_channels(value)
     assert refused.value.code == code
     assert refused.value.cause.encode()
@@ -88,7 +88,7 @@ def test_each_media_type_has_its_default_channels(media_type: str, expected: lis
 
 @pytest.mark.parametrize("media_type", ["text/plain", "notValid/tiff", "x-image/jpeg", ""])
 def test_a_media_type_without_defaults_is_refused_with_that_reason(media_type: str) -> None:
-    with pytest.raises(MessageRejected) as refused:
+    with pytest.raises(MessageRejectedError) as refused:
         resolved(None, media_type)
     assert refused.value.code == "no_default_channels"
 
@@ -143,14 +143,14 @@ def test_a_channel_without_a_policy_gets_its_default(names: str, media_type: str
     ],
 )
 def test_channels_that_do_not_fit_are_refused(names: str | None, media_type: str | None, code: str) -> None:
-    with pytest.raises(MessageRejected) as refused:
+    with pytest.raises(MessageRejectedError) as refused:
         resolved(names, media_type)
     assert refused.value.code == code
 
 
 def test_a_channel_that_is_no_default_for_its_media_type_needs_a_policy() -> None:
     policies = Policies(defaults=(DefaultChannel("image/jpeg", Channel.IIIF_IMG, "default"),))
-    with pytest.raises(MessageRejected) as refused:
+    with pytest.raises(MessageRejectedError) as refused:
         resolved("iiif-img", "image/tiff", policies)
     assert refused.value.code == "policy_not_matched"
     assert resolved("iiif-img/default", "image/tiff", policies) == ["iiif-img/default"]
@@ -159,7 +159,7 @@ def test_a_channel_that_is_no_default_for_its_media_type_needs_a_policy() -> Non
 def test_policies_can_be_checked_before_the_media_type_is_known() -> None:
     check_requested(None, DEFAULT_POLICIES)
     check_requested([RequestedChannel(Channel.IIIF_IMG), RequestedChannel(Channel.THUMBS, "default")], DEFAULT_POLICIES)
-    with pytest.raises(MessageRejected, match="no policy 'large'") as refused:
+    with pytest.raises(MessageRejectedError, match="no policy 'large'") as refused:
         check_requested([RequestedChannel(Channel.THUMBS, "large")], DEFAULT_POLICIES)
     assert "default" in refused.value.remedy
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from dlcs_assets.domain.iiif_size import (
-    InvalidSize,
+    InvalidSizeError,
     Size,
     is_size_asked,
     parse_size,
@@ -38,7 +38,7 @@ def test_a_policy_may_hold_sizes_of_one_edge_or_of_a_box(text: str) -> None:
     ],
 )
 def test_any_other_size_is_refused_by_name(text: str) -> None:
-    with pytest.raises(InvalidSize, match=re.escape(f"'{text}'")):
+    with pytest.raises(InvalidSizeError, match=re.escape(f"'{text}'")):
         validate_policy_size(text)
 
 
@@ -79,7 +79,7 @@ def test_a_size_gives_the_pixels_that_readers_expect(
 
 
 def test_the_largest_size_of_an_unknown_server_is_not_supported() -> None:
-    with pytest.raises(InvalidSize, match=re.escape("^max")):
+    with pytest.raises(InvalidSizeError, match=re.escape("^max")):
         parse_size("^max")
 
 

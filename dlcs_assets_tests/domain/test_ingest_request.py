@@ -8,7 +8,7 @@ import pytest
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import Channel, RequestedChannel
-from dlcs_assets.domain.errors import MessageRejected
+from dlcs_assets.domain.errors import MessageRejectedError
 from dlcs_assets.domain.ingest_request import (
     AssetFields,
     BatchReference,
@@ -29,8 +29,8 @@ def read(**fields: Any) -> IngestMessage:
     return message
 
 
-def refusal(body: str) -> MessageRejected:
-    with pytest.raises(MessageRejected) as refused:
+def refusal(body: str) -> MessageRejectedError:
+    with pytest.raises(MessageRejectedError) as refused:
         parse_message(body)
     refused.value.cause.encode()  # can be stored, whatever was in the message
     return refused.value
@@ -216,7 +216,7 @@ def test_a_new_image_gets_the_dlcs_s_defaults() -> None:
 
 
 def test_an_image_without_an_origin_cannot_be_registered() -> None:
-    with pytest.raises(MessageRejected) as refused:
+    with pytest.raises(MessageRejectedError) as refused:
         register(AssetFields(media_type="image/jpeg"), None)
     assert refused.value.code == "origin_missing"
 

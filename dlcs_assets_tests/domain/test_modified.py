@@ -10,7 +10,7 @@ import pytest
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import Channel, RequestedChannel
-from dlcs_assets.domain.errors import MessageRejected
+from dlcs_assets.domain.errors import MessageRejectedError
 from dlcs_assets.domain.invalidation import paths_to_invalidate
 from dlcs_assets.domain.modified import AssetDeleted, AssetUpdated, parse_modified
 
@@ -82,7 +82,7 @@ def test_an_asset_that_lost_all_its_channels_delivers_nothing() -> None:
 
 
 def test_a_policy_that_only_the_dlcs_can_name_is_refused_by_its_number() -> None:
-    with pytest.raises(MessageRejected, match=r"policy of thumbs is number 17") as refused:
+    with pytest.raises(MessageRejectedError, match=r"policy of thumbs is number 17") as refused:
         updated(asset(("thumbs", 3)), asset(("thumbs", 17)))
     assert refused.value.code == "policy_number_unknown"
 
@@ -126,7 +126,7 @@ def test_a_creation_is_nothing_to_do() -> None:
     ],
 )
 def test_what_is_no_notification_is_refused_with_its_reason(body: str, code: str) -> None:
-    with pytest.raises(MessageRejected) as refused:
+    with pytest.raises(MessageRejectedError) as refused:
         parse_modified(body, {}, None)
     assert refused.value.code == code
 

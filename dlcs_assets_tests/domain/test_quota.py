@@ -4,7 +4,7 @@ import pytest
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import Channel, DeliveryChannel
-from dlcs_assets.domain.errors import MessageRejected, PermanentError
+from dlcs_assets.domain.errors import MessageRejectedError, PermanentError
 from dlcs_assets.domain.ingest_plan import plan_ingest
 from dlcs_assets.domain.quota import Taken, require_room, require_room_for_image, stored_kinds
 from dlcs_assets.domain.results import ObjectKind
@@ -67,7 +67,7 @@ def test_a_refusal_names_customer_quota_and_total_and_says_what_to_do() -> None:
 
 def test_one_image_more_than_the_limit_is_refused() -> None:
     require_room_for_image(IMAGE, 3, 2)
-    with pytest.raises(MessageRejected) as refused:
+    with pytest.raises(MessageRejectedError) as refused:
         require_room_for_image(IMAGE, 3, 3)
     assert refused.value.code == "quota_images_exceeded"
     assert "2/1/page: customer 2 may have 3 images and has 3" in str(refused.value)

@@ -5,7 +5,7 @@ import pytest
 from dlcs_assets.domain.delivery import DEFAULT_POLICIES, Channel, RequestedChannel, resolve_channels, thumbnail_sizes
 from dlcs_assets.domain.ingest_plan import plan_ingest
 from dlcs_assets.domain.ingest_request import Registration
-from dlcs_assets.domain.recipe import UNKNOWN, Making, outdated
+from dlcs_assets.domain.recipe import UNKNOWN, IngestSpec, outdated
 from dlcs_assets.domain.stages import STAGES, Stage
 
 ALL = set(STAGES)
@@ -23,14 +23,14 @@ def making(
     profile: str = "kdu_max",
     optimised: bool = False,
     is_jp2: bool = False,
-) -> Making:
+) -> IngestSpec:
     named = (part.partition(":") for part in channels.split(","))
     requested = tuple(RequestedChannel(Channel(name), policy or None) for name, _, policy in named)
     registration = Registration(origin, "image/tiff", requested, limit, roles)
     resolved = resolve_channels(requested, "image/tiff", DEFAULT_POLICIES)
     sizes = thumbnail_sizes(resolved, DEFAULT_POLICIES, defaults)
     plan = plan_ingest(resolved, optimised=optimised, is_jp2=is_jp2)
-    return Making(registration, plan, sizes, profile, engine_open_thumbnails=False)
+    return IngestSpec(registration, plan, sizes, profile, engine_open_thumbnails=False)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def making(
     ],
 )
 def test_a_change_makes_those_stages_outdated_that_it_decides_about(
-    before: Making, after: Making, stages: set[Stage]
+    before: IngestSpec, after: IngestSpec, stages: set[Stage]
 ) -> None:
     assert set(outdated(before.recipes(), after.recipes())) == stages
 

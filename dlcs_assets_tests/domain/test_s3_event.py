@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dlcs_assets.domain.errors import MessageRejected
+from dlcs_assets.domain.errors import MessageRejectedError
 from dlcs_assets.domain.ingest_request import S3Event, S3Record, parse_message
 from dlcs_assets.domain.s3_event import event_body
 
@@ -29,7 +29,7 @@ def records(body: str) -> tuple[S3Record, ...]:
     return parsed
 
 
-def events(body: str) -> list[S3Event | MessageRejected]:
+def events(body: str) -> list[S3Event | MessageRejectedError]:
     return [each.event for each in records(body)]
 
 
@@ -115,7 +115,7 @@ def test_a_message_without_an_event_is_none(body: dict[str, Any]) -> None:
 )
 def test_an_event_that_lacks_something_is_refused_by_the_field_s_name(body: dict[str, Any], named: str) -> None:
     (refused,) = events(json.dumps(body))
-    assert isinstance(refused, MessageRejected)
+    assert isinstance(refused, MessageRejectedError)
     assert refused.code == "field_malformed"
     assert refused.cause.startswith(named)
 

@@ -6,8 +6,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from dlcs_assets.domain.asset_id import AssetId
-from dlcs_assets.domain.errors import MessageRejected
-from dlcs_assets.domain.upload import News, Upload, asset_of_key, is_later, is_no_upload, judge, sent_key
+from dlcs_assets.domain.errors import MessageRejectedError
+from dlcs_assets.domain.upload import (
+    Upload,
+    UploadStatus,
+    asset_of_key,
+    classify_upload,
+    is_later,
+    is_no_upload,
+    sent_key,
+)
 
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 EVENT = Upload("scans", "2/1/a", "e1", 10, "0A", NOW)
@@ -32,30 +40,30 @@ def test_sequencers_are_compared_as_s3_says(sequencer: str, other: str, later: b
 @pytest.mark.parametrize(
     ("told", "known", "news"),
     [
-        (EVENT, None, News.INGEST),
-        (EVENT, EVENT, News.OUTDATED),
-        (replace(EVENT, sequencer="09", etag="e0"), EVENT, News.OUTDATED),
-        (replace(EVENT, sequencer="0B", etag="e2"), EVENT, News.INGEST),
-        (replace(EVENT, sequencer="0B"), EVENT, News.INGEST),  # the same bytes, put there again
-        (replace(EVENT, sequencer=None), EVENT, News.INGEST),
-        (replace(EVENT, etag=None), replace(LISTED, etag=None), News.INGEST),
-        (EVENT, LISTED, News.KNOWN),
-        (replace(EVENT, sequencer=None), LISTED, News.KNOWN),
-        (replace(EVENT, sequencer="09"), replace(LISTED, sequencer="0A"), News.OUTDATED),
-        (replace(EVENT, etag="e2"), LISTED, News.INGEST),
-        (replace(EVENT, size=11), LISTED, News.INGEST),
-        (LISTED, EVENT, News.OUTDATED),
-        (LISTED, replace(EVENT, etag="e0"), News.INGEST),
-        (replace(LISTED, etag="e2"), LISTED, News.INGEST),
+        (EVENT, None, UploadStatus.INGEST),
+        (EVENT, EVENT, UploadStatus.OUTDATED),
+        (replace(EVENT, sequencer="09", etag="e0"), EVENT, UploadStatus.OUTDATED),
+        (replace(EVENT, sequencer="0B", etag="e2"), EVENT, UploadStatus.INGEST),
+        (replace(EVENT, sequencer="0B"), EVENT, UploadStatus.INGEST),  # the same bytes, put there again
+        (replace(EVENT, sequencer=None), EVENT, UploadStatus.INGEST),
+        (replace(EVENT, etag=None), replace(LISTED, etag=None), UploadStatus.INGEST),
+        (EVENT, LISTED, UploadStatus.KNOWN),
+        (replace(EVENT, sequencer=None), LISTED, UploadStatus.KNOWN),
+        (replace(EVENT, sequencer="09"), replace(LISTED, sequencer="0A"), UploadStatus.OUTDATED),
+        (replace(EVENT, etag="e2"), LISTED, UploadStatus.INGEST),
+        (replace(EVENT, size=11), LISTED, UploadStatus.INGEST),
+        (LISTED, EVENT, UploadStatus.OUTDATED),
+        (LISTED, replace(EVENT, etag="e0"), UploadStatus.INGEST),
+        (replace(LISTED, etag="e2"), LISTED, UploadStatus.INGEST),
     ],
 )
-def test_what_is_told_of_an_object_is_news_or_not(told: Upload, known: Upload | None, news: News) -> None:
-    assert judge(told, known, NOW if known else None) is news
+def test_what_is_told_of_an_object_is_news_or_not(told: Upload, known: Upload | None, news: UploadStatus) -> None:
+    assert classify_upload(told, known, NOW if known else None) is news
 
 
 def test_a_listing_that_was_overtaken_by_an_event_brings_nothing_back() -> None:
     newer = replace(EVENT, etag="e2")
-    assert judge(LISTED, newer, NOW + timedelta(minutes=6)) is News.OUTDATED
+    assert classify_upload(LISTED, newer, NOW + timedelta(minutes=6)) is UploadStatus.OUTDATED
 
 
 def test_an_event_has_the_same_id_in_whatever_message_it_comes() -> None:
@@ -93,7 +101,7 @@ def test_a_key_of_the_convention_is_its_image(key: str) -> None:
     ["page.jpg", "2/page", "2/1/a/b", "x/1/a", "02/1/a", "/2/1/a", "2//1/a", "2/1/a\x00", "2/1/" + "x" * 220, "2/1/a "],
 )
 def test_a_key_outside_of_the_convention_is_refused_with_its_reason(key: str) -> None:
-    with pytest.raises(MessageRejected) as refused:
+    with pytest.raises(MessageRejectedError) as refused:
         asset_of_key(key)
     assert refused.value.code == "key_outside_convention"
     assert "is not customer/space/asset: " in refused.value.cause

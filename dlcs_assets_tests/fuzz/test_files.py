@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dlcs_assets.clients.image_server_answer import Answer, read_info
-from dlcs_assets.clients.jpeg import NotAJpeg, decode_jpeg, measure_jpeg
+from dlcs_assets.clients.jpeg import NotAJpegError, decode_jpeg, measure_jpeg
 from dlcs_assets.customers.config import parse_customers
-from dlcs_assets.customers.fields import Invalid
+from dlcs_assets.customers.fields import InvalidConfigError
 from dlcs_assets.domain.errors import IngestError, PermanentError
 from dlcs_assets.domain.media_type import sniff
 from dlcs_assets.domain.thumbnails import read_sizes_json
@@ -31,7 +31,7 @@ PICTURES = [encoded(drawing(64, 48), kind) for kind in ("JPEG", "PNG", "TIFF", "
 def test_a_customers_file_is_read_or_its_problems_have_lines(data: bytes) -> None:
     try:
         parse_customers(data)
-    except Invalid as error:
+    except InvalidConfigError as error:
         assert error.problems
         assert all(problem.line >= 1 for problem in error.problems)
 
@@ -55,7 +55,7 @@ def test_info_json_gives_a_size_or_an_error_of_the_tree(body: bytes, status: int
 
 @given(damaged(PICTURES[0]) | st.binary(max_size=100))
 def test_a_thumbnail_is_measured_and_decoded_or_is_none(data: bytes) -> None:
-    with suppress(NotAJpeg):
+    with suppress(NotAJpegError):
         size = measure_jpeg(data)
         assert size.width >= 1
         decode_jpeg(data)

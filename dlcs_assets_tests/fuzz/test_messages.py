@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dlcs_assets.domain.errors import MessageRejected
+from dlcs_assets.domain.errors import MessageRejectedError
 from dlcs_assets.domain.ingest_request import IngestMessage, Registration, parse_message, register
 from dlcs_assets.domain.manifest import read_manifest
 from dlcs_assets.domain.modified import parse_modified
@@ -61,7 +61,7 @@ BODIES = (
 )
 
 
-def check(error: MessageRejected) -> None:
+def check(error: MessageRejectedError) -> None:
     """A reason has a code, a cause and a remedy, and none is without end."""
     assert error.code
     assert error.code.replace("_", "").isalnum()
@@ -79,13 +79,13 @@ def check(error: MessageRejected) -> None:
 def test_a_message_is_read_or_rejected_with_a_reason(body: str) -> None:
     try:
         message = parse_message(body)
-    except MessageRejected as error:
+    except MessageRejectedError as error:
         check(error)
         return
     if isinstance(message, IngestMessage) and message.asset is not None:
         try:
             registration = register(message.asset, None)
-        except MessageRejected as error:
+        except MessageRejectedError as error:
             check(error)
             return
         assert Registration.of_json(json.loads(json.dumps(registration.to_json()))) == registration
@@ -102,7 +102,7 @@ def test_a_message_is_read_or_rejected_with_a_reason(body: str) -> None:
 def test_a_notification_is_read_or_rejected_with_a_reason(body: str, attributes: dict[str, str]) -> None:
     try:
         parse_modified(body, attributes, None)
-    except MessageRejected as error:
+    except MessageRejectedError as error:
         check(error)
 
 

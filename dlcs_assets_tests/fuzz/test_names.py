@@ -7,8 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dlcs_assets.domain.asset_id import AssetId
-from dlcs_assets.domain.errors import IngestError, MessageRejected
-from dlcs_assets.domain.iiif_size import InvalidSize, Size, parse_size, resolve, size_to_ask, validate_policy_size
+from dlcs_assets.domain.errors import IngestError, MessageRejectedError
+from dlcs_assets.domain.iiif_size import InvalidSizeError, Size, parse_size, resolve, size_to_ask, validate_policy_size
 from dlcs_assets.domain.origin import classify_origin
 from dlcs_assets.domain.partition_key import asset_id_of, partition_key
 from dlcs_assets.domain.redaction import shown_url
@@ -41,7 +41,7 @@ URLS = (
 def test_an_id_is_what_it_is_written_as(text: str) -> None:
     try:
         asset_id = AssetId.parse(text)
-    except MessageRejected as error:
+    except MessageRejectedError as error:
         assert error.cause
         return
     assert AssetId.parse(str(asset_id)) == asset_id
@@ -53,7 +53,7 @@ def test_an_id_is_what_it_is_written_as(text: str) -> None:
 def test_a_key_of_an_upload_is_one_image_or_refused(key: str) -> None:
     try:
         asset_id = asset_of_key(key)
-    except MessageRejected as error:
+    except MessageRejectedError as error:
         assert error.code == "key_outside_convention"
         return
     assert str(asset_id) == key
@@ -63,7 +63,7 @@ def test_a_key_of_an_upload_is_one_image_or_refused(key: str) -> None:
 def test_a_partition_of_the_uis_making_is_an_image_or_refused(key: str) -> None:
     try:
         asset_id = asset_id_of(key)
-    except MessageRejected:
+    except MessageRejectedError:
         return
     assert asset_id_of(partition_key(asset_id)) == asset_id
 
@@ -72,9 +72,9 @@ def test_a_partition_of_the_uis_making_is_an_image_or_refused(key: str) -> None:
 def test_a_size_gives_pixels_within_its_bounds_or_is_refused(text: str, width: int, height: int) -> None:
     try:
         parameter = parse_size(text)
-    except InvalidSize as error:
+    except InvalidSizeError as error:
         assert str(error)
-        with pytest.raises(InvalidSize):
+        with pytest.raises(InvalidSizeError):
             validate_policy_size(text)
         return
     size = resolve(parameter, Size(width, height))

@@ -7,10 +7,10 @@ from itertools import pairwise
 
 import pytest
 
-from dlcs_assets.defs.sensors.dispatch import FIRST_OF_CUSTOMER, PRIORITIES, plan_chunks
+from dlcs_assets.defs.sensors.dispatch import FIRST_RUN_BOOST, PRIORITIES, plan_chunks
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.stages import STAGES, Lane
-from dlcs_assets.ingest.fair_share import Turn, deal, turns_in
+from dlcs_assets.ingest.fair_share import Allotment, allocate, allot
 from dlcs_assets.ledger.records import Chunk, DueImage
 
 ALL = frozenset(STAGES)
@@ -23,7 +23,7 @@ class Backlog:
     of: dict[int, int]
     asked: int = 0
 
-    def offer(self, turn: Turn) -> list[Chunk]:
+    def offer(self, turn: Allotment) -> list[Chunk]:
         self.asked += 1
         count = min(self.of.get(turn.customer, 0), turn.most)
         images = [DueImage(f"r{n}", AssetId(turn.customer, 1, f"i{n}"), ALL, None) for n in range(count)]
@@ -40,13 +40,13 @@ def dealt(
 ) -> dict[int, int]:
     """Return how many new chunks each customer gets of those that it has due."""
     backlog = due if isinstance(due, Backlog) else Backlog(dict(due))
-    turns = turns_in(lane, [*backlog.of], in_flight or {}, most_in_lane=most, limit_of=(limits or {}).get)
-    return dict(Counter(chunk.customer for chunk in deal(turns, backlog.offer)))
+    allotments = allot(lane, [*backlog.of], in_flight or {}, most_in_lane=most, limit_of=(limits or {}).get)
+    return dict(Counter(chunk.customer for chunk in allocate(allotments, backlog.offer)))
 
 
 def in_turn(customers: Sequence[int], in_flight: Mapping[tuple[Lane, int], int]) -> list[int]:
-    turns = turns_in(Lane.INGEST, customers, in_flight, most_in_lane=9, limit_of=lambda _: None)
-    return [turn.customer for turn in turns.order]
+    allotments = allot(Lane.INGEST, customers, in_flight, most_in_lane=9, limit_of=lambda _: None)
+    return [turn.customer for turn in allotments.order]
 
 
 def test_a_customer_alone_gets_all_the_room_there_is() -> None:
@@ -93,9 +93,9 @@ def test_a_customer_s_limit_is_over_all_its_lanes_but_those_that_are_urgent() ->
 
 
 def test_what_a_customer_s_limit_leaves_free_is_another_s() -> None:
-    turns = turns_in(Lane.INGEST, [2, 12], {(Lane.BACKFILL, 2): 2}, most_in_lane=4, limit_of={2: 2}.get)
-    assert turns.at_limit == (2,)
-    assert [(turn.customer, turn.most) for turn in turns.order] == [(12, 4)]
+    allotments = allot(Lane.INGEST, [2, 12], {(Lane.BACKFILL, 2): 2}, most_in_lane=4, limit_of={2: 2}.get)
+    assert allotments.at_limit == (2,)
+    assert [(turn.customer, turn.most) for turn in allotments.order] == [(12, 4)]
 
 
 def test_a_customer_all_of_whose_images_are_held_does_not_take_another_s_place() -> None:
@@ -117,5 +117,5 @@ def test_dagster_takes_urgent_lanes_first_and_backfills_last_of_all() -> None:
     assert set(PRIORITIES) == set(Lane)
     ranked = [Lane.PRIORITY, Lane.INGEST, Lane.RETRY, Lane.BACKFILL]
     # Even the first run of a customer in a lane comes after all those of a better one.
-    assert all(PRIORITIES[better] > PRIORITIES[worse] + FIRST_OF_CUSTOMER for better, worse in pairwise(ranked))
+    assert all(PRIORITIES[better] > PRIORITIES[worse] + FIRST_RUN_BOOST for better, worse in pairwise(ranked))
     assert min(PRIORITIES, key=lambda lane: PRIORITIES[lane]) is Lane.BACKFILL

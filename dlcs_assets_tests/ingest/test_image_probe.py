@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dlcs_assets.domain.errors import PermanentError
-from dlcs_assets.ingest.image_probe import Picture, fingerprint, read_picture, same_picture
+from dlcs_assets.ingest.image_probe import ImageInfo, fingerprint, probe_image, same_picture
 from dlcs_testing.pictures import drawing, encoded, jpeg
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-def read(data: bytes, folder: Path, max_pixels: int = 10**9) -> Picture:
+def read(data: bytes, folder: Path, max_pixels: int = 10**9) -> ImageInfo:
     path = folder / "image.with-a-lying-name.txt"
     path.write_bytes(data)
-    return read_picture(path, max_pixels=max_pixels)
+    return probe_image(path, max_pixels=max_pixels)
 
 
 def thumbnail(image: Image, edge: int = 100, **options: Any) -> bytes:

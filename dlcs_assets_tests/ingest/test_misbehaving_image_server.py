@@ -23,9 +23,9 @@ from dlcs_assets.domain.ingest_request import AssetFields, IngestMessage
 from dlcs_assets.domain.stages import STAGES, Lane, RequestState
 from dlcs_assets.ingest.chunk import ChunkOptions, ImageEnded, ingest_chunk
 from dlcs_assets.ingest.job import Services
-from dlcs_assets.ingest.policy import rules_of
+from dlcs_assets.ingest.policy import ingest_policy
 from dlcs_assets.ledger import Ledger
-from dlcs_assets.ledger.inbox import IntakeRules
+from dlcs_assets.ledger.inbox import IntakePolicy
 from dlcs_assets.ledger.records import Chunk, InboxMessage, RetrySchedule, new_id
 from dlcs_assets.settings import Settings
 from dlcs_assets_tests.stack.image_server.conftest import listening
@@ -87,7 +87,7 @@ class Ingest:
         claim = self.ledger.work.claim_chunk(chunk.id, new_id(), now=now)
         assert claim is not None
         options = ChunkOptions(self.settings.scratch, 8, 16, timedelta(seconds=10), RetrySchedule(5, delay))
-        events = ingest_chunk(claim, self.ledger, self.services, rules_of(self.settings), options)
+        events = ingest_chunk(claim, self.ledger, self.services, ingest_policy(self.settings), options)
         return [event for event in events if isinstance(event, ImageEnded)]
 
     def published(self) -> list[Any]:
@@ -148,7 +148,7 @@ def prepare(settings: Settings, s3: Any, ledger: Ledger) -> None:
         fields = AssetFields(f"s3://{settings.origin_bucket}/2/{number}.jpg", "image/jpeg", channels)
         message = IngestMessage(AssetId.parse(f"2/1/{number}"), None, None, fields)
         messages.append(InboxMessage(f"m{number}", "q", Lane.INGEST, "{}", message))
-    ledger.inbox.take_in(messages, rules=IntakeRules(lambda *_: None, timedelta(minutes=10)), now=datetime.now(UTC))
+    ledger.inbox.take_in(messages, rules=IntakePolicy(lambda *_: None, timedelta(minutes=10)), now=datetime.now(UTC))
 
 
 def test_all_images_are_published_with_every_size_whatever_a_fifth_of_the_answers_is(ingest: Ingest) -> None:

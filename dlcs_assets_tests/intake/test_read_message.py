@@ -7,7 +7,7 @@ import pytest
 
 from dlcs_assets.clients.sqs import QueueMessage
 from dlcs_assets.domain.asset_id import AssetId
-from dlcs_assets.domain.errors import MessageRejected
+from dlcs_assets.domain.errors import MessageRejectedError
 from dlcs_assets.domain.ingest_request import IngestMessage, Registration
 from dlcs_assets.domain.stages import Lane
 from dlcs_assets.intake.messages import check_registration, read_message
@@ -119,6 +119,6 @@ def test_an_upload_outside_the_convention_is_rejected_alone() -> None:
 )
 def test_what_can_never_be_ingested_is_not_registered(image: str, origin: str, code: str) -> None:
     settings = Settings(customers=(2,), origin_bucket="portal")
-    with pytest.raises(MessageRejected) as rejected:
+    with pytest.raises(MessageRejectedError) as rejected:
         check_registration(AssetId.parse(image), Registration(origin), settings)
     assert rejected.value.code == code

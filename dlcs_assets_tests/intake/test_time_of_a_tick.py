@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pydantic import PrivateAttr
 
-from dlcs_assets.clients.sqs import MOST_AT_ONCE, QueueMessage, Queues
+from dlcs_assets.clients.sqs import MAX_BATCH_SIZE, QueueMessage, Queues
 from dlcs_assets.domain.stages import Lane
 from dlcs_assets.intake.messages import Taken, read_message, take_in_as
 from dlcs_assets.ledger import Ledger
@@ -35,7 +35,7 @@ class SlowQueue(Queues):
     def clock(self) -> float:
         return self._now
 
-    def receive(self, url: str, *, limit: int = MOST_AT_ONCE, wait_seconds: float = 0) -> list[QueueMessage]:  # noqa: ARG002
+    def receive(self, url: str, *, limit: int = MAX_BATCH_SIZE, wait_seconds: float = 0) -> list[QueueMessage]:  # noqa: ARG002
         self._now = max(self._now, min(self.from_moment, self._now + wait_seconds)) + self.answer_seconds
         count = min(limit, self.waiting - self._given) if self._now >= self.from_moment else 0
         self._given += count
@@ -73,10 +73,10 @@ def test_a_wait_for_nothing_ends(ledger: Ledger) -> None:
 
 def test_a_tick_begins_nothing_that_would_end_after_its_time(ledger: Ledger) -> None:
     queue = SlowQueue(waiting=500, answer_seconds=1.5)
-    assert tick(queue, ledger, timedelta(0)).received == 2 * MOST_AT_ONCE
+    assert tick(queue, ledger, timedelta(0)).received == 2 * MAX_BATCH_SIZE
     assert queue.clock() <= BUDGET.total_seconds()
 
 
 def test_a_tick_takes_in_what_a_single_slow_answer_brings(ledger: Ledger) -> None:
     queue = SlowQueue(waiting=500, answer_seconds=60)
-    assert tick(queue, ledger, timedelta(0)).received == MOST_AT_ONCE
+    assert tick(queue, ledger, timedelta(0)).received == MAX_BATCH_SIZE

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from dlcs_assets.domain.asset_id import AssetId
-from dlcs_assets.domain.errors import MessageRejected
+from dlcs_assets.domain.errors import MessageRejectedError
 from dlcs_assets.domain.ingest_request import AssetFields, BatchReference, IngestMessage, Registration
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
 from dlcs_assets.domain.stages import STAGES, Lane, Outcome, Stage
 from dlcs_assets.ledger import Ledger
-from dlcs_assets.ledger.inbox import IntakeRules
+from dlcs_assets.ledger.inbox import IntakePolicy
 from dlcs_assets.ledger.records import Chunk, InboxMessage, IntakeCount, RetrySchedule, new_id
 from dlcs_assets.ledger.reports import Selection
 from dlcs_assets.ledger.results import Claim
@@ -64,7 +64,7 @@ class Desk:
         return self.take_in([received], now=now)
 
     def take_in(self, received: list[InboxMessage], now: datetime = NOW) -> IntakeCount:
-        return self.ledger.inbox.take_in(received, rules=IntakeRules(refuse_ftp, timedelta(minutes=10)), now=now)
+        return self.ledger.inbox.take_in(received, rules=IntakePolicy(refuse_ftp, timedelta(minutes=10)), now=now)
 
     def reserve(self, lane: Lane = Lane.INGEST, now: datetime = NOW) -> Chunk | None:
         due = self.ledger.dispatch.due([lane], limit=100, now=now)
@@ -107,7 +107,7 @@ def desk(ledger: Ledger) -> Desk:
 
 def refuse_ftp(asset_id: AssetId, registration: Registration) -> None:
     if registration.origin.startswith("ftp:"):
-        raise MessageRejected("origin_scheme_not_supported", f"{asset_id}: ftp", remedy="Use https")
+        raise MessageRejectedError("origin_scheme_not_supported", f"{asset_id}: ftp", remedy="Use https")
 
 
 def result(stage: Stage, version: str = "v1", *, key: str | None = None) -> StageResult:

@@ -17,9 +17,9 @@ from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
 from dlcs_assets.domain.stages import STAGES, Lane, Outcome, RequestState, Stage
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger.accounting import Usage
-from dlcs_assets.ledger.inbox import IntakeRules
+from dlcs_assets.ledger.inbox import IntakePolicy
 from dlcs_assets.ledger.records import InboxMessage, IntakeCount, new_id
-from dlcs_assets.ledger.results import Claim, ClaimLost
+from dlcs_assets.ledger.results import Claim, ClaimLostError
 from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, Desk
 
 JP2, ORIGINAL, TRANSIENT = ObjectKind.JP2, ObjectKind.ORIGINAL, ObjectKind.TRANSIENT
@@ -179,7 +179,7 @@ def test_the_end_of_an_image_frees_what_it_reserved(desk: Desk, error: Permanent
 def test_a_run_that_lost_its_claim_reserves_nothing(desk: Desk) -> None:
     shelf = begin(desk, "2/1/a")
     desk.ledger.work.release_run(shelf.run_id, schedule=SCHEDULE, now=NOW)
-    with pytest.raises(ClaimLost):
+    with pytest.raises(ClaimLostError):
         shelf.reserve(LEAST_BYTES, JP2)
     assert reserved(desk) == 0
 
@@ -277,7 +277,7 @@ def take_in(ledger: Ledger, *images: str, limit: int = 3) -> IntakeCount:
         )
         for image in images
     ]
-    rules = IntakeRules(lambda asset_id, _: limit if asset_id.customer == 2 else None, timedelta(minutes=10))
+    rules = IntakePolicy(lambda asset_id, _: limit if asset_id.customer == 2 else None, timedelta(minutes=10))
     return ledger.inbox.take_in(received, rules=rules, now=NOW)
 
 

@@ -14,7 +14,7 @@ from dlcs_assets.domain.errors import IngestError, PermanentError, TransientErro
 from dlcs_assets.domain.ingest_request import AssetFields, BatchReference, IngestMessage, Named
 from dlcs_assets.domain.stages import Lane
 from dlcs_assets.ledger import Ledger
-from dlcs_assets.ledger.batches import BATCH_COMPLETED, BatchUnusable, notification_id
+from dlcs_assets.ledger.batches import BATCH_COMPLETED, UnusableBatchError, notification_id
 from dlcs_assets.ledger.outbox import Notification
 from dlcs_assets.ledger.records import InboxMessage, Rejection
 from dlcs_assets.ledger.reports import Selection
@@ -245,15 +245,15 @@ def test_a_batch_takes_the_same_declaration_again_and_no_other(desk: Desk, ledge
     send(desk, "2/1/p", 7)
     for _ in range(2):
         assert ledger.batches.declare(2, 1, batch_id=7, now=NOW) == 7
-    with pytest.raises(BatchUnusable, match="declared with 1 images; this manifest has 2"):
+    with pytest.raises(UnusableBatchError, match="declared with 1 images; this manifest has 2"):
         ledger.batches.declare(2, 2, batch_id=7, now=NOW)
     work(desk)
     finish(ledger)
-    with pytest.raises(BatchUnusable, match="is finished"):
+    with pytest.raises(UnusableBatchError, match="is finished"):
         ledger.batches.declare(2, 1, batch_id=7, now=NOW)
     ledger.batches.declare(2, 1, batch_id=8, now=NOW)
     ledger.batches.close(8, 2, now=NOW)
-    with pytest.raises(BatchUnusable, match="is closed"):
+    with pytest.raises(UnusableBatchError, match="is closed"):
         ledger.batches.declare(2, 1, batch_id=8, now=NOW)
 
 

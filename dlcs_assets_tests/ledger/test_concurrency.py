@@ -15,7 +15,7 @@ from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.ingest_request import AssetFields, BatchReference, IngestMessage, Registration
 from dlcs_assets.domain.stages import Lane, Stage
 from dlcs_assets.ledger import Ledger
-from dlcs_assets.ledger.inbox import IntakeRules
+from dlcs_assets.ledger.inbox import IntakePolicy
 from dlcs_assets.ledger.records import InboxMessage
 from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, SELECT_ALL, Desk, end_chunk, result
 
@@ -172,7 +172,7 @@ def die_while_writing(url: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     received = [message(number) for number in range(5)]
-    Ledger(url).inbox.take_in(received, rules=IntakeRules(check, timedelta(minutes=10)), now=NOW)
+    Ledger(url).inbox.take_in(received, rules=IntakePolicy(check, timedelta(minutes=10)), now=NOW)
 
 
 def test_a_process_killed_within_a_transaction_leaves_nothing_half_written_and_the_way_free(

@@ -11,8 +11,8 @@ from dlcs_assets.domain.ingest_request import AssetFields, IngestMessage, Regist
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
 from dlcs_assets.domain.stages import Lane, Outcome, Stage
 from dlcs_assets.ledger import Ledger, database
-from dlcs_assets.ledger.engine import UNAVAILABLE, LedgerUnusable
-from dlcs_assets.ledger.inbox import IntakeRules
+from dlcs_assets.ledger.engine import UNAVAILABLE, UnusableLedgerError
+from dlcs_assets.ledger.inbox import IntakePolicy
 from dlcs_assets.ledger.records import InboxMessage, Rejection
 from dlcs_assets_tests.ledger.conftest import NOW, SELECT_ALL, Desk
 from dlcs_assets_tests.ledger.test_concurrency import message
@@ -21,7 +21,7 @@ from dlcs_testing import postgresql
 
 def refusal(url: str) -> str:
     """Return what is said of a URL, having made sure that not even the traceback tells its password."""
-    with pytest.raises(LedgerUnusable) as caught:
+    with pytest.raises(UnusableLedgerError) as caught:
         Ledger(url)
     assert "secret" not in "".join(traceback.format_exception(caught.value))
     return str(caught.value)
@@ -65,7 +65,7 @@ def test_a_writer_that_freezes_loses_its_transaction_and_the_others_go_on(
         assert Desk(other).take_in(received).accepted == 3  # waits for the lock, until the server takes it away
 
     with pytest.raises(UNAVAILABLE):
-        frozen.inbox.take_in(received, rules=IntakeRules(check, timedelta(minutes=10)), now=NOW)
+        frozen.inbox.take_in(received, rules=IntakePolicy(check, timedelta(minutes=10)), now=NOW)
     assert Desk(frozen).take_in(received).duplicates == 3
     frozen.close()
     other.close()

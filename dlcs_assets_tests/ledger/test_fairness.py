@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from dlcs_assets.domain.errors import ServiceDown, TransientError
+from dlcs_assets.domain.errors import ServiceDownError, TransientError
 from dlcs_assets.domain.stages import STAGES, Lane, RequestState
 from dlcs_assets.ledger.records import Chunk, new_id
 from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, Desk, end_chunk
@@ -80,7 +80,7 @@ def test_open_chunks_are_counted_by_lane_and_customer(desk: Desk) -> None:
 
 PASSING = [
     TransientError("origin_timeout", "The origin did not answer", remedy="Wait"),
-    ServiceDown("appetiser_unavailable", "Nobody answers", remedy="Start it"),
+    ServiceDownError("appetiser_unavailable", "Nobody answers", remedy="Start it"),
 ]
 
 
@@ -90,7 +90,7 @@ PASSING = [
     [(Lane.BACKFILL, Lane.BACKFILL), (Lane.INGEST, Lane.RETRY), (Lane.PRIORITY, Lane.RETRY)],
 )
 def test_only_a_backfill_is_tried_again_in_its_own_lane(
-    desk: Desk, error: TransientError | ServiceDown, lane: Lane, next_lane: Lane
+    desk: Desk, error: TransientError | ServiceDownError, lane: Lane, next_lane: Lane
 ) -> None:
     """A large backfill whose service is down would else crowd out the retries of all others."""
     desk.send("2/1/a", lane=lane)

@@ -5,10 +5,10 @@ from datetime import timedelta
 import pytest
 
 from dlcs_assets.domain.asset_id import AssetId
-from dlcs_assets.domain.errors import PermanentError, ServiceDown, TransientError
+from dlcs_assets.domain.errors import PermanentError, ServiceDownError, TransientError
 from dlcs_assets.domain.stages import Lane, RequestState, Stage
 from dlcs_assets.ledger.reports import Selection
-from dlcs_assets.ledger.results import ClaimLost
+from dlcs_assets.ledger.results import ClaimLostError
 from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, SELECT_ALL, Desk, result
 
 NOT_FOUND = PermanentError("origin_not_found", "It is gone", remedy="Find it", stage=Stage.ORIGINAL)
@@ -77,11 +77,11 @@ def test_a_run_that_lost_its_claim_can_record_nothing(desk: Desk) -> None:
     desk.ledger.work.release_run("run-1", schedule=SCHEDULE, now=NOW)
     desk.claim("run-2", Lane.RETRY)
     item = claim.items[0]
-    with pytest.raises(ClaimLost):
+    with pytest.raises(ClaimLostError):
         desk.ledger.work.check(claim.token, item.asset_id)
-    with pytest.raises(ClaimLost):
+    with pytest.raises(ClaimLostError):
         desk.ledger.work.commit(claim, item, result(Stage.JP2), now=NOW)
-    with pytest.raises(ClaimLost):
+    with pytest.raises(ClaimLostError):
         desk.ledger.work.finish(claim, item, None, schedule=SCHEDULE, now=NOW)
     assert desk.ledger.work.heartbeat(claim.token, now=NOW) == 0
     assert desk.state("2/1/a") == "running"
@@ -110,7 +110,7 @@ def test_a_passing_failure_is_tried_again_until_the_attempts_are_used_up(desk: D
 def test_a_service_that_is_down_costs_no_attempt(desk: Desk) -> None:
     desk.send("2/1/a")
     now, lane = NOW, Lane.INGEST
-    down = ServiceDown("appetiser_unavailable", "refused", remedy="Start it", stage=Stage.JP2)
+    down = ServiceDownError("appetiser_unavailable", "refused", remedy="Start it", stage=Stage.JP2)
     for attempt in range(10):
         claim = desk.claim(f"run-{attempt}", lane, now)
         assert desk.ledger.work.finish(claim, claim.items[0], down, schedule=SCHEDULE, now=now) is RequestState.PENDING

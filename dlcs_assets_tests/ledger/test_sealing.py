@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from dlcs_assets.domain.stages import Lane
 from dlcs_assets.ledger import Ledger
-from dlcs_assets.ledger.encryption import PREFIX, WrongKey
+from dlcs_assets.ledger.encryption import PREFIX, WrongKeyError
 from dlcs_assets.ledger.engine import make_engine
 from dlcs_assets.ledger.records import InboxMessage, Rejection
 from dlcs_assets_tests.ledger.conftest import NOW, Desk
@@ -36,7 +36,7 @@ def fill(desk: Desk) -> None:
 
 
 def origin_and_body(desk: Desk) -> tuple[str, str]:
-    (entry,) = desk.ledger.catalogue.entries()
+    (entry,) = desk.ledger.registrations.entries()
     (kept,) = desk.ledger.inbox.rejected()
     return entry.registration.origin, kept["body"]
 
@@ -84,14 +84,14 @@ def test_a_new_key_reads_what_the_earlier_one_wrote_if_that_is_behind_it(url: st
 def test_without_the_key_nothing_is_read_and_it_is_said_what_is_missing(url: str, keys: str | None) -> None:
     with opened(url, KEY) as desk:
         fill(desk)
-    with opened(url, keys) as desk, pytest.raises(WrongKey, match="DLCS_LEDGER_KEY"):
+    with opened(url, keys) as desk, pytest.raises(WrongKeyError, match="DLCS_LEDGER_KEY"):
         desk.ledger.inbox.rejected()
-    with opened(url, keys) as desk, pytest.raises(WrongKey, match="DLCS_LEDGER_KEY"):
-        list(desk.ledger.catalogue.entries())
+    with opened(url, keys) as desk, pytest.raises(WrongKeyError, match="DLCS_LEDGER_KEY"):
+        list(desk.ledger.registrations.entries())
 
 
 def test_what_is_no_key_is_refused_without_being_shown() -> None:
-    with pytest.raises(WrongKey) as caught:
+    with pytest.raises(WrongKeyError) as caught:
         Ledger("sqlite://", "my-password")
     assert "my-password" not in str(caught.value)
     assert "Fernet.generate_key" in str(caught.value)

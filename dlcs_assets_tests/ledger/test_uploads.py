@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from dlcs_assets.domain.asset_id import AssetId
-from dlcs_assets.domain.errors import MessageRejected
+from dlcs_assets.domain.errors import MessageRejectedError
 from dlcs_assets.domain.ingest_request import AssetFields, IngestMessage
 from dlcs_assets.domain.stages import Lane
 from dlcs_assets.domain.upload import Upload, asset_of_key
@@ -21,7 +21,7 @@ def entry(upload: Upload, message_id: str = "m-1#0") -> InboxMessage:
     entry = InboxMessage(upload.inbox_id() or message_id, "q", Lane.INGEST, f"body of {upload.key}", upload=upload)
     try:
         asset_id = asset_of_key(upload.key)
-    except MessageRejected as error:
+    except MessageRejectedError as error:
         return replace(entry, rejection=Rejection(error.code, error.cause, error.remedy))
     origin = AssetFields(f"s3://{upload.bucket}/{upload.key}")
     return replace(entry, message=IngestMessage(asset_id, upload.modified, None, origin))

@@ -29,7 +29,7 @@ from sqlalchemy import (
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger import schema_version as version
 from dlcs_assets.ledger import tables as schema
-from dlcs_assets.ledger.engine import LedgerUnusable, make_engine
+from dlcs_assets.ledger.engine import UnusableLedgerError, make_engine
 
 VERSIONS = sorted(path.name[1:5] for path in (version.MIGRATIONS / "versions").glob("v*.py"))
 SAMPLES: dict[type, Any] = {
@@ -123,14 +123,14 @@ def test_a_step_that_fails_leaves_nothing_of_itself(url: str, engine: Engine, mo
 def test_a_ledger_of_a_newer_version_is_refused_and_both_versions_are_named(url: str, engine: Engine) -> None:
     Ledger(url).close()
     set_version(engine, "0999")
-    with pytest.raises(LedgerUnusable, match=rf"are of version 0999, .* up to {schema.SCHEMA_VERSION}\. Upgrade"):
+    with pytest.raises(UnusableLedgerError, match=rf"are of version 0999, .* up to {schema.SCHEMA_VERSION}\. Upgrade"):
         Ledger(url)
 
 
 def test_a_database_of_somebody_else_is_left_alone(url: str, engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE images (name TEXT)"))
-    with pytest.raises(LedgerUnusable, match="it holds a table images, but not the ledger's version"):
+    with pytest.raises(UnusableLedgerError, match="it holds a table images, but not the ledger's version"):
         Ledger(url)
 
 

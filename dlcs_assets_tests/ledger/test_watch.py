@@ -12,14 +12,14 @@ BUSY = TransientError("origin_unavailable", "503", remedy="Wait")
 
 
 def told(desk: Desk) -> list[tuple[str, str, int]]:
-    return [(each.why, each.example, each.count) for each in desk.ledger.watch.stalled(NOW - HOUR)]
+    return [(each.why, each.example, each.count) for each in desk.ledger.health.stalled(NOW - HOUR)]
 
 
 def test_what_has_not_ended_an_hour_after_it_was_asked_for_is_stalled(desk: Desk) -> None:
     desk.send("2/1/old", now=NOW - 3 * HOUR)
     desk.send("2/1/older", now=NOW - 4 * HOUR)
     desk.send("2/1/new", now=NOW)
-    (found,) = desk.ledger.watch.stalled(NOW - HOUR)
+    (found,) = desk.ledger.health.stalled(NOW - HOUR)
     assert found == Stalled(2, Lane.INGEST, "wait for their turn", 2, NOW - 4 * HOUR, "2/1/old")
     assert found.told(NOW) == "2 of customer 2 wait for their turn, for up to 4.0 h, such as 2/1/old"
 
@@ -44,7 +44,7 @@ def test_it_says_why_and_the_oldest_comes_first(desk: Desk) -> None:
 
 def test_what_has_ended_is_not_stalled(desk: Desk) -> None:
     desk.store("2/1/one")
-    assert desk.ledger.watch.stalled(NOW + 9 * HOUR) == []
+    assert desk.ledger.health.stalled(NOW + 9 * HOUR) == []
 
 
 def test_a_backfill_may_take_its_time_until_an_attempt_fails(desk: Desk) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dlcs_stack import data_folder
-from dlcs_stack.data_folder import NoStack, StackRefused, StackState, claimed, read_state, write_state
+from dlcs_stack.data_folder import NoStackError, StackRefusedError, StackState, claimed, read_state, write_state
 from dlcs_testing.processes import eventually
 
 STATE = StackState(pid=1, services={}, environment={"DLCS_UI_URL": "http://127.0.0.1:3000"})
@@ -38,7 +38,7 @@ def test_what_an_earlier_stack_left_is_removed(tmp_path: Path) -> None:
 
 def test_a_folder_with_somebody_elses_files_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(StackRefused, match="not made by a stack"), claimed(tmp_path):
+    with pytest.raises(StackRefusedError, match="not made by a stack"), claimed(tmp_path):
         pytest.fail("it was claimed")
     assert [each.name for each in tmp_path.iterdir()] == ["thesis.txt"]
 
@@ -46,7 +46,7 @@ def test_a_folder_with_somebody_elses_files_is_refused_and_left_alone(tmp_path: 
 def test_a_second_stack_in_the_same_folder_is_refused_and_the_first_keeps_its_files(tmp_path: Path) -> None:
     with claimed(tmp_path / "stack") as folder:
         (folder / "ledger.db").touch()
-        with pytest.raises(StackRefused, match="A stack is up"), claimed(folder):
+        with pytest.raises(StackRefusedError, match="A stack is up"), claimed(folder):
             pytest.fail("it was claimed twice")
         assert (folder / "ledger.db").exists()
 
@@ -58,7 +58,7 @@ def test_the_state_of_a_stack_that_is_up_is_read_back(tmp_path: Path) -> None:
 
 
 def test_a_stack_that_is_still_starting_is_not_up_yet(tmp_path: Path) -> None:
-    with claimed(tmp_path), pytest.raises(NoStack, match="starting or stopping"):
+    with claimed(tmp_path), pytest.raises(NoStackError, match="starting or stopping"):
         read_state(tmp_path)
 
 
@@ -66,7 +66,7 @@ def test_a_stack_that_is_still_starting_is_not_up_yet(tmp_path: Path) -> None:
 def test_without_a_stack_there_is_no_state(tmp_path: Path, folder: str) -> None:
     with claimed(tmp_path / "stopped") as stopped:
         write_state(stopped, STATE)
-    with pytest.raises(NoStack, match=r"No stack is up in .*Start one: dlcs up"):
+    with pytest.raises(NoStackError, match=r"No stack is up in .*Start one: dlcs up"):
         read_state(tmp_path / folder)
 
 
@@ -84,7 +84,7 @@ def test_the_state_of_a_killed_stack_counts_as_none_and_its_folder_is_free(tmp_p
         assert read_state(tmp_path) == StackState(1, {}, {})
         holder.kill()
     assert (tmp_path / "stack.json").exists()
-    with pytest.raises(NoStack):
+    with pytest.raises(NoStackError):
         read_state(tmp_path)
     with claimed(tmp_path):
         assert not (tmp_path / "stack.json").exists()

@@ -14,9 +14,9 @@ import pytest
 from typer.testing import CliRunner
 
 from dlcs_assets.cli import app
-from dlcs_stack.data_folder import NoStack, StackRefused, read_state
+from dlcs_stack.data_folder import NoStackError, StackRefusedError, read_state
 from dlcs_stack.stack import DAGSTER, SERVICES, Component, RunningStack, Stack
-from dlcs_stack.supervisor import ServiceFailed, fetch, is_free
+from dlcs_stack.supervisor import ServiceFailedError, fetch, is_free
 from dlcs_testing.processes import eventually, is_running, kill_service
 
 DLCS = str(Path(sys.executable).with_name("dlcs"))
@@ -158,7 +158,7 @@ def test_up_beside_a_running_stack_is_refused(services: RunningStack) -> None:
 def test_a_port_that_somebody_else_has_is_refused_by_number(services: RunningStack, tmp_path: Path) -> None:
     taken = int(services.environment["DLCS_APPETISER_URL"].rpartition(":")[2])
     stack = Stack(tmp_path / "stack", components=frozenset({Component.APPETISER}), ports={Component.APPETISER: taken})
-    with pytest.raises(StackRefused, match=f"Port {taken}, which appetiser was given, is in use"), stack.running():
+    with pytest.raises(StackRefusedError, match=f"Port {taken}, which appetiser was given, is in use"), stack.running():
         pass
 
 
@@ -193,7 +193,7 @@ def test_up_shows_each_service_and_leaves_nothing_when_it_is_told_to_end(
     assert eventually(lambda: not any(map(is_running, below)))
     for name in ("AWS_ENDPOINT_URL", "DLCS_APPETISER_URL", "DLCS_IMAGE_SERVER_URL"):
         assert is_free(port_of(state.environment[name]))
-    with pytest.raises(NoStack):
+    with pytest.raises(NoStackError):
         read_state(tmp_path)
 
 
@@ -241,7 +241,9 @@ def test_a_code_location_that_does_not_load_is_named_with_the_reason(tmp_path: P
     components = frozenset({Component.CODE_SERVER, Component.WEBSERVER})
     stack = Stack(tmp_path / "data", components=components, definitions=broken)
     with (
-        pytest.raises(ServiceFailed, match=r"webserver cannot be used.* dlcs-assets does not load[\s\S]*no such table"),
+        pytest.raises(
+            ServiceFailedError, match=r"webserver cannot be used.* dlcs-assets does not load[\s\S]*no such table"
+        ),
         stack.running(),
     ):
         pytest.fail("it came up")

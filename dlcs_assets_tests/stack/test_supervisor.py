@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from dlcs_stack.supervisor import (
-    Broken,
+    BrokenServiceError,
     Ready,
     Service,
-    ServiceFailed,
+    ServiceFailedError,
     Supervisor,
     free_port,
     http_health,
@@ -97,7 +97,7 @@ def test_a_service_that_ends_before_it_is_ready_is_named_with_its_status_and_its
     broken = service(
         tmp_path, "images", python("print('no such codec'); raise SystemExit(3)"), health=lambda: "not yet"
     )
-    with Supervisor() as supervisor, pytest.raises(ServiceFailed) as failed:
+    with Supervisor() as supervisor, pytest.raises(ServiceFailedError) as failed:
         supervisor.start(broken)
     assert "images ended before it was ready, with status 3" in str(failed.value)
     assert "no such codec" in str(failed.value)
@@ -108,15 +108,18 @@ def test_a_service_that_is_not_ready_in_time_is_named_with_what_was_missing(tmp_
     slow = service(
         tmp_path, "queue", python(SLEEPER), health=lambda: "no answer", ready_timeout=timedelta(milliseconds=200)
     )
-    with Supervisor() as supervisor, pytest.raises(ServiceFailed, match=r"queue was not ready within .* s: no answer"):
+    with (
+        Supervisor() as supervisor,
+        pytest.raises(ServiceFailedError, match=r"queue was not ready within .* s: no answer"),
+    ):
         supervisor.start(slow)
 
 
 def test_a_health_check_that_knows_better_ends_the_wait_at_once(tmp_path: Path) -> None:
     def health() -> str | None:
-        raise Broken("it does not load")
+        raise BrokenServiceError("it does not load")
 
-    with Supervisor() as supervisor, pytest.raises(ServiceFailed, match="cannot be used: it does not load"):
+    with Supervisor() as supervisor, pytest.raises(ServiceFailedError, match="cannot be used: it does not load"):
         supervisor.start(service(tmp_path, "code", python(SLEEPER), health=health))
 
 
@@ -127,7 +130,7 @@ def test_a_service_that_dies_later_is_noticed(tmp_path: Path) -> None:
         supervisor.check()
         os.kill(read_pid(pid_file), signal.SIGKILL)
         assert eventually(lambda: not is_running(supervisor.pids()["worker"]))
-        with pytest.raises(ServiceFailed, match="worker ended by itself, with status 137"):
+        with pytest.raises(ServiceFailedError, match="worker ended by itself, with status 137"):
             supervisor.check()
 
 
@@ -161,7 +164,7 @@ def test_a_service_that_fails_when_it_is_started_anew_is_given_up(tmp_path: Path
             supervisor.check()
             return False
 
-        with pytest.raises(ServiceFailed, match=r"files ended before it was ready[\s\S]*FileExistsError"):
+        with pytest.raises(ServiceFailedError, match=r"files ended before it was ready[\s\S]*FileExistsError"):
             eventually(checks)
 
 

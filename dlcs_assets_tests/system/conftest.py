@@ -24,7 +24,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]
 @pytest.fixture(autouse=True)
 def _lost_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have what a test lets get lost asked for again without waiting whether it is on its way."""
-    monkeypatch.setattr(dispatch, "ON_ITS_WAY", timedelta(0))
+    monkeypatch.setattr(dispatch, "LAUNCH_GRACE", timedelta(0))
 
 
 @pytest.fixture

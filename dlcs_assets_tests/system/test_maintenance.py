@@ -179,7 +179,7 @@ def test_of_an_image_that_comes_back_for_one_stage_dagster_learns_the_others_aga
     system.use(run_retention=AT_ONCE)
     keep_house(system)
     wanted = [(AssetId.parse(PAGE), frozenset({Stage.THUMBNAILS}))]
-    system.ledger.catalogue.ask(wanted, lane=Lane.BACKFILL, now=datetime.now(UTC))
+    system.ledger.registrations.ask(wanted, lane=Lane.BACKFILL, now=datetime.now(UTC))
     system.settle()
     assert count_of_runs(system) == 1
     assert system.partition(PAGE) == ("materialized",) * 3
@@ -195,7 +195,7 @@ def test_a_step_that_fails_is_named_and_does_not_keep_the_others_from_it(
         run = system.execute_job("maintenance", "keep_house", {})
     assert run.status is dg.DagsterRunStatus.FAILURE
     said, _ = system.failure_of(run)
-    assert "Maintenance failed of partitions (DispatchBusy: " in said
+    assert "Maintenance failed of partitions (DispatchBusyError: " in said
     assert count_of_runs(system) == 1
     assert shown(system) == [PAGE]
 

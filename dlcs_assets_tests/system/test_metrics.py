@@ -16,7 +16,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from dlcs_assets.cli.metrics import handler
-from dlcs_assets.clients.file_semaphore import Slots
+from dlcs_assets.clients.file_semaphore import FileSemaphore
 from dlcs_assets.metrics.embedded import embedded
 from dlcs_assets.metrics.measuring import measure
 from dlcs_assets.metrics.metric import Metric, Unit
@@ -92,7 +92,7 @@ def test_a_failure_that_was_made_good_counts_as_recent_only(system: System) -> N
 
 def test_requests_in_flight_are_those_that_hold_a_place(system: System) -> None:
     folder = system.settings.slots / "appetiser-0123456789ab"
-    slots = Slots(folder, 3)
+    slots = FileSemaphore(folder, 3)
     with slots.hold(), slots.hold():
         assert values(system)["dlcs_requests_in_flight"]["appetiser"] == 2
     assert values(system)["dlcs_requests_in_flight"]["appetiser"] == 0

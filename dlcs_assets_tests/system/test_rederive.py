@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from dlcs_assets.domain.stages import Lane, Stage
-from dlcs_assets.ingest.policy import rules_of
-from dlcs_assets.ingest.reprocess import Sum, Wish, ask_for, select_images
+from dlcs_assets.ingest.policy import ingest_policy
+from dlcs_assets.ingest.reprocess import ReprocessEstimate, ReprocessSelector, ask_for, select_images
 from dlcs_testing.harness import System, full_message
 from dlcs_testing.pictures import jpeg
 from dlcs_testing.processes import eventually
@@ -46,13 +46,15 @@ def system(make_system: Callable[..., System], file: Path) -> System:
 
 
 def stale(system: System, **wish: Any) -> dict[str, tuple[set[Stage], tuple[str, ...]]]:
-    found = select_images(system.ledger, Wish(outdated=True, **wish), rules_of(system.settings), Sum())
+    found = select_images(
+        system.ledger, ReprocessSelector(outdated=True, **wish), ingest_policy(system.settings), ReprocessEstimate()
+    )
     return {str(each.asset_id): (set(each.stages), each.reasons) for each in found}
 
 
-def ask_again(system: System, **wish: Any) -> Sum:
-    total = Sum()
-    wanted = list(select_images(system.ledger, Wish(**wish), rules_of(system.settings), total))
+def ask_again(system: System, **wish: Any) -> ReprocessEstimate:
+    total = ReprocessEstimate()
+    wanted = list(select_images(system.ledger, ReprocessSelector(**wish), ingest_policy(system.settings), total))
     ask_for(system.ledger, wanted, now=datetime.now(UTC))
     return total
 

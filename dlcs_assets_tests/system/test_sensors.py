@@ -13,7 +13,7 @@ from dlcs_assets.defs.partitions import PARTITIONS_NAME, UNFINISHED_RUNS
 from dlcs_assets.defs.sensors import dispatch
 from dlcs_assets.domain.stages import STAGES, Lane, Stage
 from dlcs_assets.intake.messages import read_message
-from dlcs_assets.ledger.inbox import IntakeRules
+from dlcs_assets.ledger.inbox import IntakePolicy
 from dlcs_assets.ledger.records import RetrySchedule
 from dlcs_testing.harness import System, full_message, key_of
 from dlcs_testing.pictures import jpeg
@@ -101,7 +101,7 @@ def test_what_one_sensor_has_just_asked_for_no_other_asks_for(
     system: System, page: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Dagster would launch both: it drops a second request for the same run only if it comes from the same sensor."""
-    monkeypatch.setattr(dispatch, "ON_ITS_WAY", timedelta(minutes=1))
+    monkeypatch.setattr(dispatch, "LAUNCH_GRACE", timedelta(minutes=1))
     send_files(system, page, PAGES[:1])
     assert len(run_requests(system, "sqs_ingest")) == 1
     system.send(full_message(PAGES[1], page, "file"), queue=system.settings.uploads_queue_url)
@@ -242,7 +242,7 @@ def test_a_message_that_comes_twice_is_one_request(system: System, page: str) ->
     system.sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=message.receipt_handle, VisibilityTimeout=0)
     entries = read_message(message, url, Lane.INGEST, system.settings)
     system.ledger.inbox.take_in(
-        entries, rules=IntakeRules(lambda *_: None, timedelta(0)), now=datetime.now(UTC)
+        entries, rules=IntakePolicy(lambda *_: None, timedelta(0)), now=datetime.now(UTC)
     )  # and then the sensor died
     (request,) = run_requests(system, "sqs_ingest")
     assert request.tags[tags.RANGE_START] == request.tags[tags.RANGE_END] == key_of(PAGES[0])

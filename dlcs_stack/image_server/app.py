@@ -20,7 +20,7 @@ from dlcs_stack.image_server.geometry import Limits, canonical_path, resolve
 from dlcs_stack.image_server.identifiers import Target, locate, parse_target
 from dlcs_stack.image_server.info import CONTEXTS, PROFILES, info_document, info_media_type
 from dlcs_stack.image_server.parameters import MEDIA_TYPES
-from dlcs_stack.image_server.refusal import Refusal
+from dlcs_stack.image_server.refusal import RefusalError
 from dlcs_stack.image_server.sources import Sources
 from dlcs_stack.image_server.workers import Workers
 
@@ -82,7 +82,7 @@ class _Server:
         try:
             target = parse_target(request.scope["raw_path"])
             response = await self._answer(request, target)
-        except Refusal as refusal:
+        except RefusalError as refusal:
             response = PlainTextResponse(refusal.message, refusal.status)
         except Exception:  # noqa: BLE001 (everything has an answer, and the log has the reason)
             _log.exception("%s failed", request.url.path)

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 from dlcs_stack.image_server.parameters import ImageRequest, Region, Rotation, Size, Version
-from dlcs_stack.image_server.refusal import ENLARGED_WITHOUT_CARET, Refusal, bad_request
+from dlcs_stack.image_server.refusal import ENLARGED_WITHOUT_CARET, RefusalError, bad_request
 
 Edges = tuple[int, int]
 
@@ -52,8 +52,8 @@ class Job:
 def resolve(request: ImageRequest, width: int, height: int, limits: Limits) -> Job:
     """Work out what `request` asks of a picture of `width` x `height`.
 
-    Raises `Refusal`: 400 for a region outside the picture, for enlarging without ^ and above `max_scale` (in version 2,
-    which knows no ^, 403), 403 above `max_pixels`.
+    Raises `RefusalError`: 400 for a region outside the picture, for enlarging without ^ and above `max_scale` (403 in
+    version 2, which knows no ^), 403 above `max_pixels`.
     """
     box = _box(request.region, width, height)
     edges = _edges(request.size, box, limits)
@@ -120,9 +120,9 @@ def _check(request: ImageRequest, box: Box, edges: Edges, limits: Limits) -> Non
     if limits.max_scale and enlarges and scale > limits.max_scale:
         percent = math.floor(limits.max_scale * 100 + 0.5)
         status = 400 if request.version == 3 else 403  # noqa: PLR2004 (the API's version)
-        raise Refusal(status, f"Requests for scales in excess of {percent}% are not allowed.")
+        raise RefusalError(status, f"Requests for scales in excess of {percent}% are not allowed.")
     if limits.max_pixels and edges[0] * edges[1] > limits.max_pixels:
-        raise Refusal(403, f"The result would have more than the {limits.max_pixels} pixels that are allowed.")
+        raise RefusalError(403, f"The result would have more than the {limits.max_pixels} pixels that are allowed.")
 
 
 def _canonical_size(version: Version, job: Job, limits: Limits) -> str:

@@ -12,7 +12,7 @@ from typing import Literal
 from urllib.parse import quote, unquote_to_bytes
 
 from dlcs_stack.image_server.parameters import ImageRequest, Version, parse_image_request
-from dlcs_stack.image_server.refusal import Refusal, bad_request
+from dlcs_stack.image_server.refusal import RefusalError, bad_request
 
 _S3_URI = re.compile(
     r"s3://(?:[a-z]{2}(?:-[a-z]+)+-[0-9]+/)?(?P<bucket>[A-Za-z0-9][A-Za-z0-9._-]{2,62})/(?P<key>.+)", re.DOTALL
@@ -37,7 +37,7 @@ class Target:
         return f"/iiif/{self.version}/{quote(self.identifier, safe=':')}"
 
     def image_request(self) -> ImageRequest:
-        """Parse what is asked of the picture. Raises `Refusal` with 400 or 415."""
+        """Parse what is asked of the picture. Raises `RefusalError` with 400 or 415."""
         region, size, rotation, name = (_decoded(segment) for segment in self.asked.split("/"))
         return parse_image_request(self.version, region, size, rotation, name)
 
@@ -51,13 +51,13 @@ class S3Object:
 
 
 def parse_target(raw_path: bytes) -> Target:
-    """Parse the raw path of a request, without its query. Raises `Refusal` with 400 or 404."""
+    """Parse the raw path of a request, without its query. Raises `RefusalError` with 400 or 404."""
     segments = raw_path.decode("latin-1").split("/")
     match segments:
         case ["", "iiif", number, identifier, *rest] if number in _VERSIONS and identifier:
             version = _VERSIONS[number]
         case _:
-            raise Refusal(404, "There is nothing here: ask for /iiif/3/{identifier}/info.json.")
+            raise RefusalError(404, "There is nothing here: ask for /iiif/3/{identifier}/info.json.")
     decoded = _decoded(identifier)
     asked = "/".join(rest)
     if not asked:
@@ -65,7 +65,9 @@ def parse_target(raw_path: bytes) -> Target:
     if asked == "info.json":
         return Target(version, decoded, "info", asked)
     if len(rest) != _IMAGE_SEGMENTS:
-        raise Refusal(404, "A slash in an identifier must be written %2F; after it come four segments or info.json.")
+        raise RefusalError(
+            404, "A slash in an identifier must be written %2F; after it come four segments or info.json."
+        )
     return Target(version, decoded, "image", asked)
 
 
@@ -73,14 +75,14 @@ def locate(identifier: str, path_roots: tuple[Path, ...]) -> S3Object | Path:
     """Return where the bytes of `identifier` are: an S3 object, or a file under one of `path_roots`.
 
     s3://[region/]bucket/key, file:///path, /path and a path below a root are understood, all of them literally: the
-    identifier has been percent-decoded already. Raises `Refusal` with 404 for everything else, and for a path outside
-    the roots just as for one that does not exist.
+    identifier has been percent-decoded already. Raises `RefusalError` with 404 for everything else, and for a path
+    outside the roots just as for one that does not exist.
     """
     if match := _S3_URI.fullmatch(identifier):
         return S3Object(match["bucket"], match["key"])
     if (match := _PATH.fullmatch(identifier)) and (path := _file_below(match["path"], path_roots)):
         return path
-    raise Refusal(404, "There is no source with this identifier.")
+    raise RefusalError(404, "There is no source with this identifier.")
 
 
 def _file_below(name: str, roots: tuple[Path, ...]) -> Path | None:

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from dlcs_stack.image_server.refusal import Refusal, bad_request
+from dlcs_stack.image_server.refusal import RefusalError, bad_request
 
 Version = Literal[2, 3]
 
@@ -72,12 +72,12 @@ class ImageRequest:
 
 
 def parse_image_request(version: Version, region: str, size: str, rotation: str, name: str) -> ImageRequest:
-    """Parse the four segments after the identifier, percent-decoded. Raises `Refusal` with 400 or 415."""
+    """Parse the four segments after the identifier, percent-decoded. Raises `RefusalError` with 400 or 415."""
     quality, dot, extension = name.rpartition(".")
     if not dot or quality not in QUALITIES:
         raise bad_request(f"The quality must be one of {', '.join(QUALITIES)}, followed by a dot and the format.")
     if extension not in MEDIA_TYPES:
-        raise Refusal(415, f"The format must be one of {', '.join(MEDIA_TYPES)}.")
+        raise RefusalError(415, f"The format must be one of {', '.join(MEDIA_TYPES)}.")
     return ImageRequest(
         version=version,
         region=_region(region),

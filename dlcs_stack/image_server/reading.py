@@ -14,7 +14,7 @@ from typing import Final, cast
 from PIL import ExifTags, Image, UnidentifiedImageError  # noqa: TID253 (only workers load this module)
 
 from dlcs_stack.image_server.jp2 import Jp2Header, read_header
-from dlcs_stack.image_server.refusal import Refusal, unreadable
+from dlcs_stack.image_server.refusal import RefusalError, unreadable
 from dlcs_stack.limits import limited
 
 FORMATS: Final = ("JPEG", "JPEG2000", "TIFF", "PNG", "WEBP", "GIF", "BMP", "PPM")
@@ -69,7 +69,7 @@ class Raster:
 def describe(path: str, max_pixels: int) -> Description:
     """Read the headers of the file at `path`. No picture data is decoded.
 
-    Raises `Refusal`: 501 where it is no picture, 403 where it has more than `max_pixels` (0: any number is fine).
+    Raises `RefusalError`: 501 where it is no picture, 403 where it has more than `max_pixels` (0: any number is fine).
     """
     try:
         with limited(0), _opened(path) as image:
@@ -79,14 +79,14 @@ def describe(path: str, max_pixels: int) -> Description:
     except _BROKEN as error:
         raise unreadable(f"{error}.") from error
     if max_pixels and description.width * description.height > max_pixels:
-        raise Refusal(
+        raise RefusalError(
             403, f"The source is {description.width} x {description.height}, more than the {max_pixels} pixels allowed."
         )
     return description
 
 
 def decode(path: str, description: Description, reduction: int) -> Raster:
-    """Decode the file at 1/2^`reduction` of its size. Raises `Refusal` with 501 where its data is broken."""
+    """Decode the file at 1/2^`reduction` of its size. Raises `RefusalError` with 501 where its data is broken."""
     try:
         if description.format == "JPEG2000":
             return _decode_jp2(path, description, reduction)

@@ -9,7 +9,7 @@ from __future__ import annotations
 ENLARGED_WITHOUT_CARET = "Requests for scales in excess of 100% must prefix the size path component with a ^ character."
 
 
-class Refusal(Exception):  # noqa: N818 (it is the server's answer, and reads so where it is raised)
+class RefusalError(Exception):
     """A request that gets `status` and `message`, as text/plain, for an answer."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -21,11 +21,11 @@ class Refusal(Exception):  # noqa: N818 (it is the server's answer, and reads so
         return f"{self.status}: {self.message}"
 
 
-def bad_request(message: str) -> Refusal:
+def bad_request(message: str) -> RefusalError:
     """Return what answers a request that the Image API does not allow."""
-    return Refusal(400, message)
+    return RefusalError(400, message)
 
 
-def unreadable(reason: str) -> Refusal:
+def unreadable(reason: str) -> RefusalError:
     """Return what answers a request for a source that is no picture, or a broken one."""
-    return Refusal(501, f"The source cannot be read: {reason}")
+    return RefusalError(501, f"The source cannot be read: {reason}")

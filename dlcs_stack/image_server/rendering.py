@@ -10,7 +10,7 @@ from PIL import Image, ImageCms, ImageOps  # noqa: TID253 (only workers load thi
 
 from dlcs_stack.image_server.geometry import Job
 from dlcs_stack.image_server.reading import Description, Raster, decode
-from dlcs_stack.image_server.refusal import Refusal
+from dlcs_stack.image_server.refusal import RefusalError
 from dlcs_stack.limits import limited
 
 _JPEG_QUALITY = 90
@@ -45,21 +45,21 @@ class Batch:
         return self.description.decoded_pixels(self.reduction) + max(job.size[0] * job.size[1] for job in self.jobs)
 
 
-def render(batch: Batch) -> list[bytes | Refusal]:
+def render(batch: Batch) -> list[bytes | RefusalError]:
     """Decode once and encode each job's picture, in order; a job that fails by itself leaves the others alone.
 
-    Raises `Refusal` with 501 where the source is broken.
+    Raises `RefusalError` with 501 where the source is broken.
     """
     with limited(batch.pixels):
         raster = decode(batch.path, batch.description, batch.reduction)
         return [_result(raster, job) for job in batch.jobs]
 
 
-def _result(raster: Raster, job: Job) -> bytes | Refusal:
+def _result(raster: Raster, job: Job) -> bytes | RefusalError:
     try:
         return _encode(_picture(raster, job), job.format)
     except (OSError, ValueError, MemoryError) as error:  # WebP and JPEG have a longest edge, for example
-        return Refusal(500, f"The picture cannot be made as {job.format}: {error}")
+        return RefusalError(500, f"The picture cannot be made as {job.format}: {error}")
 
 
 def _picture(raster: Raster, job: Job) -> Image.Image:

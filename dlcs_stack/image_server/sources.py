@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dlcs_stack.image_server.identifiers import S3Object
-from dlcs_stack.image_server.refusal import Refusal
+from dlcs_stack.image_server.refusal import RefusalError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -60,7 +60,7 @@ class Sources:
 
     @asynccontextmanager
     async def opened(self, location: S3Object | Path) -> AsyncIterator[Source]:
-        """Give the file of `location`, as it is now, for the time of the block. Raises `Refusal`."""
+        """Give the file of `location`, as it is now, for the time of the block. Raises `RefusalError`."""
         if isinstance(location, Path):
             yield _local(location)
             return
@@ -84,7 +84,7 @@ class Sources:
                 fetched = await asyncio.to_thread(self._fetch, location, known.etag if known else None)
                 copy = fetched or known
                 if copy is None:
-                    raise Refusal(500, "S3 answered that an object is unchanged, of which there is no copy here.")
+                    raise RefusalError(500, "S3 answered that an object is unchanged, of which there is no copy here.")
                 if fetched:
                     self.fetches += 1
                     self._replace(location, fetched)
@@ -131,12 +131,12 @@ class Sources:
             if status == _NOT_MODIFIED:
                 return None
             if status == _NOT_FOUND:
-                raise Refusal(404, "There is no source with this identifier.") from error
+                raise RefusalError(404, "There is no source with this identifier.") from error
             if status == _FORBIDDEN:
-                raise Refusal(403, "S3 does not let this server read the source.") from error
-            raise Refusal(500, f"S3 failed: {error}") from error
+                raise RefusalError(403, "S3 does not let this server read the source.") from error
+            raise RefusalError(500, f"S3 failed: {error}") from error
         except BotoCoreError as error:
-            raise Refusal(500, f"S3 failed: {error}") from error
+            raise RefusalError(500, f"S3 failed: {error}") from error
 
     def _save(self, answer: GetObjectOutputTypeDef) -> _Copy:
         with tempfile.NamedTemporaryFile(dir=self._folder.name, delete=False) as file:
@@ -169,7 +169,7 @@ def _local(path: Path) -> Source:
         with path.open("rb"):
             status = path.stat()
     except FileNotFoundError as error:
-        raise Refusal(404, "There is no source with this identifier.") from error
+        raise RefusalError(404, "There is no source with this identifier.") from error
     except PermissionError as error:
-        raise Refusal(403, "This server may not read the source.") from error
+        raise RefusalError(403, "This server may not read the source.") from error
     return Source(str(path), f"{path} {status.st_ino} {status.st_mtime_ns} {status.st_size}")

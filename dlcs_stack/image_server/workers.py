@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from dlcs_stack.image_server.config import Config
 from dlcs_stack.image_server.geometry import Job
 from dlcs_stack.image_server.reading import Description, describe, prepare
-from dlcs_stack.image_server.refusal import Refusal
+from dlcs_stack.image_server.refusal import RefusalError
 from dlcs_stack.image_server.rendering import Batch, render
 from dlcs_stack.image_server.sources import Source
 
@@ -51,7 +51,7 @@ class Workers:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     async def describe(self, source: Source) -> Description:
-        """Return what the headers of `source` say. Raises `Refusal` with 501 or 403."""
+        """Return what the headers of `source` say. Raises `RefusalError` with 501 or 403."""
         if (known := self._descriptions.get(source.version)) is not None:
             self._descriptions.move_to_end(source.version)
             return known
@@ -62,7 +62,7 @@ class Workers:
         return description
 
     async def render(self, source: Source, description: Description, job: Job) -> bytes:
-        """Return the encoded picture. Raises `Refusal` with 501 where the source turns out to be broken."""
+        """Return the encoded picture. Raises `RefusalError` with 501 where the source turns out to be broken."""
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(source.version, []).append((job, future))
         if source.version not in self._decoding:
@@ -94,7 +94,7 @@ class Workers:
             picture = pictures[job]
             if future.done():
                 continue
-            if isinstance(picture, Refusal):
+            if isinstance(picture, RefusalError):
                 future.set_exception(picture)
             else:
                 future.set_result(picture)
@@ -109,7 +109,7 @@ class Workers:
                 if pool is self._pool:
                     self._pool = self._new_pool()
                     pool.shutdown(wait=False)
-        raise Refusal(500, "The decoder died while reading the source.")
+        raise RefusalError(500, "The decoder died while reading the source.")
 
     def _new_pool(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("forkserver")

@@ -12,7 +12,7 @@ from dlcs_assets.domain.networks import Network, may_be_read_from
 Resolve = Callable[[str, int], Sequence[str]]
 
 
-class AddressRefused(Exception):  # noqa: N818 (it is said of the address, not of the program)
+class AddressRefusedError(Exception):
     """A host has none but addresses that are not public, and that the customer was not given."""
 
     def __init__(self, host: str, address: str) -> None:
@@ -33,19 +33,19 @@ def resolve(host: str, port: int) -> Sequence[str]:
 def checked_addresses(host: str, port: int, allowed: Collection[Network], resolve: Resolve) -> Sequence[str]:
     """Return those addresses of a host that may be read from, for connections to be made to them and to no name.
 
-    Raises AddressRefused if there are only others, OSError if there are none.
+    Raises AddressRefusedError if there are only others, OSError if there are none.
     """
     found = resolve(host, port)
     good = [address for address in found if may_be_read_from(ip_address(address), allowed)]
     if found and not good:
-        raise AddressRefused(host, found[0])
+        raise AddressRefusedError(host, found[0])
     if not good:
         raise socket.gaierror(socket.EAI_NONAME, "No address for the host")
     return good
 
 
 def connect(host: str, port: int, timeout: float, allowed: Collection[Network], resolve: Resolve) -> socket.socket:
-    """Connect to the first of a host's addresses that answers. Raises AddressRefused and OSError."""
+    """Connect to the first of a host's addresses that answers. Raises AddressRefusedError and OSError."""
     *others, last = checked_addresses(host, port, allowed, resolve)
     for address in others:
         try:

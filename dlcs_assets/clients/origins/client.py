@@ -18,8 +18,8 @@ from dlcs_assets.clients.origins.addresses import resolve
 from dlcs_assets.clients.origins.s3_ambient import S3Clients
 from dlcs_assets.clients.origins.strategy import PEER, Limits, Peeked, Terms
 from dlcs_assets.clients.s3_objects import download_object
-from dlcs_assets.clients.transfer import Fetched, PartialFile, TooManyBytes
-from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDown, TransientError
+from dlcs_assets.clients.transfer import Fetched, PartialFile, TooManyBytesError
+from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDownError, TransientError
 from dlcs_assets.domain.networks import parse_network
 from dlcs_assets.domain.origin import Origin, OriginStrategy
 from dlcs_assets.domain.redaction import shown_url
@@ -57,7 +57,7 @@ class Origins(HttpService):
             fetched = self.retrying.call(lambda: self._fetch(origin, file))
             if fetched.bytes == 0:
                 raise _empty(origin.url)
-        except TooManyBytes as error:
+        except TooManyBytesError as error:
             destination.unlink(missing_ok=True)
             raise self._too_large(origin.url) from error
         except IngestError:
@@ -127,7 +127,7 @@ class Origins(HttpService):
             if error.code == "origin_login_refused" and origin.rule:
                 self._store.forget(origin.rule)
             raise
-        except ServiceDown as error:
+        except ServiceDownError as error:
             if origin.bucket.endpoint is None:
                 raise
             raise TransientError("origin_unreachable", error.cause, remedy=error.remedy) from error

@@ -14,14 +14,14 @@ _GZIP: Final = 16 + zlib.MAX_WBITS
 _CHUNK_BYTES: Final = 2**18
 
 
-class PackingUnknown(Exception):  # noqa: N818 (it is said of the body, not of the program)
+class UnsupportedContentEncodingError(Exception):
     """A body is packed in a way, or so many times over, that it is not unpacked."""
 
 
 def unpacked(response: httpx.Response, *, cut_off: bool = False) -> Iterator[bytes]:
     """Go through a body, unpacked if it is gzip, in pieces of 256 KB at most; `cut_off` says that it may be a part.
 
-    Raises PackingUnknown, httpx.DecodingError and other httpx errors.
+    Raises UnsupportedContentEncodingError, httpx.DecodingError and other httpx errors.
     """
     packing = response.headers.get("content-encoding", "").strip().lower()
     chunks = response.iter_raw(_CHUNK_BYTES)
@@ -29,7 +29,7 @@ def unpacked(response: httpx.Response, *, cut_off: bool = False) -> Iterator[byt
         return chunks
     if packing in {"gzip", "x-gzip"}:
         return _gunzipped(chunks, cut_off=cut_off)
-    raise PackingUnknown(shown_text(packing))
+    raise UnsupportedContentEncodingError(shown_text(packing))
 
 
 def _gunzipped(chunks: Iterator[bytes], *, cut_off: bool) -> Iterator[bytes]:

@@ -18,15 +18,15 @@ from dlcs_assets.clients.origins.strategy import Limits
 _MAX_HEAD_BYTES: Final = 96 * 1024
 
 
-class TooSlow(httpx.TransportError):
+class TooSlowError(httpx.TransportError):
     """An answer came, but below the lowest rate."""
 
 
-class HeadTooLong(httpx.TransportError):
+class HeadersTooLargeError(httpx.TransportError):
     """The headers of an answer, or interim answers before it, go on beyond the limit."""
 
 
-class Watch:
+class DownloadLimits:
     """The watch over one download, with all of its redirects.
 
     The rate is that of the time spent waiting, from the first byte of an answer: what we do with the bytes is not the
@@ -57,7 +57,7 @@ class Watch:
         return left if at_most is None else min(left, at_most)
 
     def receive(self, read: Callable[[float], bytes], at_most: float | None) -> bytes:
-        """Read what comes next, `read` being told the seconds. Raises httpx.ReadTimeout, TooSlow and HeadTooLong."""
+        """Call `read` with its time limit in seconds. Raises httpx.ReadTimeout, TooSlowError, HeadersTooLargeError."""
         seconds = self.seconds_left(at_most)
         began = time.monotonic()
         data = read(seconds)
@@ -68,7 +68,7 @@ class Watch:
         if self._head_bytes is not None:
             self._head_bytes += length
             if self._head_bytes > _MAX_HEAD_BYTES:
-                raise HeadTooLong(f"more than {_MAX_HEAD_BYTES} bytes of headers")
+                raise HeadersTooLargeError(f"more than {_MAX_HEAD_BYTES} bytes of headers")
         if not self._begun:
             self._begun, self._waited, self._bytes = True, 0.0, length
             return
@@ -76,15 +76,15 @@ class Watch:
         self._bytes += length
         if self._waited >= self._limits.rate_window:
             if self._bytes < self._limits.lowest_rate * self._waited:
-                raise TooSlow(f"less than {self._limits.lowest_rate} bytes a second")
+                raise TooSlowError(f"less than {self._limits.lowest_rate} bytes a second")
             self._waited, self._bytes = 0.0, 0
 
 
-_current: ContextVar[Watch] = ContextVar("watch")
+_current: ContextVar[DownloadLimits] = ContextVar("watch")
 
 
 @contextmanager
-def watching(watch: Watch) -> Iterator[None]:
+def watching(watch: DownloadLimits) -> Iterator[None]:
     """Have this thread's downloads watched: connections outlive them, so they can't carry it themselves."""
     token = _current.set(watch)
     try:
@@ -93,6 +93,6 @@ def watching(watch: Watch) -> Iterator[None]:
         _current.reset(token)
 
 
-def current_watch() -> Watch:
+def current_watch() -> DownloadLimits:
     """Return the watch over this thread's download."""
     return _current.get()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
 from dlcs_assets.clients.credentials import Credentials
-from dlcs_assets.clients.origins.addresses import AddressRefused, connect
+from dlcs_assets.clients.origins.addresses import AddressRefusedError, connect
 from dlcs_assets.clients.origins.read_ahead import read_ahead
 from dlcs_assets.clients.origins.strategy import (
     PEER,
@@ -134,7 +134,7 @@ def _errors(origin: Origin) -> Iterator[None]:
         yield
     except IngestError:
         raise
-    except AddressRefused as error:
+    except AddressRefusedError as error:
         raise address_refused(origin, error) from error
     except paramiko.BadHostKeyException:
         raise _unknown_host(origin, "origin_host_key_changed", "shows another host key than the known one") from None

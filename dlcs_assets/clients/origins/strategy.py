@@ -7,7 +7,7 @@ from typing import Final
 
 from dlcs_assets.clients.credentials import Credentials
 from dlcs_assets.clients.http import Peer
-from dlcs_assets.clients.origins.addresses import AddressRefused, Resolve
+from dlcs_assets.clients.origins.addresses import AddressRefusedError, Resolve
 from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.networks import Network
 from dlcs_assets.domain.origin import Origin
@@ -74,7 +74,7 @@ def refused(url: str, said: str) -> PermanentError:
     )
 
 
-def address_refused(origin: Origin, refused: AddressRefused) -> PermanentError:
+def address_refused(origin: Origin, refused: AddressRefusedError) -> PermanentError:
     """Say that an origin is, or leads to, where it must not be read from."""
     return PermanentError(
         "origin_address_refused",

@@ -41,7 +41,7 @@ class OriginTransport(httpx.BaseTransport):
         self._pools: dict[frozenset[Network], httpcore.ConnectionPool] = {}
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and read the headers of the answer. Raises httpx errors and AddressRefused."""
+        """Send a request and read the headers of the answer. Raises httpx errors and AddressRefusedError."""
         url = request.url
         if url.scheme not in {"http", "https"} or not url.host:
             raise httpx.UnsupportedProtocol("neither http nor https")

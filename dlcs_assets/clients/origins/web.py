@@ -13,9 +13,9 @@ import httpx
 
 from dlcs_assets.clients.credentials import Credentials
 from dlcs_assets.clients.http import error_of_exception, error_of_status, no_cookies
-from dlcs_assets.clients.origins.addresses import AddressRefused, Resolve
-from dlcs_assets.clients.origins.content_encoding import PackingUnknown, unpacked
-from dlcs_assets.clients.origins.download_limits import HeadTooLong, TooSlow, Watch, watching
+from dlcs_assets.clients.origins.addresses import AddressRefusedError, Resolve
+from dlcs_assets.clients.origins.content_encoding import UnsupportedContentEncodingError, unpacked
+from dlcs_assets.clients.origins.download_limits import DownloadLimits, HeadersTooLargeError, TooSlowError, watching
 from dlcs_assets.clients.origins.strategy import (
     PEER,
     Limits,
@@ -105,21 +105,21 @@ def peek(client: httpx.Client, origin: Origin, limit: int, terms: Terms) -> Peek
 @contextmanager
 def _answer(client: httpx.Client, origin: Origin, headers: dict[str, str], terms: Terms) -> Iterator[httpx.Response]:
     """Ask, follow redirects, and give the answer while it is being read. Raises the errors of the error tree."""
-    watch = Watch(terms.limits)
+    watch = DownloadLimits(terms.limits)
     where = shown_url(origin.url)
     try:
         with watching(watch), closing(_last_answer(client, origin, headers, terms, watch)) as response:
             yield response
-    except AddressRefused as error:
+    except AddressRefusedError as error:
         raise address_refused(origin, error) from error
-    except TooSlow as error:
+    except TooSlowError as error:
         cause = f"The origin at {where} sends {error}"
         remedy = f"{PEER.remedy} The limit is DLCS_ORIGIN_MIN_RATE."
         raise TransientError("origin_too_slow", cause, remedy=remedy) from error
-    except HeadTooLong as error:
+    except HeadersTooLargeError as error:
         cause = f"The origin at {where} sends {error}"
         raise PermanentError("origin_headers_too_long", cause, remedy=PEER.remedy) from error
-    except PackingUnknown as error:
+    except UnsupportedContentEncodingError as error:
         raise PermanentError(
             "origin_encoding_not_supported",
             f"The origin at {where} sends its answer packed as '{error}', though it was asked not to",
@@ -130,7 +130,7 @@ def _answer(client: httpx.Client, origin: Origin, headers: dict[str, str], terms
 
 
 def _last_answer(
-    client: httpx.Client, origin: Origin, headers: dict[str, str], terms: Terms, watch: Watch
+    client: httpx.Client, origin: Origin, headers: dict[str, str], terms: Terms, watch: DownloadLimits
 ) -> httpx.Response:
     """Return the first answer that is no redirect; its body is yet to be read.
 

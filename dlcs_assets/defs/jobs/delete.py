@@ -17,7 +17,7 @@ from dlcs_assets.domain.partition_key import partition_key
 from dlcs_assets.domain.stages import RequestState
 from dlcs_assets.ingest.deletion import delete_objects
 from dlcs_assets.ingest.policy import retry_schedule
-from dlcs_assets.ledger.attempts import ClaimLost
+from dlcs_assets.ledger.attempts import ClaimLostError
 from dlcs_assets.ledger.deletions import Deletion, DeletionClaim
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.settings import Settings
@@ -62,7 +62,7 @@ def _delete(
             ledger.deletions.check(claim, deletion)
             deleted, left = delete_objects(storage, deletion.asset_id, ledger.reports.origins_among)
             rows.append(f"| {deletion.asset_id} | {deleted} | {', '.join(left) or 'nothing'} |")
-        except ClaimLost:
+        except ClaimLostError:
             context.log.warning("%s was given to another run", deletion.asset_id)
             continue
         except IngestError as raised:

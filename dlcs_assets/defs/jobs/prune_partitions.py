@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 
 from dlcs_assets.defs.partitions import DISPATCH_LEASE, PARTITIONS_NAME, WorkingSet, keys_in_use
-from dlcs_assets.domain.asset_id import InvalidAssetId
+from dlcs_assets.domain.asset_id import InvalidAssetIdError
 from dlcs_assets.domain.partition_key import asset_id_of
 from dlcs_assets.ledger.ledger import Ledger
 
@@ -29,7 +29,7 @@ class Window:
     most: int
 
 
-class DispatchBusy(Exception):  # noqa: N818 (a state of dispatch, and read as one)
+class DispatchBusyError(Exception):
     """Keys are moved by somebody else all the time, so that none could be taken out."""
 
 
@@ -39,7 +39,7 @@ def prune(
     """Delete the keys of images that are quiet or that nobody registered; return how many there were, left and stay.
 
     A key of a run or backfill that has not ended stays, and so does that of an image with an unfinished request.
-    Raises DispatchBusy.
+    Raises DispatchBusyError.
     """
     order = WorkingSet.of(instance).order
     leaving = choose(order, _quiet_since(ledger, order), window)
@@ -69,7 +69,7 @@ def choose(order: Sequence[str], quiet_since: Mapping[str, datetime | None], win
 
 def _quiet_since(ledger: Ledger, keys: Sequence[str]) -> dict[str, datetime | None]:
     key_of = dict(_image_ids(keys))
-    found = ledger.housekeeping.quiet_since(list(key_of))
+    found = ledger.retention.quiet_since(list(key_of))
     return {key_of[image_id]: since for image_id, since in found.items()}
 
 
@@ -77,7 +77,7 @@ def _image_ids(keys: Sequence[str]) -> Iterator[tuple[str, str]]:
     for key in keys:
         try:
             yield str(asset_id_of(key)), key
-        except InvalidAssetId:
+        except InvalidAssetIdError:
             continue  # a person added it, and no image can have it
 
 
@@ -86,7 +86,7 @@ def _delete(instance: dg.DagsterInstance, asset_graph: Any, ledger: Ledger, keys
         time.sleep(PAUSE.total_seconds())
     with ledger.dispatch.lease(DISPATCH_LEASE, wait=PATIENCE) as held:
         if not held:
-            raise DispatchBusy(
+            raise DispatchBusyError(
                 f"The partitions' keys were held by others for {PATIENCE.total_seconds():.0f} s. The next maintenance "
                 "goes on; if this comes again, see which sensor is busy all the time"
             )

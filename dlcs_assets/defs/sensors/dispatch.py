@@ -12,21 +12,21 @@ from typing import Any
 
 import dagster as dg
 
-from dlcs_assets.customers import NoCustomers, customers_file
+from dlcs_assets.customers import NoCustomersError, customers_file
 from dlcs_assets.defs import tags
 from dlcs_assets.defs.loggers import run_config
 from dlcs_assets.defs.partitions import DISPATCH_LEASE, LEASE_WAIT, WorkingSet, arrange, keys_in_use
 from dlcs_assets.domain.customers import Customers
 from dlcs_assets.domain.partition_key import partition_key
 from dlcs_assets.domain.stages import STAGES, Lane
-from dlcs_assets.ingest.fair_share import Turn, Turns, deal, turns_in
+from dlcs_assets.ingest.fair_share import Allotment, Allotments, allocate, allot
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.ledger.records import Chunk, DueImage, created_at, new_id
 from dlcs_assets.settings import Settings
 
 # A run that was asked for is on its way for a moment. Several sensors may see that, and Dagster drops a second request
 # for the same run only if it comes from the same sensor.
-ON_ITS_WAY = timedelta(seconds=10)
+LAUNCH_GRACE = timedelta(seconds=10)
 # Which run Dagster takes from its queue next. Whatever a person launches has 0.
 PRIORITIES = {
     Lane.PRIORITY: 10,
@@ -36,7 +36,7 @@ PRIORITIES = {
     Lane.RETRY: -2,
     Lane.BACKFILL: -5,
 }
-FIRST_OF_CUSTOMER = 1  # on top of it: one customer's only run goes before another's second
+FIRST_RUN_BOOST = 1  # on top of it: one customer's only run goes before another's second
 
 
 @dataclass
@@ -55,31 +55,31 @@ def dispatch(
     The chunk's row is written first: whatever dies after that, a tick some seconds later asks for the same run again,
     and Dagster drops the request if the run is there already.
     """
-    turns = _turns(ledger, lane, settings)
-    if not turns.order and not ledger.dispatch.unlaunched([lane]):
-        return Dispatched(note=_note(turns, lane, settings))
+    allotments = _turns(ledger, lane, settings)
+    if not allotments.order and not ledger.dispatch.unlaunched([lane]):
+        return Dispatched(note=_note(allotments, lane, settings))
     # Dagster's keys are moved by one dispatch at a time, whichever sensor or person started it.
     with ledger.dispatch.lease(DISPATCH_LEASE, wait=LEASE_WAIT) as held:
         if not held:
             return Dispatched(note="another sensor is dispatching; the next tick will")
         lost = without_run(instance, ledger, lane)
-        turns = _turns(ledger, lane, settings)  # others may have dispatched since
+        allotments = _turns(ledger, lane, settings)  # others may have dispatched since
         in_flight = ledger.dispatch.in_flight()
         offers = _Offers(instance, asset_graph, ledger, lane, settings)
-        planned = deal(turns, offers.of)
+        planned = allocate(allotments, offers.of)
         chunks = [chunk for chunk in lost if offers.used_if_any_of(_keys(chunk)).isdisjoint(_keys(chunk))]
         chunks += ledger.dispatch.reserve(planned, offers.now)
         new = set(arrange(instance, [_keys(chunk) for chunk in chunks]))
     # Of an image that was away Dagster may no longer know the stages that its run will not make.
     partly = [image for chunk in chunks if 0 < len(chunk.stages) < len(STAGES) for image in chunk.images]
-    ledger.housekeeping.report_again([str(image.asset_id) for image in partly if _key(image) in new])
+    ledger.retention.report_again([str(image.asset_id) for image in partly if _key(image) in new])
     has_run = Counter({customer: count for (where, customer), count in in_flight.items() if where is lane})
     has_run.subtract(chunk.customer for chunk in lost)
     requests = []
     for chunk in chunks:
         requests.append(_run_request(chunk, settings, first=not has_run[chunk.customer]))
         has_run[chunk.customer] += 1
-    return Dispatched(requests, _note(turns, lane, settings, offers.blocked))
+    return Dispatched(requests, _note(allotments, lane, settings, offers.blocked))
 
 
 def plan_chunks(due: Sequence[DueImage], lane: Lane, chunk_size: int) -> list[Chunk]:
@@ -110,7 +110,7 @@ class _Offers:
         self._lane = lane
         self._chunk_size = settings.chunk_size
 
-    def of(self, turn: Turn) -> list[Chunk]:
+    def of(self, turn: Allotment) -> list[Chunk]:
         """Return the customer's next chunks, the longest due images first."""
         limit = turn.most * self._chunk_size
         due = self._due(turn, limit)
@@ -127,7 +127,7 @@ class _Offers:
         """
         return self._used if any(key in self._working_set.position for key in keys) else frozenset()
 
-    def _due(self, turn: Turn, limit: int) -> list[DueImage]:
+    def _due(self, turn: Allotment, limit: int) -> list[DueImage]:
         return self._ledger.dispatch.due([self._lane], limit=limit, now=self.now, customer=turn.customer)
 
     @cached_property
@@ -139,8 +139,8 @@ class _Offers:
         return frozenset(keys_in_use(self._instance, self._working_set, self._asset_graph))
 
 
-def _turns(ledger: Ledger, lane: Lane, settings: Settings) -> Turns:
-    return turns_in(
+def _turns(ledger: Ledger, lane: Lane, settings: Settings) -> Allotments:
+    return allot(
         lane,
         ledger.dispatch.customers_due(lane, now=datetime.now(UTC)),
         ledger.dispatch.in_flight(),
@@ -156,7 +156,7 @@ def _most_in(lane: Lane, settings: Settings) -> int:
 def _limits(settings: Settings) -> Callable[[int], int | None]:
     """Return how many runs each customer may have in flight, as far as the customers file can be read."""
     customers = Customers({})
-    with suppress(NoCustomers):
+    with suppress(NoCustomersError):
         customers = customers_file(settings).customers()
 
     def limit_of(number: int) -> int | None:
@@ -167,17 +167,17 @@ def _limits(settings: Settings) -> Callable[[int], int | None]:
     return limit_of
 
 
-def _note(turns: Turns, lane: Lane, settings: Settings, blocked: int = 0) -> str:
+def _note(allotments: Allotments, lane: Lane, settings: Settings, blocked: int = 0) -> str:
     """Say why no more runs are asked for."""
     told = []
     if blocked:
         told.append(f"{blocked} due images wait for runs or backfills that hold their partitions")
-    if turns.at_limit:
-        who = ", ".join(map(str, turns.at_limit))
+    if allotments.at_limit:
+        who = ", ".join(map(str, allotments.at_limit))
         told.append(
             f"customers with as many runs in flight as they may have (runs_in_flight, DLCS_CUSTOMER_RUNS): {who}"
         )
-    if not told and not turns.room:
+    if not told and not allotments.room:
         variable = "DLCS_BACKFILL_RUNS" if lane is Lane.BACKFILL else "DLCS_CHUNKS_IN_FLIGHT"
         told.append(f"{_most_in(lane, settings)} runs of this lane are in flight already ({variable})")
     return "; ".join(told) or "nothing is due"
@@ -185,7 +185,7 @@ def _note(turns: Turns, lane: Lane, settings: Settings, blocked: int = 0) -> str
 
 def without_run(instance: dg.DagsterInstance, ledger: Ledger, lane: Lane) -> list[Chunk]:
     """Return the lane's chunks of which Dagster knows no run, though it was asked for some time ago."""
-    lost, before = [], datetime.now(UTC) - ON_ITS_WAY
+    lost, before = [], datetime.now(UTC) - LAUNCH_GRACE
     for chunk in ledger.dispatch.unlaunched([lane]):
         runs = instance.get_runs(dg.RunsFilter(tags={tags.CHUNK: chunk.id}), limit=1)
         if runs:
@@ -211,7 +211,7 @@ def _run_request(chunk: Chunk, settings: Settings, *, first: bool) -> dg.RunRequ
         tags.CUSTOMER: str(chunk.customer),
         tags.SPACE: str(chunk.space),
         tags.LANE: chunk.lane.value,
-        "dagster/priority": str(PRIORITIES[chunk.lane] + (FIRST_OF_CUSTOMER if first else 0)),
+        "dagster/priority": str(PRIORITIES[chunk.lane] + (FIRST_RUN_BOOST if first else 0)),
     }
     batches = {image.batch for image in chunk.images}
     if len(batches) == 1 and None not in batches:

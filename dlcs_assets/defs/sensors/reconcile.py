@@ -55,7 +55,7 @@ def reconcile(instance: dg.DagsterInstance, ledger: Ledger, settings: Settings) 
     for run_id in _silent_runs(instance, in_work, settings):
         done.runs += 1
         _end(instance, run_id, settings)
-    done.folders = clear_ended(settings.scratch, ledger.housekeeping.ended_work)
+    done.folders = clear_ended(settings.scratch, ledger.retention.ended_work)
     done.reported = _report(instance, ledger)
     return done
 

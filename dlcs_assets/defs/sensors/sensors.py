@@ -9,7 +9,7 @@ import dagster as dg
 from dlcs_assets.clients.listings import Listings
 from dlcs_assets.clients.sns import Notifications
 from dlcs_assets.clients.sqs import Queues
-from dlcs_assets.customers import NoCustomers, customers_file
+from dlcs_assets.customers import NoCustomersError, customers_file
 from dlcs_assets.defs import tags
 from dlcs_assets.defs.checks import evaluate
 from dlcs_assets.defs.jobs.delete import DELETE_JOB
@@ -21,7 +21,7 @@ from dlcs_assets.defs.sensors.reconcile import reconcile
 from dlcs_assets.domain.stages import Lane
 from dlcs_assets.ingest.batches import finish_batches, publish_due
 from dlcs_assets.intake.asset_notifications import take_in_modified
-from dlcs_assets.intake.bucket_scan import Sweep
+from dlcs_assets.intake.bucket_scan import BucketScan
 from dlcs_assets.intake.messages import Taken, take_in
 from dlcs_assets.ledger.outbox import INVALIDATION
 from dlcs_assets.metrics.embedded import embedded
@@ -84,7 +84,7 @@ def _queue_sensor(name: str, lane: Lane, url: str | None, settings: Settings) ->
         try:
             taken = take_in(queues, ledger.open(), url, lane, settings)
             told = " ".join(filter(None, (problem, str(taken))))
-        except NoCustomers as error:
+        except NoCustomersError as error:
             told = f"No messages are taken in: {error.cause}"
         if name == "s3_uploads" and settings.ingest_queue_url and not taken.counts.get("accepted"):
             return dg.SkipReason(told)  # sqs_ingest launches what is due in the lane
@@ -107,8 +107,8 @@ def _sweep_sensor(settings: Settings) -> dg.SensorDefinition:
         if not settings.swept_buckets:
             return dg.SkipReason("No bucket is swept: DLCS_SWEPT_BUCKETS names those that are to be")
         try:
-            sweep = Sweep(listings, queues, ledger.open(), settings)
-        except NoCustomers as error:
+            sweep = BucketScan(listings, queues, ledger.open(), settings)
+        except NoCustomersError as error:
             return dg.SkipReason(f"No bucket is swept: {error.cause}")
         context.update_cursor(sweep.tick(context.cursor))
         if (settings.ingest_queue_url or settings.uploads_queue_url) and not sweep.accepted:
@@ -207,7 +207,7 @@ def _modified_sensor(settings: Settings) -> dg.SensorDefinition:
         opened = ledger.open()
         try:
             told = [str(taken) for taken in take_in_modified(queues, opened, settings)]
-        except NoCustomers as error:
+        except NoCustomersError as error:
             told = [f"No notifications are taken in: {error.cause}"]
         if settings.invalidation_topic_arn:
             publish_due(opened.outbox, notifications, INVALIDATION, settings.invalidation_topic_arn)

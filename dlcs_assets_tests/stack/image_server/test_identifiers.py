@@ -9,7 +9,7 @@ import pytest
 
 from dlcs_assets_tests.stack.image_server.conftest import BUCKET, Server
 from dlcs_stack.image_server.identifiers import S3Object, locate, parse_target
-from dlcs_stack.image_server.refusal import Refusal
+from dlcs_stack.image_server.refusal import RefusalError
 from dlcs_testing.image_server_pictures import decoded, encoded, quadrants
 
 PICTURE = encoded(quadrants(60, 40), "PNG")
@@ -59,17 +59,17 @@ def test_an_s3_identifier_may_name_its_region(text: str, bucket: str, key: str) 
 
 @pytest.mark.parametrize("text", ["s3://bucket", "s3://bucket/", "http://bucket/key", "page-1", "s3:/bucket/key", ""])
 def test_an_identifier_of_no_known_form_is_a_404(text: str) -> None:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RefusalError) as caught:
         locate(text, ())
     assert caught.value.status == 404
 
 
 def test_an_identifier_is_decoded_once_and_from_the_raw_path() -> None:
     assert parse_target(b"/iiif/3/a%252Fb%2Fc/info.json").identifier == "a%2Fb/c"
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RefusalError) as caught:
         parse_target(b"/iiif/3/s3://bucket/key/full/max/0/default.jpg")
     assert caught.value.status == 404
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RefusalError) as caught:
         parse_target(b"/iiif/3/%ff%fe/info.json")
     assert caught.value.status == 400
 

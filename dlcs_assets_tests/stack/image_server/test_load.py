@@ -24,7 +24,7 @@ from dlcs_stack.image_server.config import Config
 from dlcs_stack.image_server.geometry import Limits, resolve
 from dlcs_stack.image_server.parameters import parse_image_request
 from dlcs_stack.image_server.reading import describe
-from dlcs_stack.image_server.refusal import Refusal
+from dlcs_stack.image_server.refusal import RefusalError
 from dlcs_stack.image_server.rendering import Batch, render
 from dlcs_stack.image_server.sources import Source
 from dlcs_stack.image_server.workers import Workers
@@ -188,7 +188,7 @@ def test_a_picture_that_cannot_be_encoded_leaves_the_rest_of_its_batch_alone(tmp
     requests = [parse_image_request(3, "full", size, "0", name) for size, name in names]
     jobs = tuple(resolve(request, 600, 10, Limits(0, 0)) for request in requests)
     too_wide, good = render(Batch(str(path), description, jobs))
-    assert isinstance(too_wide, Refusal)
+    assert isinstance(too_wide, RefusalError)
     assert too_wide.status == 500
     assert isinstance(good, bytes)
     assert decoded(good).size == (60, 1)

@@ -4,7 +4,7 @@ import pytest
 
 from dlcs_stack.image_server.geometry import Box, Job, Limits, canonical_path, largest, resolve
 from dlcs_stack.image_server.parameters import Version, parse_image_request
-from dlcs_stack.image_server.refusal import ENLARGED_WITHOUT_CARET, Refusal
+from dlcs_stack.image_server.refusal import ENLARGED_WITHOUT_CARET, RefusalError
 
 NO_LIMITS = Limits(max_pixels=0, max_scale=0)
 PAGE = (1609, 2398)
@@ -54,7 +54,7 @@ def test_a_size_rounds_half_up_from_the_full_dimensions(
 
 @pytest.mark.parametrize("size", ["801,", ",601", "!900,900", "801,600", "pct:101", "800,601"])
 def test_enlarging_without_a_caret_is_a_400_in_version_3_and_served_in_version_2(size: str) -> None:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RefusalError) as caught:
         size_of((800, 600), size)
     assert (caught.value.status, caught.value.message) == (400, ENLARGED_WITHOUT_CARET)
     assert max(size_of((800, 600), size, version=2)) >= 601
@@ -64,10 +64,10 @@ def test_a_scale_above_the_maximum_is_a_400_in_version_3_and_a_403_in_version_2(
     limits = Limits(max_pixels=0, max_scale=1)
     message = "Requests for scales in excess of 100% are not allowed."
     for version, size, status in ((3, "^900,", 400), (2, "900,", 403)):
-        with pytest.raises(Refusal) as caught:
+        with pytest.raises(RefusalError) as caught:
             size_of((800, 600), size, version=version, limits=limits)  # type: ignore[arg-type]  # 2 and 3 are versions
         assert (caught.value.status, caught.value.message) == (status, message)
-    with pytest.raises(Refusal, match="in excess of 150%"):
+    with pytest.raises(RefusalError, match="in excess of 150%"):
         size_of((800, 600), "^1300,", limits=Limits(max_pixels=0, max_scale=1.5))
     assert size_of((800, 600), "^1200,", limits=Limits(max_pixels=0, max_scale=1.5)) == (1200, 900)
 
@@ -76,7 +76,7 @@ def test_max_stays_within_the_pixel_limit_and_anything_else_beyond_it_is_a_403()
     limits = Limits(max_pixels=10_000, max_scale=0)
     width, height = size_of((800, 600), "max", limits=limits)
     assert (width, height) == (115, 86)
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RefusalError) as caught:
         size_of((800, 600), "400,", limits=limits)
     assert caught.value.status == 403
     assert largest(50, 40, limits) == (50, 40)
@@ -87,7 +87,7 @@ def test_version_2_knows_full_and_no_caret() -> None:
     assert size_of((800, 600), "full", version=2) == (800, 600)
     assert size_of((800, 600), "max", version=2) == (800, 600)
     for version, size in ((3, "full"), (2, "^900,")):
-        with pytest.raises(Refusal) as caught:
+        with pytest.raises(RefusalError) as caught:
             size_of((800, 600), size, version=version)  # type: ignore[arg-type]  # 2 and 3 are versions
         assert caught.value.status == 400
 
@@ -137,13 +137,13 @@ def test_a_region_is_cut_to_the_picture(region: str, box: Box) -> None:
     ],
 )
 def test_what_the_image_api_does_not_allow_is_a_400(path: str) -> None:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RefusalError) as caught:
         job_of((1000, 600), path)
     assert caught.value.status == 400
 
 
 def test_an_output_format_that_is_not_offered_is_a_415() -> None:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RefusalError) as caught:
         job_of((1000, 600), "full/max/0/default.jp2")
     assert caught.value.status == 415
 
