@@ -1,16 +1,24 @@
-"""How tests are given to several processes (`pytest -n`): together with those whose servers they share; PostgreSQL."""
+"""How tests are given to several processes (`pytest -n`): together with those whose servers they share.
+
+And what many of them share: the stack's services, a pipeline of images without Dagster, PostgreSQL.
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped] # it has no types
 
 from dlcs_testing import postgresql
+
+if TYPE_CHECKING:
+    from dlcs_stack.stack import RunningStack
+    from dlcs_testing.pipeline import Pipeline
 
 # A shell that starts the tests in the background has them, and all that they start, ignore Ctrl-C. Some start what is
 # ended by it.
@@ -53,3 +61,21 @@ def postgresql_server() -> Iterator[postgresql.Server]:
         pytest.skip(postgresql.MISSING)
     with postgresql.running(binaries) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    """Start AWS, Appetiser and image server once for all tests of a process."""
+    from dlcs_stack.stack import SERVICES, Stack  # noqa: PLC0415 (most processes of a run need none)
+
+    with Stack(tmp_path_factory.mktemp("stack") / "data", components=SERVICES).running() as stack:
+        yield stack
+
+
+@pytest.fixture
+def pipeline(services: RunningStack, tmp_path: Path) -> Iterator[Pipeline]:
+    """Make an installation in which images are ingested without Dagster."""
+    from dlcs_testing.pipeline import running_pipeline  # noqa: PLC0415 (as above)
+
+    with running_pipeline(services, tmp_path) as running:
+        yield running

@@ -6,19 +6,16 @@ executed at once.
 
 from __future__ import annotations
 
-import json
-import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
 import dagster as dg
 
-from dlcs_assets.clients.aws import PooledS3Resource, make_client
+from dlcs_assets.clients.aws import PooledS3Resource
 from dlcs_assets.clients.listings import Listings
 from dlcs_assets.clients.sns import Notifications
 from dlcs_assets.clients.sqs import Queues
@@ -32,11 +29,10 @@ from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.partition_key import asset_id_of, partition_key
 from dlcs_assets.domain.stages import STAGES, Stage
 from dlcs_assets.ledger.ledger import Ledger
-from dlcs_assets.ledger.reports import ImageStatus, Selection
 from dlcs_assets.settings import Settings
-from dlcs_assets_tests.system.proxy import Proxy
-from dlcs_stack.stack import RunningStack
-from dlcs_testing.scripted_server import Answer, ScriptedServer
+from dlcs_testing.installation import Installation, as_body, full_message
+
+__all__ = ["System", "Tick", "full_message", "impatient_resources", "key_of", "without_dagsters_own_warning"]
 
 SENSORS = (
     "reconcile",
@@ -62,55 +58,22 @@ class Tick:
     runs: tuple[dg.DagsterRun, ...] = ()
 
 
-@dataclass(frozen=True)
-class Stored:
-    data: bytes
-    content_type: str
+@dataclass(kw_only=True)
+class System(Installation):
+    """The whole, with buckets and queues of its own."""
 
-
-@dataclass
-class System:
-    """The whole, with buckets and queues of its own. `settings` are as a deployment would have them."""
-
-    stack: RunningStack
-    settings: Settings
     instance: dg.DagsterInstance
-    origin: ScriptedServer
-    s3_proxy: Proxy
-    appetiser: Proxy
-    image_server: Proxy
     runs: list[dg.DagsterRun] = field(default_factory=list)
     cursors: dict[str, str] = field(default_factory=dict)  # of the sensors, as Dagster keeps them
 
     def use(self, **settings: Any) -> None:
-        """Go on with other settings, as after a new deployment."""
+        """Continue with other settings, as after a new deployment."""
         self.settings = self.settings.model_copy(update=settings)
         self.__dict__.pop("definitions", None)
 
-    # What goes in
-
-    def serve(self, name: str, data: bytes, **more: Any) -> str:
-        """Put an original on the origin's server; return its URL."""
-        self.origin.by_path[f"/{name}"] = Answer(body=data, **more)
-        return f"{self.origin.url}/{name}"
-
-    def upload(self, key: str, data: bytes) -> str:
-        """Put an original into the portal's bucket; return its address."""
-        assert self.settings.origin_bucket is not None
-        self.put(self.settings.origin_bucket, key, data)
-        return f"s3://{self.settings.origin_bucket}/{key}"
-
-    def make_bucket(self, bucket: str) -> None:
-        """See to it that there is a bucket of a name that several tests know."""
-        with suppress(self.s3.exceptions.BucketAlreadyOwnedByYou):
-            self.s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
-
-    def put(self, bucket: str, key: str, data: bytes = b"x", content_type: str = "image/jpeg") -> None:
-        self.s3.put_object(Bucket=bucket, Key=key, Body=data, ContentType=content_type)
-
     def send(self, *messages: dict[str, Any] | str, queue: str | None = None) -> None:
         """Put messages on the ingest queue, or another."""
-        bodies = [each if isinstance(each, str) else json.dumps(each) for each in messages]
+        bodies = [as_body(each) for each in messages]
         for start in range(0, len(bodies), 10):
             entries = [{"Id": str(n), "MessageBody": body} for n, body in enumerate(bodies[start : start + 10])]
             self.sqs.send_message_batch(QueueUrl=queue or self.settings.ingest_queue_url, Entries=entries)
@@ -161,17 +124,6 @@ class System:
             if quiet == QUIET_ROUNDS:
                 return self.runs[before:]
         raise AssertionError(f"Not settled after {MOST_ROUNDS} rounds: {self.ledger.reports.counts()}")
-
-    def ingest(self, image: str, origin: str, channels: str, **fields: Any) -> ImageStatus:
-        """Send a full message, let everything happen, and return what became of it."""
-        self.send(full_message(image, origin, channels, **fields))
-        self.settle()
-        return self.status(image)
-
-    def retry(self, image: str) -> None:
-        """Ask again for an image that failed, as `dlcs retry` does, and let everything happen."""
-        self.ledger.reports.retry(Selection(ids=(image,)), now=datetime.now(UTC))
-        self.settle()
 
     def ingest_once(self, image: str, origin: str, channels: str) -> None:
         """Send a full message and let only the first run happen."""
@@ -224,12 +176,6 @@ class System:
         """Let the ledger believe that Dagster was told nothing of an image."""
         self.execute("UPDATE outcomes SET reported = 0 WHERE image_id = ?", image)
 
-    def execute(self, statement: str, *values: str) -> None:
-        """Bring the ledger into a state that nothing leads to."""
-        with sqlite3.connect(self.settings.ledger_url.removeprefix("sqlite:///")) as connection:
-            connection.execute(statement, values)
-        connection.close()
-
     def _is_new(self, request: dg.RunRequest) -> bool:
         """Tell whether Dagster has no run of this run key: the daemon drops such requests."""
         return not self.instance.get_runs(dg.RunsFilter(tags={RUN_KEY_TAG: str(request.run_key)}))
@@ -255,28 +201,6 @@ class System:
         return result.dagster_run
 
     # What there is afterwards
-
-    def status(self, image: str) -> ImageStatus:
-        (status,) = self.ledger.reports.images(Selection(ids=(image,)))
-        return status
-
-    def states(self, *, customer: int | None = None) -> dict[str, str]:
-        found = self.ledger.reports.images(Selection(customer=customer))
-        return {status.asset_id: status.state for status in found}
-
-    def objects(self, bucket: str, prefix: str = "") -> dict[str, Stored]:
-        found = {}
-        for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-            for item in page.get("Contents", ()):
-                answer = self.s3.get_object(Bucket=bucket, Key=item["Key"])
-                found[item["Key"]] = Stored(answer["Body"].read(), answer["ContentType"])
-        return found
-
-    def storage(self, prefix: str = "") -> dict[str, Stored]:
-        return self.objects(self.settings.storage_bucket, prefix)
-
-    def thumbs(self, prefix: str = "") -> dict[str, Stored]:
-        return self.objects(self.settings.thumbs_bucket, prefix)
 
     def partitions(self, stage: Stage) -> dict[str, str]:
         """Return materialized, failed or missing by image, as Dagster's asset pages tell it."""
@@ -312,9 +236,6 @@ class System:
     def log_of(self, run: dg.DagsterRun) -> str:
         return "\n".join(entry.message for entry in self.instance.all_logs(run.run_id))
 
-    def left_in_scratch(self) -> list[str]:
-        return [str(path) for path in self.settings.scratch.rglob("*")] if self.settings.scratch.exists() else []
-
     def waiting_messages(self) -> int:
         """Count what is on the ingest queue, received or not."""
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
@@ -322,14 +243,6 @@ class System:
         return sum(int(found["Attributes"][name]) for name in names)
 
     # Its parts
-
-    @cached_property
-    def s3(self) -> Any:
-        return make_client("s3")
-
-    @cached_property
-    def sqs(self) -> Any:
-        return make_client("sqs")
 
     @cached_property
     def ledger_resource(self) -> LedgerResource:
@@ -375,14 +288,3 @@ def impatient_resources(settings: Settings) -> dict[str, Any]:
 
 def key_of(image: str) -> str:
     return partition_key(AssetId.parse(image))
-
-
-def full_message(
-    image: str, origin: str, channels: str = "", *, created: str | None = None, batch: int | None = None, **fields: Any
-) -> dict[str, Any]:
-    """Return a message that carries and registers an image. `channels` as in `iiif-img:default,file`."""
-    asset = {"id": image, "origin": origin, **fields}
-    if channels:
-        named = (part.partition(":") for part in channels.split(","))
-        asset["deliveryChannels"] = [{"channel": name, "policy": policy or None} for name, _, policy in named]
-    return {"created": created, "batchId": batch, "asset": asset}

@@ -1,4 +1,4 @@
-"""One stack of services for all tests of a process; everything else is each test's own."""
+"""Systems of a test's own, next to the one stack of services that all tests of a process share."""
 
 from __future__ import annotations
 
@@ -11,14 +11,8 @@ import pytest
 
 from dlcs_assets.defs.sensors import dispatch
 from dlcs_assets_tests.system.running import running_system
-from dlcs_stack.stack import SERVICES, RunningStack, Stack
+from dlcs_stack.stack import RunningStack
 from dlcs_testing.harness import System
-
-
-@pytest.fixture(scope="session")
-def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    with Stack(tmp_path_factory.mktemp("stack") / "data", components=SERVICES).running() as stack:
-        yield stack
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,6 @@ import pytest
 
 from dlcs_assets.domain.stages import STAGES, Stage
 from dlcs_assets.domain.thumbnails import ThumbnailMaker
-from dlcs_assets_tests.system.proxy import Proxy, proxy_to
 from dlcs_assets_tests.system.running import running_system
 from dlcs_assets_tests.system.test_plan import JP2, LISTED_BUCKET, ROWS, SIZES, Row, is_of, origin_of
 from dlcs_assets_tests.system.test_thumbnail_rules import SMALL, standing, turned_jpeg
@@ -21,6 +20,7 @@ from dlcs_testing.appetiser_service import served
 from dlcs_testing.harness import System, full_message
 from dlcs_testing.looking import decoded, shows
 from dlcs_testing.pictures import drawing, encoded, jpeg
+from dlcs_testing.proxy import Proxy, proxy_to
 from dlcs_testing.scripted_server import Answer, Asked, scripted_server
 
 if TYPE_CHECKING:

@@ -1,0 +1,149 @@
+"""Images on their whole way without Dagster: messages are taken in, and chunks of images claimed and ingested, here.
+
+Buckets, ledger, image server, Appetiser and origins are real. What sensors and runs add is tested by
+`dlcs_testing.harness`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from dlcs_assets.clients.sqs import QueueMessage, Queues
+from dlcs_assets.definitions import build_resources
+from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.partition_key import partition_key
+from dlcs_assets.domain.stages import STAGES, Lane, Stage
+from dlcs_assets.ingest.chunk import ChunkOptions, ImageEnded, StageDone, ingest_chunk
+from dlcs_assets.ingest.job import Services
+from dlcs_assets.ingest.policy import ingest_policy, retry_schedule
+from dlcs_assets.intake.messages import deliver, read_message
+from dlcs_assets.ledger.ledger import Ledger
+from dlcs_assets.ledger.records import Chunk, DueImage, new_id
+from dlcs_assets.ledger.results import Claim
+from dlcs_stack.stack import RunningStack
+from dlcs_testing.harness import impatient_resources
+from dlcs_testing.installation import Installation, as_body, installed, only_the_stacks_environment
+
+LANES = tuple(lane for lane in Lane if lane is not Lane.DELETE)
+MOST_ROUNDS = 20
+
+
+@dataclass
+class Pipeline(Installation):
+    """An installation in which the test does what sensors and runs do.
+
+    `ended` and `done` are all images and stages that ended, in that order.
+    """
+
+    ended: list[ImageEnded] = field(default_factory=list)
+    done: list[StageDone] = field(default_factory=list)
+    numbers: Iterator[int] = field(default_factory=count)
+
+    def use(self, **settings: Any) -> None:
+        """Continue with other settings, as after a new deployment."""
+        self.settings = self.settings.model_copy(update=settings)
+        self.close()
+
+    def send(self, *messages: dict[str, Any] | str) -> None:
+        """Take messages in, as those of the ingest queue."""
+        received = [QueueMessage(f"m{next(self.numbers)}", as_body(each), "receipt", None) for each in messages]
+        entries = [entry for each in received for entry in read_message(each, "ingest", Lane.INGEST, self.settings)]
+        deliver(entries, self.queues, self.ledger, self.settings)
+
+    def settle(self) -> list[ImageEnded]:
+        """Ingest what is due, chunk by chunk, until nothing is; return how each attempt ended."""
+        before = len(self.ended)
+        for _ in range(MOST_ROUNDS):
+            due = self.ledger.dispatch.due(LANES, limit=1000, now=datetime.now(UTC))
+            if not due:
+                return self.ended[before:]
+            for chunk in _chunks(due):
+                self.run(self.claim(chunk))
+        raise AssertionError(f"Not settled after {MOST_ROUNDS} rounds: {self.ledger.reports.counts()}")
+
+    def claim(self, chunk: Chunk) -> Claim:
+        """Reserve and claim the images of a chunk for a new run."""
+        self.ledger.dispatch.reserve([chunk], datetime.now(UTC))
+        claim = self.ledger.work.claim_chunk(chunk.id, new_id(), now=datetime.now(UTC))
+        assert claim is not None
+        return claim
+
+    def claim_images(self, *images: str, stages: Sequence[Stage] = STAGES) -> Claim:
+        """Claim images for some stages, as a run that is launched by hand does."""
+        ids = [AssetId.parse(image) for image in images]
+        return self.ledger.work.claim_images(ids, frozenset(stages), new_id(), now=datetime.now(UTC))
+
+    def run(self, claim: Claim) -> list[ImageEnded]:
+        """Ingest what is claimed; return how each image ended."""
+        before = len(self.ended)
+        for event in ingest_chunk(claim, self.ledger, self.services, ingest_policy(self.settings), self.options):
+            if isinstance(event, ImageEnded):
+                self.ended.append(event)
+            else:
+                self.done.append(event)
+        return self.ended[before:]
+
+    def close(self) -> None:
+        """Close what is open; it is opened again where it is needed."""
+        parts = self.__dict__
+        if opened := parts.pop("services", None):
+            for each in (opened.origins, opened.storage, opened.appetiser, opened.image_server):
+                each.close()
+        for name in ("opened_ledger", "queues"):
+            if part := parts.pop(name, None):
+                part.close()
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.opened_ledger
+
+    @cached_property
+    def opened_ledger(self) -> Ledger:
+        return Ledger(self.settings.ledger_url)
+
+    @cached_property
+    def queues(self) -> Queues:
+        return Queues()
+
+    @cached_property
+    def services(self) -> Services:
+        clients = {**build_resources(self.settings), **impatient_resources(self.settings)}
+        return Services(clients["origins"], clients["storage"], clients["appetiser"], clients["image_server"])
+
+    @property
+    def options(self) -> ChunkOptions:
+        settings = self.settings
+        return ChunkOptions(
+            settings.scratch,
+            settings.images_in_flight,
+            settings.image_server_in_flight,
+            settings.heartbeat,
+            retry_schedule(settings),
+        )
+
+
+@contextmanager
+def running_pipeline(stack: RunningStack, folder: Path, **settings: Any) -> Iterator[Pipeline]:
+    """Make a pipeline next to the services that are up; `settings` take the place of those it would choose."""
+    with ExitStack() as opened:
+        opened.enter_context(only_the_stacks_environment(stack))
+        pipeline = opened.enter_context(installed(Pipeline, stack, folder, settings))
+        opened.callback(pipeline.close)
+        yield pipeline
+
+
+def _chunks(due: Iterable[DueImage]) -> Iterator[Chunk]:
+    """Yield chunks of one customer, space and set of stages."""
+    groups: dict[tuple[int, int, frozenset[Stage]], list[DueImage]] = {}
+    for image in due:
+        groups.setdefault((image.asset_id.customer, image.asset_id.space, image.stages), []).append(image)
+    for (customer, space, stages), images in groups.items():
+        keys = sorted(partition_key(image.asset_id) for image in images)
+        yield Chunk(new_id(), Lane.INGEST, customer, space, stages, keys[0], keys[-1], tuple(images))
