@@ -71,14 +71,14 @@ class Pipeline(Installation):
     def claim(self, chunk: Chunk) -> Claim:
         """Reserve and claim the images of a chunk for a new run."""
         self.ledger.dispatch.reserve([chunk], datetime.now(UTC))
-        claim = self.ledger.work.claim_chunk(chunk.id, new_id(), now=datetime.now(UTC))
+        claim = self.ledger.claims.claim_chunk(chunk.id, new_id(), now=datetime.now(UTC))
         assert claim is not None
         return claim
 
     def claim_images(self, *images: str, stages: Sequence[Stage] = STAGES) -> Claim:
         """Claim images for some stages, as a run that is launched by hand does."""
         ids = [AssetId.parse(image) for image in images]
-        return self.ledger.work.claim_images(ids, frozenset(stages), new_id(), now=datetime.now(UTC))
+        return self.ledger.claims.claim_images(ids, frozenset(stages), new_id(), now=datetime.now(UTC))
 
     def run(self, claim: Claim) -> list[ImageEnded]:
         """Ingest what is claimed; return how each image ended."""

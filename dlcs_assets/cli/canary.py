@@ -64,7 +64,7 @@ def canary(
             wrong = complaint(status, colour, storage) if status.state == "done" else str(status.reason)
         if not keep:
             now = datetime.now(UTC)
-            ledger.deletions.ask([deletion_of(status, now, frozenset(), ingest_policy(settings))], now=now)
+            ledger.deletions.request([deletion_of(status, now, frozenset(), ingest_policy(settings))], now=now)
     _tell(status, seconds, wrong, as_json=as_json)
     if wrong:
         raise typer.Exit(FAILED)

@@ -33,7 +33,7 @@ def delete(
             typer.confirm(f"Delete {len(chosen)} image{'' if len(chosen) == 1 else 's'}?", abort=True)
         now, rules = datetime.now(UTC), ingest_policy(settings)
         places = frozenset({"cdn"}) if cdn else frozenset[str]()
-        ledger.deletions.ask([deletion_of(known[each], now, places, rules) for each in chosen], now=now)
+        ledger.deletions.request([deletion_of(known[each], now, places, rules) for each in chosen], now=now)
     typer.echo(f"{len(chosen)} asked to be deleted. A run of the job delete_images does it within seconds.")
 
 

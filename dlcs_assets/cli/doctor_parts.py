@@ -119,7 +119,7 @@ def check_images(settings: Settings) -> Iterator[Finding]:
     finally:
         ledger.close()
     if stalled:
-        found = "; ".join(each.told(now) for each in stalled[:_NAMED])
+        found = "; ".join(each.describe(now) for each in stalled[:_NAMED])
         yield warn(
             "stalled images",
             found if len(stalled) <= _NAMED else f"{found}; and {len(stalled) - _NAMED} more kinds",

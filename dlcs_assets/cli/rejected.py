@@ -80,7 +80,7 @@ def _requeue(ledger: Ledger, chosen: Sequence[dict[str, Any]], settings: Setting
         # One by one: each is marked as soon as it is sent, so that a failure on the way sends none twice.
         for row in chosen:
             queues.send(urls[row["queue"]], [row["body"]])
-            ledger.inbox.requeued([row["id"]])
+            ledger.inbox.mark_requeued([row["id"]])
     finally:
         queues.close()
     typer.echo(f"{len(chosen)} message{'' if len(chosen) == 1 else 's'} sent again.")

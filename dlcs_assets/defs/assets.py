@@ -110,7 +110,7 @@ class _Run:
             run = self._context.instance.get_run_by_id(claim.run_id)
             # Terminated by a person, not by a machine that goes away: then the images go on elsewhere.
             if run is not None and run.status is dg.DagsterRunStatus.CANCELING:
-                self._ledger.work.cancel(claim, now=datetime.now(UTC))
+                self._ledger.claims.cancel(claim, now=datetime.now(UTC))
             raise
         self._tell(claim)
 
@@ -125,18 +125,18 @@ class _Run:
                 yield self._materialization(event, upstream)
                 told.append((event.item.asset_id, event.result.stage, event.item.request_id))
             if len(told) >= REPORT_BATCH_SIZE:
-                self._ledger.work.reported(told)
+                self._ledger.results.mark_reported(told)
                 told.clear()
-        self._ledger.work.reported(told)
+        self._ledger.results.mark_reported(told)
 
     def _claim(self) -> Claim:
         run_id, keys = self._context.run.run_id, self._context.partition_keys
         chunk_id = self._context.run.tags.get(tags.CHUNK)
-        claim = self._ledger.work.claim_chunk(chunk_id, run_id, now=datetime.now(UTC)) if chunk_id else None
+        claim = self._ledger.claims.claim_chunk(chunk_id, run_id, now=datetime.now(UTC)) if chunk_id else None
         if claim is not None:
             lost = {item.asset_id for item in claim.items} - {asset_id_of(key) for key in keys}
             if lost:
-                self._ledger.work.release_run(run_id, schedule=self._schedule(), now=datetime.now(UTC))
+                self._ledger.claims.release_run(run_id, schedule=self._schedule(), now=datetime.now(UTC))
                 raise dg.Failure(
                     f"{len(lost)} images of this chunk are not in the run's range of partitions; all of its images "
                     "are due again.",
@@ -155,7 +155,7 @@ class _Run:
             )
         asset_ids = [asset_id_of(key) for key in keys]
         self._context.instance.add_run_tags(run_id, _tags_of(asset_ids))
-        return self._ledger.work.claim_images(asset_ids, self._stages, run_id, now=datetime.now(UTC))
+        return self._ledger.claims.claim_images(asset_ids, self._stages, run_id, now=datetime.now(UTC))
 
     def _materialization(self, event: StageDone, upstream: Upstream) -> dg.AssetMaterialization:
         return materialization(
@@ -171,8 +171,8 @@ class _Run:
         """Log what became of every image that is not done; end red if one failed for good."""
         failed = [ended for ended in self._ended if ended.state is RequestState.FAILED]
         pending = [ended for ended in self._ended if ended.state is RequestState.PENDING]
-        unregistered = [left for left in claim.left_alone if left[1] == "it is not registered"]
-        for asset_id, why in claim.left_alone:
+        unregistered = [left for left in claim.skipped if left[1] == "it is not registered"]
+        for asset_id, why in claim.skipped:
             self._context.log.warning("%s is left alone: %s", asset_id, why, extra={"image": str(asset_id)})
         for ended in pending:
             self._context.log.warning(
@@ -183,7 +183,7 @@ class _Run:
         if failed or unregistered:
             done = sum(ended.state is RequestState.DONE for ended in self._ended)
             raise dg.Failure(
-                f"{len(failed) + len(unregistered)} of {len(self._ended) + len(claim.left_alone)} images failed, "
+                f"{len(failed) + len(unregistered)} of {len(self._ended) + len(claim.skipped)} images failed, "
                 f"{done} are done, {len(pending)} will be tried again.",
                 metadata={"failed images": dg.MetadataValue.md(_table(failed, unregistered))},
                 allow_retries=False,

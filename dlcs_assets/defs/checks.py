@@ -69,7 +69,7 @@ def stalled(ledger: Ledger, settings: Settings) -> dg.AssetCheckEvaluation:
     found = ledger.health.stalled(now - settings.stalled_after)
     return _evaluation(
         NOTHING_STALLED,
-        f"{sum(each.count for each in found)} images are on their way for too long: {found[0].told(now)}"
+        f"{sum(each.count for each in found)} images are on their way for too long: {found[0].describe(now)}"
         if found
         else "No image is on its way for too long",
         {

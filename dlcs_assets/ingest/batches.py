@@ -46,7 +46,7 @@ def finish_batches(ledger: Ledger, notifications: Notifications, topic_arn: str 
     finished = ledger.batches.finish_due(now=datetime.now(UTC))
     sent = 0
     if topic_arn is None:
-        ledger.outbox.hold(BATCH_COMPLETED, NO_TOPIC)
+        ledger.outbox.explain_unsent(BATCH_COMPLETED, NO_TOPIC)
     else:
         sent = publish_due(ledger.outbox, notifications, BATCH_COMPLETED, topic_arn)
     still_open, without_count = ledger.batches.open_batches()
@@ -65,9 +65,9 @@ def publish_due(outbox: Outbox, notifications: Notifications, topic: str, topic_
         try:
             notifications.publish(topic_arn, notification.body, notification.attributes)
         except IngestError as error:
-            outbox.failed(notification, str(error), now=datetime.now(UTC))
+            outbox.mark_failed(notification, str(error), now=datetime.now(UTC))
             break
-        outbox.published(notification.id, now=datetime.now(UTC))
+        outbox.mark_published(notification.id, now=datetime.now(UTC))
         sent += 1
         if time.monotonic() > deadline:
             break

@@ -123,7 +123,7 @@ class _Worker:
                 self._stages(item, folder)
             except IngestError as raised:
                 error = raised
-            state = self.ledger.work.finish(
+            state = self.ledger.results.finish(
                 self.claim, item, error, schedule=self.options.schedule, now=datetime.now(UTC)
             )
             about["milliseconds"] = round((time.monotonic() - began) * 1000)
@@ -140,7 +140,7 @@ class _Worker:
 
     def _fail(self, item: WorkItem, error: IngestError) -> RequestState | None:
         try:
-            return self.ledger.work.finish(
+            return self.ledger.results.finish(
                 self.claim, item, error, schedule=self.options.schedule, now=datetime.now(UTC)
             )
         except Exception:  # the ledger itself may be what failed; reconcile finds the image then
@@ -158,7 +158,7 @@ class _Worker:
                 folder,
                 guard=lambda: self._guard(item),
                 origins_among=self.ledger.reports.origins_among,
-                reserve=partial(self.ledger.work.reserve, self.claim, item),
+                reserve=partial(self.ledger.results.reserve_quota, self.claim, item),
             )
             for stage in STAGES:
                 if stage in item.stages:
@@ -190,7 +190,7 @@ class _Worker:
         result = replace(result, recipe=job.recipes[stage])
         job.results[stage] = result
         invalidate = paths_to_close(job, result) if self.rules.tells_cdn else ()
-        self.ledger.work.commit(self.claim, job.item, result, invalidate=invalidate, now=datetime.now(UTC))
+        self.ledger.results.commit(self.claim, job.item, result, invalidate=invalidate, now=datetime.now(UTC))
         self.happened.put(StageDone(job.item, result, picture))
 
     def _tidy(self, job: Job) -> None:
@@ -198,7 +198,7 @@ class _Worker:
         gone = {(self.services.storage.storage_bucket, key) for key in tidy(job)}
         for stored in job.item.objects:
             if (stored.bucket, stored.key) in gone:
-                self.ledger.work.forget_object(stored.bucket, stored.key)
+                self.ledger.results.remove_object(stored.bucket, stored.key)
 
     def _drop_transient(self, job: Job) -> None:
         try:
@@ -209,7 +209,7 @@ class _Worker:
             )
             return
         stored = job.services.storage.storage_bucket
-        self.ledger.work.forget_object(stored, transient_key(job.item.asset_id, job.item.request_id))
+        self.ledger.results.remove_object(stored, transient_key(job.item.asset_id, job.item.request_id))
 
     def _about(self, item: WorkItem) -> dict[str, str | int]:
         """Return the fields of a line in the log that is about this image."""
@@ -218,12 +218,12 @@ class _Worker:
     def _guard(self, item: WorkItem) -> None:
         if self.stop.is_set():
             raise ClaimLostError(f"the run is ending; {item.asset_id} is given back")
-        self.ledger.work.check(self.claim.token, item.asset_id)
+        self.ledger.claims.check(self.claim.token, item.asset_id)
 
 
 def _release(claim: Claim, ledger: Ledger, options: ChunkOptions) -> None:
     try:
-        ledger.work.release_run(claim.run_id, schedule=options.schedule, now=datetime.now(UTC))
+        ledger.claims.release_run(claim.run_id, schedule=options.schedule, now=datetime.now(UTC))
     except UNAVAILABLE:  # reconcile does it, once the claims are no longer renewed
         log.exception("the ledger could not take back the images of run %s", claim.run_id, extra={"run": claim.run_id})
 
@@ -257,6 +257,6 @@ def _unexpected(error: Exception) -> IngestError:
 def _keep_alive(ledger: Ledger, token: str, every: timedelta, stop: threading.Event) -> None:
     while not stop.wait(every.total_seconds()):
         try:
-            ledger.work.heartbeat(token, now=datetime.now(UTC))
+            ledger.claims.heartbeat(token, now=datetime.now(UTC))
         except Exception:  # one missed beat is no reason to give up: claims outlive several
             log.exception("heartbeat failed")

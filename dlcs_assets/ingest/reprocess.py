@@ -92,7 +92,7 @@ def select_images(
 def ask_for(ledger: Ledger, wanted: Iterable[ReprocessItem], *, now: datetime) -> None:
     """Write requests in the backfill lane for all of these images."""
     everything = [(each.asset_id, each.stages) for each in wanted]
-    ledger.registrations.ask(everything, lane=Lane.BACKFILL, now=now)
+    ledger.registrations.request(everything, lane=Lane.BACKFILL, now=now)
 
 
 def told(total: ReprocessEstimate, at_a_time: int, *, dry_run: bool) -> list[str]:

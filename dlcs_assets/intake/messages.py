@@ -107,7 +107,7 @@ def deliver(inbox: Sequence[InboxMessage], queues: Queues, ledger: Ledger, setti
     forwarded = [entry.body for entry in inbox if entry.forwarded]
     if forwarded and settings.forward_queue_url:
         queues.send(settings.forward_queue_url, forwarded)
-    return ledger.inbox.take_in(inbox, rules=intake_policy(settings), now=datetime.now(UTC))
+    return ledger.inbox.take_in(inbox, policy=intake_policy(settings), now=datetime.now(UTC))
 
 
 def read_message(message: QueueMessage, url: str, lane: Lane, settings: Settings) -> list[InboxMessage]:

@@ -36,7 +36,7 @@ class Claim:
     token: str
     run_id: str
     items: tuple[WorkItem, ...]
-    left_alone: tuple[tuple[AssetId, str], ...] = ()
+    skipped: tuple[tuple[AssetId, str], ...] = ()
 
 
 class Claims:
@@ -151,7 +151,7 @@ class Claims:
                 )
             ).rowcount
 
-    def runs_in_work(self) -> dict[str, datetime]:
+    def active_runs(self) -> dict[str, datetime]:
         """Return the runs that hold claims or an open chunk, with their last sign of life."""
         found: dict[str, datetime] = {}
         with self._database.read() as connection:
@@ -164,6 +164,22 @@ class Claims:
             for row in connection.execute(select(claims.c.run_id, claims.c.heartbeat_at)):
                 found[row.run_id] = max(found.get(row.run_id, row.heartbeat_at), row.heartbeat_at)
         return found
+
+    def claimed_requests(self) -> set[str]:
+        """Return the ids of the requests in work."""
+        with self._database.read() as connection:
+            return set(connection.scalars(select(claims.c.request_id)))
+
+    def ended(self, work: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Return those (request, end of the claim's token) of which the request is known and the claim is not."""
+        ids = {request for request, _ in work}
+        with self._database.read() as connection:
+            known = set(connection.scalars(select(requests.c.id).where(requests.c.id.in_(ids))))
+            held = connection.execute(select(claims.c.request_id, claims.c.token).where(claims.c.request_id.in_(ids)))
+            tokens = {row.request_id: row.token for row in held}
+        return {
+            (request, end) for request, end in work if request in known and not tokens.get(request, "").endswith(end)
+        }
 
 
 def _claim(

@@ -55,7 +55,7 @@ class Deletions:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def ask(self, deleted: Sequence[AssetDeleted], *, now: datetime) -> None:
+    def request(self, deleted: Sequence[AssetDeleted], *, now: datetime) -> None:
         """Ask for images to be deleted, without a notification."""
         with self._database.write() as connection:
             for each in deleted:

@@ -128,7 +128,7 @@ class Dispatch:
             ).all()
         return {(Lane(lane), customer): count for lane, customer, count in rows}
 
-    def launched(self, chunk_id: str, run_id: str) -> None:
+    def mark_launched(self, chunk_id: str, run_id: str) -> None:
         """Note that Dagster has a run for the chunk."""
         with self._database.write() as connection:
             connection.execute(

@@ -45,7 +45,7 @@ class Fixity:
                 found += _deposits(connection, earlier.limit(limit - len(found)))
         return found
 
-    def note(self, deposit: Deposit, damage: str | None, *, now: datetime) -> bool:
+    def record(self, deposit: Deposit, damage: str | None, *, now: datetime) -> bool:
         """Note what was found. False: it is being made again, or was since; then it says nothing, and is not noted."""
         with self._database.write() as connection:
             done = connection.execute(

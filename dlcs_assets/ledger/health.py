@@ -32,7 +32,7 @@ class Stalled:
     since: datetime
     example: str
 
-    def told(self, now: datetime) -> str:
+    def describe(self, now: datetime) -> str:
         """Return it as a sentence."""
         hours = (now - self.since).total_seconds() / 3600
         return f"{self.count} of customer {self.customer} {self.why}, for up to {hours:.1f} h, such as {self.example}"
@@ -122,7 +122,7 @@ class Health:
         """Count the outcomes that Dagster has not been told yet."""
         return self._count(select(func.count()).where(outcomes.c.reported.is_(False)))
 
-    def in_work(self) -> int:
+    def in_progress(self) -> int:
         """Count the images that runs hold."""
         return self._count(select(func.count()).select_from(claims))
 

@@ -66,13 +66,13 @@ class Inbox:
         self,
         received: Sequence[InboxMessage],
         *,
-        rules: IntakePolicy,
+        policy: IntakePolicy,
         now: datetime,
     ) -> IntakeCount:
         """Write all messages in one transaction."""
         count: Counter[str] = Counter()
         with self._database.write() as connection:
-            rules = replace(rules, check=within_quota(connection, rules.check))
+            policy = replace(policy, check=within_quota(connection, policy.check))
             forget_requeued(connection, received)
             known = set(
                 connection.scalars(select(messages.c.id).where(messages.c.id.in_([message.id for message in received])))
@@ -84,7 +84,7 @@ class Inbox:
                     count["duplicates"] += 1
                     continue
                 known.add(message.id)
-                row = _take_in_one(connection, message, rules, newcomers, now)
+                row = _take_in_one(connection, message, policy, newcomers, now)
                 count[row["state"]] += 1
                 if row["state"] == "waiting":  # another one of these may be what it waits for
                     connection.execute(insert(messages), [row])
@@ -131,7 +131,7 @@ class Inbox:
             ).mappings()
             return [dict(row) for row in rows]
 
-    def requeued(self, message_ids: Sequence[str]) -> None:
+    def mark_requeued(self, message_ids: Sequence[str]) -> None:
         """Note that rejected messages were sent to their queue again."""
         with self._database.write() as connection:
             connection.execute(
@@ -142,7 +142,7 @@ class Inbox:
 def _take_in_one(
     connection: Connection,
     received: InboxMessage,
-    rules: IntakePolicy,
+    policy: IntakePolicy,
     newcomers: Newcomers,
     now: datetime,
 ) -> dict[str, Any]:
@@ -168,10 +168,10 @@ def _take_in_one(
         state = "accepted" if row["request_id"] else "ignored"
     if received.message and not rejection and not received.forwarded and is_new_upload(connection, received, now):
         try:
-            row["request_id"] = newcomers.add(received, rules.check)
+            row["request_id"] = newcomers.add(received, policy.check)
             state = "accepted"
             if row["request_id"] is None:
-                state, row["request_id"] = _request(connection, received, rules, now)
+                state, row["request_id"] = _request(connection, received, policy, now)
             remember(connection, received, now)
         except MessageRejectedError as error:
             rejection = Rejection(error.code, error.cause, error.remedy)
@@ -188,7 +188,7 @@ def _take_in_one(
 def _request(
     connection: Connection,
     received: InboxMessage,
-    rules: IntakePolicy,
+    policy: IntakePolicy,
     now: datetime,
 ) -> tuple[str, str | None]:
     message = received.message
@@ -198,10 +198,10 @@ def _request(
         received.only_outdated or was_deleted_since(connection, message.asset_id, message.created or received.sent_at)
     ):
         return "ignored", None
-    registered = _register(connection, message, rules.check, now)
+    registered = _register(connection, message, policy.check, now)
     stages = frozenset(STAGES)
     if registered:
-        stages = _stages(connection, received, before, rules.choose)
+        stages = _stages(connection, received, before, policy.choose)
     if not stages:
         return "ignored", None
     if registered and before is None:
@@ -213,7 +213,7 @@ def _request(
         lane=received.lane,
         batch=message.batch.id if message.batch else None,
         state=RequestState.PENDING if registered else RequestState.WAITING,
-        due_at=now if registered else now + rules.registration_wait,
+        due_at=now if registered else now + policy.registration_wait,
         now=now,
     )
     return ("accepted" if registered else "waiting"), request_id

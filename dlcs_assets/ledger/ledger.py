@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dlcs_assets.ledger.accounting import Accounting
 from dlcs_assets.ledger.batches import Batches
+from dlcs_assets.ledger.claims import Claims
 from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.deletions import Deletions
 from dlcs_assets.ledger.dispatch import Dispatch
@@ -13,7 +14,7 @@ from dlcs_assets.ledger.inbox import Inbox
 from dlcs_assets.ledger.outbox import Outbox
 from dlcs_assets.ledger.registrations import Registrations
 from dlcs_assets.ledger.reports import Reports
-from dlcs_assets.ledger.results import Work
+from dlcs_assets.ledger.results import Results
 from dlcs_assets.ledger.retention import Retention
 from dlcs_assets.ledger.uploads import Uploads
 
@@ -21,18 +22,25 @@ from dlcs_assets.ledger.uploads import Uploads
 class Ledger:
     """Open the ledger at an SQLAlchemy URL, creating its tables if they are missing.
 
-    `inbox` takes messages in, `dispatch` gives due images to chunks, `work` is where runs claim and commit, `deletions`
-    likewise for images that go, `reports` tells where everything is, `catalogue` goes through all that is registered,
-    `batches` how far batches are, `accounting` how much is stored, `outbox` keeps what is to be told to others,
-    `uploads` what buckets held, `fixity` knows what is to be read again and compared, `watch` looks at
-    everything together, `housekeeping` lets go of what is old.
+    Its parts, by what they are for:
+
+    - `inbox` takes messages in, `uploads` remembers what buckets held
+    - `registrations` lists everything that is registered, and requests images again
+    - `dispatch` gives due images to chunks, and chunks to runs
+    - `claims` says which run works on which image; `results` records what runs made, and how attempts ended
+    - `deletions` does both for images that are deleted
+    - `batches` counts how far batches are, `accounting` how much is stored, `reports` returns the state of images
+    - `outbox` keeps notifications until they are published
+    - `fixity` says which objects are to be compared next, `health` what is stalled or failed
+    - `retention` deletes old rows
     """
 
     def __init__(self, url: str, keys: str | None = None) -> None:
         self._database = Database(url, keys)
         self.inbox = Inbox(self._database)
         self.dispatch = Dispatch(self._database)
-        self.work = Work(self._database)
+        self.claims = Claims(self._database)
+        self.results = Results(self._database)
         self.reports = Reports(self._database)
         self.uploads = Uploads(self._database)
         self.registrations = Registrations(self._database)

@@ -64,7 +64,7 @@ class Outbox:
             row = connection.execute(query).one_or_none()
         return _notification(row) if row else None
 
-    def published(self, notification_id: str, *, now: datetime) -> None:
+    def mark_published(self, notification_id: str, *, now: datetime) -> None:
         """Note that it was sent."""
         with self._database.write() as connection:
             connection.execute(
@@ -73,7 +73,7 @@ class Outbox:
                 .values(published_at=now, attempts=notifications.c.attempts + 1, error=None)
             )
 
-    def failed(self, failed: Notification, error: str, *, now: datetime) -> datetime:
+    def mark_failed(self, failed: Notification, error: str, *, now: datetime) -> datetime:
         """Note why it could not be sent. All others of its topic wait as long as it: they would fare no better."""
         due_at = now + min(FIRST_DELAY * (1 << min(failed.attempts, 20)), LONGEST_DELAY)
         unsent = (notifications.c.topic == failed.topic, notifications.c.published_at.is_(None))
@@ -88,7 +88,7 @@ class Outbox:
             )
         return due_at
 
-    def hold(self, topic: str, reason: str) -> None:
+    def explain_unsent(self, topic: str, reason: str) -> None:
         """Note on all that is unsent why it is. It stays due."""
         other = or_(notifications.c.error.is_(None), notifications.c.error != reason)
         unsent = (notifications.c.topic == topic, notifications.c.published_at.is_(None), other)

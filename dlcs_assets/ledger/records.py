@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -28,6 +28,12 @@ def new_id() -> str:
 def created_at(new: str) -> datetime:
     """Return when `new_id` made an id."""
     return datetime.fromtimestamp(int(new[:16], 16) / 1e9, UTC)
+
+
+def slices(ids: Sequence[str], size: int = 1000) -> Iterator[Sequence[str]]:
+    """Yield the ids in slices: for a transaction each, so that no other writer waits for long."""
+    for start in range(0, len(ids), size):
+        yield ids[start : start + size]
 
 
 def stages_text(stages: Iterable[Stage]) -> str:

@@ -44,7 +44,7 @@ class Registrations:
             yield from page
             after = str(page[-1].asset_id)
 
-    def ask(self, wanted: Sequence[tuple[AssetId, frozenset[Stage]]], *, lane: Lane, now: datetime) -> None:
+    def request(self, wanted: Sequence[tuple[AssetId, frozenset[Stage]]], *, lane: Lane, now: datetime) -> None:
         """Write a request for the given stages of each image, or widen one that nobody has begun."""
         for start in range(0, len(wanted), PAGE):
             with self._database.write() as connection:

@@ -14,9 +14,9 @@ from dlcs_assets.domain.ingest_request import Registration
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
 from dlcs_assets.domain.stages import SHOWN_STATES, STAGES, UNFINISHED, Lane, RequestState, Stage
 from dlcs_assets.ledger.database import Database
-from dlcs_assets.ledger.records import Attempt, stage_results, stored_objects
+from dlcs_assets.ledger.records import Attempt, slices, stage_results, stored_objects
 from dlcs_assets.ledger.requests import create_request
-from dlcs_assets.ledger.tables import attempts, images, messages, requests
+from dlcs_assets.ledger.tables import attempts, claims, images, messages, requests
 
 WELL = (RequestState.DONE, RequestState.DELETED)
 PAGE = 500  # images per query: SQLite's limit of bound variables is far above
@@ -143,6 +143,23 @@ class Reports:
                     )
                 )
             )
+
+    def idle_since(self, image_ids: Sequence[str]) -> dict[str, datetime | None]:
+        """Return when the last request of each image ended, None while one has not; images unknown are left out."""
+        found: dict[str, datetime | None] = {}
+        for ids in slices(image_ids):
+            with self._database.read() as connection:
+                known = select(images.c.id, images.c.registered_at).where(images.c.id.in_(ids))
+                found |= {row.id: row.registered_at for row in connection.execute(known)}
+                ended = func.max(func.coalesce(requests.c.finished_at, requests.c.created_at)).label("ended")
+                by_image = select(requests.c.image_id, ended).where(requests.c.image_id.in_(ids))
+                for row in connection.execute(by_image.group_by(requests.c.image_id)):
+                    if row.image_id in found:
+                        found[row.image_id] = row.ended
+                busy = select(requests.c.image_id).where(requests.c.image_id.in_(ids), requests.c.state.in_(UNFINISHED))
+                held = select(claims.c.image_id).where(claims.c.image_id.in_(ids))
+                found |= dict.fromkeys([*connection.scalars(busy), *connection.scalars(held)])
+        return found
 
     def attempts(self, request_id: str) -> list[Attempt]:
         """Return the attempts at a request that have ended, the first one first."""

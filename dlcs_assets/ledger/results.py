@@ -14,12 +14,13 @@ from dlcs_assets.domain.results import ObjectKind, StageResult, WorkItem
 from dlcs_assets.domain.stages import RequestState, Stage
 from dlcs_assets.ledger.accounting import require_growth, stored_of
 from dlcs_assets.ledger.attempts import ClaimLostError, check_claim, end_attempt
-from dlcs_assets.ledger.claims import Claim, Claims
+from dlcs_assets.ledger.claims import Claim
+from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.outbox import post_invalidation
-from dlcs_assets.ledger.records import RetrySchedule, stage_results
+from dlcs_assets.ledger.records import RetrySchedule, slices, stage_results
 from dlcs_assets.ledger.tables import claims, objects, outcomes
 
-__all__ = ["Claim", "ClaimLostError", "Work"]
+__all__ = ["Claim", "ClaimLostError", "Results"]
 
 KINDS_OF_STAGE = {
     Stage.ORIGINAL: (ObjectKind.ORIGINAL, ObjectKind.TRANSIENT),
@@ -28,10 +29,15 @@ KINDS_OF_STAGE = {
 }
 
 
-class Work(Claims):
+class Results:
     """The only way to write outcomes. Every write is refused with ClaimLostError once the claim has gone."""
 
-    def reserve(self, claim: Claim, item: WorkItem, limit: int, new: int, replaces: Collection[ObjectKind]) -> None:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def reserve_quota(
+        self, claim: Claim, item: WorkItem, limit: int, new: int, replaces: Collection[ObjectKind]
+    ) -> None:
         """Check that `new` bytes in place of what the image has of these kinds fit in, and reserve what it grows by.
 
         That takes the place of what was reserved for the image before, and lasts until it is committed or the claim
@@ -100,7 +106,7 @@ class Work(Claims):
                     ],
                 )
 
-    def forget_object(self, bucket: str, key: str) -> None:
+    def remove_object(self, bucket: str, key: str) -> None:
         """Drop the row of an object that was deleted from storage."""
         with self._database.write() as connection:
             connection.execute(delete(objects).where(objects.c.bucket == bucket, objects.c.key == key))
@@ -113,7 +119,7 @@ class Work(Claims):
             check_claim(connection, claim.token, item.asset_id)
             return end_attempt(connection, item.request_id, claim.run_id, error, schedule=schedule, now=now)
 
-    def reported(self, done: Iterable[tuple[AssetId, Stage, str]]) -> None:
+    def mark_reported(self, done: Iterable[tuple[AssetId, Stage, str]]) -> None:
         """Note that Dagster has these outcomes: (image, stage, request)."""
         with self._database.write() as connection:
             for asset_id, stage, request_id in done:
@@ -126,6 +132,12 @@ class Work(Claims):
                     )
                     .values(reported=True)
                 )
+
+    def report_again(self, image_ids: Sequence[str]) -> None:
+        """Doubt that Dagster still has the outcomes of these images; reconcile tells it those that it has not."""
+        for ids in slices(image_ids):
+            with self._database.write() as connection:
+                connection.execute(update(outcomes).where(outcomes.c.image_id.in_(ids)).values(reported=False))
 
     def unreported(self, *, limit: int) -> list[tuple[AssetId, str, str, StageResult]]:
         """Return outcomes that Dagster may not have, of images that no run holds: (image, request, run, result)."""

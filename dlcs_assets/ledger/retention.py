@@ -1,8 +1,8 @@
-"""What the ledger lets go of when it is old, and what it knows of images that seem to be quiet."""
+"""Retention: deleting rows of history that are old enough."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,11 +16,8 @@ from dlcs_assets.ledger.tables import (
     batches,
     chunk_images,
     chunks,
-    claims,
-    images,
     messages,
     notifications,
-    outcomes,
     requests,
 )
 
@@ -52,7 +49,7 @@ class Retention:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def forget(self, *, history: datetime, bodies: datetime, dry_run: bool = False) -> dict[str, int]:
+    def enforce(self, *, history: datetime, bodies: datetime, dry_run: bool = False) -> dict[str, int]:
         """Drop what ended before `history`, and the bodies of messages rejected before `bodies`; return what, by kind.
 
         With `dry_run` it is counted only; attempts are those of requests that stay.
@@ -66,45 +63,6 @@ class Retention:
             _old_notifications(history),
         ]
         return {kind.name: self._count(kind) if dry_run else self._let_go(kind) for kind in kinds}
-
-    def quiet_since(self, image_ids: Sequence[str]) -> dict[str, datetime | None]:
-        """Return when the last request of each image ended, None while one has not; images unknown are left out."""
-        found: dict[str, datetime | None] = {}
-        for ids in _slices(image_ids, SLICE):
-            with self._database.read() as connection:
-                known = select(images.c.id, images.c.registered_at).where(images.c.id.in_(ids))
-                found |= {row.id: row.registered_at for row in connection.execute(known)}
-                ended = func.max(func.coalesce(requests.c.finished_at, requests.c.created_at)).label("ended")
-                by_image = select(requests.c.image_id, ended).where(requests.c.image_id.in_(ids))
-                for row in connection.execute(by_image.group_by(requests.c.image_id)):
-                    if row.image_id in found:
-                        found[row.image_id] = row.ended
-                busy = select(requests.c.image_id).where(requests.c.image_id.in_(ids), requests.c.state.not_in(ENDED))
-                held = select(claims.c.image_id).where(claims.c.image_id.in_(ids))
-                found |= dict.fromkeys([*connection.scalars(busy), *connection.scalars(held)])
-        return found
-
-    def report_again(self, image_ids: Sequence[str]) -> None:
-        """Doubt that Dagster still has the outcomes of these images; reconcile tells it those that it has not."""
-        for ids in _slices(image_ids, SLICE):
-            with self._database.write() as connection:
-                connection.execute(update(outcomes).where(outcomes.c.image_id.in_(ids)).values(reported=False))
-
-    def claimed_requests(self) -> set[str]:
-        """Return the ids of the requests in work."""
-        with self._database.read() as connection:
-            return set(connection.scalars(select(claims.c.request_id)))
-
-    def ended_work(self, work: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
-        """Return those (request, end of the claim's token) of which the request is known and the claim is not."""
-        ids = {request for request, _ in work}
-        with self._database.read() as connection:
-            known = set(connection.scalars(select(requests.c.id).where(requests.c.id.in_(ids))))
-            held = connection.execute(select(claims.c.request_id, claims.c.token).where(claims.c.request_id.in_(ids)))
-            tokens = {row.request_id: row.token for row in held}
-        return {
-            (request, end) for request, end in work if request in known and not tokens.get(request, "").endswith(end)
-        }
 
     def _count(self, kind: _Old) -> int:
         with self._database.read() as connection:
@@ -201,8 +159,3 @@ def _old_notifications(before: datetime) -> _Old:
 
 def _of_open_batch(batch: ColumnElement[Any], customer: ColumnElement[Any]) -> ColumnElement[bool]:
     return exists().where(batches.c.id == batch, batches.c.customer == customer, batches.c.finished_at.is_(None))
-
-
-def _slices(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

@@ -59,7 +59,7 @@ def _of_ledger(ledger: Ledger, settings: Settings, now: datetime) -> Iterator[Me
         "unpublished_notifications", "Notifications that are to be published and are not yet.", watch.unpublished()
     )
     yield _one("unreported_outcomes", "Outcomes that Dagster has not been told yet.", watch.unreported())
-    yield _one("images_in_work", "Images that a run holds.", watch.in_work())
+    yield _one("images_in_work", "Images that a run holds.", watch.in_progress())
     beat = watch.oldest_heartbeat()
     yield _one(
         "oldest_heartbeat",

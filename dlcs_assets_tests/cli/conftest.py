@@ -96,22 +96,22 @@ class Desk:
             new_id(), Lane.INGEST, due.asset_id.customer, due.asset_id.space, due.stages, image, image, (due,)
         )
         self.ledger.dispatch.reserve([chunk], NOW)
-        claim = self.ledger.work.claim_chunk(chunk.id, new_id(), now=NOW)
+        claim = self.ledger.claims.claim_chunk(chunk.id, new_id(), now=NOW)
         assert claim is not None
-        self.ledger.work.finish(claim, claim.items[0], error, schedule=SCHEDULE, now=NOW)
+        self.ledger.results.finish(claim, claim.items[0], error, schedule=SCHEDULE, now=NOW)
 
     def _run(self, image: str, *results: StageResult, error: IngestError | None = None) -> None:
         if not self.ledger.reports.registration(AssetId.parse(image)):
             self.send(image)
         run_id = new_id()
-        claim = self.ledger.work.claim_images([AssetId.parse(image)], STAGES, run_id, now=NOW)
+        claim = self.ledger.claims.claim_images([AssetId.parse(image)], STAGES, run_id, now=NOW)
         for result in results:
-            self.ledger.work.commit(claim, claim.items[0], result, now=NOW)
-        self.ledger.work.finish(claim, claim.items[0], error, schedule=SCHEDULE, now=NOW)
+            self.ledger.results.commit(claim, claim.items[0], result, now=NOW)
+        self.ledger.results.finish(claim, claim.items[0], error, schedule=SCHEDULE, now=NOW)
 
     def _take_in(self, entry: InboxMessage) -> None:
         self.ledger.inbox.take_in(
-            [entry], rules=IntakePolicy(lambda *_: None, timedelta(minutes=10)), now=datetime.now(UTC)
+            [entry], policy=IntakePolicy(lambda *_: None, timedelta(minutes=10)), now=datetime.now(UTC)
         )
 
 

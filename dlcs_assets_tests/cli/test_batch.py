@@ -218,7 +218,7 @@ def test_a_closed_batch_is_finished_and_says_whether_that_was_told(batch: Desk, 
     assert "1 completed, 1 errors of 2; not sent yet: it is about to be" in dlcs("batch", "status", "1").stdout
     assert "is finished already" in dlcs("batch", "close", "1").stderr
     (notification,) = ledger.outbox.due(BATCH_COMPLETED, now=NOW)
-    ledger.outbox.published(notification.id, now=NOW)
+    ledger.outbox.mark_published(notification.id, now=NOW)
     dlcs("retry", "--batch", "1")
     batch.end("2/7/p1")
     text = dlcs("batch", "status", "1").stdout

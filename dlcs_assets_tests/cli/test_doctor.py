@@ -200,7 +200,7 @@ def test_what_the_audit_found_damaged_fails_with_the_images_to_make_again() -> N
     desk = Desk(Ledger(os.environ["DLCS_LEDGER_URL"]))
     desk.store("2/1/one")
     (deposit,) = desk.ledger.fixity.next(1)
-    desk.ledger.fixity.note(deposit, "missing", now=datetime.now(UTC))
+    desk.ledger.fixity.record(deposit, "missing", now=datetime.now(UTC))
     desk.ledger.close()
     finding = only_finding("fixity", "fail")
     assert finding["found"].endswith("the first one s3://storage/2/1/one: missing")

@@ -91,7 +91,7 @@ def test_a_queue_that_does_not_answer_leaves_the_message_rejected(
 
 def test_a_message_whose_body_is_no_longer_kept_is_told_and_cannot_be_sent_again(desk: Desk, aws: Aws) -> None:
     gone = desk.reject("gone", queue=queue_name(aws.ingest))
-    desk.ledger.retention.forget(history=NOW, bodies=datetime.now(UTC))
+    desk.ledger.retention.enforce(history=NOW, bodies=datetime.now(UTC))
     desk.reject("kept", queue=queue_name(aws.ingest))
     told = dlcs("rejected").stdout
     assert "body    (no longer kept)" in told

@@ -47,10 +47,10 @@ def test_a_batch_is_retried_as_a_whole(desk: Desk) -> None:
     (chunk,) = desk.ledger.dispatch.reserve(
         [Chunk(new_id(), Lane.INGEST, 2, 1, frozenset(STAGES), "/a", "/b", tuple(due))], NOW
     )
-    claim = desk.ledger.work.claim_chunk(chunk.id, "run", now=NOW)
+    claim = desk.ledger.claims.claim_chunk(chunk.id, "run", now=NOW)
     assert claim is not None
     error = PermanentError("odd", "It is so", remedy="None", stage=Stage.JP2)
-    desk.ledger.work.finish(claim, claim.items[0], error, schedule=SCHEDULE, now=NOW)
+    desk.ledger.results.finish(claim, claim.items[0], error, schedule=SCHEDULE, now=NOW)
     assert dlcs("retry", "--batch", "7").stdout == "1 image asked for again, in 1 space.\n"
     assert pending(desk) == {"2/1/x"}
 

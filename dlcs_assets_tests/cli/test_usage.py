@@ -28,8 +28,8 @@ def three(desk: Desk) -> Desk:
     desk.done("2/1/b")
     desk.done("2/10/c")
     desk.done("3/1/d")
-    claim = desk.ledger.work.claim_images([AssetId(2, 10, "c")], STAGES, "run", now=NOW)
-    desk.ledger.work.reserve(claim, claim.items[0], 5000, 1300, [ObjectKind.JP2])
+    claim = desk.ledger.claims.claim_images([AssetId(2, 10, "c")], STAGES, "run", now=NOW)
+    desk.ledger.results.reserve_quota(claim, claim.items[0], 5000, 1300, [ObjectKind.JP2])
     return desk
 
 

@@ -84,7 +84,7 @@ class Ingest:
             return []
         chunk = Chunk(new_id(), Lane.INGEST, 2, 1, frozenset(STAGES), "/first", "/last", tuple(due))
         self.ledger.dispatch.reserve([chunk], now)
-        claim = self.ledger.work.claim_chunk(chunk.id, new_id(), now=now)
+        claim = self.ledger.claims.claim_chunk(chunk.id, new_id(), now=now)
         assert claim is not None
         options = ChunkOptions(self.settings.scratch, 8, 16, timedelta(seconds=10), RetrySchedule(5, delay))
         events = ingest_chunk(claim, self.ledger, self.services, ingest_policy(self.settings), options)
@@ -148,7 +148,7 @@ def prepare(settings: Settings, s3: Any, ledger: Ledger) -> None:
         fields = AssetFields(f"s3://{settings.origin_bucket}/2/{number}.jpg", "image/jpeg", channels)
         message = IngestMessage(AssetId.parse(f"2/1/{number}"), None, None, fields)
         messages.append(InboxMessage(f"m{number}", "q", Lane.INGEST, "{}", message))
-    ledger.inbox.take_in(messages, rules=IntakePolicy(lambda *_: None, timedelta(minutes=10)), now=datetime.now(UTC))
+    ledger.inbox.take_in(messages, policy=IntakePolicy(lambda *_: None, timedelta(minutes=10)), now=datetime.now(UTC))
 
 
 def test_all_images_are_published_with_every_size_whatever_a_fifth_of_the_answers_is(ingest: Ingest) -> None:

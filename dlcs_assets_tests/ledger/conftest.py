@@ -64,7 +64,7 @@ class Desk:
         return self.take_in([received], now=now)
 
     def take_in(self, received: list[InboxMessage], now: datetime = NOW) -> IntakeCount:
-        return self.ledger.inbox.take_in(received, rules=IntakePolicy(refuse_ftp, timedelta(minutes=10)), now=now)
+        return self.ledger.inbox.take_in(received, policy=IntakePolicy(refuse_ftp, timedelta(minutes=10)), now=now)
 
     def reserve(self, lane: Lane = Lane.INGEST, now: datetime = NOW) -> Chunk | None:
         due = self.ledger.dispatch.due([lane], limit=100, now=now)
@@ -77,7 +77,7 @@ class Desk:
     def claim(self, run_id: str = "run-1", lane: Lane = Lane.INGEST, now: datetime = NOW) -> Claim:
         chunk = self.reserve(lane, now)
         assert chunk is not None
-        claim = self.ledger.work.claim_chunk(chunk.id, run_id, now=now)
+        claim = self.ledger.claims.claim_chunk(chunk.id, run_id, now=now)
         assert claim is not None
         return claim
 
@@ -87,10 +87,10 @@ class Desk:
         claim = self.claim()
         record = ObjectRecord("storage", image, ObjectKind.JP2, 10, sha256, "image/jp2")
         result = StageResult(Stage.JP2, Outcome.CONVERTED, sha256, {}, (record,))
-        self.ledger.work.commit(claim, claim.items[0], result, now=NOW)
+        self.ledger.results.commit(claim, claim.items[0], result, now=NOW)
         if end:
-            self.ledger.work.finish(claim, claim.items[0], None, schedule=SCHEDULE, now=NOW)
-            self.ledger.work.release_run(claim.run_id, schedule=SCHEDULE, now=NOW)
+            self.ledger.results.finish(claim, claim.items[0], None, schedule=SCHEDULE, now=NOW)
+            self.ledger.claims.release_run(claim.run_id, schedule=SCHEDULE, now=NOW)
 
     def state(self, image: str) -> str:
         (status,) = [found for found in self.ledger.reports.images(SELECT_ALL) if found.asset_id == image]
@@ -118,5 +118,5 @@ def result(stage: Stage, version: str = "v1", *, key: str | None = None) -> Stag
 
 def end_chunk(ledger: Ledger, chunk: Chunk) -> None:
     """Let the chunk's run, of the same id, end without getting to its images."""
-    ledger.dispatch.launched(chunk.id, chunk.id)
-    ledger.work.release_run(chunk.id, schedule=SCHEDULE, now=NOW)
+    ledger.dispatch.mark_launched(chunk.id, chunk.id)
+    ledger.claims.release_run(chunk.id, schedule=SCHEDULE, now=NOW)

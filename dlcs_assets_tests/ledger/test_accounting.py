@@ -35,14 +35,14 @@ class Shelf:
 
     def __init__(self, ledger: Ledger, image: str) -> None:
         self.image = image
-        self.work = ledger.work
+        self.results = ledger.results
         self.asset_id = AssetId.parse(image)
         self.run_id = new_id()
-        self.claim: Claim = self.work.claim_images([self.asset_id], STAGES, self.run_id, now=NOW)
+        self.claim: Claim = ledger.claims.claim_images([self.asset_id], STAGES, self.run_id, now=NOW)
         (self.item,) = self.claim.items
 
     def reserve(self, new: int, *replaces: ObjectKind, limit: int = LIMIT) -> None:
-        self.work.reserve(self.claim, self.item, limit, new, replaces)
+        self.results.reserve_quota(self.claim, self.item, limit, new, replaces)
 
     def commit(self, stage: Stage, **sizes: int) -> None:
         """Record a stage with an object of each of these kinds, named with its size."""
@@ -50,10 +50,10 @@ class Shelf:
             ObjectRecord("bucket", f"{self.image}/{kind}", ObjectKind(kind), size, "a" * 64, "image/jp2")
             for kind, size in sizes.items()
         )
-        self.work.commit(self.claim, self.item, StageResult(stage, Outcome.CONVERTED, "v1", {}, stored), now=NOW)
+        self.results.commit(self.claim, self.item, StageResult(stage, Outcome.CONVERTED, "v1", {}, stored), now=NOW)
 
     def finish(self, error: PermanentError | None = None) -> RequestState:
-        return self.work.finish(self.claim, self.item, error, schedule=SCHEDULE, now=NOW)
+        return self.results.finish(self.claim, self.item, error, schedule=SCHEDULE, now=NOW)
 
 
 def keep(desk: Desk, image: str, **sizes: int) -> None:
@@ -178,7 +178,7 @@ def test_the_end_of_an_image_frees_what_it_reserved(desk: Desk, error: Permanent
 
 def test_a_run_that_lost_its_claim_reserves_nothing(desk: Desk) -> None:
     shelf = begin(desk, "2/1/a")
-    desk.ledger.work.release_run(shelf.run_id, schedule=SCHEDULE, now=NOW)
+    desk.ledger.claims.release_run(shelf.run_id, schedule=SCHEDULE, now=NOW)
     with pytest.raises(ClaimLostError):
         shelf.reserve(LEAST_BYTES, JP2)
     assert reserved(desk) == 0
@@ -186,8 +186,8 @@ def test_a_run_that_lost_its_claim_reserves_nothing(desk: Desk) -> None:
 
 def reserve_and_die(url: str, run_id: str) -> None:
     ledger = Ledger(url)
-    claim = ledger.work.claim_images([AssetId(2, 1, "a")], STAGES, run_id, now=NOW)
-    ledger.work.reserve(claim, claim.items[0], LIMIT, LIMIT, [JP2])
+    claim = ledger.claims.claim_images([AssetId(2, 1, "a")], STAGES, run_id, now=NOW)
+    ledger.results.reserve_quota(claim, claim.items[0], LIMIT, LIMIT, [JP2])
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -197,8 +197,8 @@ def test_what_a_killed_run_reserved_is_free_when_the_run_is_found_lost(desk: Des
     process.start()
     process.join()
     assert (process.exitcode, reserved(desk)) == (-signal.SIGKILL, LIMIT)
-    assert list(desk.ledger.work.runs_in_work()) == ["run-1"]
-    desk.ledger.work.release_run("run-1", schedule=SCHEDULE, now=NOW)
+    assert list(desk.ledger.claims.active_runs()) == ["run-1"]
+    desk.ledger.claims.release_run("run-1", schedule=SCHEDULE, now=NOW)
     assert reserved(desk) == 0
     begin(desk, "2/1/b").reserve(LIMIT, JP2)
 
@@ -278,7 +278,7 @@ def take_in(ledger: Ledger, *images: str, limit: int = 3) -> IntakeCount:
         for image in images
     ]
     rules = IntakePolicy(lambda asset_id, _: limit if asset_id.customer == 2 else None, timedelta(minutes=10))
-    return ledger.inbox.take_in(received, rules=rules, now=NOW)
+    return ledger.inbox.take_in(received, policy=rules, now=NOW)
 
 
 def test_a_new_image_beyond_the_limit_is_rejected_and_a_known_one_is_not(ledger: Ledger) -> None:

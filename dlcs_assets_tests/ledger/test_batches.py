@@ -46,7 +46,7 @@ def work(desk: Desk, failing: dict[str, IngestError] | None = None, lane: Lane =
     claim = desk.claim(f"run-{next(numbers)}", lane)
     for item in claim.items:
         error = (failing or {}).get(str(item.asset_id))
-        desk.ledger.work.finish(claim, item, error, schedule=SCHEDULE, now=NOW)
+        desk.ledger.results.finish(claim, item, error, schedule=SCHEDULE, now=NOW)
 
 
 def find(ledger: Ledger, batch: int, customer: int = 2) -> Batch:
@@ -69,10 +69,10 @@ def test_the_numbers_follow_the_images_from_one_state_to_the_next(desk: Desk, le
     assert find(ledger, 7).tally == Tally(pending=4, rejected=1)
     claim = desk.claim()
     assert find(ledger, 7).tally == Tally(running=4, rejected=1)
-    desk.ledger.work.finish(claim, claim.items[0], BROKEN, schedule=SCHEDULE, now=NOW)
-    desk.ledger.work.finish(claim, claim.items[1], None, schedule=SCHEDULE, now=NOW)
+    desk.ledger.results.finish(claim, claim.items[0], BROKEN, schedule=SCHEDULE, now=NOW)
+    desk.ledger.results.finish(claim, claim.items[1], None, schedule=SCHEDULE, now=NOW)
     passing = TransientError("origin_timeout", "Slow", remedy="Wait")
-    desk.ledger.work.finish(claim, claim.items[2], passing, schedule=SCHEDULE, now=NOW)
+    desk.ledger.results.finish(claim, claim.items[2], passing, schedule=SCHEDULE, now=NOW)
     assert find(ledger, 7).tally == Tally(done=1, failed=1, pending=1, running=1, rejected=1)
     assert find(ledger, 7).not_received == 1
 
@@ -291,7 +291,7 @@ def test_images_are_told_with_the_reason_why_they_failed(desk: Desk, ledger: Led
 
 def test_a_rejected_message_that_is_sent_again_is_not_counted_beside_its_image(desk: Desk, ledger: Ledger) -> None:
     message = reject(desk, 7, "2/1/bad")
-    ledger.inbox.requeued([message])
+    ledger.inbox.mark_requeued([message])
     assert find(ledger, 7).tally == Tally()
     send(desk, "2/1/bad", 7)
     assert find(ledger, 7).tally == Tally(pending=1)
@@ -303,7 +303,7 @@ def test_what_could_not_be_sent_is_tried_later_and_later_and_its_reason_is_kept(
         ledger.batches.close(number, 2, now=NOW)
     assert finish(ledger) == [1, 2]
     first, second = unpublished(ledger)
-    due = ledger.outbox.failed(first, "SNS does not answer" + "!" * 2000, now=LATER)
+    due = ledger.outbox.mark_failed(first, "SNS does not answer" + "!" * 2000, now=LATER)
     assert due - LATER == timedelta(seconds=10)
     assert ledger.outbox.due(BATCH_COMPLETED, now=LATER) == []  # the other one would fare no better
     assert [each.id for each in ledger.outbox.due(BATCH_COMPLETED, now=due)] == [second.id, first.id]
@@ -315,18 +315,18 @@ def test_what_could_not_be_sent_is_tried_later_and_later_and_its_reason_is_kept(
     again = ledger.outbox.get(first.id)
     assert again is not None
     assert (again.body, again.attempts) == (first.body, 1)
-    assert ledger.outbox.failed(again, "Still not", now=due) - due == timedelta(seconds=20)
+    assert ledger.outbox.mark_failed(again, "Still not", now=due) - due == timedelta(seconds=20)
 
 
 def test_what_was_sent_is_not_sent_again(ledger: Ledger) -> None:
     ledger.batches.declare(2, 1, batch_id=7, now=NOW)
     ledger.batches.close(7, 2, now=NOW)
     finish(ledger)
-    ledger.outbox.hold(BATCH_COMPLETED, "No topic")
+    ledger.outbox.explain_unsent(BATCH_COMPLETED, "No topic")
     assert ledger.outbox.unsent(BATCH_COMPLETED) == (1, "No topic")
     (told,) = unpublished(ledger)  # held, and due all the same
     assert told.id == notification_id(7, 2)
-    ledger.outbox.published(told.id, now=LATER)
+    ledger.outbox.mark_published(told.id, now=LATER)
     assert unpublished(ledger) == []
     assert ledger.outbox.unsent(BATCH_COMPLETED) == (0, None)
     sent = ledger.outbox.get(told.id)

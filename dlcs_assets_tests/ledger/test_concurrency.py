@@ -107,7 +107,7 @@ def test_a_chunk_that_many_runs_claim_at_once_is_one_runs(desk: Desk, url: str) 
     desk.take_in([message(number) for number in range(20)])
     chunk = desk.reserve()
     assert chunk is not None
-    claimed = at_once(url, lambda ledger, number: ledger.work.claim_chunk(chunk.id, f"run-{number}", now=NOW))
+    claimed = at_once(url, lambda ledger, number: ledger.claims.claim_chunk(chunk.id, f"run-{number}", now=NOW))
     assert [len(claim.items) for claim in claimed if claim] == [20]
 
 
@@ -118,8 +118,8 @@ def test_images_that_many_runs_claim_at_once_are_each_held_by_one(desk: Desk, ur
     orders = [ids, ids[::-1], ids[10:] + ids[:10], ids[5:] + ids[:5]]
 
     def claim(ledger: Ledger, number: int) -> list[AssetId]:
-        claimed = ledger.work.claim_images(orders[number], [Stage.JP2], f"run-{number}", now=NOW)
-        assert len(claimed.items) + len(claimed.left_alone) == 20
+        claimed = ledger.claims.claim_images(orders[number], [Stage.JP2], f"run-{number}", now=NOW)
+        assert len(claimed.items) + len(claimed.skipped) == 20
         return [item.asset_id for item in claimed.items]
 
     assert sorted(asset_id for held in at_once(url, claim) for asset_id in held) == ids
@@ -144,11 +144,11 @@ def serve(url: str, number: int, start: Barrier) -> None:
     for first in range(0, 60, 10):
         desk.take_in([message(n) for n in range(first, first + 10)])
         chunk = desk.reserve()
-        claim = chunk and ledger.work.claim_chunk(chunk.id, f"run-{number}-{first}", now=NOW)
+        claim = chunk and ledger.claims.claim_chunk(chunk.id, f"run-{number}-{first}", now=NOW)
         for item in claim.items if claim else ():
             assert claim
-            ledger.work.commit(claim, item, result(Stage.JP2, key=str(item.asset_id)), now=NOW)
-            ledger.work.finish(claim, item, None, schedule=SCHEDULE, now=NOW)
+            ledger.results.commit(claim, item, result(Stage.JP2, key=str(item.asset_id)), now=NOW)
+            ledger.results.finish(claim, item, None, schedule=SCHEDULE, now=NOW)
         if chunk:
             end_chunk(ledger, chunk)
     ledger.close()
@@ -172,7 +172,7 @@ def die_while_writing(url: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     received = [message(number) for number in range(5)]
-    Ledger(url).inbox.take_in(received, rules=IntakePolicy(check, timedelta(minutes=10)), now=NOW)
+    Ledger(url).inbox.take_in(received, policy=IntakePolicy(check, timedelta(minutes=10)), now=NOW)
 
 
 def test_a_process_killed_within_a_transaction_leaves_nothing_half_written_and_the_way_free(

@@ -65,7 +65,7 @@ def test_a_writer_that_freezes_loses_its_transaction_and_the_others_go_on(
         assert Desk(other).take_in(received).accepted == 3  # waits for the lock, until the server takes it away
 
     with pytest.raises(UNAVAILABLE):
-        frozen.inbox.take_in(received, rules=IntakePolicy(check, timedelta(minutes=10)), now=NOW)
+        frozen.inbox.take_in(received, policy=IntakePolicy(check, timedelta(minutes=10)), now=NOW)
     assert Desk(frozen).take_in(received).duplicates == 3
     frozen.close()
     other.close()
@@ -97,7 +97,7 @@ def test_what_others_send_is_stored_whatever_its_length_and_characters(desk: Des
     etag, media_type = "e" * 1000, "image/" + "x" * 1000
     stored = ObjectRecord("b" * 63, f"{asset_id}/open/12345.jpg", ObjectKind.JP2, 2**40, "a" * 64, media_type)
     done = StageResult(Stage.JP2, Outcome.CONVERTED, etag, {"profile": "\x00"}, (stored,))
-    desk.ledger.work.commit(claim, claim.items[0], done, now=NOW)
+    desk.ledger.results.commit(claim, claim.items[0], done, now=NOW)
     found = {status.asset_id: status for status in desk.ledger.reports.images(SELECT_ALL)}[str(asset_id)]
     assert found.objects == (stored,)
     assert found.stages[Stage.JP2].data_version == etag

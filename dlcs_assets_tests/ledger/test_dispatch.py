@@ -23,7 +23,7 @@ def test_a_chunk_is_an_outbox_until_its_run_is_known(desk: Desk) -> None:
     chunk = desk.reserve()
     assert chunk is not None
     assert [open_.id for open_ in desk.ledger.dispatch.unlaunched([Lane.INGEST])] == [chunk.id]
-    desk.ledger.dispatch.launched(chunk.id, chunk.id)
+    desk.ledger.dispatch.mark_launched(chunk.id, chunk.id)
     assert desk.ledger.dispatch.unlaunched([Lane.INGEST]) == []
     assert desk.ledger.dispatch.in_flight() == {(Lane.INGEST, 2): 1}
     end_chunk(desk.ledger, chunk)

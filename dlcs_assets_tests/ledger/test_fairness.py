@@ -95,7 +95,7 @@ def test_only_a_backfill_is_tried_again_in_its_own_lane(
     """A large backfill whose service is down would else crowd out the retries of all others."""
     desk.send("2/1/a", lane=lane)
     claim = desk.claim(lane=lane)
-    state = desk.ledger.work.finish(claim, claim.items[0], error, schedule=SCHEDULE, now=NOW)
+    state = desk.ledger.results.finish(claim, claim.items[0], error, schedule=SCHEDULE, now=NOW)
     assert state is RequestState.PENDING
     assert len(desk.ledger.dispatch.due([next_lane], limit=10, now=LATER)) == 1
 
@@ -106,7 +106,7 @@ def test_a_backfill_stays_in_its_lane_when_its_run_dies_with_it_or_before(desk: 
     desk.send("2/1/unbegun", lane=Lane.BACKFILL)
     unbegun = desk.reserve(Lane.BACKFILL)
     assert unbegun is not None
-    desk.ledger.work.release_run(claim.run_id, schedule=SCHEDULE, now=NOW)
+    desk.ledger.claims.release_run(claim.run_id, schedule=SCHEDULE, now=NOW)
     end_chunk(desk.ledger, unbegun)
     due = desk.ledger.dispatch.due([Lane.BACKFILL], limit=10, now=NOW)
     assert sorted(image.asset_id.asset for image in due) == ["begun", "unbegun"]

@@ -24,10 +24,10 @@ def turn(desk: Desk, limit: int) -> list[str]:
 def test_what_was_never_read_again_comes_first_and_then_what_was_not_for_the_longest_time(two: Desk) -> None:
     fixity = two.ledger.fixity
     (first,) = fixity.next(1)
-    assert fixity.note(first, None, now=NOW)
+    assert fixity.record(first, None, now=NOW)
     (second,) = fixity.next(1)
     assert {first.image_id, second.image_id} == {"2/1/one", "2/1/two"}
-    assert fixity.note(second, None, now=NOW + HOUR)
+    assert fixity.record(second, None, now=NOW + HOUR)
     assert turn(two, 2) == [first.image_id, second.image_id]
     assert turn(two, 1) == [first.image_id]
 
@@ -41,7 +41,7 @@ def test_what_is_asked_for_again_while_it_is_read_says_nothing(desk: Desk) -> No
     desk.store("2/1/one")
     (deposit,) = desk.ledger.fixity.next(1)
     desk.send("2/1/one")
-    assert not desk.ledger.fixity.note(deposit, "missing", now=NOW)
+    assert not desk.ledger.fixity.record(deposit, "missing", now=NOW)
     assert desk.ledger.fixity.damaged() == []
 
 
@@ -49,13 +49,13 @@ def test_what_was_made_again_while_it_was_read_says_nothing(desk: Desk) -> None:
     desk.store("2/1/one")
     (deposit,) = desk.ledger.fixity.next(1)
     desk.store("2/1/one", "b" * 64)
-    assert not desk.ledger.fixity.note(deposit, "other bytes", now=NOW)
+    assert not desk.ledger.fixity.record(deposit, "other bytes", now=NOW)
     assert desk.ledger.fixity.damaged() == []
 
 
 def test_damage_is_known_until_the_image_is_made_again(two: Desk) -> None:
     (deposit,) = [each for each in two.ledger.fixity.next(2) if each.image_id == "2/1/one"]
-    two.ledger.fixity.note(deposit, "missing", now=NOW)
+    two.ledger.fixity.record(deposit, "missing", now=NOW)
     assert two.ledger.fixity.damaged() == [Deposit("storage", "2/1/one", "2/1/one", 10, "a" * 64, "missing")]
     two.store("2/1/one")
     assert two.ledger.fixity.damaged() == []
@@ -64,6 +64,6 @@ def test_damage_is_known_until_the_image_is_made_again(two: Desk) -> None:
 def test_damage_that_is_gone_at_the_next_audit_is_forgotten(desk: Desk) -> None:
     desk.store("2/1/one")
     (deposit,) = desk.ledger.fixity.next(1)
-    desk.ledger.fixity.note(deposit, "missing", now=NOW)
-    desk.ledger.fixity.note(deposit, None, now=NOW + HOUR)
+    desk.ledger.fixity.record(deposit, "missing", now=NOW)
+    desk.ledger.fixity.record(deposit, None, now=NOW + HOUR)
     assert desk.ledger.fixity.damaged() == []

@@ -62,7 +62,7 @@ def test_what_cannot_be_parsed_is_kept_with_its_reason_and_the_next_message_is_n
     assert (count.rejected, count.ignored, count.duplicates) == (1, 1, 1)
     (rejected,) = desk.ledger.inbox.rejected()
     assert (rejected["id"], rejected["code"], rejected["body"]) == ("m-bad", "not_json", "{")
-    desk.ledger.inbox.requeued(["m-bad"])
+    desk.ledger.inbox.mark_requeued(["m-bad"])
     assert desk.ledger.inbox.rejected() == []
 
 
@@ -88,7 +88,7 @@ def test_a_newer_request_waits_for_one_in_work(desk: Desk) -> None:
     claim = desk.claim()
     desk.send("2/1/a")
     assert desk.ledger.dispatch.due([Lane.INGEST], limit=10, now=NOW) == []
-    desk.ledger.work.finish(claim, claim.items[0], None, schedule=SCHEDULE, now=NOW)
+    desk.ledger.results.finish(claim, claim.items[0], None, schedule=SCHEDULE, now=NOW)
     assert len(desk.ledger.dispatch.due([Lane.INGEST], limit=10, now=NOW)) == 1
 
 

@@ -18,42 +18,42 @@ BUSY = TransientError("origin_unavailable", "503", remedy="Wait", stage=Stage.OR
 def test_an_image_in_work_is_held_by_one_run(desk: Desk) -> None:
     desk.send("2/1/a")
     desk.claim("run-1")
-    other = desk.ledger.work.claim_images([AssetId(2, 1, "a")], [Stage.THUMBNAILS], "run-2", now=NOW)
+    other = desk.ledger.claims.claim_images([AssetId(2, 1, "a")], [Stage.THUMBNAILS], "run-2", now=NOW)
     assert other.items == ()
-    assert other.left_alone == ((AssetId(2, 1, "a"), "run run-1 works on it"),)
+    assert other.skipped == ((AssetId(2, 1, "a"), "run run-1 works on it"),)
 
 
 def test_a_chunk_belongs_to_the_run_that_came_first(desk: Desk) -> None:
     desk.send("2/1/a")
     chunk = desk.reserve()
     assert chunk is not None
-    assert desk.ledger.work.claim_chunk(chunk.id, "run-1", now=NOW) is not None
-    assert desk.ledger.work.claim_chunk(chunk.id, "run-2", now=NOW) is None
+    assert desk.ledger.claims.claim_chunk(chunk.id, "run-1", now=NOW) is not None
+    assert desk.ledger.claims.claim_chunk(chunk.id, "run-2", now=NOW) is None
 
 
 def test_a_reserved_image_that_another_run_holds_is_left_alone_and_due_again(desk: Desk) -> None:
     desk.send("2/1/a")
     chunk = desk.reserve()
     assert chunk is not None
-    manual = desk.ledger.work.claim_images([AssetId(2, 1, "a")], [Stage.THUMBNAILS], "run-ui", now=NOW)
+    manual = desk.ledger.claims.claim_images([AssetId(2, 1, "a")], [Stage.THUMBNAILS], "run-ui", now=NOW)
     assert len(manual.items) == 1
-    claim = desk.ledger.work.claim_chunk(chunk.id, "run-1", now=NOW)
+    claim = desk.ledger.claims.claim_chunk(chunk.id, "run-1", now=NOW)
     assert claim is not None
     assert claim.items == ()
-    desk.ledger.work.finish(manual, manual.items[0], None, schedule=SCHEDULE, now=NOW)
+    desk.ledger.results.finish(manual, manual.items[0], None, schedule=SCHEDULE, now=NOW)
     assert len(desk.ledger.dispatch.due([Lane.RETRY], limit=10, now=NOW)) == 1
 
 
 def test_an_image_that_nobody_registered_cannot_be_claimed(desk: Desk) -> None:
-    claim = desk.ledger.work.claim_images([AssetId(2, 1, "a")], [Stage.JP2], "run-1", now=NOW)
-    assert claim.left_alone == ((AssetId(2, 1, "a"), "it is not registered"),)
+    claim = desk.ledger.claims.claim_images([AssetId(2, 1, "a")], [Stage.JP2], "run-1", now=NOW)
+    assert claim.skipped == ((AssetId(2, 1, "a"), "it is not registered"),)
 
 
 def test_a_stage_is_recorded_with_its_objects_in_place_of_the_old_ones(desk: Desk) -> None:
     desk.send("2/1/a")
     claim = desk.claim()
-    desk.ledger.work.commit(claim, claim.items[0], result(Stage.JP2, "v1", key="2/1/a"), now=NOW)
-    desk.ledger.work.commit(claim, claim.items[0], result(Stage.JP2, "v2", key="2/1/a"), now=NOW)
+    desk.ledger.results.commit(claim, claim.items[0], result(Stage.JP2, "v1", key="2/1/a"), now=NOW)
+    desk.ledger.results.commit(claim, claim.items[0], result(Stage.JP2, "v2", key="2/1/a"), now=NOW)
     (status,) = desk.ledger.reports.images(SELECT_ALL)
     assert status.stages[Stage.JP2].data_version == "v2"
     assert [stored.key for stored in status.objects] == ["2/1/a"]
@@ -62,8 +62,8 @@ def test_a_stage_is_recorded_with_its_objects_in_place_of_the_old_ones(desk: Des
 def test_what_a_request_has_done_is_known_to_the_run_that_resumes_it(desk: Desk) -> None:
     desk.send("2/1/a")
     claim = desk.claim("run-1")
-    desk.ledger.work.commit(claim, claim.items[0], result(Stage.ORIGINAL), now=NOW)
-    assert desk.ledger.work.release_run("run-1", schedule=SCHEDULE, now=NOW) == 1
+    desk.ledger.results.commit(claim, claim.items[0], result(Stage.ORIGINAL), now=NOW)
+    assert desk.ledger.claims.release_run("run-1", schedule=SCHEDULE, now=NOW) == 1
     again = desk.claim("run-2", Lane.RETRY)
     assert again.items[0].request_id == claim.items[0].request_id
     assert set(again.items[0].done) == {Stage.ORIGINAL}
@@ -74,23 +74,23 @@ def test_a_run_that_lost_its_claim_can_record_nothing(desk: Desk) -> None:
     """A stopped process that wakes up must not write over what its successor did."""
     desk.send("2/1/a")
     claim = desk.claim("run-1")
-    desk.ledger.work.release_run("run-1", schedule=SCHEDULE, now=NOW)
+    desk.ledger.claims.release_run("run-1", schedule=SCHEDULE, now=NOW)
     desk.claim("run-2", Lane.RETRY)
     item = claim.items[0]
     with pytest.raises(ClaimLostError):
-        desk.ledger.work.check(claim.token, item.asset_id)
+        desk.ledger.claims.check(claim.token, item.asset_id)
     with pytest.raises(ClaimLostError):
-        desk.ledger.work.commit(claim, item, result(Stage.JP2), now=NOW)
+        desk.ledger.results.commit(claim, item, result(Stage.JP2), now=NOW)
     with pytest.raises(ClaimLostError):
-        desk.ledger.work.finish(claim, item, None, schedule=SCHEDULE, now=NOW)
-    assert desk.ledger.work.heartbeat(claim.token, now=NOW) == 0
+        desk.ledger.results.finish(claim, item, None, schedule=SCHEDULE, now=NOW)
+    assert desk.ledger.claims.heartbeat(claim.token, now=NOW) == 0
     assert desk.state("2/1/a") == "running"
 
 
 def test_a_permanent_failure_is_final_and_tells_stage_cause_and_remedy(desk: Desk) -> None:
     desk.send("2/1/a")
     claim = desk.claim()
-    state = desk.ledger.work.finish(claim, claim.items[0], NOT_FOUND, schedule=SCHEDULE, now=NOW)
+    state = desk.ledger.results.finish(claim, claim.items[0], NOT_FOUND, schedule=SCHEDULE, now=NOW)
     assert state is RequestState.FAILED
     (status,) = desk.ledger.reports.images(SELECT_ALL)
     assert status.state == "failed"
@@ -102,7 +102,7 @@ def test_a_passing_failure_is_tried_again_until_the_attempts_are_used_up(desk: D
     now, lane, states = NOW, Lane.INGEST, []
     for attempt in range(1, 4):
         claim = desk.claim(f"run-{attempt}", lane, now)
-        states.append(desk.ledger.work.finish(claim, claim.items[0], BUSY, schedule=SCHEDULE, now=now))
+        states.append(desk.ledger.results.finish(claim, claim.items[0], BUSY, schedule=SCHEDULE, now=now))
         now, lane = now + timedelta(hours=1), Lane.RETRY
     assert states == [RequestState.PENDING, RequestState.PENDING, RequestState.FAILED]
 
@@ -113,7 +113,9 @@ def test_a_service_that_is_down_costs_no_attempt(desk: Desk) -> None:
     down = ServiceDownError("appetiser_unavailable", "refused", remedy="Start it", stage=Stage.JP2)
     for attempt in range(10):
         claim = desk.claim(f"run-{attempt}", lane, now)
-        assert desk.ledger.work.finish(claim, claim.items[0], down, schedule=SCHEDULE, now=now) is RequestState.PENDING
+        assert (
+            desk.ledger.results.finish(claim, claim.items[0], down, schedule=SCHEDULE, now=now) is RequestState.PENDING
+        )
         now, lane = now + timedelta(hours=1), Lane.RETRY
     (status,) = desk.ledger.reports.images(SELECT_ALL)
     assert (status.attempts, status.error_code) == (0, "appetiser_unavailable")
@@ -124,7 +126,7 @@ def test_an_image_that_kills_its_run_each_time_is_not_tried_for_ever(desk: Desk)
     lane = Lane.INGEST
     for attempt in range(SCHEDULE.attempts):
         desk.claim(f"run-{attempt}", lane)
-        desk.ledger.work.release_run(f"run-{attempt}", schedule=SCHEDULE, now=NOW)
+        desk.ledger.claims.release_run(f"run-{attempt}", schedule=SCHEDULE, now=NOW)
         lane = Lane.RETRY
     (status,) = desk.ledger.reports.images(SELECT_ALL)
     assert (status.state, status.error_code) == ("failed", "run_lost")
@@ -134,12 +136,12 @@ def test_outcomes_are_unreported_until_dagster_has_them(desk: Desk) -> None:
     desk.send("2/1/a")
     claim = desk.claim()
     item = claim.items[0]
-    desk.ledger.work.commit(claim, item, result(Stage.ORIGINAL), now=NOW)
-    desk.ledger.work.commit(claim, item, result(Stage.JP2), now=NOW)
-    assert desk.ledger.work.unreported(limit=10) == []  # the run that holds the image will report them itself
-    desk.ledger.work.finish(claim, item, None, schedule=SCHEDULE, now=NOW)
-    desk.ledger.work.reported([(item.asset_id, Stage.ORIGINAL, item.request_id)])
-    ((asset_id, request_id, run_id, missing),) = desk.ledger.work.unreported(limit=10)
+    desk.ledger.results.commit(claim, item, result(Stage.ORIGINAL), now=NOW)
+    desk.ledger.results.commit(claim, item, result(Stage.JP2), now=NOW)
+    assert desk.ledger.results.unreported(limit=10) == []  # the run that holds the image will report them itself
+    desk.ledger.results.finish(claim, item, None, schedule=SCHEDULE, now=NOW)
+    desk.ledger.results.mark_reported([(item.asset_id, Stage.ORIGINAL, item.request_id)])
+    ((asset_id, request_id, run_id, missing),) = desk.ledger.results.unreported(limit=10)
     assert (str(asset_id), request_id, run_id, missing.stage) == ("2/1/a", item.request_id, "run-1", Stage.JP2)
 
 
@@ -147,18 +149,18 @@ def test_runs_in_work_are_those_with_claims_or_open_chunks(desk: Desk) -> None:
     desk.send("2/1/a")
     claim = desk.claim("run-1")
     later = NOW + timedelta(seconds=30)
-    desk.ledger.work.heartbeat(claim.token, now=later)
-    assert desk.ledger.work.runs_in_work() == {"run-1": later}
-    desk.ledger.work.release_run("run-1", schedule=SCHEDULE, now=later)
-    assert desk.ledger.work.runs_in_work() == {}
+    desk.ledger.claims.heartbeat(claim.token, now=later)
+    assert desk.ledger.claims.active_runs() == {"run-1": later}
+    desk.ledger.claims.release_run("run-1", schedule=SCHEDULE, now=later)
+    assert desk.ledger.claims.active_runs() == {}
 
 
 def test_failed_images_are_asked_for_again_by_hand_by_their_code(desk: Desk) -> None:
     for name in ("a", "b"):
         desk.send(f"2/1/{name}", batch=5)
     claim = desk.claim()
-    desk.ledger.work.finish(claim, claim.items[0], NOT_FOUND, schedule=SCHEDULE, now=NOW)
-    desk.ledger.work.finish(claim, claim.items[1], None, schedule=SCHEDULE, now=NOW)
+    desk.ledger.results.finish(claim, claim.items[0], NOT_FOUND, schedule=SCHEDULE, now=NOW)
+    desk.ledger.results.finish(claim, claim.items[1], None, schedule=SCHEDULE, now=NOW)
     assert desk.ledger.reports.retry(Selection(code="something_else"), now=NOW) == []
     assert desk.ledger.reports.retry(Selection(code="origin_not_found"), now=NOW) == ["2/1/a"]
     assert desk.ledger.reports.counts(Selection(batch=5)) == {
@@ -171,7 +173,7 @@ def test_a_batch_counts_the_request_that_took_its_image_over(desk: Desk) -> None
     desk.send("2/1/a")
     claim = desk.claim()
     assert desk.ledger.reports.counts(Selection(batch=5))["running"] == 1
-    desk.ledger.work.finish(claim, claim.items[0], None, schedule=SCHEDULE, now=NOW)
+    desk.ledger.results.finish(claim, claim.items[0], None, schedule=SCHEDULE, now=NOW)
     assert desk.ledger.reports.counts(Selection(batch=5))["done"] == 1
 
 
@@ -179,9 +181,9 @@ def test_what_a_person_terminated_fails_as_cancelled_and_what_was_done_stays_don
     for name in ("a", "b"):
         desk.send(f"2/1/{name}")
     claim = desk.claim("run-1")
-    desk.ledger.work.finish(claim, claim.items[0], None, schedule=SCHEDULE, now=NOW)
-    desk.ledger.work.release_run("run-1", schedule=SCHEDULE, now=NOW)
-    assert desk.ledger.work.cancel(claim, now=NOW) == 1
+    desk.ledger.results.finish(claim, claim.items[0], None, schedule=SCHEDULE, now=NOW)
+    desk.ledger.claims.release_run("run-1", schedule=SCHEDULE, now=NOW)
+    assert desk.ledger.claims.cancel(claim, now=NOW) == 1
     done, cancelled = desk.ledger.reports.images(SELECT_ALL)
     assert (done.state, cancelled.state, cancelled.error_code) == ("done", "failed", "cancelled")
     assert desk.ledger.dispatch.due([Lane.RETRY], limit=10, now=NOW) == []

@@ -35,13 +35,13 @@ class House:
         """Bring an image to its end; return the id of its request."""
         self.desk.send(image, now=now, batch=batch)
         claim = self.desk.claim(now=now)
-        self.desk.ledger.work.finish(claim, claim.items[0], None, schedule=SCHEDULE, now=now)
-        self.desk.ledger.work.release_run(claim.run_id, schedule=SCHEDULE, now=now)
+        self.desk.ledger.results.finish(claim, claim.items[0], None, schedule=SCHEDULE, now=now)
+        self.desk.ledger.claims.release_run(claim.run_id, schedule=SCHEDULE, now=now)
         return claim.items[0].request_id
 
     def forget(self, before: datetime, *, bodies: datetime = NOW - DAY, dry_run: bool = False) -> dict[str, int]:
         """Return what went, without the kinds of which nothing did."""
-        done = self.desk.ledger.retention.forget(history=before, bodies=bodies, dry_run=dry_run)
+        done = self.desk.ledger.retention.enforce(history=before, bodies=bodies, dry_run=dry_run)
         assert done.keys() == NOTHING.keys()
         return {name: count for name, count in done.items() if count}
 
@@ -106,11 +106,11 @@ def test_history_goes_in_slices(house: House, monkeypatch: pytest.MonkeyPatch) -
 def test_an_image_that_waits_for_its_next_attempt_keeps_the_attempts_that_are_counted(house: House) -> None:
     house.desk.send("2/1/a")
     claim = house.desk.claim()
-    house.desk.ledger.work.finish(claim, claim.items[0], BUSY, schedule=SCHEDULE, now=NOW)
-    house.desk.ledger.work.release_run("run-1", schedule=SCHEDULE, now=NOW)
+    house.desk.ledger.results.finish(claim, claim.items[0], BUSY, schedule=SCHEDULE, now=NOW)
+    house.desk.ledger.claims.release_run("run-1", schedule=SCHEDULE, now=NOW)
     assert house.forget(NOW + 9 * DAY) == {"chunks": 1, "messages": 1}
     again = house.desk.claim("run-2", Lane.RETRY, now=NOW + 9 * DAY)
-    house.desk.ledger.work.finish(again, again.items[0], None, schedule=SCHEDULE, now=NOW + 9 * DAY)
+    house.desk.ledger.results.finish(again, again.items[0], None, schedule=SCHEDULE, now=NOW + 9 * DAY)
     made = house.desk.ledger.reports.attempts(again.items[0].request_id)
     assert [attempt.number for attempt in made] == [1, 2]
 
@@ -165,7 +165,7 @@ def test_published_notifications_go_and_those_yet_to_be_sent_stay(house: House) 
 def test_an_image_is_quiet_since_its_last_request_ended(house: House) -> None:
     for days in (0, 3):
         house.ingest("2/1/a", now=NOW + days * DAY)
-    assert house.desk.ledger.retention.quiet_since(["2/1/a", "2/1/unknown"]) == {"2/1/a": NOW + 3 * DAY}
+    assert house.desk.ledger.reports.idle_since(["2/1/a", "2/1/unknown"]) == {"2/1/a": NOW + 3 * DAY}
 
 
 def test_an_image_that_is_asked_for_waited_for_or_held_is_not_quiet(house: House) -> None:
@@ -173,16 +173,16 @@ def test_an_image_that_is_asked_for_waited_for_or_held_is_not_quiet(house: House
     house.desk.send("2/1/asked", now=NOW + DAY)
     house.desk.send("2/1/waited-for", origin=None)
     house.ingest("2/1/held")
-    house.desk.ledger.work.claim_images([AssetId(2, 1, "held")], STAGES, "run-ui", now=NOW)
+    house.desk.ledger.claims.claim_images([AssetId(2, 1, "held")], STAGES, "run-ui", now=NOW)
     ids = ["2/1/asked", "2/1/waited-for", "2/1/held"]
-    assert house.desk.ledger.retention.quiet_since(ids) == dict.fromkeys(ids)
+    assert house.desk.ledger.reports.idle_since(ids) == dict.fromkeys(ids)
 
 
 def test_the_requests_in_work_are_told(house: House, ledger: Ledger) -> None:
     house.ingest("2/1/done")
     house.desk.send("2/1/a")
     claim = house.desk.claim("run-2")
-    assert ledger.retention.claimed_requests() == {claim.items[0].request_id}
+    assert ledger.claims.claimed_requests() == {claim.items[0].request_id}
 
 
 def test_work_has_ended_once_its_claim_has_and_of_an_unknown_request_nobody_can_tell(
@@ -192,6 +192,6 @@ def test_work_has_ended_once_its_claim_has_and_of_an_unknown_request_nobody_can_
     claim = house.desk.claim("run-2")
     request, end = claim.items[0].request_id, claim.token[-8:]
     other = "0" * 8
-    assert ledger.retention.ended_work([(request, end), (request, other), ("f" * 32, other)]) == {(request, other)}
-    ledger.work.finish(claim, claim.items[0], None, schedule=SCHEDULE, now=NOW)
-    assert ledger.retention.ended_work([(request, end)]) == {(request, end)}
+    assert ledger.claims.ended([(request, end), (request, other), ("f" * 32, other)]) == {(request, other)}
+    ledger.results.finish(claim, claim.items[0], None, schedule=SCHEDULE, now=NOW)
+    assert ledger.claims.ended([(request, end)]) == {(request, end)}

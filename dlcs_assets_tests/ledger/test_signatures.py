@@ -20,16 +20,16 @@ def test_a_newer_signature_that_came_while_the_image_was_made_stays_for_its_own_
     desk.send(PAGE, f"{URL}?sig=old")
     claim = desk.claim()
     desk.send(PAGE, f"{URL}?sig=new", now=LATER)
-    desk.ledger.work.finish(claim, claim.items[0], None, schedule=SCHEDULE, now=LATER)
+    desk.ledger.results.finish(claim, claim.items[0], None, schedule=SCHEDULE, now=LATER)
     assert registered(desk) == f"{URL}?sig=new"
-    desk.ledger.work.release_run(claim.run_id, schedule=SCHEDULE, now=LATER)
+    desk.ledger.claims.release_run(claim.run_id, schedule=SCHEDULE, now=LATER)
     claim = desk.claim("run-2", now=LATER)
-    desk.ledger.work.finish(claim, claim.items[0], None, schedule=SCHEDULE, now=LATER)
+    desk.ledger.results.finish(claim, claim.items[0], None, schedule=SCHEDULE, now=LATER)
     assert registered(desk) == f"{URL}?…"
 
 
 def test_a_query_that_is_no_signature_stays(desk: Desk) -> None:
     desk.send(PAGE, f"{URL}?id=7")
     claim = desk.claim()
-    desk.ledger.work.finish(claim, claim.items[0], None, schedule=SCHEDULE, now=NOW)
+    desk.ledger.results.finish(claim, claim.items[0], None, schedule=SCHEDULE, now=NOW)
     assert registered(desk) == f"{URL}?id=7"

@@ -75,7 +75,7 @@ def test_an_event_whose_image_is_rejected_does_not_count_as_taken_in(desk: Desk)
     refused = replace(entry(EVENT), rejection=Rejection("customer_not_configured", "Not ours", "Add it"))
     assert desk.take_in([refused]).rejected == 1
     assert tell(desk, EVENT).duplicates == 1
-    desk.ledger.inbox.requeued([refused.id])
+    desk.ledger.inbox.mark_requeued([refused.id])
     assert tell(desk, EVENT).accepted == 1
     assert tell(desk, EVENT).duplicates == 1
 

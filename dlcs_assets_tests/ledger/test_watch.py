@@ -21,14 +21,14 @@ def test_what_has_not_ended_an_hour_after_it_was_asked_for_is_stalled(desk: Desk
     desk.send("2/1/new", now=NOW)
     (found,) = desk.ledger.health.stalled(NOW - HOUR)
     assert found == Stalled(2, Lane.INGEST, "wait for their turn", 2, NOW - 4 * HOUR, "2/1/old")
-    assert found.told(NOW) == "2 of customer 2 wait for their turn, for up to 4.0 h, such as 2/1/old"
+    assert found.describe(NOW) == "2 of customer 2 wait for their turn, for up to 4.0 h, such as 2/1/old"
 
 
 def test_it_says_why_and_the_oldest_comes_first(desk: Desk) -> None:
     desk.send("2/1/again", now=NOW - 3 * HOUR)
     claim = desk.claim(now=NOW - 3 * HOUR)
-    desk.ledger.work.finish(claim, claim.items[0], BUSY, schedule=SCHEDULE, now=NOW - 3 * HOUR)
-    desk.ledger.work.release_run(claim.run_id, schedule=SCHEDULE, now=NOW - 3 * HOUR)
+    desk.ledger.results.finish(claim, claim.items[0], BUSY, schedule=SCHEDULE, now=NOW - 3 * HOUR)
+    desk.ledger.claims.release_run(claim.run_id, schedule=SCHEDULE, now=NOW - 3 * HOUR)
     desk.send("2/1/in-work", now=NOW - 5 * HOUR)
     desk.claim("run-2", now=NOW - 5 * HOUR)
     desk.send("2/1/given", now=NOW - 2 * HOUR)
@@ -51,6 +51,6 @@ def test_a_backfill_may_take_its_time_until_an_attempt_fails(desk: Desk) -> None
     desk.send("2/1/one", lane=Lane.BACKFILL, now=NOW - 3 * HOUR)
     assert told(desk) == []
     claim = desk.claim(lane=Lane.BACKFILL, now=NOW - 3 * HOUR)
-    desk.ledger.work.finish(claim, claim.items[0], BUSY, schedule=SCHEDULE, now=NOW - 3 * HOUR)
-    desk.ledger.work.release_run(claim.run_id, schedule=SCHEDULE, now=NOW - 3 * HOUR)
+    desk.ledger.results.finish(claim, claim.items[0], BUSY, schedule=SCHEDULE, now=NOW - 3 * HOUR)
+    desk.ledger.claims.release_run(claim.run_id, schedule=SCHEDULE, now=NOW - 3 * HOUR)
     assert told(desk) == [("are tried again after origin_unavailable", "2/1/one", 1)]

@@ -63,7 +63,7 @@ def run_requests(system: System, name: str) -> list[dg.RunRequest]:
 def begin(system: System, request: dg.RunRequest) -> str:
     """Let the run of a request claim its images, and then take its time."""
     run_id = system.begin(request)
-    claim = system.ledger.work.claim_chunk(str(request.run_key), run_id, now=datetime.now(UTC))
+    claim = system.ledger.claims.claim_chunk(str(request.run_key), run_id, now=datetime.now(UTC))
     assert claim is not None
     return run_id
 

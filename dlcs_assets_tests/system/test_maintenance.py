@@ -179,7 +179,7 @@ def test_of_an_image_that_comes_back_for_one_stage_dagster_learns_the_others_aga
     system.use(run_retention=AT_ONCE)
     keep_house(system)
     wanted = [(AssetId.parse(PAGE), frozenset({Stage.THUMBNAILS}))]
-    system.ledger.registrations.ask(wanted, lane=Lane.BACKFILL, now=datetime.now(UTC))
+    system.ledger.registrations.request(wanted, lane=Lane.BACKFILL, now=datetime.now(UTC))
     system.settle()
     assert count_of_runs(system) == 1
     assert system.partition(PAGE) == ("materialized",) * 3

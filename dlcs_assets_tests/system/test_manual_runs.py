@@ -87,7 +87,7 @@ def test_the_jp2_of_an_image_that_has_none_is_not_required_again(system: System)
 
 
 def test_an_image_that_another_run_holds_is_left_alone(system: System) -> None:
-    claim = system.ledger.work.claim_images([AssetId.parse(PAGE)], STAGES, "another-run", now=datetime.now(UTC))
+    claim = system.ledger.claims.claim_images([AssetId.parse(PAGE)], STAGES, "another-run", now=datetime.now(UTC))
     assert len(claim.items) == 1
     run = system.materialize([PAGE])
     assert system.origin.asked == []

@@ -202,12 +202,12 @@ def test_a_deletion_waits_for_an_ingest_in_work_and_ends_one_that_is_not_begun(s
     assert isinstance(result, dg.SensorResult)
     first, _ = result.run_requests or ()  # two spaces, two runs
     run_id = system.begin(first)
-    claim = system.ledger.work.claim_chunk(str(first.run_key), run_id, now=datetime.now(UTC))
+    claim = system.ledger.claims.claim_chunk(str(first.run_key), run_id, now=datetime.now(UTC))
     assert claim is not None
     system.send(deleted(IMAGE), deleted("2/2/next"), queue=system.settings.delete_queue_url)
     system.tick("asset_modified")
     assert system.states() == {IMAGE: "pending", "2/2/next": "deleted"}
-    system.ledger.work.finish(
+    system.ledger.results.finish(
         claim, claim.items[0], None, schedule=RetrySchedule(2, timedelta(0)), now=datetime.now(UTC)
     )
     system.tick("asset_modified")

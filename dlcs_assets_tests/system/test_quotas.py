@@ -162,8 +162,8 @@ def test_images_of_one_run_together_take_no_more_than_there_is(system: System) -
 def test_what_a_lost_run_reserved_is_free_again(system: System) -> None:
     system.send(full_message("2/1/page", system.serve("page.txt", b"x" * 900), "file", mediaType="text/plain"))
     system.tick("sqs_ingest", run=False)
-    claim = system.ledger.work.claim_images([AssetId(2, 1, "page")], STAGES, "no such run", now=datetime.now(UTC))
-    system.ledger.work.reserve(claim, claim.items[0], 1000, 900, [ObjectKind.ORIGINAL])
+    claim = system.ledger.claims.claim_images([AssetId(2, 1, "page")], STAGES, "no such run", now=datetime.now(UTC))
+    system.ledger.results.reserve_quota(claim, claim.items[0], 1000, 900, [ObjectKind.ORIGINAL])
     assert system.ledger.accounting.totals(2).reserved == 900
     system.settle()
     assert system.status("2/1/page").state == "done"

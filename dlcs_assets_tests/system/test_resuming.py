@@ -75,7 +75,7 @@ def test_outcomes_that_a_run_was_to_tell_again_are_told_though_it_dies_after_it_
     assert isinstance(result, dg.SensorResult)
     (request,) = result.run_requests or ()
     run_id = system.begin(request)
-    assert system.ledger.work.claim_chunk(request.tags[tags.CHUNK], run_id, now=datetime.now(UTC))
+    assert system.ledger.claims.claim_chunk(request.tags[tags.CHUNK], run_id, now=datetime.now(UTC))
     system.end_dead(run_id)
     assert system.partition(PAGE) == ("failed",) * 3
 

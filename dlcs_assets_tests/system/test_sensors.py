@@ -124,7 +124,7 @@ def test_the_images_of_a_run_that_died_are_due_again_and_done_once(system: Syste
     send_files(system, page, PAGES)
     (request,) = run_requests(system, "sqs_ingest")
     dead = system.begin(request)
-    claim = system.ledger.work.claim_chunk(str(request.run_key), dead, now=datetime.now(UTC))
+    claim = system.ledger.claims.claim_chunk(str(request.run_key), dead, now=datetime.now(UTC))
     assert claim is not None
     assert system.told_by("reconcile") == "All is well"
     system.end_dead(dead)
@@ -150,7 +150,7 @@ def test_a_run_that_gives_no_sign_of_life_loses_its_images(make_system: Callable
     send_files(system, system.serve("page.jpg", jpeg(120, 90)), PAGES[:1])
     (request,) = run_requests(system, "sqs_ingest")
     stuck = system.begin(request)
-    claim = system.ledger.work.claim_chunk(str(request.run_key), stuck, now=datetime.now(UTC) - timedelta(hours=1))
+    claim = system.ledger.claims.claim_chunk(str(request.run_key), stuck, now=datetime.now(UTC) - timedelta(hours=1))
     assert claim is not None
     assert system.told_by("reconcile") == "1 lost runs ended, 1 images due again"
     ended = system.instance.get_run_by_id(stuck)
@@ -168,9 +168,9 @@ def test_a_run_that_was_killed_after_its_last_image_is_ended(make_system: Callab
     send_files(system, system.serve("page.jpg", jpeg(120, 90)), PAGES[:1])
     (request,) = run_requests(system, "sqs_ingest")
     stuck = system.begin(request)
-    assert system.ledger.work.claim_chunk(str(request.run_key), stuck, now=datetime.now(UTC)) is not None
+    assert system.ledger.claims.claim_chunk(str(request.run_key), stuck, now=datetime.now(UTC)) is not None
     schedule = RetrySchedule(attempts=3, delay=timedelta(0))
-    system.ledger.work.release_run(stuck, schedule=schedule, now=datetime.now(UTC))
+    system.ledger.claims.release_run(stuck, schedule=schedule, now=datetime.now(UTC))
     assert system.told_by("reconcile") == "All is well"
     assert stuck in {run.run_id for run in system.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED_RUNS))}
     system.use(claim_ttl=timedelta(0))
@@ -242,7 +242,7 @@ def test_a_message_that_comes_twice_is_one_request(system: System, page: str) ->
     system.sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=message.receipt_handle, VisibilityTimeout=0)
     entries = read_message(message, url, Lane.INGEST, system.settings)
     system.ledger.inbox.take_in(
-        entries, rules=IntakePolicy(lambda *_: None, timedelta(0)), now=datetime.now(UTC)
+        entries, policy=IntakePolicy(lambda *_: None, timedelta(0)), now=datetime.now(UTC)
     )  # and then the sensor died
     (request,) = run_requests(system, "sqs_ingest")
     assert request.tags[tags.RANGE_START] == request.tags[tags.RANGE_END] == key_of(PAGES[0])

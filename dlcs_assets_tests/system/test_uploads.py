@@ -275,7 +275,7 @@ def test_what_a_sweep_rejected_can_be_sent_again_once_its_cause_is_mended(make_s
     (row,) = system.ledger.inbox.rejected()
     system.use(customers=(2,))
     system.send(row["body"], queue=system.settings.uploads_queue_url)
-    system.ledger.inbox.requeued([row["id"]])
+    system.ledger.inbox.mark_requeued([row["id"]])
     system.settle()
     assert system.states() == {"2/1/page": "done"}
 

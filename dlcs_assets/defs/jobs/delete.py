@@ -38,7 +38,7 @@ def delete_job(settings: Settings, asset_graph: Callable[[], Any]) -> dg.JobDefi
         try:
             _delete(context, claim, opened, storage, settings)
         finally:
-            opened.work.release_run(context.run_id, schedule=retry_schedule(settings), now=datetime.now(UTC))
+            opened.claims.release_run(context.run_id, schedule=retry_schedule(settings), now=datetime.now(UTC))
             _forget_partitions(context.instance, asset_graph(), opened, claim)
 
     @dg.job(

@@ -78,7 +78,7 @@ def audit(ledger: Ledger, storage: Storage, limit: int) -> Audit:
             continue
         found.bytes += digest.bytes if digest else 0
         damage = _damage(deposit, digest)
-        if not ledger.fixity.note(deposit, damage, now=datetime.now(UTC)):
+        if not ledger.fixity.record(deposit, damage, now=datetime.now(UTC)):
             found.replaced += 1
         elif damage:
             found.damaged.append((deposit, damage))

@@ -56,11 +56,11 @@ def _steps(
     return {
         "partitions": lambda dry_run: prune(instance, asset_graph, ledger, window, dry_run=dry_run),
         "runs": lambda dry_run: delete_old_runs(instance, before=now - settings.run_retention, dry_run=dry_run),
-        "ledger": lambda dry_run: ledger.retention.forget(
+        "ledger": lambda dry_run: ledger.retention.enforce(
             history=now - settings.history_retention, bodies=now - settings.rejected_retention, dry_run=dry_run
         ),
         "scratch": lambda dry_run: clear_scratch(
-            settings.scratch, ledger.retention.claimed_requests(), before=now - SCRATCH_RETENTION, dry_run=dry_run
+            settings.scratch, ledger.claims.claimed_requests(), before=now - SCRATCH_RETENTION, dry_run=dry_run
         ),
     }
 

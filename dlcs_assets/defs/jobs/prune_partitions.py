@@ -69,7 +69,7 @@ def choose(order: Sequence[str], quiet_since: Mapping[str, datetime | None], win
 
 def _quiet_since(ledger: Ledger, keys: Sequence[str]) -> dict[str, datetime | None]:
     key_of = dict(_image_ids(keys))
-    found = ledger.retention.quiet_since(list(key_of))
+    found = ledger.reports.idle_since(list(key_of))
     return {key_of[image_id]: since for image_id, since in found.items()}
 
 

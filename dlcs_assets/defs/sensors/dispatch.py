@@ -72,7 +72,7 @@ def dispatch(
         new = set(arrange(instance, [_keys(chunk) for chunk in chunks]))
     # Of an image that was away Dagster may no longer know the stages that its run will not make.
     partly = [image for chunk in chunks if 0 < len(chunk.stages) < len(STAGES) for image in chunk.images]
-    ledger.retention.report_again([str(image.asset_id) for image in partly if _key(image) in new])
+    ledger.results.report_again([str(image.asset_id) for image in partly if _key(image) in new])
     has_run = Counter({customer: count for (where, customer), count in in_flight.items() if where is lane})
     has_run.subtract(chunk.customer for chunk in lost)
     requests = []
@@ -189,7 +189,7 @@ def without_run(instance: dg.DagsterInstance, ledger: Ledger, lane: Lane) -> lis
     for chunk in ledger.dispatch.unlaunched([lane]):
         runs = instance.get_runs(dg.RunsFilter(tags={tags.CHUNK: chunk.id}), limit=1)
         if runs:
-            ledger.dispatch.launched(chunk.id, runs[0].run_id)
+            ledger.dispatch.mark_launched(chunk.id, runs[0].run_id)
         elif created_at(chunk.id) <= before:
             lost.append(chunk)
     return lost

@@ -44,18 +44,18 @@ class Reconciled:
 def reconcile(instance: dg.DagsterInstance, ledger: Ledger, settings: Settings) -> Reconciled:
     """Give back what lost runs hold, then report to Dagster what the ledger has and it has not."""
     done = Reconciled(overdue=ledger.inbox.reject_overdue(datetime.now(UTC)))
-    in_work = ledger.work.runs_in_work()
+    in_work = ledger.claims.active_runs()
     for run_id, alive_at in in_work.items():
         if _is_lost(instance, run_id, alive_at, settings):
             done.runs += 1
-            released = ledger.work.release_run(run_id, schedule=retry_schedule(settings), now=datetime.now(UTC))
+            released = ledger.claims.release_run(run_id, schedule=retry_schedule(settings), now=datetime.now(UTC))
             done.images += released
             if released:
                 _end(instance, run_id, settings)
     for run_id in _silent_runs(instance, in_work, settings):
         done.runs += 1
         _end(instance, run_id, settings)
-    done.folders = clear_ended(settings.scratch, ledger.retention.ended_work)
+    done.folders = clear_ended(settings.scratch, ledger.claims.ended)
     done.reported = _report(instance, ledger)
     return done
 
@@ -121,7 +121,7 @@ def keep_key(instance: dg.DagsterInstance, ledger: Ledger, key: str, *, wait: ti
 def _report(instance: dg.DagsterInstance, ledger: Ledger) -> int:
     reported = 0
     upstream = Upstream(instance)
-    unreported = ledger.work.unreported(limit=REPORTS_PER_TICK)
+    unreported = ledger.results.unreported(limit=REPORTS_PER_TICK)
     runs = {run_id: instance.get_run_by_id(run_id) for _, _, run_id, _ in unreported}
     for asset_id, request_id, run_id, result in unreported:
         run = runs[run_id]
@@ -133,7 +133,7 @@ def _report(instance: dg.DagsterInstance, ledger: Ledger) -> int:
                 continue  # the next tick will
             instance.report_runless_asset_event(materialization(asset_id, request_id, result, upstream=upstream))
             reported += 1
-        ledger.work.reported([(asset_id, result.stage, request_id)])
+        ledger.results.mark_reported([(asset_id, result.stage, request_id)])
     return reported
 
 
