@@ -42,7 +42,8 @@ def test_ids_are_equal_if_all_parts_are() -> None:
         *("99999999999/1/x", "2147483648/1/x", f"{'9' * 5000}/1/x"),
     ],
 )
-def test_what_is_no_id_is_refused_with_the_dlcs_s_words(text: str) -> None:
+def test_an_invalid_id_is_refused_in_the_words_of_the_dlcs(text: str) -> None:
+    """Guards against a message that libraries do not know, or one that repeats what cannot be stored."""
     with pytest.raises(
         InvalidAssetIdError, match=r"^AssetId '.*' is invalid. Must be in format customer/space/asset"
     ) as e:
@@ -95,7 +96,7 @@ def test_json_holds_an_id_as_string_or_object(value: object) -> None:
         *({"customer": 1.5, "space": 2, "asset": "x"}, {"customer": 1, "space": 2, "asset": 3}),
     ],
 )
-def test_json_that_is_no_id_is_malformed(value: object) -> None:
+def test_json_that_is_not_an_id_is_malformed(value: object) -> None:
     with pytest.raises(InvalidAssetIdError) as refused:
         AssetId.of_json(value)
     assert refused.value.code == "asset_id_malformed"
@@ -119,7 +120,8 @@ def test_a_partition_key_encodes_only_what_dagster_cannot_take(asset: str, key: 
     assert asset_id_of(key) == AssetId(2, 5, asset)
 
 
-def test_one_customer_s_space_is_not_found_within_another_s_key() -> None:
+def test_searching_for_a_customers_space_finds_only_its_own_keys() -> None:
+    """Without the leading slash, a search for 2/5/ would find the images of customer 12 too."""
     assert "/2/5/" in partition_key(AssetId(2, 5, "x"))
     assert "/2/5/" not in partition_key(AssetId(12, 5, "x"))
 
@@ -144,6 +146,7 @@ def test_keys_of_different_ids_differ() -> None:
 
 
 @pytest.mark.parametrize("key", ["", "/", "/2/1", "/2/1/%FF", "/2/1/%00", "/2/1/a%2Fb"])
-def test_a_key_that_is_no_asset_s_is_refused(key: str) -> None:
+def test_a_key_that_belongs_to_no_asset_is_refused(key: str) -> None:
+    """A key typed in Dagster's UI must not be decoded to an asset with other characters."""
     with pytest.raises(InvalidAssetIdError):
         asset_id_of(key)

@@ -54,7 +54,8 @@ def test_rejected_messages_count_as_errors() -> None:
     assert batch(3, Tally(done=1, failed=1, rejected=1)).has_ended
 
 
-def test_a_batch_that_lists_more_than_was_declared_ends_with_the_last_of_them() -> None:
+def test_a_batch_larger_than_declared_ends_with_its_last_image() -> None:
+    """It must not end as soon as as many images are done as were declared."""
     assert not batch(2, Tally(done=2, pending=1)).has_ended
     assert batch(2, Tally(done=3)).has_ended
 
@@ -84,11 +85,12 @@ def test_a_closed_batch_has_what_it_lists_whatever_was_declared() -> None:
         (batch(3, Tally(done=2, pending=1), finished_at=LATER), "finished"),
     ],
 )
-def test_where_a_batch_stands_is_said_in_words(asked: Batch, standing: str) -> None:
+def test_the_state_of_a_batch_is_described_in_words(asked: Batch, standing: str) -> None:
     assert asked.standing == standing
 
 
-def test_the_notification_is_the_dlcs_s_own() -> None:
+def test_the_notification_has_the_format_of_the_dlcs() -> None:
+    """Fields, their order and the times in UTC are what subscribers of the DLCS parse."""
     tally = Tally(done=9, failed=1)
     body = '{"id":12,"customer":2,"count":10,"completed":9,"errors":1,"superseded":false,'
     times = '"submitted":"2026-05-04T12:00:00.120000Z","finished":"2026-05-04T13:00:00Z"}'
@@ -97,6 +99,7 @@ def test_the_notification_is_the_dlcs_s_own() -> None:
     assert '"superseded":true' in completed_notification(batch(10, tally, superseded=True), finished)
 
 
-def test_the_notification_of_a_closed_batch_has_the_count_of_what_came() -> None:
+def test_the_notification_of_a_closed_batch_counts_what_arrived() -> None:
+    """Once a batch is closed, the count that was declared no longer applies."""
     closed = batch(500, Tally(done=2, failed=1), closed_at=LATER)
     assert '"count":3,"completed":2,"errors":1' in completed_notification(closed, LATER)

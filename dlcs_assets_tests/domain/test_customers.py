@@ -70,9 +70,10 @@ def test_the_first_rule_by_order_that_finds_something_decides(url: str, expected
         ("s3://dlcs-origin/2/1/a", OriginStrategy.S3_AMBIENT, True),
     ],
 )
-def test_without_a_match_come_the_portal_the_listed_buckets_and_plain_http(
+def test_without_a_rule_portal_listed_buckets_and_http_are_read(
     url: str, strategy: OriginStrategy | None, optimised: bool
 ) -> None:
+    """Where no rule of the customer matches, nothing else may be read, and only optimised buckets are optimised."""
     if strategy is None:
         with pytest.raises(PermanentError):
             origin(url)
@@ -81,7 +82,8 @@ def test_without_a_match_come_the_portal_the_listed_buckets_and_plain_http(
         assert (found.strategy, found.optimised) == (strategy, optimised)
 
 
-def test_the_portal_comes_after_the_customer_s_own_rules() -> None:
+def test_the_rules_of_a_customer_come_before_the_portal_bucket() -> None:
+    """A customer's own rule for the portal's bucket decides how it is read."""
     own = rule("own", r"^s3://dlcs-origin/2/", OriginStrategy.S3_AMBIENT)
     found = origin("s3://dlcs-origin/2/1/a", replace(CUSTOMER, rules=(own,)))
     assert (found.rule, found.optimised) == (own, False)
@@ -105,7 +107,8 @@ def test_no_rule_opens_a_bucket_that_is_not_listed(url: str, code: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["s3://library-scans-elsewhere/a.tif", "s3://library-scans-far/a.tif"])
-def test_a_bucket_elsewhere_is_not_optimised_whatever_its_rule_says(url: str) -> None:
+def test_a_bucket_at_another_endpoint_or_region_is_not_optimised(url: str) -> None:
+    """Whatever its rule says: the image server could not read it."""
     found = origin(url)
     assert not found.optimised
     assert found.bucket.is_elsewhere
@@ -133,7 +136,8 @@ def test_an_origin_that_its_strategy_cannot_read_is_refused(strategy: OriginStra
     assert refused.value.code == code
 
 
-def test_sftp_is_never_read_without_a_rule_that_has_the_host_s_keys() -> None:
+def test_sftp_is_not_read_without_a_rule_that_has_host_keys() -> None:
+    """Without known host keys anyone could pose as the host; the refusal shows no password."""
     with pytest.raises(PermanentError) as refused:
         origin("sftp://user:secret@example.org/a.jpg", Customer(2))
     assert refused.value.code == "origin_strategy_missing"
@@ -150,14 +154,15 @@ def test_customers_that_are_not_configured_are_refused_by_number() -> None:
     assert "22" in refused.value.cause
 
 
-def test_every_other_customer_gets_what_all_get_under_its_own_number() -> None:
+def test_unlisted_customers_share_a_configuration_not_a_number() -> None:
+    """The entry for all other customers applies under the number of the customer that was asked for."""
     customers = Customers({2: CUSTOMER}, others=Customer(0, buckets={"shared": OriginBucket()}))
     assert customers.get(2) is CUSTOMER
     assert (customers.get(7).number, set(customers.get(7).buckets)) == (7, {"shared"})
 
 
-def test_an_address_that_looks_like_a_rule_s_host_does_not_get_its_credentials() -> None:
-    """A regex without end finds the host where it is but a user's name."""
+def test_a_host_name_used_as_user_name_gets_no_credentials() -> None:
+    """A regular expression without an end matches the host where it is only a user's name."""
     with pytest.raises(PermanentError) as refused:
         CUSTOMER.origin("https://private.example.org@elsewhere.example/x", portal_bucket=None, own_buckets=())
     assert refused.value.code == "origin_malformed"

@@ -42,7 +42,8 @@ def test_channels_are_read_with_their_policies() -> None:
     )
 
 
-def test_a_message_may_say_nothing_about_channels_or_ask_for_the_defaults() -> None:
+def test_no_channels_and_default_channels_are_distinguished() -> None:
+    """None means that the registered channels stay; 'default' replaces them by the defaults."""
     assert parse_requested_channels(None) is None
     assert parse_requested_channels([{"channel": "default"}]) == ()
 
@@ -87,13 +88,15 @@ def test_each_media_type_has_its_default_channels(media_type: str, expected: lis
 
 
 @pytest.mark.parametrize("media_type", ["text/plain", "notValid/tiff", "x-image/jpeg", ""])
-def test_a_media_type_without_defaults_is_refused_with_that_reason(media_type: str) -> None:
+def test_a_media_type_without_default_channels_is_refused(media_type: str) -> None:
+    """The code says that defaults are missing, not that the channels are malformed."""
     with pytest.raises(MessageRejectedError) as refused:
         resolved(None, media_type)
     assert refused.value.code == "no_default_channels"
 
 
-def test_a_space_s_own_default_comes_first_and_then_the_longer_pattern() -> None:
+def test_defaults_of_a_space_come_first_then_longer_patterns() -> None:
+    """A general pattern must not win over a more specific one, nor over the space's own default."""
     rows = (
         *SEEDED_DEFAULTS,
         DefaultChannel("image/tiff", Channel.IIIF_IMG, "use-original"),
@@ -148,7 +151,8 @@ def test_channels_that_do_not_fit_are_refused(names: str | None, media_type: str
     assert refused.value.code == code
 
 
-def test_a_channel_that_is_no_default_for_its_media_type_needs_a_policy() -> None:
+def test_a_channel_that_is_not_a_default_needs_a_policy() -> None:
+    """Where the media type has no default for the channel, no other type's default may be used."""
     policies = Policies(defaults=(DefaultChannel("image/jpeg", Channel.IIIF_IMG, "default"),))
     with pytest.raises(MessageRejectedError) as refused:
         resolved("iiif-img", "image/tiff", policies)
@@ -185,7 +189,8 @@ def test_a_channel_suits_some_media_types(media_type: str, channel: str, expecte
     assert Channel(channel).suits(media_type) is expected
 
 
-def test_the_seeded_thumbnail_policy_is_always_there_and_can_be_replaced() -> None:
+def test_the_seeded_thumbnail_policy_stays_unless_replaced() -> None:
+    """A customer's own policies must not make the DLCS's default policy disappear."""
     seeded = ("!1024,1024", "!400,400", "!200,200", "!100,100")
     assert DEFAULT_POLICIES.thumbs == {"default": seeded}
     own = ("200,", ",200", "!400,400")
@@ -221,8 +226,9 @@ def test_a_policy_that_cannot_be_is_refused_by_name(name: str, sizes: tuple[str,
         ([DeliveryChannel(Channel.NONE, "none")], ()),
     ],
 )
-def test_an_image_gets_the_system_s_sizes_and_then_its_policy_s(
+def test_the_sizes_of_the_system_come_before_those_of_the_policy(
     channels: list[DeliveryChannel], expected: tuple[str, ...]
 ) -> None:
+    """Each size is there once, and an image without image channels has none."""
     policies = Policies(thumbs={"own": ("800,", "!400,400", "^!90,90", "800,")})
     assert thumbnail_sizes(channels, policies, SYSTEM_SIZES) == expected

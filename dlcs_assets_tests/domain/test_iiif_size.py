@@ -169,9 +169,8 @@ def test_a_confined_size_fits_its_box_for_any_image() -> None:
         ((800, 600), "800,", "800,"),
     ],
 )
-def test_an_image_server_is_asked_for_the_own_width_where_the_image_fits_the_box(
-    image: Pair, text: str, ask: str
-) -> None:
+def test_an_image_within_its_box_is_requested_at_its_own_width(image: Pair, text: str, ask: str) -> None:
+    """Image servers may refuse to enlarge: an image within its box must not be requested by the box."""
     assert size_to_ask(parse_size(text), Size(*image)) == ask
 
 
@@ -209,9 +208,10 @@ def test_an_image_server_is_asked_for_the_own_width_where_the_image_fits_the_box
         ((100, 50), "pct:50", (50, 22), False),
     ],
 )
-def test_a_thumbnail_s_constrained_edge_is_exact_and_the_other_may_be_a_pixel_off(
+def test_the_free_edge_of_a_thumbnail_may_be_off_by_a_pixel(
     image: Pair, text: str, measured: Pair, right: bool
 ) -> None:
+    """The edge that was asked for must be exact: readers compute the name of a thumbnail from it."""
     assert is_size_asked(parse_size(text), Size(*image), Size(*measured)) is right
 
 
@@ -227,7 +227,8 @@ def test_a_thumbnail_s_constrained_edge_is_exact_and_the_other_may_be_a_pixel_of
         ((7189, 345), "!400,400", (400, 22), False),
     ],
 )
-def test_a_scroll_may_be_as_many_pixels_longer_as_one_pixel_of_its_width_makes(
+def test_the_tolerance_of_a_long_edge_grows_with_the_proportions(
     image: Pair, text: str, measured: Pair, right: bool
 ) -> None:
+    """In a scroll, one pixel of the short edge is many of the long one: a right answer must not be refused."""
     assert is_size_asked(parse_size(text), Size(*image), Size(*measured)) is right

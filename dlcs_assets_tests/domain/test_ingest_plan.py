@@ -88,9 +88,8 @@ def described(found: IngestPlan) -> list[str]:
         ("iiif-img,file", ELSEWHERE, "1+file or 2+file"),
     ],
 )
-def test_before_the_format_is_known_the_plan_is_that_for_an_image_to_convert(
-    channels: str, optimised: bool, row: str
-) -> None:
+def test_an_unknown_format_is_planned_like_an_image_to_convert(channels: str, optimised: bool, row: str) -> None:
+    """The plan says that it depends on the format, instead of passing a guess off as final."""
     found = plan(channels, optimised=optimised, is_jp2=UNKNOWN)
     for_other = plan(channels, optimised=optimised, is_jp2=OTHER)
     assert found.depends_on_format

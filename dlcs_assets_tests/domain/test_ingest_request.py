@@ -36,7 +36,8 @@ def refusal(body: str) -> MessageRejectedError:
     return refused.value
 
 
-def test_the_engine_s_message_names_a_registered_image() -> None:
+def test_a_message_of_the_dlcs_engine_names_a_registered_image() -> None:
+    """Its timestamp has seven digits of fractions, and its batch is called batchId."""
     body = """{"created":"2025-01-20T10:11:12.1234567Z","id":{"customer":99,"space":1,"asset":"my-image"},"batchId":123}
     """
     assert parse_message(body) == IngestMessage(
@@ -210,7 +211,8 @@ def test_what_a_message_says_expressly_is_registered() -> None:
     assert register(fields, registered) == Registration("https://example.org/1.tif", "image/jpeg")
 
 
-def test_a_new_image_gets_the_dlcs_s_defaults() -> None:
+def test_a_new_image_is_registered_with_the_defaults_of_the_dlcs() -> None:
+    """What a message leaves out must not turn into limits or roles of our own."""
     expected = Registration("s3://b/k", media_type=None, channels=None, max_unauthorised=-1, roles=())
     assert register(AssetFields(origin="s3://b/k"), None) == expected
 

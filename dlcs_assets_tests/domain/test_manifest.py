@@ -133,7 +133,7 @@ def test_a_record_of_several_lines_has_the_number_of_its_first() -> None:
         ('{"id": 7, "origin": "https://h/a"}', 1, "id must be a string"),
     ],
 )
-def test_a_mistake_is_told_with_its_line(text: str, line: int, said: str) -> None:
+def test_a_mistake_is_reported_with_its_line(text: str, line: int, said: str) -> None:
     (found,) = told(text)
     assert found[0] == line
     assert said in found[1]
@@ -146,24 +146,25 @@ def test_a_mistake_is_told_with_its_line(text: str, line: int, said: str) -> Non
         (PLAIN.encode("utf-16")[:-1], "this is not UTF-16-LE: "),
     ],
 )
-def test_another_encoding_is_refused_and_says_what_to_do(data: bytes, said: str) -> None:
+def test_another_encoding_is_refused_with_a_remedy(data: bytes, said: str) -> None:
     (mistake,) = read_manifest(data).mistakes
     assert said in mistake.text
     assert mistake.text.endswith("Save the manifest as UTF-8.")
 
 
-def test_a_byte_that_is_not_utf_8_is_told_with_its_line() -> None:
+def test_a_byte_that_is_not_utf_8_is_reported_with_its_line() -> None:
     (mistake,) = read_manifest(PLAIN.encode("latin-1")).mistakes
     assert mistake.line == 3
 
 
-def test_an_id_of_another_customer_than_the_option_says_is_a_mistake() -> None:
+def test_an_id_of_a_customer_other_than_the_option_is_a_mistake() -> None:
+    """Otherwise a wrong --customer would send images to the batch of another customer."""
     assert told("id,origin\n2/1/a,https://h/a\n", customer=3) == [
         (2, "2/1/a is not of customer 3 (asset_id_malformed). Correct the id, or --customer.")
     ]
 
 
-def test_all_mistakes_of_a_manifest_are_told_at_once() -> None:
+def test_all_mistakes_of_a_manifest_are_reported_at_once() -> None:
     text = (
         "id,origin,deliveryChannels,maxUnauthorised,colour\n"
         "2/1/a,https://h/a,thumbs/nope,1,\n"
@@ -192,17 +193,17 @@ def test_all_mistakes_of_a_manifest_are_told_at_once() -> None:
     assert all(text.startswith(start) for (_, text), (_, start) in zip(found, expected, strict=True)), found
 
 
-def test_a_customer_that_is_not_configured_is_told_once() -> None:
+def test_a_customer_that_is_not_configured_is_reported_once() -> None:
     manifest = read_manifest(b"id,origin\n9/1/a,https://h/a\n9/1/b,https://h/b\n")
     (mistake,) = check_manifest(manifest, CUSTOMERS.find, portal_bucket=None, own_buckets=())
     assert (mistake.line, "customer_not_configured" in mistake.text) == (2, True)
 
 
-def test_secrets_in_origins_are_not_told() -> None:
+def test_secrets_in_origins_are_not_shown() -> None:
     manifest = read_manifest(b"id,origin\n2/1/a,ftp://u:secret@h/a?sig=secret\n")
     (mistake,) = check_manifest(manifest, CUSTOMERS.find, portal_bucket=None, own_buckets=())
     assert "secret" not in mistake.text
 
 
-def test_for_ids_alone_nothing_else_is_judged() -> None:
+def test_with_ids_only_nothing_else_is_checked() -> None:
     assert ids(read_manifest(b"id,maxUnauthorised\n2/1/a,many\n", ids_only=True)) == ["2/1/a"]

@@ -36,7 +36,7 @@ def jpeg_2000(brand: bytes, *compatible: bytes) -> bytes:
         (b"P6 12 12 255\n", "image/x-portable-anymap", False),
     ],
 )
-def test_an_image_is_told_by_its_bytes(head: bytes, media_type: str, is_jp2: bool) -> None:
+def test_an_image_is_recognised_by_its_bytes(head: bytes, media_type: str, is_jp2: bool) -> None:
     found = sniff(head)
     assert found is not None
     assert (found.media_type, found.is_image, found.is_jp2) == (media_type, True, is_jp2)
@@ -65,14 +65,14 @@ def test_an_image_is_told_by_its_bytes(head: bytes, media_type: str, is_jp2: boo
         (b"RIFF\x24\x00\x00\x00WAVEfmt ", "audio/wav"),
     ],
 )
-def test_what_is_no_image_for_us_is_named(head: bytes, media_type: str) -> None:
+def test_a_file_that_is_not_an_image_is_named_by_its_type(head: bytes, media_type: str) -> None:
     found = sniff(head)
     assert found is not None
     assert (found.media_type, found.is_image, found.is_jp2) == (media_type, False, False)
 
 
 @pytest.mark.parametrize("head", [b"", b"  \n", b"\x00\x01\x02\x03", b"\xfe\xfd\xfc", b"\x89PN", b"text\x00with a nul"])
-def test_what_cannot_be_told_is_not_guessed(head: bytes) -> None:
+def test_what_cannot_be_recognised_is_not_guessed(head: bytes) -> None:
     assert sniff(head) is None
 
 

@@ -42,7 +42,7 @@ def updated(before: dict[str, Any], after: dict[str, Any], **attributes: str) ->
     return found
 
 
-def test_an_update_tells_what_the_asset_is_now() -> None:
+def test_an_update_says_what_the_asset_is_now() -> None:
     found = updated(
         asset(("iiif-img", 1), origin="https://example.org/a.tif"),
         asset(
@@ -81,13 +81,14 @@ def test_an_asset_that_lost_all_its_channels_delivers_nothing() -> None:
     assert found.fields.channels == (RequestedChannel(Channel.NONE, None),)
 
 
-def test_a_policy_that_only_the_dlcs_can_name_is_refused_by_its_number() -> None:
+def test_a_policy_known_only_by_number_is_refused() -> None:
+    """Notifications have numbers of policies; one that is not configured must not become another policy."""
     with pytest.raises(MessageRejectedError, match=r"policy of thumbs is number 17") as refused:
         updated(asset(("thumbs", 3)), asset(("thumbs", 17)))
     assert refused.value.code == "policy_number_unknown"
 
 
-def test_a_deletion_tells_from_where_else_to_delete() -> None:
+def test_a_deletion_says_where_else_to_delete() -> None:
     message = {
         "asset": asset(("iiif-img", 1)),
         "customerPathElement": {"id": 1, "name": "someName"},
@@ -131,7 +132,7 @@ def test_what_is_no_notification_is_refused_with_its_reason(body: str, code: str
     assert refused.value.code == code
 
 
-def test_without_channels_a_cdn_is_told_of_manifests_only() -> None:
+def test_without_channels_only_manifests_are_invalidated() -> None:
     assert paths_to_invalidate(ASSET, ()) == (
         "/iiif-manifest/1/99/foo",
         "/iiif-manifest/v2/1/99/foo",
@@ -139,7 +140,7 @@ def test_without_channels_a_cdn_is_told_of_manifests_only() -> None:
     )
 
 
-def test_a_cdn_is_told_of_all_paths_by_number_and_by_name() -> None:
+def test_all_paths_are_invalidated_by_number_and_by_name() -> None:
     paths = paths_to_invalidate(ASSET, [Channel.IIIF_IMG, Channel.IIIF_AV, Channel.FILE], "someName")
     assert {
         "/iiif-img/1/99/foo/*",

@@ -74,6 +74,7 @@ def test_a_network_is_read(text: str) -> None:
         ("fd00::1/8", "which has bits beyond its prefix; expected fd00::/8"),
     ],
 )
-def test_a_network_that_is_none_is_refused_with_what_was_expected(text: str, said: str) -> None:
+def test_an_invalid_network_is_refused_with_what_was_expected(text: str, said: str) -> None:
+    """A network with bits beyond its prefix is a mistake, not the larger network."""
     with pytest.raises(ValueError, match=said):
         parse_network(text)

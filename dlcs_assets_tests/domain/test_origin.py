@@ -69,33 +69,38 @@ def classify(url: str) -> Origin:
 
 
 @pytest.mark.parametrize("url", ["s3://dlcs-origin/2/1/x", "https://s3.amazonaws.com/dlcs-origin/2/1/x"])
-def test_the_portal_s_bucket_is_an_optimised_origin(url: str) -> None:
+def test_the_bucket_of_the_portal_is_an_optimised_origin(url: str) -> None:
+    """What a customer uploaded there is read in place, in either form of its address."""
     expected = Origin(url, OriginStrategy.S3_AMBIENT, S3Location("dlcs-origin", "2/1/x"), optimised=True, note=None)
     assert classify(url) == expected
 
 
 @pytest.mark.parametrize("url", ["s3://dlcs-origin/22/1/x", "https://s3.amazonaws.com/dlcs-origin/3/1/x"])
-def test_a_customer_cannot_name_another_s_upload_as_its_origin(url: str) -> None:
+def test_an_upload_of_another_customer_is_refused_as_an_origin(url: str) -> None:
+    """22/ begins with the digit of customer 2: the whole first part of the key must be the customer's number."""
     with pytest.raises(PermanentError) as raised:
         classify(url)
     assert raised.value.code == "origin_of_another_customer"
 
 
 @pytest.mark.parametrize("url", ["s3://library-scans/x.tif", "https://library-scans.s3.amazonaws.com/x.tif"])
-def test_a_listed_bucket_is_read_with_the_ambient_credentials_but_is_not_optimised(url: str) -> None:
+def test_a_listed_bucket_is_read_with_own_credentials_and_copied(url: str) -> None:
+    """A bucket that may be read is not thereby one that the image server reads: it is not optimised."""
     expected = Origin(url, OriginStrategy.S3_AMBIENT, S3Location("library-scans", "x.tif"), optimised=False, note=None)
     assert classify(url) == expected
 
 
 @pytest.mark.parametrize("bucket", ["somebody-else", "dlcs-storage", "dlcs-thumbs"])
-def test_no_other_bucket_is_read_and_our_own_never_though_they_be_listed(bucket: str) -> None:
+def test_unlisted_buckets_and_our_own_are_never_read(bucket: str) -> None:
+    """Even if listed, our own buckets must not be an origin: a customer could read another's images."""
     with pytest.raises(PermanentError) as refused:
         classify(f"s3://{bucket}/2/1/x")
     assert refused.value.code == "origin_not_allowed"
     assert "DLCS_S3_ORIGIN_BUCKETS" in refused.value.remedy
 
 
-def test_a_web_address_of_an_unlisted_bucket_is_read_without_credentials() -> None:
+def test_an_unlisted_bucket_on_the_web_gets_no_credentials() -> None:
+    """A public object can be read by its web address; our credentials must not open one that is private."""
     for bucket in ("somebody-else", "dlcs-storage"):
         origin = classify(f"https://{bucket}.s3.amazonaws.com/x.tif")
         assert (origin.strategy, origin.location, origin.optimised) == (OriginStrategy.DEFAULT, None, False)

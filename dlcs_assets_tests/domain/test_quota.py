@@ -42,7 +42,8 @@ def test_what_other_images_have_reserved_is_taken() -> None:
     assert not fits(stored=500, reserved=401, new=100, limit=1000)
 
 
-def test_an_image_that_shrinks_fits_in_though_the_quota_was_lowered() -> None:
+def test_an_image_that_shrinks_fits_a_quota_that_was_lowered() -> None:
+    """Replacing an image by a smaller one helps a customer over its quota, and must be allowed."""
     assert fits(stored=1000, replaced=500, new=400, limit=900)
     assert not fits(stored=1000, replaced=500, new=401, limit=900)
 
@@ -53,7 +54,8 @@ def test_only_growth_is_reserved(new: int, replaced: int, growth: int) -> None:
     assert require_room(IMAGE, 1000, Taken(500), new=new, replaced=replaced) == growth
 
 
-def test_a_refusal_names_customer_quota_and_total_and_says_what_to_do() -> None:
+def test_a_refusal_names_customer_quota_total_and_remedy() -> None:
+    """An operator can act on the message alone, without looking up who stores how much."""
     with pytest.raises(PermanentError) as refused:
         require_room(IMAGE, 1000, Taken(900, 50), new=1_234_567, replaced=10)
     assert refused.value.code == "quota_exceeded"

@@ -58,9 +58,10 @@ def making(
         (making("thumbs:default"), making("none"), {Stage.THUMBNAILS}),
     ],
 )
-def test_a_change_makes_those_stages_outdated_that_it_decides_about(
+def test_a_change_makes_stale_only_the_stages_it_decides_about(
     before: IngestSpec, after: IngestSpec, stages: set[Stage]
 ) -> None:
+    """A new thumbnail size must not lead to a new JP2 of every image."""
     assert set(outdated(before.recipes(), after.recipes())) == stages
 
 

@@ -70,12 +70,14 @@ def test_keys_are_decoded_once_and_as_form_fields(sent: str, key: str) -> None:
     assert event(json.dumps({"Records": [record(key=sent)]})).key == key
 
 
-def test_events_come_in_sns_s_wrapping_too() -> None:
+def test_events_are_read_in_the_envelope_of_sns_too() -> None:
+    """A bucket may notify a topic to which the queue is subscribed."""
     wrapped = {"TopicArn": "arn", "Message": json.dumps({"Records": [record()]})}
     assert records(json.dumps(wrapped)) == records(json.dumps({"Records": [record()]}))
 
 
-def test_event_bridge_says_the_same_in_other_words_and_does_not_encode_keys() -> None:
+def test_an_event_of_eventbridge_is_read_and_its_key_not_decoded() -> None:
+    """EventBridge says the same in other words, and its keys are not form-encoded: + and %20 stay."""
     body = {
         "source": "aws.s3",
         "detail-type": "Object Created",
@@ -113,7 +115,8 @@ def test_a_message_without_an_event_is_none(body: dict[str, Any]) -> None:
         ({"source": "aws.s3", "detail": {"object": {"key": "k"}}}, "detail-type"),
     ],
 )
-def test_an_event_that_lacks_something_is_refused_by_the_field_s_name(body: dict[str, Any], named: str) -> None:
+def test_an_incomplete_event_is_refused_by_the_name_of_the_field(body: dict[str, Any], named: str) -> None:
+    """A field of the wrong type, or a time that cannot be, must not become an exception in the sensor."""
     (refused,) = events(json.dumps(body))
     assert isinstance(refused, MessageRejectedError)
     assert refused.code == "field_malformed"
@@ -146,6 +149,7 @@ def test_what_cannot_order_or_compare_events_is_as_good_as_none(
     assert (found.size, found.etag, found.sequencer) == (size, etag, sequencer)
 
 
-def test_an_object_that_no_event_told_of_is_written_as_its_event_would_have_been() -> None:
+def test_an_object_found_by_listing_is_written_like_an_event() -> None:
+    """An object without an event takes the same way through the ledger, whatever characters its key has."""
     found = S3Event("scans", "2/1/50% é+a b", "ObjectCreated:Listed", 12, "abc", None, MOMENT)
     assert event(event_body(found)) == found

@@ -19,9 +19,8 @@ from dlcs_assets.domain.stages import Lane
         (Lane.INGEST, Lane.DELETE, Lane.INGEST),
     ],
 )
-def test_a_request_that_takes_another_s_place_has_the_more_urgent_lane_of_both(
-    new: Lane, old: Lane, lane: Lane
-) -> None:
+def test_a_replacing_request_has_the_more_urgent_lane_of_both(new: Lane, old: Lane, lane: Lane) -> None:
+    """A backfill must not slow down an image that is due as an arrival."""
     assert new.or_better([old]) is lane
 
 

@@ -37,22 +37,24 @@ def planned(sizes: tuple[str, ...], image: Pair) -> list[Pair]:
         (None, [], '{"o":[],"a":[]}'),
     ],
 )
-def test_s_json_lists_open_and_restricted_thumbnails_largest_first(
+def test_the_sizes_json_lists_open_and_restricted_largest_first(
     max_unauthorised: int | None, made: list[Pair], sizes_json: str
 ) -> None:
+    """This is the s.json that readers of the DLCS parse; what is written can be read back."""
     thumbnails = split(made, max_unauthorised)
     assert thumbnails.sizes_json() == sizes_json
     assert read_sizes_json(sizes_json) == thumbnails
 
 
-def test_an_image_with_roles_and_no_limit_is_restricted_altogether() -> None:
-    """The DLCS engine looks at no roles, and leaves such thumbnails open to everybody."""
+def test_an_image_with_roles_and_no_limit_has_no_open_thumbnails() -> None:
+    """The DLCS engine does not look at roles, and leaves such thumbnails open to everyone."""
     for no_limit in (None, -1):
         assert split([(100, 50)], no_limit, ("clickthrough",)) == ThumbnailSet(auth=(Size(100, 50),))
         assert split([(100, 50)], no_limit, ("clickthrough",), like_the_engine=True).open == (Size(100, 50),)
 
 
-def test_with_a_limit_it_is_the_limit_that_counts_and_not_the_roles() -> None:
+def test_with_a_limit_the_limit_decides_and_not_the_roles() -> None:
+    """An image with roles still shows the sizes that its limit leaves open."""
     thumbnails = split([(400, 200), (100, 50)], 100, ("clickthrough",))
     assert thumbnails.is_open(Size(100, 50))
     assert not thumbnails.is_open(Size(400, 200))
@@ -67,9 +69,10 @@ def test_with_a_limit_it_is_the_limit_that_counts_and_not_the_roles() -> None:
         ((300, 150), None, (), [(300, 150), (200, 100), (100, 50)], []),
     ],
 )
-def test_an_image_has_the_thumbnails_that_the_dlcs_s_readers_compute(
+def test_an_image_has_the_thumbnails_that_readers_compute(
     image: Pair, max_unauthorised: int | None, roles: tuple[str, ...], open_: list[Pair], auth: list[Pair]
 ) -> None:
+    """Readers without s.json compute sizes by the DLCS's old rule; each of these must exist."""
     thumbnails = split(planned(OLD_DEFAULTS, image), max_unauthorised, roles)
     assert thumbnails.open == tuple(Size(*pair) for pair in open_)
     assert thumbnails.auth == tuple(Size(*pair) for pair in auth)
@@ -94,7 +97,8 @@ def test_a_size_that_would_enlarge_is_left_out_with_the_reason() -> None:
     ]
 
 
-def test_of_two_sizes_with_one_key_the_larger_is_made_and_the_other_named() -> None:
+def test_of_two_sizes_with_one_key_only_the_larger_is_made() -> None:
+    """Both would be stored under their longest edge; the one that is left out is reported with the reason."""
     plan = plan_thumbnails(("^!400,400", "100,", "!100,100"), Size(3508, 2480))
     assert [(ask.parameter, str(ask.expected)) for ask in plan.asks] == [
         ("^!400,400", "400x283"),
@@ -112,7 +116,8 @@ def test_sizes_of_a_policy_are_made_whatever_the_orientation() -> None:
             assert len(planned((size,), image)) == 1
 
 
-def test_measured_sizes_with_one_key_are_recorded_once_and_the_larger_wins() -> None:
+def test_measured_sizes_with_one_key_are_recorded_as_the_larger() -> None:
+    """s.json must not list two thumbnails of which only one can be stored."""
     assert split([(100, 70), (100, 71), (71, 100)]).sizes == (Size(100, 71),)
 
 
@@ -125,6 +130,7 @@ def test_sizes_of_both_lists_are_read_largest_first() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"o":[1]}', '{"o":[["a","b"]]}', '{"o":[[1]]}', '{"o":null}', '{"o":12}'])
-def test_what_is_no_s_json_is_refused(text: str) -> None:
+def test_an_invalid_sizes_json_is_refused(text: str) -> None:
+    """An s.json that someone else wrote must not end in a TypeError."""
     with pytest.raises(ValueError, match=r".+"):
         read_sizes_json(text)

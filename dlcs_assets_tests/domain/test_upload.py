@@ -57,11 +57,14 @@ def test_sequencers_are_compared_as_s3_says(sequencer: str, other: str, later: b
         (replace(LISTED, etag="e2"), LISTED, UploadStatus.INGEST),
     ],
 )
-def test_what_is_told_of_an_object_is_news_or_not(told: Upload, known: Upload | None, news: UploadStatus) -> None:
+def test_an_event_of_an_object_is_classified_as_new_or_not(
+    told: Upload, known: Upload | None, news: UploadStatus
+) -> None:
     assert classify_upload(told, known, NOW if known else None) is news
 
 
-def test_a_listing_that_was_overtaken_by_an_event_brings_nothing_back() -> None:
+def test_a_listing_overtaken_by_an_event_is_outdated() -> None:
+    """A listing that began before the event must not bring back the object of before."""
     newer = replace(EVENT, etag="e2")
     assert classify_upload(LISTED, newer, NOW + timedelta(minutes=6)) is UploadStatus.OUTDATED
 
@@ -72,7 +75,8 @@ def test_an_event_has_the_same_id_in_whatever_message_it_comes() -> None:
     assert len({each.inbox_id() for each in [EVENT, *others]}) == 5
 
 
-def test_an_object_has_the_same_id_in_every_listing_until_it_is_put_again() -> None:
+def test_a_listed_object_keeps_its_id_until_it_is_put_again() -> None:
+    """Otherwise each listing would ask for the same object again."""
     again = replace(LISTED, listed_at=NOW + timedelta(days=1))
     assert LISTED.inbox_id() == again.inbox_id()
     put_again = [replace(LISTED, modified=NOW + timedelta(seconds=1)), replace(LISTED, etag="e2")]
@@ -100,7 +104,8 @@ def test_a_key_of_the_convention_is_its_image(key: str) -> None:
     "key",
     ["page.jpg", "2/page", "2/1/a/b", "x/1/a", "02/1/a", "/2/1/a", "2//1/a", "2/1/a\x00", "2/1/" + "x" * 220, "2/1/a "],
 )
-def test_a_key_outside_of_the_convention_is_refused_with_its_reason(key: str) -> None:
+def test_a_key_outside_the_convention_is_refused_with_its_reason(key: str) -> None:
+    """The reason can be stored and printed, whatever characters the key has."""
     with pytest.raises(MessageRejectedError) as refused:
         asset_of_key(key)
     assert refused.value.code == "key_outside_convention"
@@ -109,7 +114,8 @@ def test_a_key_outside_of_the_convention_is_refused_with_its_reason(key: str) ->
 
 
 @pytest.mark.parametrize("key", ["2/", "2/1/", "2/1/folder/", sent_key(AssetId(2, 1, "a"))])
-def test_folder_markers_and_what_a_message_goes_with_ask_for_nothing(key: str) -> None:
+def test_folder_markers_and_files_sent_by_message_are_ignored(key: str) -> None:
+    """A file that dlcs ingest uploads has a message of its own: it must not be ingested twice."""
     assert is_no_upload(key)
 
 

@@ -75,7 +75,8 @@ def reserved(desk: Desk) -> int:
     return desk.ledger.accounting.totals(2).reserved
 
 
-def test_totals_are_of_originals_jp2s_and_thumbnails_by_customer_and_space(desk: Desk) -> None:
+def test_totals_count_stored_objects_by_customer_and_space(desk: Desk) -> None:
+    """Transient originals and s.json do not count, and customer 22 is not part of customer 2."""
     keep(desk, "2/1/a", original=50, jp2=100, thumbnail=10)
     keep(desk, "2/1/b", transient=1000, thumbnail=200, sizes=30)
     keep(desk, "2/3/c", jp2=7)
@@ -101,7 +102,8 @@ def test_ingesting_an_image_again_replaces_what_it_counted(desk: Desk) -> None:
     assert desk.ledger.accounting.totals(2) == Usage(2, None, images=1, source=1010, thumbnails=2020)
 
 
-def test_what_is_reserved_is_taken_for_others_but_not_for_the_image_itself(desk: Desk) -> None:
+def test_a_reservation_counts_for_other_images_but_not_its_own(desk: Desk) -> None:
+    """An image that asks a second time must not be refused because of its own reservation."""
     first, second = begin(desk, "2/1/a"), begin(desk, "2/3/b")
     first.reserve(600, JP2)
     assert desk.ledger.accounting.by_space(2) == [Usage(2, 1, images=1, reserved=600), Usage(2, 3, images=1)]
@@ -125,6 +127,7 @@ def test_another_customers_images_are_not_counted(desk: Desk) -> None:
     keep(desk, "22/1/a", jp2=LIMIT)
     begin(desk, "22/1/b").reserve(LIMIT, JP2, limit=2 * LIMIT)
     begin(desk, "2/1/a").reserve(LIMIT, JP2)
+    assert reserved(desk) == LIMIT
 
 
 def test_what_is_committed_is_no_longer_reserved(desk: Desk) -> None:
@@ -139,14 +142,16 @@ def test_what_is_committed_is_no_longer_reserved(desk: Desk) -> None:
     assert desk.ledger.accounting.totals(2) == Usage(2, None, images=1, source=1000)
 
 
-def test_an_original_that_is_not_kept_leaves_the_reservation_for_the_jp2(desk: Desk) -> None:
+def test_a_transient_original_does_not_use_up_the_reservation(desk: Desk) -> None:
+    """Room that is reserved for the JP2 must not go to another image before the JP2 is stored."""
     shelf = begin(desk, "2/1/a")
     shelf.reserve(LEAST_BYTES, JP2)
     shelf.commit(Stage.ORIGINAL, transient=5000)
     assert reserved(desk) == LEAST_BYTES
 
 
-def test_only_the_growth_of_an_image_that_is_ingested_again_is_reserved(desk: Desk) -> None:
+def test_only_the_growth_of_a_reingested_image_is_reserved(desk: Desk) -> None:
+    """What it has stored counts already: reserved as well it would count twice."""
     keep(desk, "2/1/a", jp2=950)
     shelf = Shelf(desk.ledger, "2/1/a")
     shelf.reserve(LEAST_BYTES, JP2)
@@ -157,8 +162,8 @@ def test_only_the_growth_of_an_image_that_is_ingested_again_is_reserved(desk: De
     assert desk.ledger.accounting.totals(2) == Usage(2, None, images=1, source=1000)
 
 
-def test_room_that_an_image_gives_up_is_free_when_it_is_committed_and_not_before(desk: Desk) -> None:
-    """Its old JP2 is there until then, and stays if the image fails."""
+def test_room_that_an_image_gives_up_is_free_once_committed(desk: Desk) -> None:
+    """Until then its old JP2 is there, and it stays if the image fails."""
     keep(desk, "2/1/a", jp2=1000)
     shrinking, other = Shelf(desk.ledger, "2/1/a"), begin(desk, "2/1/b")
     shrinking.reserve(300, JP2)
@@ -191,7 +196,8 @@ def reserve_and_die(url: str, run_id: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_what_a_killed_run_reserved_is_free_when_the_run_is_found_lost(desk: Desk, url: str) -> None:
+def test_what_a_killed_run_reserved_is_free_once_it_is_released(desk: Desk, url: str) -> None:
+    """The reservation of a process that was killed must not keep other images out indefinitely."""
     desk.send("2/1/a")
     process = SPAWN.Process(target=reserve_and_die, args=(url, "run-1"))
     process.start()
@@ -218,7 +224,8 @@ def ingest(ledger: Ledger, image: str, size: int) -> bool:
     return True
 
 
-def test_images_that_race_for_the_last_bytes_never_take_more_than_there_are(desk: Desk, url: str) -> None:
+def test_threads_racing_for_the_last_bytes_stay_within_the_quota(desk: Desk, url: str) -> None:
+    """Checking and reserving must be one step, or two images each find room for one."""
     images = [[f"2/{worker}/image-{number}" for number in range(5)] for worker in range(1, WORKERS + 1)]
     for image in [image for chosen in images for image in chosen]:
         desk.send(image)
@@ -251,7 +258,8 @@ def ingest_all(url: str, images: list[str], size: int) -> None:
     ledger.close()
 
 
-def test_processes_that_race_for_the_last_bytes_never_take_more_than_there_are(desk: Desk, url: str) -> None:
+def test_processes_racing_for_the_last_bytes_stay_in_the_quota(desk: Desk, url: str) -> None:
+    """The same for runs in processes of their own, where no lock of Python's helps."""
     images = [[f"2/{worker}/image-{number}" for number in range(5)] for worker in range(1, 4)]
     for image in [image for chosen in images for image in chosen]:
         desk.send(image)
@@ -281,7 +289,8 @@ def take_in(ledger: Ledger, *images: str, limit: int = 3) -> IntakeCount:
     return ledger.inbox.take_in(received, policy=rules, now=NOW)
 
 
-def test_a_new_image_beyond_the_limit_is_rejected_and_a_known_one_is_not(ledger: Ledger) -> None:
+def test_beyond_the_limit_only_new_images_are_rejected(ledger: Ledger) -> None:
+    """A customer at its limit must still be able to ingest again what it has."""
     assert take_in(ledger, "2/1/a", "2/3/b").accepted == 2
     count = take_in(ledger, "2/1/c", "2/1/d", "2/1/c", "2/1/a", "2/1/e")
     assert (count.accepted, count.rejected) == (3, 2)
@@ -304,7 +313,8 @@ def test_a_customer_without_a_limit_has_none(ledger: Ledger) -> None:
     assert take_in(ledger, "22/1/a", "22/1/b", limit=0).accepted == 2
 
 
-def test_messages_that_race_for_the_last_image_never_register_more_than_there_may_be(url: str) -> None:
+def test_messages_racing_for_the_last_image_stay_in_the_limit(url: str) -> None:
+    """Counting and registering must be one step, for several sensors at once."""
     together = threading.Barrier(WORKERS)
 
     def work(worker: int) -> int:

@@ -62,7 +62,8 @@ def unpublished(ledger: Ledger) -> list[Notification]:
     return ledger.outbox.due(BATCH_COMPLETED, now=LATER)
 
 
-def test_the_numbers_follow_the_images_from_one_state_to_the_next(desk: Desk, ledger: Ledger) -> None:
+def test_the_tally_of_a_batch_follows_the_states_of_its_images(desk: Desk, ledger: Ledger) -> None:
+    """Each image counts in exactly one state, rejected messages among them, and what is missing is known."""
     for number in range(4):
         send(desk, f"2/1/p{number}", 7, count=6)
     reject(desk, 7, "2/1/bad")
@@ -100,9 +101,8 @@ def test_messages_that_name_no_image_count_one_each(desk: Desk, ledger: Ledger) 
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_a_message_of_which_not_even_the_customer_can_be_read_is_counted_in_the_batch_of_its_number(
-    desk: Desk, ledger: Ledger, *, first: bool
-) -> None:
+def test_a_message_without_a_customer_counts_in_its_batch(desk: Desk, ledger: Ledger, *, first: bool) -> None:
+    """Its batch has a number only: it counts whether the batch is known before it or after, or the batch never ends."""
     if first:
         reject(desk, 7, customer=None)
     send(desk, "2/1/p", 7, count=2)
@@ -128,7 +128,7 @@ def test_two_customers_may_have_a_batch_of_one_number(desk: Desk, ledger: Ledger
     assert [(batch.id, batch.customer) for batch in ledger.batches.finish_due(now=LATER)] == [(7, 2)]
 
 
-def test_a_batch_is_finished_once_and_told_once(desk: Desk, ledger: Ledger) -> None:
+def test_a_batch_is_finished_once_and_published_once(desk: Desk, ledger: Ledger) -> None:
     for number in range(3):
         send(desk, f"2/1/p{number}", 7, count=3)
     assert finish(ledger) == []
@@ -150,7 +150,8 @@ def test_a_batch_is_finished_once_and_told_once(desk: Desk, ledger: Ledger) -> N
     }
 
 
-def test_a_finished_batch_stays_so_and_its_numbers_show_what_a_retry_did(desk: Desk, ledger: Ledger) -> None:
+def test_a_retry_changes_the_tally_of_a_finished_batch_only(desk: Desk, ledger: Ledger) -> None:
+    """It must neither reopen the batch nor publish a second notification."""
     send(desk, "2/1/p", 7, count=1)
     work(desk, {"2/1/p": BROKEN})
     assert finish(ledger) == [7]
@@ -164,7 +165,8 @@ def test_a_finished_batch_stays_so_and_its_numbers_show_what_a_retry_did(desk: D
     assert unpublished(ledger) == [told]
 
 
-def test_a_later_ingest_of_an_image_changes_nothing_in_a_batch_that_had_it(desk: Desk, ledger: Ledger) -> None:
+def test_a_later_ingest_does_not_change_an_earlier_batch(desk: Desk, ledger: Ledger) -> None:
+    """The batch shows how its own request ended, not what became of the image since."""
     send(desk, "2/1/p", 7, count=1)
     work(desk, {"2/1/p": BROKEN})
     assert finish(ledger) == [7]
@@ -174,7 +176,8 @@ def test_a_later_ingest_of_an_image_changes_nothing_in_a_batch_that_had_it(desk:
     assert find(ledger, 7).tally == Tally(failed=1)
 
 
-def test_a_request_that_takes_the_place_of_a_batch_s_own_completes_the_batch(desk: Desk, ledger: Ledger) -> None:
+def test_a_superseding_request_completes_the_earlier_batch_too(desk: Desk, ledger: Ledger) -> None:
+    """Otherwise a batch whose request was superseded would never end."""
     send(desk, "2/1/p", 7, count=1)
     send(desk, "2/1/p", 8, count=1)
     assert (find(ledger, 7).tally, find(ledger, 8).tally) == (Tally(pending=1), Tally(pending=1))
@@ -182,7 +185,8 @@ def test_a_request_that_takes_the_place_of_a_batch_s_own_completes_the_batch(des
     assert sorted(finish(ledger)) == [7, 8]
 
 
-def test_a_batch_is_superseded_when_later_batches_have_asked_for_each_of_its_images(desk: Desk, ledger: Ledger) -> None:
+def test_later_batches_of_all_its_images_supersede_a_batch(desk: Desk, ledger: Ledger) -> None:
+    """As in the DLCS: requests without a batch, or for some of its images, do not supersede it."""
     for image in ("2/1/a", "2/1/b"):
         send(desk, image, 7, count=2)
     work(desk)
@@ -197,9 +201,8 @@ def test_a_batch_is_superseded_when_later_batches_have_asked_for_each_of_its_ima
     assert '"superseded":true' in unpublished(ledger)[0].body
 
 
-def test_a_batch_without_a_count_is_finished_by_closing_it_once_its_images_have_ended(
-    desk: Desk, ledger: Ledger
-) -> None:
+def test_a_closed_batch_is_finished_when_its_images_have_ended(desk: Desk, ledger: Ledger) -> None:
+    """A batch that declared no count can't end by itself; closing it must not cut off images in progress."""
     send(desk, "2/1/p", 7)
     work(desk)
     assert finish(ledger) == []
@@ -215,7 +218,7 @@ def test_a_batch_without_a_count_is_finished_by_closing_it_once_its_images_have_
     assert ledger.batches.open_batches() == (0, 0)
 
 
-def test_lanes_are_of_no_matter_to_a_batch(desk: Desk, ledger: Ledger) -> None:
+def test_a_batch_counts_images_of_all_lanes(desk: Desk, ledger: Ledger) -> None:
     send(desk, "2/1/a", 7, count=2)
     send(desk, "2/1/b", 7, lane=Lane.PRIORITY)
     work(desk, lane=Lane.PRIORITY)
@@ -268,7 +271,7 @@ def test_the_newest_batches_come_first(desk: Desk, ledger: Ledger) -> None:
     assert [batch.tally for batch in ledger.batches.newest(customer=3)] == [Tally(done=1)]
 
 
-def test_images_are_told_with_the_reason_why_they_failed(desk: Desk, ledger: Ledger) -> None:
+def test_images_are_reported_with_the_reason_of_their_failure(desk: Desk, ledger: Ledger) -> None:
     for image in ("2/1/a", "2/1/b", "2/1/c"):
         send(desk, image, 7)
     reject(desk, 7, "2/1/bad")
@@ -289,7 +292,8 @@ def test_images_are_told_with_the_reason_why_they_failed(desk: Desk, ledger: Led
     assert ledger.batches.ended_since(7, 2, NOW) == 0
 
 
-def test_a_rejected_message_that_is_sent_again_is_not_counted_beside_its_image(desk: Desk, ledger: Ledger) -> None:
+def test_a_rejected_message_that_is_sent_again_counts_once(desk: Desk, ledger: Ledger) -> None:
+    """It must not count as rejected and as its image at the same time, or the batch ends early."""
     message = reject(desk, 7, "2/1/bad")
     ledger.inbox.mark_requeued([message])
     assert find(ledger, 7).tally == Tally()
@@ -297,7 +301,8 @@ def test_a_rejected_message_that_is_sent_again_is_not_counted_beside_its_image(d
     assert find(ledger, 7).tally == Tally(pending=1)
 
 
-def test_what_could_not_be_sent_is_tried_later_and_later_and_its_reason_is_kept(ledger: Ledger) -> None:
+def test_an_unsent_notification_is_retried_with_growing_delays(ledger: Ledger) -> None:
+    """One failure postpones all of its topic, and the reason is kept for the operator, cut to its column."""
     for number in (1, 2):
         ledger.batches.declare(2, 1, batch_id=number, now=NOW)
         ledger.batches.close(number, 2, now=NOW)

@@ -68,10 +68,12 @@ def test_a_ledger_that_many_open_for_the_first_time_is_made_once(url: str) -> No
     ledger.close()
 
 
-def test_a_new_ledger_that_threads_open_at_once_is_made_for_all_of_them(tmp_path: Path) -> None:
+def test_threads_can_open_a_new_ledger_at_the_same_time(tmp_path: Path) -> None:
     """SQLite refuses to change a file's journal while another writes to it, whatever the busy timeout."""
     for number in range(10):
-        at_once(f"sqlite:///{tmp_path / str(number)}", lambda ledger, _: ledger.reports.counts())
+        url = f"sqlite:///{tmp_path / str(number)}"
+        counts = at_once(url, lambda ledger, _: sum(ledger.reports.counts().values()))
+        assert counts == [0] * WORKERS
 
 
 def open_and_close(url: str, start: Barrier) -> None:
@@ -79,7 +81,7 @@ def open_and_close(url: str, start: Barrier) -> None:
     Ledger(url).close()
 
 
-def test_a_message_that_many_take_in_at_once_is_accepted_once(url: str) -> None:
+def test_a_message_taken_in_concurrently_is_accepted_once(url: str) -> None:
     """A message that SQS delivers twice at a time must not fail the intake, nor make two requests."""
     received = [message(number) for number in range(30)]
     orders = [received, received[::-1], received[10:] + received[:10], received[20:] + received[:20]]
@@ -88,14 +90,15 @@ def test_a_message_that_many_take_in_at_once_is_accepted_once(url: str) -> None:
     assert sum(count.duplicates for count in counts) == 30 * (WORKERS - 1)
 
 
-def test_different_messages_for_one_image_taken_in_at_once_leave_one_request_to_do(url: str) -> None:
+def test_concurrent_messages_for_an_image_leave_one_due_request(url: str) -> None:
+    """Two open requests of one image would make two runs work on it."""
     at_once(url, lambda ledger, number: Desk(ledger).send("2/1/a", message_id=f"m{number}", batch=7))
     ledger = Ledger(url)
     assert len(ledger.dispatch.due([Lane.INGEST], limit=10, now=NOW)) == 1
     ledger.close()
 
 
-def test_an_image_is_reserved_once_however_many_dispatch_at_a_time(desk: Desk, url: str) -> None:
+def test_an_image_is_reserved_by_one_of_several_dispatchers(desk: Desk, url: str) -> None:
     """Two sensors that read the same due images must not both get them."""
     desk.take_in([message(number) for number in range(20)])
     chunks = at_once(url, lambda ledger, _: Desk(ledger).reserve())
@@ -103,7 +106,7 @@ def test_an_image_is_reserved_once_however_many_dispatch_at_a_time(desk: Desk, u
     assert len(reserved) == len(set(reserved)) == 20
 
 
-def test_a_chunk_that_many_runs_claim_at_once_is_one_runs(desk: Desk, url: str) -> None:
+def test_a_chunk_claimed_by_several_runs_at_once_belongs_to_one(desk: Desk, url: str) -> None:
     desk.take_in([message(number) for number in range(20)])
     chunk = desk.reserve()
     assert chunk is not None
@@ -111,8 +114,8 @@ def test_a_chunk_that_many_runs_claim_at_once_is_one_runs(desk: Desk, url: str) 
     assert [len(claim.items) for claim in claimed if claim] == [20]
 
 
-def test_images_that_many_runs_claim_at_once_are_each_held_by_one(desk: Desk, url: str) -> None:
-    """Orders differ between the runs: with a lock for each image they would wait for one another for ever."""
+def test_images_claimed_by_several_runs_at_once_are_held_by_one(desk: Desk, url: str) -> None:
+    """Orders differ between the runs: with a lock for each image they would deadlock."""
     desk.take_in([message(number) for number in range(20)])
     ids = [AssetId(2, 1, f"image-{number:03}") for number in range(20)]
     orders = [ids, ids[::-1], ids[10:] + ids[:10], ids[5:] + ids[:5]]
@@ -125,7 +128,7 @@ def test_images_that_many_runs_claim_at_once_are_each_held_by_one(desk: Desk, ur
     assert sorted(asset_id for held in at_once(url, claim) for asset_id in held) == ids
 
 
-def test_a_lease_that_many_want_at_once_has_one_holder(url: str) -> None:
+def test_a_lease_wanted_by_several_at_once_has_one_holder(url: str) -> None:
     everybody = threading.Barrier(WORKERS)
 
     def take(ledger: Ledger, _: int) -> bool:
@@ -154,7 +157,8 @@ def serve(url: str, number: int, start: Barrier) -> None:
     ledger.close()
 
 
-def test_nothing_is_lost_or_done_twice_by_processes_that_work_at_once(desk: Desk, url: str) -> None:
+def test_concurrent_processes_lose_nothing_and_do_nothing_twice(desk: Desk, url: str) -> None:
+    """Three processes do intake, dispatch and work at once: each image is done, with one attempt and one object."""
     start = SPAWN.Barrier(3)
     processes = [SPAWN.Process(target=serve, args=(url, number, start)) for number in range(3)]
     for process in processes:
@@ -175,9 +179,8 @@ def die_while_writing(url: str) -> None:
     Ledger(url).inbox.take_in(received, policy=IntakePolicy(check, timedelta(minutes=10)), now=NOW)
 
 
-def test_a_process_killed_within_a_transaction_leaves_nothing_half_written_and_the_way_free(
-    desk: Desk, url: str
-) -> None:
+def test_a_process_killed_in_a_transaction_leaves_no_trace(desk: Desk, url: str) -> None:
+    """Neither half of its messages nor its lock may stay: the next process takes all of them in."""
     process = SPAWN.Process(target=die_while_writing, args=(url,))
     process.start()
     process.join()

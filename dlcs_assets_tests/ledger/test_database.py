@@ -38,7 +38,8 @@ def refusal(url: str) -> str:
         ("postgresql+asyncpg://dlcs:secret@db/ledger", "only sqlite:///… and postgresql://… are supported"),
     ],
 )  # fmt: skip
-def test_a_url_that_leads_nowhere_is_refused_without_its_password(url: str, cause: str) -> None:
+def test_an_unusable_url_is_refused_without_its_password(url: str, cause: str) -> None:
+    """Whatever is wrong with the URL, its password must not get into logs and Dagster's UI."""
     assert cause in refusal(url)
 
 
@@ -52,10 +53,10 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     assert "its folder cannot be made" in refusal(f"sqlite:///{tmp_path}/ledger.db/ledger.db")
 
 
-def test_a_writer_that_freezes_loses_its_transaction_and_the_others_go_on(
+def test_a_writer_that_freezes_loses_its_transaction(
     postgresql_server: postgresql.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process that was stopped, or whose network went, must not hold up everybody for ever."""
+    """A process that was stopped, or whose network went, must not hold up all others indefinitely."""
     monkeypatch.setattr(database, "IDLE_TIMEOUT_SECONDS", 1)
     url = postgresql_server.new_database()
     frozen, other = Ledger(url), Ledger(url)
@@ -71,7 +72,8 @@ def test_a_writer_that_freezes_loses_its_transaction_and_the_others_go_on(
     other.close()
 
 
-def test_a_server_that_broke_off_all_connections_is_connected_to_again(postgresql_server: postgresql.Server) -> None:
+def test_a_server_that_closed_all_connections_is_reconnected(postgresql_server: postgresql.Server) -> None:
+    """After a restart of the database the next call must work, not fail once for each pooled connection."""
     ledger = Ledger(postgresql_server.new_database())
     desk = Desk(ledger)
     desk.send("2/1/a")
@@ -82,8 +84,8 @@ def test_a_server_that_broke_off_all_connections_is_connected_to_again(postgresq
     ledger.close()
 
 
-def test_what_others_send_is_stored_whatever_its_length_and_characters(desk: Desk) -> None:
-    """PostgreSQL refuses NUL, and text longer than its column, of which SQLite takes no notice."""
+def test_text_of_others_is_stored_whatever_its_characters(desk: Desk) -> None:
+    """PostgreSQL refuses NUL, and text longer than its column, which SQLite does not notice."""
     rejection = Rejection("not_json", "It says \x00 and \ud800", "Send JSON")
     bad = InboxMessage("m" * 300, "https://sqs.example.org/" + "q" * 300, Lane.INGEST, "\x00{", rejection=rejection)
     assert desk.take_in([bad]).rejected == 1

@@ -30,7 +30,8 @@ def test_a_chunk_is_an_outbox_until_its_run_is_known(desk: Desk) -> None:
     assert desk.ledger.dispatch.in_flight() == {}
 
 
-def test_the_unclaimed_images_of_a_chunk_that_ended_are_due_again(desk: Desk) -> None:
+def test_unclaimed_images_of_an_ended_chunk_are_due_again(desk: Desk) -> None:
+    """A run that ended before it claimed its images must not leave them reserved."""
     desk.send("2/1/a")
     chunk = desk.reserve()
     assert chunk is not None

@@ -24,7 +24,7 @@ def customers_due(desk: Desk, lane: Lane = Lane.INGEST) -> list[int]:
     return desk.ledger.dispatch.customers_due(lane, now=NOW)
 
 
-def test_customers_are_told_that_have_something_due_in_the_lane(desk: Desk) -> None:
+def test_only_customers_with_images_due_in_the_lane_are_listed(desk: Desk) -> None:
     desk.send("2/1/a", now=NOW - timedelta(minutes=1))
     desk.send("12/1/a", lane=Lane.BACKFILL)
     desk.send("22/1/later", now=LATER)
@@ -34,7 +34,8 @@ def test_customers_are_told_that_have_something_due_in_the_lane(desk: Desk) -> N
     assert customers_due(desk, Lane.RETRY) == []
 
 
-def test_the_customer_that_waited_longest_for_a_chunk_is_first_whoever_s_images_are_older(desk: Desk) -> None:
+def test_the_customer_longest_without_a_chunk_comes_first(desk: Desk) -> None:
+    """Whatever the age of their images: otherwise a customer with an old backlog would always be first."""
     for n in range(3):
         desk.send(f"2/1/{n}", now=NOW - timedelta(days=1))
         desk.send(f"12/1/{n}")
@@ -45,7 +46,7 @@ def test_the_customer_that_waited_longest_for_a_chunk_is_first_whoever_s_images_
     assert customers_due(desk) == [2, 12]
 
 
-def test_a_chunk_of_another_lane_does_not_change_the_turn(desk: Desk) -> None:
+def test_a_chunk_of_another_lane_does_not_change_the_order(desk: Desk) -> None:
     for image in ("2/1/a", "12/1/a"):
         desk.send(image)
     desk.send("2/1/again", lane=Lane.BACKFILL)
@@ -53,7 +54,8 @@ def test_a_chunk_of_another_lane_does_not_change_the_turn(desk: Desk) -> None:
     assert customers_due(desk) == [2, 12]
 
 
-def test_what_one_customer_has_due_is_told_without_the_others_longest_due_first(desk: Desk) -> None:
+def test_due_images_of_one_customer_are_listed_longest_due_first(desk: Desk) -> None:
+    """The limit applies to the customer's own images: a large backlog of another must not hide them."""
     for n in range(5):
         desk.send(f"2/1/{n}", now=NOW - timedelta(days=1))
     desk.send("12/1/b")
@@ -100,7 +102,8 @@ def test_only_a_backfill_is_tried_again_in_its_own_lane(
     assert len(desk.ledger.dispatch.due([next_lane], limit=10, now=LATER)) == 1
 
 
-def test_a_backfill_stays_in_its_lane_when_its_run_dies_with_it_or_before(desk: Desk) -> None:
+def test_a_backfill_stays_in_its_lane_when_its_run_dies(desk: Desk) -> None:
+    """Whether the run had begun it or not: in the retry lane it would crowd out others' retries."""
     desk.send("2/1/begun", lane=Lane.BACKFILL)
     claim = desk.claim(lane=Lane.BACKFILL)
     desk.send("2/1/unbegun", lane=Lane.BACKFILL)
@@ -113,9 +116,8 @@ def test_a_backfill_stays_in_its_lane_when_its_run_dies_with_it_or_before(desk: 
 
 
 @pytest.mark.parametrize(("first", "second"), [(Lane.BACKFILL, Lane.INGEST), (Lane.INGEST, Lane.BACKFILL)])
-def test_an_image_that_arrives_and_is_in_a_backfill_is_done_once_as_an_arrival(
-    desk: Desk, first: Lane, second: Lane
-) -> None:
+def test_an_image_that_arrives_during_a_backfill_is_due_once(desk: Desk, first: Lane, second: Lane) -> None:
+    """It is done as an arrival, whichever came first: a backfill must not slow it down."""
     desk.send("2/1/a", lane=first)
     desk.send("2/1/a", lane=second)
     assert desk.ledger.dispatch.due([Lane.BACKFILL], limit=10, now=NOW) == []

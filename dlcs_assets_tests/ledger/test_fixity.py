@@ -21,7 +21,8 @@ def turn(desk: Desk, limit: int) -> list[str]:
     return [deposit.image_id for deposit in desk.ledger.fixity.next(limit)]
 
 
-def test_what_was_never_read_again_comes_first_and_then_what_was_not_for_the_longest_time(two: Desk) -> None:
+def test_objects_never_audited_come_first_then_the_longest_ago(two: Desk) -> None:
+    """Otherwise an audit of limited size would read the same objects each night."""
     fixity = two.ledger.fixity
     (first,) = fixity.next(1)
     assert fixity.record(first, None, now=NOW)
@@ -32,12 +33,12 @@ def test_what_was_never_read_again_comes_first_and_then_what_was_not_for_the_lon
     assert turn(two, 1) == [first.image_id]
 
 
-def test_nobody_reads_what_is_being_made(desk: Desk) -> None:
+def test_what_is_in_progress_is_not_audited(desk: Desk) -> None:
     desk.store("2/1/one", end=False)
     assert turn(desk, 9) == []
 
 
-def test_what_is_asked_for_again_while_it_is_read_says_nothing(desk: Desk) -> None:
+def test_an_image_requested_during_its_audit_has_no_result(desk: Desk) -> None:
     desk.store("2/1/one")
     (deposit,) = desk.ledger.fixity.next(1)
     desk.send("2/1/one")
@@ -45,7 +46,7 @@ def test_what_is_asked_for_again_while_it_is_read_says_nothing(desk: Desk) -> No
     assert desk.ledger.fixity.damaged() == []
 
 
-def test_what_was_made_again_while_it_was_read_says_nothing(desk: Desk) -> None:
+def test_an_image_reprocessed_during_its_audit_has_no_result(desk: Desk) -> None:
     desk.store("2/1/one")
     (deposit,) = desk.ledger.fixity.next(1)
     desk.store("2/1/one", "b" * 64)
@@ -53,7 +54,7 @@ def test_what_was_made_again_while_it_was_read_says_nothing(desk: Desk) -> None:
     assert desk.ledger.fixity.damaged() == []
 
 
-def test_damage_is_known_until_the_image_is_made_again(two: Desk) -> None:
+def test_damage_is_known_until_the_image_is_reprocessed(two: Desk) -> None:
     (deposit,) = [each for each in two.ledger.fixity.next(2) if each.image_id == "2/1/one"]
     two.ledger.fixity.record(deposit, "missing", now=NOW)
     assert two.ledger.fixity.damaged() == [Deposit("storage", "2/1/one", "2/1/one", 10, "a" * 64, "missing")]

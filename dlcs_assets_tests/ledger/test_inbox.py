@@ -30,7 +30,8 @@ def test_a_short_message_keeps_what_is_registered(desk: Desk) -> None:
     assert registered.roles == ("clinical",)
 
 
-def test_an_older_message_that_comes_late_does_not_bring_the_old_origin_back(desk: Desk) -> None:
+def test_a_late_older_message_does_not_restore_the_old_origin(desk: Desk) -> None:
+    """SQS does not keep the order: the newest message by its own time decides."""
     desk.send("2/1/a", "https://example.org/new.jpg", created=NOW)
     desk.send("2/1/a", "https://example.org/old.jpg", created=NOW - timedelta(hours=1))
     registered = desk.ledger.reports.registration(AssetId(2, 1, "a"))
@@ -46,7 +47,8 @@ def test_a_short_message_waits_for_its_registration(desk: Desk) -> None:
     assert desk.ledger.inbox.reject_overdue(NOW + timedelta(hours=1)) == 0
 
 
-def test_a_short_message_that_waited_in_vain_is_rejected_with_its_body(desk: Desk) -> None:
+def test_a_short_message_without_a_registration_is_rejected(desk: Desk) -> None:
+    """Not before its time is over, and with its body, so that it can be sent again."""
     desk.send("2/1/a", origin=None)
     assert desk.ledger.inbox.reject_overdue(NOW + timedelta(minutes=9)) == 0
     assert desk.ledger.inbox.reject_overdue(NOW + timedelta(minutes=10)) == 1
@@ -55,7 +57,8 @@ def test_a_short_message_that_waited_in_vain_is_rejected_with_its_body(desk: Des
     assert desk.state("2/1/a") == "rejected"
 
 
-def test_what_cannot_be_parsed_is_kept_with_its_reason_and_the_next_message_is_not_held_up(desk: Desk) -> None:
+def test_an_unparsable_message_is_kept_and_holds_up_no_other(desk: Desk) -> None:
+    """It is kept once, with its reason, until it is sent again; the other messages of its batch are taken in."""
     bad = InboxMessage("m-bad", "q", Lane.INGEST, "{", rejection=Rejection("not_json", "It is not JSON", "Send JSON"))
     ignored = InboxMessage("m-test", "q", Lane.INGEST, "test event")
     count = desk.take_in([bad, ignored, bad])
@@ -66,7 +69,8 @@ def test_what_cannot_be_parsed_is_kept_with_its_reason_and_the_next_message_is_n
     assert desk.ledger.inbox.rejected() == []
 
 
-def test_a_registration_that_cannot_work_is_rejected_and_changes_nothing(desk: Desk) -> None:
+def test_an_impossible_registration_is_rejected_without_effect(desk: Desk) -> None:
+    """A bad message must not replace the good registration of a known image."""
     desk.send("2/1/a")
     assert desk.send("2/1/a", "ftp://example.org/a").rejected == 1
     assert desk.ledger.inbox.rejected()[0]["code"] == "origin_scheme_not_supported"
@@ -75,7 +79,8 @@ def test_a_registration_that_cannot_work_is_rejected_and_changes_nothing(desk: D
     assert registered.origin == "https://example.org/page.jpg"
 
 
-def test_a_newer_request_takes_the_place_of_one_that_nobody_has_begun(desk: Desk) -> None:
+def test_a_newer_request_supersedes_one_that_was_not_begun(desk: Desk) -> None:
+    """The image is due once, with the newest registration."""
     desk.send("2/1/a", batch=7)
     desk.send("2/1/a", "https://example.org/second.jpg")
     assert len(desk.ledger.dispatch.due([Lane.INGEST], limit=10, now=NOW)) == 1
@@ -92,7 +97,8 @@ def test_a_newer_request_waits_for_one_in_work(desk: Desk) -> None:
     assert len(desk.ledger.dispatch.due([Lane.INGEST], limit=10, now=NOW)) == 1
 
 
-def test_a_request_that_replaces_one_of_the_priority_lane_keeps_its_priority(desk: Desk) -> None:
+def test_a_request_that_supersedes_a_priority_one_keeps_priority(desk: Desk) -> None:
+    """A message of the ordinary queue must not slow down an image that someone waits for."""
     desk.send("2/1/a", lane=Lane.PRIORITY)
     desk.send("2/1/a", lane=Lane.INGEST)
     assert len(desk.ledger.dispatch.due([Lane.PRIORITY], limit=10, now=NOW)) == 1

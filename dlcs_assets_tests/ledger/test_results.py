@@ -31,7 +31,8 @@ def test_a_chunk_belongs_to_the_run_that_came_first(desk: Desk) -> None:
     assert desk.ledger.claims.claim_chunk(chunk.id, "run-2", now=NOW) is None
 
 
-def test_a_reserved_image_that_another_run_holds_is_left_alone_and_due_again(desk: Desk) -> None:
+def test_a_reserved_image_held_by_another_run_is_due_again(desk: Desk) -> None:
+    """The run of the chunk skips it, and it must not stay reserved for a run that has ended."""
     desk.send("2/1/a")
     chunk = desk.reserve()
     assert chunk is not None
@@ -44,12 +45,13 @@ def test_a_reserved_image_that_another_run_holds_is_left_alone_and_due_again(des
     assert len(desk.ledger.dispatch.due([Lane.RETRY], limit=10, now=NOW)) == 1
 
 
-def test_an_image_that_nobody_registered_cannot_be_claimed(desk: Desk) -> None:
+def test_an_image_that_is_not_registered_cannot_be_claimed(desk: Desk) -> None:
     claim = desk.ledger.claims.claim_images([AssetId(2, 1, "a")], [Stage.JP2], "run-1", now=NOW)
     assert claim.skipped == ((AssetId(2, 1, "a"), "it is not registered"),)
 
 
-def test_a_stage_is_recorded_with_its_objects_in_place_of_the_old_ones(desk: Desk) -> None:
+def test_the_objects_of_a_stage_replace_its_earlier_objects(desk: Desk) -> None:
+    """Objects under the same key must not be listed twice, nor keep the version of before."""
     desk.send("2/1/a")
     claim = desk.claim()
     desk.ledger.results.commit(claim, claim.items[0], result(Stage.JP2, "v1", key="2/1/a"), now=NOW)
@@ -59,7 +61,8 @@ def test_a_stage_is_recorded_with_its_objects_in_place_of_the_old_ones(desk: Des
     assert [stored.key for stored in status.objects] == ["2/1/a"]
 
 
-def test_what_a_request_has_done_is_known_to_the_run_that_resumes_it(desk: Desk) -> None:
+def test_a_run_that_resumes_a_request_knows_its_done_stages(desk: Desk) -> None:
+    """What a killed run has finished is not made again, and the attempt counts."""
     desk.send("2/1/a")
     claim = desk.claim("run-1")
     desk.ledger.results.commit(claim, claim.items[0], result(Stage.ORIGINAL), now=NOW)
@@ -87,7 +90,8 @@ def test_a_run_that_lost_its_claim_can_record_nothing(desk: Desk) -> None:
     assert desk.state("2/1/a") == "running"
 
 
-def test_a_permanent_failure_is_final_and_tells_stage_cause_and_remedy(desk: Desk) -> None:
+def test_a_permanent_failure_is_final_and_has_cause_and_remedy(desk: Desk) -> None:
+    """It must not be retried, and dlcs status shows all that an operator needs."""
     desk.send("2/1/a")
     claim = desk.claim()
     state = desk.ledger.results.finish(claim, claim.items[0], NOT_FOUND, schedule=SCHEDULE, now=NOW)
@@ -97,7 +101,8 @@ def test_a_permanent_failure_is_final_and_tells_stage_cause_and_remedy(desk: Des
     assert status.reason == "original: It is gone (origin_not_found). Find it"
 
 
-def test_a_passing_failure_is_tried_again_until_the_attempts_are_used_up(desk: Desk) -> None:
+def test_a_passing_failure_is_retried_until_no_attempts_are_left(desk: Desk) -> None:
+    """The last attempt must end in failed, not in a request that stays pending."""
     desk.send("2/1/a")
     now, lane, states = NOW, Lane.INGEST, []
     for attempt in range(1, 4):
@@ -121,7 +126,8 @@ def test_a_service_that_is_down_costs_no_attempt(desk: Desk) -> None:
     assert (status.attempts, status.error_code) == (0, "appetiser_unavailable")
 
 
-def test_an_image_that_kills_its_run_each_time_is_not_tried_for_ever(desk: Desk) -> None:
+def test_an_image_that_kills_each_run_fails_after_all_attempts(desk: Desk) -> None:
+    """Attempts of lost runs count too: an image that crashes its process must not be retried indefinitely."""
     desk.send("2/1/a")
     lane = Lane.INGEST
     for attempt in range(SCHEDULE.attempts):
@@ -177,7 +183,8 @@ def test_a_batch_counts_the_request_that_took_its_image_over(desk: Desk) -> None
     assert desk.ledger.reports.counts(Selection(batch=5))["done"] == 1
 
 
-def test_what_a_person_terminated_fails_as_cancelled_and_what_was_done_stays_done(desk: Desk) -> None:
+def test_images_of_a_terminated_run_fail_as_cancelled(desk: Desk) -> None:
+    """Images that the run had finished stay done, and what a person cancelled is not retried by itself."""
     for name in ("a", "b"):
         desk.send(f"2/1/{name}")
     claim = desk.claim("run-1")

@@ -66,7 +66,7 @@ def house(desk: Desk, url: str) -> House:
     return House(desk, url)
 
 
-def test_of_an_image_only_the_newest_request_is_kept_for_good(house: House) -> None:
+def test_only_the_newest_request_of_an_image_is_kept(house: House) -> None:
     for days in (0, 1, 2):
         newest = house.ingest("2/1/a", now=NOW + days * DAY)
     assert house.forget(NOW + 3 * DAY) == {"attempts": 3, "requests": 2, "chunks": 3, "messages": 3}
@@ -77,7 +77,7 @@ def test_of_an_image_only_the_newest_request_is_kept_for_good(house: House) -> N
     assert house.forget(NOW + 3 * DAY) == {}
 
 
-def test_what_is_younger_stays(house: House) -> None:
+def test_younger_rows_are_kept(house: House) -> None:
     for days in (0, 2):
         house.ingest("2/1/a", now=NOW + days * DAY)
     assert house.forget(NOW) == {}
@@ -93,8 +93,8 @@ def test_a_dry_run_counts_and_changes_nothing(house: House) -> None:
     assert {table: house.count(table) for table in schema.metadata.sorted_tables} == before
 
 
-def test_history_goes_in_slices(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A slice that does not go on where the last one ended would never end, or leave rows."""
+def test_history_is_deleted_in_slices(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slice that does not continue where the last one ended would never end, or leave rows."""
     monkeypatch.setattr(housekeeping, "SLICE", 2)
     monkeypatch.setattr(housekeeping, "CHUNKS_SLICE", 2)
     for days in range(6):
@@ -103,7 +103,8 @@ def test_history_goes_in_slices(house: House, monkeypatch: pytest.MonkeyPatch) -
     assert house.count(schema.requests) == 1
 
 
-def test_an_image_that_waits_for_its_next_attempt_keeps_the_attempts_that_are_counted(house: House) -> None:
+def test_a_request_awaiting_its_next_attempt_keeps_its_attempts(house: House) -> None:
+    """Deleting them would give the image its attempts again."""
     house.desk.send("2/1/a")
     claim = house.desk.claim()
     house.desk.ledger.results.finish(claim, claim.items[0], BUSY, schedule=SCHEDULE, now=NOW)
@@ -115,14 +116,15 @@ def test_an_image_that_waits_for_its_next_attempt_keeps_the_attempts_that_are_co
     assert [attempt.number for attempt in made] == [1, 2]
 
 
-def test_an_open_chunk_and_a_claim_stay_whatever_their_age(house: House) -> None:
+def test_open_chunks_and_claims_are_kept_whatever_their_age(house: House) -> None:
     house.desk.send("2/1/a")
     house.desk.claim()
     assert house.forget(NOW + 9 * DAY) == {"messages": 1}
     assert house.count(schema.claims) == house.count(schema.chunk_images) == 1
 
 
-def test_the_requests_of_an_unfinished_batch_stay_and_so_do_those_that_took_their_place(house: House) -> None:
+def test_requests_of_an_unfinished_batch_are_kept(house: House) -> None:
+    """So are those that superseded them: without them the numbers of the batch would change."""
     house.desk.send("2/1/a", batch=7)
     house.ingest("2/1/a")  # takes the place of the batch's
     house.ingest("2/1/a", now=NOW + DAY)
@@ -135,7 +137,8 @@ def test_the_requests_of_an_unfinished_batch_stay_and_so_do_those_that_took_thei
     assert house.forget(NOW + 9 * DAY) == {"requests": 2}
 
 
-def test_a_rejected_message_loses_its_body_and_keeps_its_reason_and_its_id(house: House) -> None:
+def test_a_rejected_message_loses_only_its_body(house: House) -> None:
+    """Its reason stays readable, and its id, by which a second delivery is recognised."""
     rejected = InboxMessage("bad", "q", Lane.INGEST, "{", rejection=Rejection("not_json", "no JSON", "Send JSON"))
     house.desk.take_in([rejected])
     assert house.forget(NOW + 9 * DAY, bodies=NOW) == {}
@@ -145,14 +148,15 @@ def test_a_rejected_message_loses_its_body_and_keeps_its_reason_and_its_id(house
     assert house.desk.take_in([rejected]).duplicates == 1
 
 
-def test_a_message_that_still_waits_for_its_registration_stays(house: House) -> None:
+def test_a_message_waiting_for_its_registration_is_kept(house: House) -> None:
     house.desk.send("2/1/a", origin=None)
     assert house.forget(NOW + 9 * DAY) == {}
     house.desk.send("2/1/a")
     assert house.desk.state("2/1/a") == "pending"
 
 
-def test_published_notifications_go_and_those_yet_to_be_sent_stay(house: House) -> None:
+def test_only_published_notifications_are_deleted(house: House) -> None:
+    """One that could not be sent yet must not be lost by its age."""
     row = {"topic": "t", "body": "{}", "attributes": {}, "created_at": NOW, "attempts": 0, "due_at": NOW}
     with house.writing() as connection:
         connection.execute(insert(schema.notifications).values(id="sent", published_at=NOW, **row))
@@ -168,7 +172,8 @@ def test_an_image_is_quiet_since_its_last_request_ended(house: House) -> None:
     assert house.desk.ledger.reports.idle_since(["2/1/a", "2/1/unknown"]) == {"2/1/a": NOW + 3 * DAY}
 
 
-def test_an_image_that_is_asked_for_waited_for_or_held_is_not_quiet(house: House) -> None:
+def test_a_requested_awaited_or_held_image_is_not_quiet(house: House) -> None:
+    """Its partition must not be deleted while a request, a waiting message or a run needs it."""
     house.ingest("2/1/asked")
     house.desk.send("2/1/asked", now=NOW + DAY)
     house.desk.send("2/1/waited-for", origin=None)
@@ -178,16 +183,15 @@ def test_an_image_that_is_asked_for_waited_for_or_held_is_not_quiet(house: House
     assert house.desk.ledger.reports.idle_since(ids) == dict.fromkeys(ids)
 
 
-def test_the_requests_in_work_are_told(house: House, ledger: Ledger) -> None:
+def test_the_requests_in_progress_are_listed(house: House, ledger: Ledger) -> None:
     house.ingest("2/1/done")
     house.desk.send("2/1/a")
     claim = house.desk.claim("run-2")
     assert ledger.claims.claimed_requests() == {claim.items[0].request_id}
 
 
-def test_work_has_ended_once_its_claim_has_and_of_an_unknown_request_nobody_can_tell(
-    house: House, ledger: Ledger
-) -> None:
+def test_work_has_ended_when_its_claim_has(house: House, ledger: Ledger) -> None:
+    """The scratch folder of a request that the ledger does not know must not be deleted on a guess."""
     house.desk.send("2/1/a")
     claim = house.desk.claim("run-2")
     request, end = claim.items[0].request_id, claim.token[-8:]

@@ -53,7 +53,8 @@ def stored(url: str) -> str:
     return str(rows)
 
 
-def test_with_a_key_nothing_readable_is_stored_and_all_can_be_read_with_it(url: str) -> None:
+def test_with_a_key_secrets_are_stored_encrypted_and_read_back(url: str) -> None:
+    """The secret of an origin must not be found in the bytes of the database."""
     with opened(url, KEY) as desk:
         fill(desk)
         assert origin_and_body(desk) == (ORIGIN, f"{{{ORIGIN}")
@@ -66,14 +67,16 @@ def test_without_a_key_all_is_stored_as_it_is(url: str) -> None:
     assert SECRET in stored(url)
 
 
-def test_what_was_written_before_there_was_a_key_is_read_with_one(url: str) -> None:
+def test_what_was_written_without_a_key_is_read_with_one(url: str) -> None:
+    """Setting a key later must not make the ledger unreadable."""
     with opened(url, None) as desk:
         fill(desk)
     with opened(url, KEY) as desk:
         assert origin_and_body(desk) == (ORIGIN, f"{{{ORIGIN}")
 
 
-def test_a_new_key_reads_what_the_earlier_one_wrote_if_that_is_behind_it(url: str) -> None:
+def test_a_key_listed_second_still_reads_what_it_wrote(url: str) -> None:
+    """Keys can be changed without writing all rows again: the earlier key stays behind the new one."""
     with opened(url, KEY) as desk:
         fill(desk)
     with opened(url, f"{OTHER}, {KEY}") as desk:
@@ -81,7 +84,8 @@ def test_a_new_key_reads_what_the_earlier_one_wrote_if_that_is_behind_it(url: st
 
 
 @pytest.mark.parametrize("keys", [OTHER, None], ids=["another key", "no key"])
-def test_without_the_key_nothing_is_read_and_it_is_said_what_is_missing(url: str, keys: str | None) -> None:
+def test_without_the_right_key_reading_names_the_setting(url: str, keys: str | None) -> None:
+    """Ciphertext must never be taken for an origin or a body."""
     with opened(url, KEY) as desk:
         fill(desk)
     with opened(url, keys) as desk, pytest.raises(WrongKeyError, match="DLCS_LEDGER_KEY"):
@@ -90,7 +94,7 @@ def test_without_the_key_nothing_is_read_and_it_is_said_what_is_missing(url: str
         list(desk.ledger.registrations.entries())
 
 
-def test_what_is_no_key_is_refused_without_being_shown() -> None:
+def test_an_invalid_key_is_refused_without_being_shown() -> None:
     with pytest.raises(WrongKeyError) as caught:
         Ledger("sqlite://", "my-password")
     assert "my-password" not in str(caught.value)

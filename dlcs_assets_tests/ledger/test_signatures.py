@@ -16,7 +16,8 @@ def registered(desk: Desk) -> str:
     return registration.origin
 
 
-def test_a_newer_signature_that_came_while_the_image_was_made_stays_for_its_own_run(desk: Desk) -> None:
+def test_a_newer_signature_is_kept_for_its_own_run(desk: Desk) -> None:
+    """The end of the earlier run removes signatures, but not one that arrived while it worked."""
     desk.send(PAGE, f"{URL}?sig=old")
     claim = desk.claim()
     desk.send(PAGE, f"{URL}?sig=new", now=LATER)

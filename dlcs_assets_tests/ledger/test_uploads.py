@@ -70,8 +70,8 @@ def test_the_order_of_one_key_is_nothing_to_another(desk: Desk) -> None:
     assert tell(desk, *others).accepted == 2
 
 
-def test_an_event_whose_image_is_rejected_does_not_count_as_taken_in(desk: Desk) -> None:
-    """Its cause may be mended; then it is sent again, with the id and the sequencer that it had."""
+def test_an_event_whose_image_was_rejected_can_be_taken_in_again(desk: Desk) -> None:
+    """Its cause may be fixed; then it is sent again, with the id and the sequencer that it had."""
     refused = replace(entry(EVENT), rejection=Rejection("customer_not_configured", "Not ours", "Add it"))
     assert desk.take_in([refused]).rejected == 1
     assert tell(desk, EVENT).duplicates == 1
@@ -80,7 +80,7 @@ def test_an_event_whose_image_is_rejected_does_not_count_as_taken_in(desk: Desk)
     assert tell(desk, EVENT).duplicates == 1
 
 
-def test_a_listing_finds_what_no_event_told_of(desk: Desk) -> None:
+def test_a_listing_finds_what_had_no_event(desk: Desk) -> None:
     missed = replace(LISTED, key="2/1/missed")
     tell(desk, EVENT)
     assert unknown(desk, LISTED, missed) == [missed]
@@ -88,14 +88,16 @@ def test_a_listing_finds_what_no_event_told_of(desk: Desk) -> None:
     assert unknown(desk, LISTED, missed) == []
 
 
-def test_an_event_that_comes_after_the_listing_found_its_object_is_no_news(desk: Desk) -> None:
+def test_a_late_event_of_a_listed_object_is_ignored(desk: Desk) -> None:
+    """An object that a listing found must not be ingested again for the event that follows, only for a newer one."""
     tell(desk, LISTED)
     assert tell(desk, EVENT, now=NOW + MINUTE).ignored == 1
     assert tell(desk, replace(EVENT, sequencer="09", etag="e0"), now=NOW + MINUTE).ignored == 1
     assert tell(desk, replace(EVENT, sequencer="0B"), now=NOW + MINUTE).accepted == 1
 
 
-def test_a_listing_finds_an_object_that_was_put_again_without_an_event(desk: Desk) -> None:
+def test_a_listing_finds_an_object_replaced_without_an_event(desk: Desk) -> None:
+    """Another ETag is a new upload, and the event that arrives late for it is none."""
     tell(desk, EVENT)
     again = replace(LISTED, etag="e2", listed_at=NOW + MINUTE)
     assert unknown(desk, again) == [again]
@@ -111,12 +113,14 @@ def test_a_listing_that_an_event_has_overtaken_changes_nothing(desk: Desk) -> No
     assert unknown(desk, replace(LISTED, listed_at=NOW + 2 * MINUTE)) == []
 
 
-def test_what_a_listing_finds_outside_of_the_convention_is_rejected_once(desk: Desk) -> None:
+def test_listed_keys_outside_the_convention_are_rejected_once(desk: Desk) -> None:
+    """Each listing finds them again, whatever characters they have; they are stored and reported once."""
     odd = [replace(LISTED, key=key) for key in ("thumbs.db", "2/1/\x00", "2/1/\ud800", "2/1/" + "x" * 1000)]
     assert tell(desk, *odd).rejected == 4
     assert unknown(desk, *[replace(each, listed_at=NOW + 60 * MINUTE) for each in odd]) == []
 
 
-def test_what_a_listing_found_and_was_forwarded_is_not_forwarded_again(desk: Desk) -> None:
+def test_a_listed_object_is_forwarded_once(desk: Desk) -> None:
+    """Each listing finds it again: the next one must know that it was forwarded."""
     assert desk.take_in([replace(entry(LISTED), message=None, forwarded=True)]).forwarded == 1
     assert unknown(desk, replace(LISTED, listed_at=NOW + 60 * MINUTE, modified=None)) == []

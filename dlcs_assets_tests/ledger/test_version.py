@@ -91,7 +91,8 @@ def test_a_new_ledger_has_the_tables_that_the_code_expects(url: str, engine: Eng
 
 
 @pytest.mark.parametrize("number", VERSIONS)
-def test_a_ledger_of_any_version_is_brought_to_todays_with_what_is_in_it(url: str, engine: Engine, number: str) -> None:
+def test_a_ledger_of_any_version_is_upgraded_with_its_rows(url: str, engine: Engine, number: str) -> None:
+    """Afterwards its tables are as the code expects them, and no row is lost."""
     with engine.begin() as connection:
         version.upgrade(connection, number)
         assert version.found_version(connection) == number
@@ -120,22 +121,23 @@ def test_a_step_that_fails_leaves_nothing_of_itself(url: str, engine: Engine, mo
         assert version.is_current(connection)
 
 
-def test_a_ledger_of_a_newer_version_is_refused_and_both_versions_are_named(url: str, engine: Engine) -> None:
+def test_a_ledger_of_a_newer_version_is_refused(url: str, engine: Engine) -> None:
+    """Older code must not write to tables that it does not know; both versions are named."""
     Ledger(url).close()
     set_version(engine, "0999")
     with pytest.raises(UnusableLedgerError, match=rf"are of version 0999, .* up to {schema.SCHEMA_VERSION}\. Upgrade"):
         Ledger(url)
 
 
-def test_a_database_of_somebody_else_is_left_alone(url: str, engine: Engine) -> None:
+def test_a_database_that_is_not_a_ledger_is_not_changed(url: str, engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE images (name TEXT)"))
     with pytest.raises(UnusableLedgerError, match="it holds a table images, but not the ledger's version"):
         Ledger(url)
 
 
-def test_the_ledger_may_share_a_database_with_tables_that_alembic_versions_too(url: str, engine: Engine) -> None:
-    """Dagster's own storage calls its version alembic_version."""
+def test_the_ledger_can_share_a_database_with_dagster(url: str, engine: Engine) -> None:
+    """Dagster's own storage calls its version alembic_version: that one must not be read or changed."""
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32))"))
         connection.execute(text("INSERT INTO alembic_version VALUES ('7e2f3204cf8e')"))

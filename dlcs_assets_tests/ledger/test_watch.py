@@ -15,7 +15,8 @@ def told(desk: Desk) -> list[tuple[str, str, int]]:
     return [(each.why, each.example, each.count) for each in desk.ledger.health.stalled(NOW - HOUR)]
 
 
-def test_what_has_not_ended_an_hour_after_it_was_asked_for_is_stalled(desk: Desk) -> None:
+def test_a_request_unfinished_after_an_hour_is_stalled(desk: Desk) -> None:
+    """It is reported by customer, lane and reason, with the age of the oldest and an example."""
     desk.send("2/1/old", now=NOW - 3 * HOUR)
     desk.send("2/1/older", now=NOW - 4 * HOUR)
     desk.send("2/1/new", now=NOW)
