@@ -17,7 +17,7 @@ from bench.processes import of_this_bench, processor_seconds
 from bench.result import Result
 from bench.system import RunningSystem
 from bench.thumbnail_work import workers
-from dlcs_assets.definitions import build_resources
+from dlcs_assets.defs.resources import make_services
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import Channel, RequestedChannel
 from dlcs_assets.domain.image_servers import ImageServerKind, SourceAccess
@@ -25,7 +25,6 @@ from dlcs_assets.domain.ingest_request import Registration
 from dlcs_assets.domain.results import WorkItem
 from dlcs_assets.domain.stages import STAGES
 from dlcs_assets.domain.thumbnails import ThumbnailMaker
-from dlcs_assets.ingest.job import Services
 from dlcs_assets.ledger.records import new_id
 from dlcs_assets.settings import Settings
 from dlcs_stack.stack import Component
@@ -140,10 +139,7 @@ class Run:
 
     def make(self, images: list[str]) -> None:
         """Take the images through all stages."""
-        resources = build_resources(self.settings)
-        services = Services(
-            resources["origins"], resources["storage"], resources["appetiser"], resources["image_server"]
-        )
+        services = make_services(self.settings)
         with workers(self.settings) as (threads, sizes):
 
             def ingest(image: str) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 from bench.system import RunningSystem
 from bench.thumbnail_work import workers
-from dlcs_assets.definitions import build_resources
+from dlcs_assets.clients.sqs import Queues
+from dlcs_assets.defs.resources import make_services
 from dlcs_assets.domain.ingest_request import IngestMessage, parse_message, register
 from dlcs_assets.domain.results import WorkItem
 from dlcs_assets.domain.stages import STAGES, Stage
@@ -26,16 +27,15 @@ from dlcs_assets.settings import Settings
 
 def ingest(system: RunningSystem, messages: Sequence[dict[str, Any]], queue_name: str) -> None:
     """Send the messages to a queue of the loop's own, and do with them what a run does, as many at a time."""
-    settings, resources = system.settings, build_resources(system.settings)
+    settings, services, queues = system.settings, make_services(system.settings), Queues()
     queue = system.sqs.create_queue(QueueName=queue_name)["QueueUrl"]
     system.send_messages(messages, queue)
     received: list[IngestMessage] = []
-    while some := resources["queues"].receive(queue):
+    while some := queues.receive(queue):
         received += [parsed for one in some if isinstance(parsed := parse_message(one.body), IngestMessage)]
-        resources["queues"].delete(queue, some)
+        queues.delete(queue, some)
     if len(received) != len(messages):
         raise RuntimeError(f"{len(received)} of {len(messages)} messages were received")
-    services = Services(resources["origins"], resources["storage"], resources["appetiser"], resources["image_server"])
     with workers(settings) as (threads, sizes):
 
         def ingest_one(message: IngestMessage) -> None:

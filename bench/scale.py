@@ -17,8 +17,9 @@ import dagster as dg
 from bench.result import Result, of_many
 from bench.scale_data import ask_again, fill_dagster, fill_ledger, image_ids, keys_of
 from bench.system import RunningSystem
-from dlcs_assets.definitions import build_definitions, build_resources
+from dlcs_assets.definitions import build_definitions
 from dlcs_assets.defs.jobs.prune_partitions import Window, prune
+from dlcs_assets.defs.resources import build_resources
 from dlcs_assets.domain.stages import Lane, Stage
 from dlcs_assets.ledger.reports import Selection
 from dlcs_testing.browser import chromium, new_page

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from functools import partial
 from typing import cast
 
 from dlcs_assets.clients.image_server import ImageServer, ThumbnailBytes
-from dlcs_assets.definitions import build_resources
+from dlcs_assets.defs.resources import build_resources
 from dlcs_assets.domain.errors import TransientError
 from dlcs_assets.domain.iiif_size import Size
 from dlcs_assets.domain.thumbnails import ThumbnailAsk, plan_thumbnails
@@ -57,12 +57,8 @@ def make_all(settings: Settings, pages: Sequence[Page]) -> Worked:
 @contextmanager
 def image_server(settings: Settings) -> Iterator[ImageServer]:
     """Make the client that a run with these settings has."""
-    resources: Mapping[str, object] = build_resources(settings)
-    client = cast("ImageServer", resources["image_server"])
-    try:
+    with cast("ImageServer", build_resources(settings)["image_server"].client()) as client:
         yield client
-    finally:
-        client.close()
 
 
 @contextmanager

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dagster_aws.s3 import S3Resource
 
 from bench.instant import Instant
+from dlcs_assets.clients.aws import S3ClientFactory
 from dlcs_assets.clients.storage import Storage
 from dlcs_assets.domain.errors import PermanentError
 from dlcs_testing.http_serving import serving
@@ -35,7 +35,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]
 
 def stored_at(url: str) -> Storage:
     keys: dict[str, Any] = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
-    return Storage(s3=S3Resource(endpoint_url=url, **keys))
+    return Storage(s3=S3ClientFactory(endpoint_url=url, **keys))
 
 
 def test_objects_are_put_seen_read_listed_and_deleted(storage: Storage, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from dlcs_assets.definitions import build_resources
+from dlcs_assets.defs.resources import build_resources
 from dlcs_assets.domain.image_servers import ImageServerKind, SourceAccess
 from dlcs_assets.domain.thumbnails import ThumbnailMaker
 from dlcs_assets.settings import Settings
@@ -95,12 +95,12 @@ def test_the_image_server_is_told_what_the_settings_say_of_the_disk(monkeypatch:
     monkeypatch.setenv("DLCS_IMAGE_SERVER_SCRATCH_ROOT", "")
     monkeypatch.setenv("DLCS_IMAGE_SERVER_LATE_FILES", "30")
     monkeypatch.setenv("DLCS_SCRATCH", "/work/scratch")
-    server = build_resources(Settings())["image_server"]
+    server = build_resources(Settings())["image_server"].client()
     assert (server.kind, server.reads_jp2, server.cache) == (ImageServerKind.IIIF_PROCESSOR, False, "")
     assert server.identifier_of(Path("/work/scratch/request/original")) == "request/original"
     assert server.late_files_seconds == 30
     monkeypatch.setenv("DLCS_IMAGE_SERVER_SOURCES", "s3")
-    assert not build_resources(Settings())["image_server"].shares_disk
+    assert not build_resources(Settings())["image_server"].client().shares_disk
 
 
 def test_where_appetiser_makes_the_thumbnails_files_are_their_sources_and_jp2s_among_them() -> None:

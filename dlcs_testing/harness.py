@@ -15,16 +15,16 @@ from typing import Any
 
 import dagster as dg
 
-from dlcs_assets.clients.aws import PooledS3Resource
+from dlcs_assets.clients.aws import S3ClientFactory
 from dlcs_assets.clients.listings import Listings
 from dlcs_assets.clients.sns import Notifications
 from dlcs_assets.clients.sqs import Queues
-from dlcs_assets.definitions import build_definitions, build_resources
+from dlcs_assets.definitions import build_definitions
 from dlcs_assets.defs import tags
 from dlcs_assets.defs.jobs.delete import DELETE_JOB
 from dlcs_assets.defs.jobs.ingest import INGEST_JOB
-from dlcs_assets.defs.ledger_resource import LedgerResource
 from dlcs_assets.defs.partitions import PARTITIONS_NAME, images_partitions
+from dlcs_assets.defs.resources import build_resources, process_ledger
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.partition_key import asset_id_of, partition_key
 from dlcs_assets.domain.stages import STAGES, Stage
@@ -93,7 +93,7 @@ class System(Installation):
         sensor = repository.get_sensor_def(name)
         # Ready to use: that Dagster makes them anew for each tick takes longer than the ticks themselves.
         ready = {
-            "ledger": self.ledger_resource,
+            "ledger": self.ledger,
             "queues": self.queues,
             "listings": self.listings,
             "notifications": self.notifications,
@@ -244,9 +244,9 @@ class System(Installation):
 
     # Its parts
 
-    @cached_property
-    def ledger_resource(self) -> LedgerResource:
-        return LedgerResource(url=self.settings.ledger_url)
+    @property
+    def ledger(self) -> Ledger:
+        return process_ledger(self.settings.ledger_url, None)
 
     @cached_property
     def queues(self) -> Queues:
@@ -254,15 +254,11 @@ class System(Installation):
 
     @cached_property
     def listings(self) -> Listings:
-        return Listings(s3=PooledS3Resource(max_attempts=1), page_size=3)
+        return Listings(s3=S3ClientFactory(max_attempts=1), page_size=3)
 
     @cached_property
     def notifications(self) -> Notifications:
         return Notifications()
-
-    @property
-    def ledger(self) -> Ledger:
-        return self.ledger_resource.open()
 
     @cached_property
     def definitions(self) -> dg.Definitions:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dlcs_assets.clients.sqs import QueueMessage, Queues
-from dlcs_assets.definitions import build_resources
+from dlcs_assets.defs.resources import make_services
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.partition_key import partition_key
 from dlcs_assets.domain.stages import STAGES, Lane, Stage
@@ -114,8 +114,7 @@ class Pipeline(Installation):
 
     @cached_property
     def services(self) -> Services:
-        clients = {**build_resources(self.settings), **impatient_resources(self.settings)}
-        return Services(clients["origins"], clients["storage"], clients["appetiser"], clients["image_server"])
+        return make_services(self.settings, impatient_resources(self.settings))
 
     @property
     def options(self) -> ChunkOptions:

@@ -98,10 +98,10 @@ def make_queues() -> Queues:
 
 def make_storage(settings: Settings) -> Storage:
     """Return the client of S3."""
-    from dlcs_assets.clients.aws import PooledS3Resource  # noqa: PLC0415 (likewise)
+    from dlcs_assets.clients.aws import S3ClientFactory  # noqa: PLC0415 (likewise)
     from dlcs_assets.clients.storage import Storage  # noqa: PLC0415 (likewise)
 
-    s3 = PooledS3Resource(endpoint_url=settings.s3_endpoint_url)
+    s3 = S3ClientFactory(endpoint_url=settings.s3_endpoint_url)
     return Storage(s3=s3, storage_bucket=settings.storage_bucket, thumbs_bucket=settings.thumbs_bucket)
 
 

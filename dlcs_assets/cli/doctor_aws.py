@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from dlcs_assets.cli.doctor_finding import Check, Finding, fail, failed, ok, warn
-from dlcs_assets.clients.aws import PooledS3Resource, aws_errors, client_config, make_client
+from dlcs_assets.clients.aws import S3ClientFactory, aws_errors, client_config, make_client
 from dlcs_assets.clients.http import Peer
 from dlcs_assets.clients.storage import Storage
 from dlcs_assets.domain.errors import IngestError
@@ -203,7 +203,7 @@ def _prefix_of(rule: Any) -> str:
 
 
 def _storage(settings: Settings) -> Storage:
-    s3 = PooledS3Resource(
+    s3 = S3ClientFactory(
         endpoint_url=settings.s3_endpoint_url,
         connect_timeout_seconds=5,
         read_timeout_seconds=15,

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
 
 import httpx
-from pydantic import Field
 
 from dlcs_assets.clients.appetiser_answer import PEER, Refusals, expect_jp2, read_size, read_thumbnails
 from dlcs_assets.clients.http import Peer
@@ -36,21 +35,20 @@ class Conversion:
     milliseconds: int
 
 
+@dataclass(kw_only=True, eq=False)
 class Appetiser(ManagedService):
     """Appetiser's `POST /convert`. Paths are those that we see."""
 
     peer: ClassVar[Peer] = PEER
 
-    url: str = Field(default="http://127.0.0.1:8000", description="Base URL of Appetiser.")
-    optimisation: str = Field(default="kdu_max", description="Profile that Appetiser is asked for.")
-    scratch_root: str | None = Field(default=None, description="The scratch folder as we see it.")
-    appetiser_scratch_root: str | None = Field(
-        default=None, description="The same folder as Appetiser sees it; default: the same path."
-    )
-    in_flight: int = Field(default=2, ge=1, description="Conversions in flight at most.")
-    timeout_seconds: float = Field(default=300.0, gt=0, description="Time limit of one conversion.")
-    attempts: int = Field(default=3, ge=1, description="Attempts at one conversion at most.")
-    retry_budget_seconds: float = Field(default=600.0, ge=0, description="No further attempt is begun after this time.")
+    url: str = "http://127.0.0.1:8000"
+    optimisation: str = "kdu_max"
+    scratch_root: str | None = None
+    appetiser_scratch_root: str | None = None
+    in_flight: int = 2
+    timeout_seconds: float = 300.0
+    attempts: int = 3
+    retry_budget_seconds: float = 600.0
 
     def convert(self, *, job_id: str, image_id: str, origin: str, source: Path, destination: Path) -> Conversion:
         """Have `source` written as a JP2 at `destination`.

@@ -5,11 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Literal
-
-from dagster_aws.s3 import S3Resource
-from pydantic import Field
 
 from dlcs_assets.clients.http import Peer, one_line
 from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDownError, TransientError, is_retryable
@@ -36,22 +34,33 @@ _PASSING: Final = frozenset(
 )
 
 
-class PooledS3Resource(S3Resource):
-    """dagster-aws's S3 resource with time limits and with as many connections as there are threads at work.
+@dataclass(frozen=True, kw_only=True)
+class S3ClientFactory:
+    """How to reach S3. Each call makes a client with connections of its own: the caller keeps it, and closes it.
 
-    Its own client has ten connections and waits a minute for each answer.
+    None: as the environment says. There are as many connections as there are threads at work.
     """
 
-    connections: int = Field(default=32, ge=1, description="Connections kept at most.")
-    connect_timeout_seconds: float = Field(default=5.0, gt=0, description="Time limit of making a connection.")
-    read_timeout_seconds: float = Field(default=60.0, gt=0, description="Time limit between two packets of an answer.")
+    endpoint_url: str | None = None
+    region_name: str | None = None
+    profile_name: str | None = None
+    use_ssl: bool = True
+    verify: bool | None = None
+    aws_access_key_id: str | None = None
+    aws_secret_access_key: str | None = field(default=None, repr=False)
+    aws_session_token: str | None = field(default=None, repr=False)
+    use_unsigned_session: bool = False
+    max_attempts: int = 5
+    connections: int = 32
+    connect_timeout_seconds: float = 5.0
+    read_timeout_seconds: float = 60.0
 
     def get_client(self) -> Any:
-        """Make a client; whoever needs one keeps it, with its connections."""
+        """Make a client."""
         return self.get_client_at(None, None)
 
     def get_client_at(self, endpoint_url: str | None, region_name: str | None) -> Any:
-        """Make a client for another endpoint or region, None being this resource's own."""
+        """Make a client for another endpoint or region, None being those of this factory."""
         return make_client(
             "s3",
             profile_name=self.profile_name,

@@ -6,16 +6,14 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from ssl import SSLCertVerificationError
 from typing import Final
 
-import dagster as dg
 import httpx
-from pydantic import Field, PrivateAttr
 
-from dlcs_assets.clients.lazy import Lazy
+from dlcs_assets.clients.lazy import LazyClient
 from dlcs_assets.clients.retrying import Retrying, parse_retry_after
 from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDownError, TransientError, is_retryable
 from dlcs_assets.domain.redaction import shown_url
@@ -36,36 +34,27 @@ class Peer:
     remedy: str
 
 
-class HttpService(dg.ConfigurableResource):  # type: ignore[type-arg]  # its parameter is what a legacy resource would return
-    """A resource that is an HTTP client, usable by many threads, inside Dagster and outside."""
+@dataclass(kw_only=True, eq=False)
+class HttpService(LazyClient[httpx.Client]):
+    """An HTTP client, usable by many threads: up to `in_flight` requests at a time, repeated by `retrying`."""
 
-    in_flight: int = Field(default=8, ge=1, description="Requests in flight at most.")
-    connect_timeout_seconds: float = Field(default=5.0, gt=0, description="Time limit of making a connection.")
-    timeout_seconds: float = Field(default=60.0, gt=0, description="Time limit of one request.")
-    attempts: int = Field(default=4, ge=1, description="Attempts at one request at most.")
-    retry_budget_seconds: float = Field(default=300.0, ge=0, description="No further attempt is begun after this time.")
-    first_delay_seconds: float = Field(
-        default=0.5, ge=0, description="Longest pause before the second attempt; then doubled."
-    )
-    longest_delay_seconds: float = Field(default=20.0, ge=0, description="Longest pause between attempts.")
+    in_flight: int = 8
+    connect_timeout_seconds: float = 5.0
+    timeout_seconds: float = 60.0
+    attempts: int = 4
+    retry_budget_seconds: float = 300.0
+    first_delay_seconds: float = 0.5
+    longest_delay_seconds: float = 20.0
 
-    _client: Lazy[httpx.Client] = PrivateAttr(default_factory=Lazy)
-    _slots: Lazy[threading.BoundedSemaphore] = PrivateAttr(default_factory=Lazy)
+    _slots: threading.BoundedSemaphore = field(init=False, repr=False)
 
-    def close(self) -> None:
-        """Close the connections. The next call opens new ones."""
-        client = self._client.take()
-        if client is not None:
-            client.close()
-
-    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 (Dagster's signature)
-        """Close the connections at the end of the run."""
-        self.close()
+    def __post_init__(self) -> None:
+        self._slots = threading.BoundedSemaphore(self.in_flight)
 
     @contextmanager
     def slot(self) -> Iterator[httpx.Client]:
         """Hold one of the places in flight. Taken per attempt, so that nobody holds one while pausing."""
-        with self._slots.get(lambda: threading.BoundedSemaphore(self.in_flight)):
+        with self._slots:
             yield self.client
 
     @property

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final, TypeVar
 from urllib.parse import quote
 
 import httpx
-from pydantic import Field
 
 from dlcs_assets.clients.http import BodyTooLongError, Peer, error_of_exception, read_body
 from dlcs_assets.clients.image_server_answer import (
@@ -45,6 +45,7 @@ _IMPOSSIBLE: Final = "none/full/no-size/0/default.jpg"
 T = TypeVar("T")
 
 
+@dataclass(kw_only=True, eq=False)
 class ImageServer(ManagedService):
     """An image server that speaks IIIF Image API 3 and finds the source by its identifier.
 
@@ -53,22 +54,16 @@ class ImageServer(ManagedService):
 
     peer: ClassVar[Peer] = PEER
 
-    url: str = Field(default="http://127.0.0.1:8182", description="Base URL of the image server.")
-    path: str = Field(default="iiif/3/", description="Path of the Image API under the base URL.")
-    cache: str = Field(default="recache", description="Value of ?cache= in each request; none if empty.")
-    cookie_names: list[str] = Field(
-        default=["AWSALB", "AWSALBCORS"], description="The load balancer's cookies, sent back within one image."
-    )
+    url: str = "http://127.0.0.1:8182"
+    path: str = "iiif/3/"
+    cache: str = "recache"
+    cookie_names: Sequence[str] = ("AWSALB", "AWSALBCORS")
 
-    kind: ImageServerKind = Field(default=ImageServerKind.CANTALOUPE, description="Which image server it is.")
-    reads_jp2: bool = Field(default=True, description="Whether it reads JP2.")
-    scratch_root: str | None = Field(default=None, description="The scratch folder as we see it, where it is shared.")
-    server_scratch_root: str | None = Field(
-        default=None, description="The scratch folder in identifiers, as the server sees it; default: the same path."
-    )
-    late_files_seconds: float = Field(
-        default=10.0, ge=0, description="How long a new file may take to appear on the shared disk."
-    )
+    kind: ImageServerKind = ImageServerKind.CANTALOUPE
+    reads_jp2: bool = True
+    scratch_root: str | None = None
+    server_scratch_root: str | None = None
+    late_files_seconds: float = 10.0
 
     def session(self, file: Path | None = None) -> ImageServerSession:
         """Begin the requests for one image. `file`: what they are about, where it is on the shared disk."""

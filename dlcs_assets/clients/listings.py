@@ -3,11 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-import dagster as dg
-from pydantic import Field, PrivateAttr
-
-from dlcs_assets.clients.aws import PooledS3Resource, aws_errors
-from dlcs_assets.clients.lazy import Lazy
+from dlcs_assets.clients.aws import S3ClientFactory, aws_errors
+from dlcs_assets.clients.lazy import LazyClient
 from dlcs_assets.clients.origins.s3_ambient import S3Clients
 from dlcs_assets.clients.origins.strategy import PEER
 from dlcs_assets.domain.origin import OriginBucket
@@ -31,17 +28,16 @@ class Page:
     is_last: bool
 
 
-class Listings(dg.ConfigurableResource):  # type: ignore[type-arg]  # its parameter is what a legacy resource would return
+@dataclass(kw_only=True, eq=False)
+class Listings(LazyClient[S3Clients]):
     """The buckets of uploads. `s3` should not be a patient one: a tick of a sensor waits for it."""
 
-    s3: dg.ResourceDependency[PooledS3Resource]
-    page_size: int = Field(default=1000, ge=1, le=1000, description="Objects of one page.")
-
-    _clients: Lazy[S3Clients] = PrivateAttr(default_factory=Lazy)
+    s3: S3ClientFactory
+    page_size: int = 1000
 
     def page(self, bucket: str, place: OriginBucket, *, after: str | None) -> Page:
         """List the objects that come after a key. Raises the errors of the error tree, codes `origin_*`."""
-        client = self._clients.get(lambda: S3Clients(self.s3.get_client_at)).get(place)
+        client = self._client.get(lambda: S3Clients(self.s3.get_client_at)).get(place)
         with aws_errors(PEER, f"Listing {bucket}"):
             answer = client.list_objects_v2(Bucket=bucket, StartAfter=after or "", MaxKeys=self.page_size)
         objects = tuple(
@@ -49,13 +45,3 @@ class Listings(dg.ConfigurableResource):  # type: ignore[type-arg]  # its parame
             for item in answer.get("Contents", ())
         )
         return Page(objects, is_last=not answer["IsTruncated"])
-
-    def close(self) -> None:
-        """Close the connections. The next call opens new ones."""
-        clients = self._clients.take()
-        if clients is not None:
-            clients.close()
-
-    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 (Dagster's signature)
-        """Close the connections at the end of the tick."""
-        self.close()

@@ -8,12 +8,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TypeVar
 
-import dagster as dg
-from pydantic import Field, PrivateAttr
-
 from dlcs_assets.clients.aws import aws_errors, client_config, make_client
 from dlcs_assets.clients.http import Peer
-from dlcs_assets.clients.lazy import Lazy
+from dlcs_assets.clients.lazy import LazyClient
 from dlcs_assets.clients.retrying import Retrying
 from dlcs_assets.domain.errors import PermanentError, TransientError
 
@@ -55,33 +52,16 @@ class QueueDepth:
     delayed: int
 
 
-class Queues(dg.ConfigurableResource):  # type: ignore[type-arg]  # its parameter is what a legacy resource would return
+@dataclass(kw_only=True, eq=False)
+class Queues(LazyClient["SQSClient"]):
     """SQS, whichever queue. All methods raise the errors of the error tree, codes `queue_*`."""
 
-    region_name: str | None = Field(default=None, description="Region of the queues; default: the environment's.")
-    endpoint_url: str | None = Field(
-        default=None, description="Endpoint of SQS; default: AWS_ENDPOINT_URL, else AWS itself."
-    )
-    connect_timeout_seconds: float = Field(default=5.0, gt=0, description="Time limit of making a connection.")
-    timeout_seconds: float = Field(
-        default=30.0, gt=0, description="Time limit of one answer, beside the time it may wait."
-    )
-    attempts: int = Field(default=3, ge=1, description="Attempts at each request at most.")
-    first_delay_seconds: float = Field(
-        default=0.2, ge=0, description="Longest pause before the second attempt; then doubled."
-    )
-
-    _client: Lazy[SQSClient] = PrivateAttr(default_factory=Lazy)
-
-    def close(self) -> None:
-        """Close the connections. The next call opens new ones."""
-        client = self._client.take()
-        if client is not None:
-            client.close()
-
-    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 (Dagster's signature)
-        """Close the connections at the end of the run or tick."""
-        self.close()
+    region_name: str | None = None
+    endpoint_url: str | None = None
+    connect_timeout_seconds: float = 5.0
+    timeout_seconds: float = 30.0
+    attempts: int = 3
+    first_delay_seconds: float = 0.2
 
     def receive(self, url: str, *, limit: int = MAX_BATCH_SIZE, wait_seconds: float = 0) -> list[QueueMessage]:
         """Take up to `limit` messages, waiting up to `wait_seconds` for the first; the earliest sent come first.

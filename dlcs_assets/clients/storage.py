@@ -6,17 +6,13 @@ import threading
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-import dagster as dg
-from dagster_aws.s3 import S3Resource
-from pydantic import Field, PrivateAttr
-
-from dlcs_assets.clients.aws import aws_errors
+from dlcs_assets.clients.aws import S3ClientFactory, aws_errors
 from dlcs_assets.clients.http import Peer
-from dlcs_assets.clients.lazy import Lazy
+from dlcs_assets.clients.lazy import LazyClient
 from dlcs_assets.clients.retrying import Retrying
 from dlcs_assets.clients.s3_objects import download_object
 from dlcs_assets.clients.transfer import Fetched, PartialFile
@@ -57,31 +53,22 @@ class Digest:
     sha256: str
 
 
-class Storage(dg.ConfigurableResource):  # type: ignore[type-arg]  # its parameter is what a legacy resource would return
+@dataclass(kw_only=True, eq=False)
+class Storage(LazyClient["S3Client"]):
     """The buckets of the installation. All methods raise the errors of the error tree, codes `storage_*`."""
 
-    s3: dg.ResourceDependency[S3Resource]
-    storage_bucket: str = Field(default="dlcs-storage", description="Bucket of JP2s and kept originals.")
-    thumbs_bucket: str = Field(default="dlcs-thumbs", description="Bucket of thumbnails and s.json.")
-    in_flight: int = Field(default=16, ge=1, description="Requests in flight at most.")
-    download_timeout_seconds: float = Field(default=600.0, gt=0, description="Time limit of one download.")
-    attempts: int = Field(default=3, ge=1, description="Attempts at a download that breaks off.")
-    first_delay_seconds: float = Field(
-        default=0.5, ge=0, description="Longest pause before the second attempt; then doubled."
-    )
+    s3: S3ClientFactory
+    storage_bucket: str = "dlcs-storage"
+    thumbs_bucket: str = "dlcs-thumbs"
+    in_flight: int = 16
+    download_timeout_seconds: float = 600.0
+    attempts: int = 3
+    first_delay_seconds: float = 0.5
 
-    _client: Lazy["S3Client"] = PrivateAttr(default_factory=Lazy)
-    _slots: Lazy[threading.BoundedSemaphore] = PrivateAttr(default_factory=Lazy)
+    _slots: threading.BoundedSemaphore = field(init=False, repr=False)
 
-    def close(self) -> None:
-        """Close the connections. The next call opens new ones."""
-        client = self._client.take()
-        if client is not None:
-            client.close()
-
-    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 (Dagster's signature)
-        """Close the connections at the end of the run."""
-        self.close()
+    def __post_init__(self) -> None:
+        self._slots = threading.BoundedSemaphore(self.in_flight)
 
     def put_file(self, path: Path, bucket: str, key: str, content_type: str, sha256: str) -> StoredObject:
         """Store a file, in parts if it is big, and see that S3 has all of it. `sha256` is that of the file."""
@@ -189,7 +176,7 @@ class Storage(dg.ConfigurableResource):  # type: ignore[type-arg]  # its paramet
 
     @contextmanager
     def _slot(self) -> Iterator["S3Client"]:
-        with self._slots.get(lambda: threading.BoundedSemaphore(self.in_flight)):
+        with self._slots:
             yield self._client.get(self.s3.get_client)
 
     @contextmanager

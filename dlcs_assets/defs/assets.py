@@ -12,7 +12,6 @@ from dlcs_assets.clients.origins import Origins
 from dlcs_assets.clients.storage import Storage
 from dlcs_assets.customers import customers_file
 from dlcs_assets.defs import tags
-from dlcs_assets.defs.ledger_resource import LedgerResource
 from dlcs_assets.defs.materializations import UPSTREAM, Upstream, materialization
 from dlcs_assets.defs.partitions import images_partitions
 from dlcs_assets.domain.asset_id import AssetId
@@ -74,14 +73,14 @@ def ingest_assets(settings: Settings) -> dg.AssetsDefinition:
     )
     def ingest(  # noqa: PLR0917 (Dagster passes the resources by name)
         context: dg.AssetExecutionContext,
-        ledger: LedgerResource,
-        storage: Storage,
-        origins: Origins,
-        appetiser: Appetiser,
-        image_server: ImageServer,
+        ledger: dg.ResourceParam[Ledger],
+        storage: dg.ResourceParam[Storage],
+        origins: dg.ResourceParam[Origins],
+        appetiser: dg.ResourceParam[Appetiser],
+        image_server: dg.ResourceParam[ImageServer],
     ) -> Iterator[dg.AssetMaterialization]:
         services = Services(origins, storage, appetiser, image_server)
-        yield from _Run(context, ledger.open(), services, settings).events()
+        yield from _Run(context, ledger, services, settings).events()
 
     return ingest
 

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import dagster as dg
 
-from dlcs_assets.defs.ledger_resource import LedgerResource
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.settings import Settings
 
@@ -33,16 +32,16 @@ def ledger_checks(settings: Settings) -> Sequence[dg.AssetChecksDefinition]:
         name=NOTHING_STALLED,
         description="No image is on its way for longer than DLCS_STALLED_AFTER; else: which, since when and why.",
     )
-    def nothing_stalled(ledger: LedgerResource) -> dg.AssetCheckResult:
-        return _result(stalled(ledger.open(), settings))
+    def nothing_stalled(ledger: dg.ResourceParam[Ledger]) -> dg.AssetCheckResult:
+        return _result(stalled(ledger, settings))
 
     @dg.asset_check(
         asset=LEDGER.key,
         name=NOTHING_DAMAGED,
         description="The fixity audit found no stored object missing or other than it was stored; else: which.",
     )
-    def nothing_damaged(ledger: LedgerResource) -> dg.AssetCheckResult:
-        return _result(damaged(ledger.open()))
+    def nothing_damaged(ledger: dg.ResourceParam[Ledger]) -> dg.AssetCheckResult:
+        return _result(damaged(ledger))
 
     return [nothing_stalled, nothing_damaged]
 

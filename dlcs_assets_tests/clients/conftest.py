@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from dlcs_assets.clients.aws import PooledS3Resource
+from dlcs_assets.clients.aws import S3ClientFactory
 
 
 @dataclass(frozen=True)
 class Aws:
     endpoint: str
 
-    def s3(self, **options: Any) -> PooledS3Resource:
-        return PooledS3Resource(
+    def s3(self, **options: Any) -> S3ClientFactory:
+        return S3ClientFactory(
             endpoint_url=self.endpoint,
             region_name="us-east-1",
             aws_access_key_id="test",

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import pytest
 
-from dlcs_assets.clients.aws import PooledS3Resource
+from dlcs_assets.clients.aws import S3ClientFactory
 from dlcs_assets.clients.origins import Origins
 from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.networks import parse_network
@@ -69,7 +69,7 @@ def origins(**options: Any) -> Looked:
         "private_networks": [LOOPBACK],
         "first_delay_seconds": 0.0,
     }
-    return Looked(s3=PooledS3Resource(), **(limits | options))
+    return Looked(s3=S3ClientFactory(), **(limits | options))
 
 
 def plain(url: str, **more: Any) -> Origin:

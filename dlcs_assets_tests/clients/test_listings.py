@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dlcs_assets.clients.aws import PooledS3Resource
+from dlcs_assets.clients.aws import S3ClientFactory
 from dlcs_assets.clients.listings import Listings
 from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.origin import OriginBucket
@@ -23,7 +23,7 @@ def listings(aws: Aws) -> Iterator[Listings]:
 
 
 def impatient(url: str) -> Listings:
-    s3 = PooledS3Resource(
+    s3 = S3ClientFactory(
         endpoint_url=url,
         region_name="us-east-1",
         aws_access_key_id="test",
@@ -55,7 +55,7 @@ def test_an_empty_bucket_is_one_page(listings: Listings, bucket: str) -> None:
 
 def test_a_bucket_is_listed_where_it_is(aws: Aws, bucket: str) -> None:
     with scripted_server(Answer(500)) as elsewhere:
-        listings = Listings(s3=PooledS3Resource(endpoint_url=elsewhere.url, max_attempts=1))
+        listings = Listings(s3=S3ClientFactory(endpoint_url=elsewhere.url, max_attempts=1))
         page = listings.page(bucket, OriginBucket(endpoint=aws.endpoint, region="us-east-1"), after=None)
         assert page.is_last
         assert elsewhere.asked == []

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from dlcs_assets.clients.aws import PooledS3Resource
+from dlcs_assets.clients.aws import S3ClientFactory
 from dlcs_assets.clients.origins import Origins
 from dlcs_assets.clients.transfer import Fetched
 from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDownError, TransientError
@@ -42,7 +42,7 @@ def plain(url: str) -> Origin:
 @pytest.fixture
 def origins(monkeypatch: pytest.MonkeyPatch) -> Iterator[Origins]:
     monkeypatch.setenv("PARTNER", json.dumps({"user": "user", "password": PASSWORD}))
-    client = Origins(s3=PooledS3Resource(), private_networks=LOOPBACK, first_delay_seconds=0.001, timeout_seconds=5.0)
+    client = Origins(s3=S3ClientFactory(), private_networks=LOOPBACK, first_delay_seconds=0.001, timeout_seconds=5.0)
     yield client
     client.close()
 
@@ -202,7 +202,7 @@ def test_a_server_that_sends_less_than_it_has_is_not_believed(origins: Origins, 
 
 def test_the_limit_counts_what_came_before(origins: Origins, tmp_path: Path) -> None:
     small = Origins(
-        s3=PooledS3Resource(), private_networks=LOOPBACK, first_delay_seconds=0.001, max_bytes=len(IMAGE) - 1
+        s3=S3ClientFactory(), private_networks=LOOPBACK, first_delay_seconds=0.001, max_bytes=len(IMAGE) - 1
     )
     headers = (("ETag", '"v1"'), ("Transfer-Encoding", "chunked"))
     half = b"%x\r\n%s\r\n" % (HALF, IMAGE[:HALF])
@@ -222,8 +222,8 @@ def ambient(bucket: str, key: str, place: OriginBucket) -> Origin:
     return Origin(location.uri(), OriginStrategy.S3_AMBIENT, location, optimised=False, note=None, bucket=place)
 
 
-def at(url: str, **options: Any) -> PooledS3Resource:
-    return PooledS3Resource(
+def at(url: str, **options: Any) -> S3ClientFactory:
+    return S3ClientFactory(
         endpoint_url=url,
         region_name="us-east-1",
         aws_access_key_id="test",
@@ -233,7 +233,7 @@ def at(url: str, **options: Any) -> PooledS3Resource:
     )
 
 
-def fetch(origin: Origin, s3: PooledS3Resource, folder: Path, **options: Any) -> Fetched:
+def fetch(origin: Origin, s3: S3ClientFactory, folder: Path, **options: Any) -> Fetched:
     client = Origins(s3=s3, first_delay_seconds=0.001, **options)
     try:
         return client.fetch(origin, folder / "original")

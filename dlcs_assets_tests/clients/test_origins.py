@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dlcs_assets.clients.aws import PooledS3Resource
+from dlcs_assets.clients.aws import S3ClientFactory
 from dlcs_assets.clients.origins import Origins
 from dlcs_assets.clients.transfer import Fetched
 from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDownError, TransientError
@@ -21,20 +21,20 @@ IMAGE = bytes(range(256)) * 1000
 SHA256 = hashlib.sha256(IMAGE).hexdigest()
 
 
-def origins(s3: PooledS3Resource | None = None, **options: Any) -> Origins:
+def origins(s3: S3ClientFactory | None = None, **options: Any) -> Origins:
     defaults: dict[str, Any] = {
         "first_delay_seconds": 0.001,
         "timeout_seconds": 5.0,
         "private_networks": ["127.0.0.0/8"],
     }
-    return Origins(s3=s3 or PooledS3Resource(), **(defaults | options))
+    return Origins(s3=s3 or S3ClientFactory(), **(defaults | options))
 
 
 def http(url: str) -> Origin:
     return Origin(url, OriginStrategy.DEFAULT, None, optimised=False, note=None)
 
 
-def fetch(origin: Origin, folder: Path, s3: PooledS3Resource | None = None, **options: Any) -> Fetched:
+def fetch(origin: Origin, folder: Path, s3: S3ClientFactory | None = None, **options: Any) -> Fetched:
     client = origins(s3, **options)
     try:
         return client.fetch(origin, folder / "original")
@@ -303,8 +303,8 @@ def test_a_peek_at_an_object_that_is_not_there_or_empty_says_so(aws: Aws, stored
     assert caught.value.code == code
 
 
-def s3_at(url: str) -> PooledS3Resource:
-    return PooledS3Resource(
+def s3_at(url: str) -> S3ClientFactory:
+    return S3ClientFactory(
         endpoint_url=url,
         region_name="us-east-1",
         aws_access_key_id="test",

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from dlcs_assets.clients.aws import PooledS3Resource
+from dlcs_assets.clients.aws import S3ClientFactory
 from dlcs_assets.clients.known_hosts import check_known_host
 from dlcs_assets.clients.origins import Origins
 from dlcs_assets.clients.origins.read_ahead import read_ahead
@@ -109,7 +109,7 @@ def login(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 @pytest.fixture
 def origins(login: Callable[..., None]) -> Iterator[Origins]:
     del login
-    client = Origins(s3=PooledS3Resource(), private_networks=LOOPBACK, first_delay_seconds=0.001, max_bytes=10**7)
+    client = Origins(s3=S3ClientFactory(), private_networks=LOOPBACK, first_delay_seconds=0.001, max_bytes=10**7)
     yield client
     client.close()
 
@@ -161,7 +161,7 @@ def test_what_is_not_there_or_not_readable_is_permanent(
 
 def test_an_original_above_the_limit_is_not_fetched(server: Server, tmp_path: Path, origins: Origins) -> None:
     del origins
-    small = Origins(s3=PooledS3Resource(), private_networks=LOOPBACK, max_bytes=len(IMAGE) - 1)
+    small = Origins(s3=S3ClientFactory(), private_networks=LOOPBACK, max_bytes=len(IMAGE) - 1)
     with pytest.raises(PermanentError) as caught:
         small.fetch(server.origin(), tmp_path / "original")
     assert caught.value.code == "origin_too_large"
@@ -311,7 +311,7 @@ def test_a_host_that_does_not_answer_is_tried_again_and_no_service_of_ours(
 def test_a_host_that_says_nothing_ends_with_the_time_limit(server: Server, tmp_path: Path, origins: Origins) -> None:
     del origins
     impatient = Origins(
-        s3=PooledS3Resource(),
+        s3=S3ClientFactory(),
         private_networks=LOOPBACK,
         attempts=1,
         connect_timeout_seconds=0.3,

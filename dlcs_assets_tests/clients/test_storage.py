@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dlcs_assets.clients import storage as storage_module
-from dlcs_assets.clients.aws import PooledS3Resource
+from dlcs_assets.clients.aws import S3ClientFactory
 from dlcs_assets.clients.storage import Digest, Storage
 from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDownError, TransientError
 from dlcs_assets_tests.clients.conftest import Aws
@@ -35,7 +35,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def storage_at(url: str, **options: float) -> Storage:
-    s3 = PooledS3Resource(
+    s3 = S3ClientFactory(
         endpoint_url=url,
         region_name="us-east-1",
         aws_access_key_id="test",
@@ -244,14 +244,12 @@ def test_an_upload_that_s3_does_not_have_whole_is_not_believed(file: Path) -> No
 def test_threads_share_one_client(storage: Storage, bucket: str) -> None:
     made = []
 
-    class Counting(PooledS3Resource):
+    class Counting(S3ClientFactory):
         def get_client(self) -> object:
             made.append(1)
             return super().get_client()
 
-    inner = storage.s3
-    assert isinstance(inner, PooledS3Resource)
-    counting = Storage(s3=Counting(**inner.model_dump()))
+    counting = Storage(s3=Counting(**vars(storage.s3)))
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: counting.put_bytes(DATA, bucket, f"{number}", "image/jpeg"), range(24)))
     counting.close()

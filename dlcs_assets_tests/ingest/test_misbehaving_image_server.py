@@ -16,7 +16,7 @@ import pytest
 
 from dlcs_assets.clients.aws import make_client
 from dlcs_assets.clients.image_server import ImageServer
-from dlcs_assets.definitions import build_resources
+from dlcs_assets.defs.resources import make_services
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import Channel, RequestedChannel
 from dlcs_assets.domain.ingest_request import AssetFields, IngestMessage
@@ -120,7 +120,7 @@ def ingest(endpoint: str, image_server: str, tmp_path: Path) -> Iterator[Ingest]
         opened.callback(s3.close)
         ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
         opened.callback(ledger.close)
-        resources = build_resources(settings)
+        made = make_services(settings)
         client = ImageServer(
             url=server.url,
             slots_folder=str(settings.slots),
@@ -129,9 +129,9 @@ def ingest(endpoint: str, image_server: str, tmp_path: Path) -> Iterator[Ingest]
             first_delay_seconds=0.01,
             longest_delay_seconds=0.05,
         )
-        services = Services(resources["origins"], resources["storage"], resources["appetiser"], client)
-        for resource in (resources["origins"], resources["storage"], client):
-            opened.callback(resource.close)
+        services = Services(made.origins, made.storage, made.appetiser, client)
+        for service in (made.origins, made.storage, client):
+            opened.callback(service.close)
         prepare(settings, s3, ledger)
         yield Ingest(settings, ledger, services, server, s3)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from pydantic import PrivateAttr
 
 from dlcs_assets.clients.sqs import MAX_BATCH_SIZE, QueueMessage, Queues
 from dlcs_assets.domain.stages import Lane
@@ -22,6 +22,7 @@ BODY = json.dumps({"asset": {"id": "2/1/page", "origin": "https://example.org/pa
 WAIT = BUDGET = timedelta(seconds=4)
 
 
+@dataclass(kw_only=True, eq=False)
 class SlowQueue(Queues):
     """A queue that has messages from a moment on, and takes so many seconds for each answer."""
 
@@ -29,8 +30,8 @@ class SlowQueue(Queues):
     from_moment: float = 0.0
     answer_seconds: float
 
-    _now: float = PrivateAttr(default=0.0)
-    _given: int = PrivateAttr(default=0)
+    _now: float = field(default=0.0, init=False)
+    _given: int = field(default=0, init=False)
 
     def clock(self) -> float:
         return self._now

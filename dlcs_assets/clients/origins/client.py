@@ -2,16 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import dagster as dg
 import httpx
-from pydantic import Field, PrivateAttr
 
-from dlcs_assets.clients.aws import PooledS3Resource
+from dlcs_assets.clients.aws import S3ClientFactory
 from dlcs_assets.clients.credentials import CredentialStore
 from dlcs_assets.clients.http import HttpService
-from dlcs_assets.clients.lazy import Lazy
 from dlcs_assets.clients.origins import s3_ambient as ambient
 from dlcs_assets.clients.origins import sftp, web
 from dlcs_assets.clients.origins.addresses import resolve
@@ -26,24 +24,28 @@ from dlcs_assets.domain.redaction import shown_url
 from dlcs_assets.domain.signed_url import was_signed
 
 
+@dataclass(kw_only=True, eq=False)
 class Origins(HttpService):
     """The origins of all customers, by the strategies `default`, `basic-http-authentication`, `s3-ambient`, `sftp`."""
 
-    s3: dg.ResourceDependency[PooledS3Resource]
-    max_bytes: int = Field(default=10 * 2**30, ge=1, description="Largest original that is fetched.")
-    timeout_seconds: float = Field(default=600.0, gt=0, description="Time limit of one download.")
-    read_timeout_seconds: float = Field(default=60.0, gt=0, description="Time limit between two packets of an answer.")
-    connect_timeout_seconds: float = Field(default=10.0, gt=0, description="Time limit of making a connection.")
-    min_rate: int = Field(default=1000, ge=0, description="Lowest rate of a download, in bytes a second; 0: none.")
-    rate_window_seconds: float = Field(default=30.0, gt=0, description="The rate is the mean over this time.")
-    private_networks: list[str] = Field(
-        default=[], description="Networks that are not public and from which originals of all customers may be read."
-    )
-    attempts: int = Field(default=3, ge=1, description="Attempts at one download at most.")
-    retry_budget_seconds: float = Field(default=900.0, ge=0, description="No further attempt is begun after this time.")
+    s3: S3ClientFactory
+    max_bytes: int = 10 * 2**30
+    timeout_seconds: float = 600.0
+    read_timeout_seconds: float = 60.0
+    connect_timeout_seconds: float = 10.0
+    min_rate: int = 1000
+    rate_window_seconds: float = 30.0
+    private_networks: Sequence[str] = ()
+    attempts: int = 3
+    retry_budget_seconds: float = 900.0
 
-    _s3_clients: Lazy[S3Clients] = PrivateAttr(default_factory=Lazy)
-    _credentials: Lazy[CredentialStore] = PrivateAttr(default_factory=Lazy)
+    _s3: S3Clients = field(init=False, repr=False)
+    _store: CredentialStore = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._s3 = S3Clients(self.s3.get_client_at)
+        self._store = CredentialStore(self._s3.get)
 
     def fetch(self, origin: Origin, destination: Path) -> Fetched:
         """Download an original to a file. Raises the errors of the error tree, codes `origin_*`.
@@ -76,9 +78,7 @@ class Origins(HttpService):
     def close(self) -> None:
         """Close the connections. The next call opens new ones."""
         super().close()
-        clients = self._s3_clients.take()
-        if clients is not None:
-            clients.close()
+        self._s3.close()
 
     def make_client(self) -> httpx.Client:
         """Make the one HTTP client."""
@@ -131,14 +131,6 @@ class Origins(HttpService):
             if origin.bucket.endpoint is None:
                 raise
             raise TransientError("origin_unreachable", error.cause, remedy=error.remedy) from error
-
-    @property
-    def _s3(self) -> S3Clients:
-        return self._s3_clients.get(lambda: S3Clients(self.s3.get_client_at))
-
-    @property
-    def _store(self) -> CredentialStore:
-        return self._credentials.get(lambda: CredentialStore(self._s3.get))
 
     @property
     def _limits(self) -> Limits:

@@ -8,7 +8,6 @@ import dagster as dg
 
 from dlcs_assets.clients.storage import Storage
 from dlcs_assets.defs import tags
-from dlcs_assets.defs.ledger_resource import LedgerResource
 from dlcs_assets.defs.partitions import DISPATCH_LEASE, LEASE_WAIT, PARTITIONS_NAME, WorkingSet, keys_in_use
 from dlcs_assets.domain.delivery import Channel
 from dlcs_assets.domain.errors import IngestError
@@ -29,17 +28,18 @@ def delete_job(settings: Settings, asset_graph: Callable[[], Any]) -> dg.JobDefi
     """Return the job. The sensor `asset_modified` launches it, for a chunk of images."""
 
     @dg.op(name="delete_objects", description="Deletes everything of each image from the storage and thumbnail bucket.")
-    def delete_op(context: dg.OpExecutionContext, ledger: LedgerResource, storage: Storage) -> None:
-        opened = ledger.open()
+    def delete_op(
+        context: dg.OpExecutionContext, ledger: dg.ResourceParam[Ledger], storage: dg.ResourceParam[Storage]
+    ) -> None:
         chunk_id = context.run.tags.get(tags.CHUNK)
-        claim = opened.deletions.claim(chunk_id, context.run_id, now=datetime.now(UTC)) if chunk_id else None
+        claim = ledger.deletions.claim(chunk_id, context.run_id, now=datetime.now(UTC)) if chunk_id else None
         if claim is None:
             raise dg.Failure("This run has no images to delete. To delete some: dlcs delete ID", allow_retries=False)
         try:
-            _delete(context, claim, opened, storage, settings)
+            _delete(context, claim, ledger, storage, settings)
         finally:
-            opened.claims.release_run(context.run_id, schedule=retry_schedule(settings), now=datetime.now(UTC))
-            _forget_partitions(context.instance, asset_graph(), opened, claim)
+            ledger.claims.release_run(context.run_id, schedule=retry_schedule(settings), now=datetime.now(UTC))
+            _forget_partitions(context.instance, asset_graph(), ledger, claim)
 
     @dg.job(
         name=DELETE_JOB,

@@ -9,7 +9,6 @@ import dagster as dg
 from pydantic import Field
 
 from dlcs_assets.clients.storage import Digest, Storage
-from dlcs_assets.defs.ledger_resource import LedgerResource
 from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.ledger.fixity import Deposit
 from dlcs_assets.ledger.ledger import Ledger
@@ -45,8 +44,13 @@ def fixity_job(settings: Settings) -> dg.JobDefinition:
         description="Reads stored objects and compares their SHA-256 with that of what was stored: those never read "
         "before first, then those for the longest time. Fails if one is damaged or missing, and names it.",
     )
-    def read_again(context: dg.OpExecutionContext, config: Sample, ledger: LedgerResource, storage: Storage) -> None:
-        found = audit(ledger.open(), storage, config.objects or settings.fixity_objects)
+    def read_again(
+        context: dg.OpExecutionContext,
+        config: Sample,
+        ledger: dg.ResourceParam[Ledger],
+        storage: dg.ResourceParam[Storage],
+    ) -> None:
+        found = audit(ledger, storage, config.objects or settings.fixity_objects)
         metadata: dict[str, Any] = {
             "sound": found.sound,
             "damaged": len(found.damaged),

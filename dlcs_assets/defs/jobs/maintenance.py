@@ -9,7 +9,6 @@ from pydantic import Field
 
 from dlcs_assets.defs.jobs.prune_partitions import Window, prune
 from dlcs_assets.defs.jobs.prune_runs import delete_old_runs
-from dlcs_assets.defs.ledger_resource import LedgerResource
 from dlcs_assets.ingest.scratch import clear_scratch
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.settings import Settings
@@ -37,8 +36,8 @@ def maintenance_job(settings: Settings, asset_graph: Callable[[], Any]) -> dg.Jo
         description="Takes quiet images out of the partitions, deletes old runs, lets the ledger forget old history, "
         "and clears what killed runs left in the scratch folder. A step that fails does not keep the others from it.",
     )
-    def keep_house(context: dg.OpExecutionContext, config: Rules, ledger: LedgerResource) -> None:
-        to_do = _steps(context.instance, asset_graph(), ledger.open(), settings, datetime.now(UTC))
+    def keep_house(context: dg.OpExecutionContext, config: Rules, ledger: dg.ResourceParam[Ledger]) -> None:
+        to_do = _steps(context.instance, asset_graph(), ledger, settings, datetime.now(UTC))
         _keep_house(context, to_do, config.dry_run)
 
     @dg.job(name=JOB_NAME, description="Keeps Dagster and the ledger from growing without end. Runs every night.")

@@ -6,10 +6,10 @@ import dagster as dg
 from pydantic import Field
 
 from dlcs_assets.defs import tags
-from dlcs_assets.defs.ledger_resource import LedgerResource
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.ingest.policy import ingest_policy
 from dlcs_assets.ingest.reprocess import ReprocessEstimate, ReprocessSelector, ask_for, select_images, told
+from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.settings import Settings
 
 BACKFILL_JOB = "backfill_customer_spaces"
@@ -32,7 +32,9 @@ def backfill_job(settings: Settings) -> dg.JobDefinition:
     """Return the job: it writes requests; the sensors launch the runs, so many at a time as the settings allow."""
 
     @dg.op(name="ask_for_images", description="Writes a request for every image that is meant.")
-    def ask_for_images(context: dg.OpExecutionContext, ledger: LedgerResource, config: BackfillConfig) -> None:
+    def ask_for_images(
+        context: dg.OpExecutionContext, ledger: dg.ResourceParam[Ledger], config: BackfillConfig
+    ) -> None:
         wish = ReprocessSelector(
             config.customer,
             config.space,
@@ -45,10 +47,9 @@ def backfill_job(settings: Settings) -> dg.JobDefinition:
         run_tags = {tags.CUSTOMER: str(config.customer)} | ({tags.SPACE: str(config.space)} if config.space else {})
         context.instance.add_run_tags(context.run_id, run_tags)
         total = ReprocessEstimate()
-        opened = ledger.open()
-        wanted = list(select_images(opened, wish, ingest_policy(settings), total))
+        wanted = list(select_images(ledger, wish, ingest_policy(settings), total))
         if not config.dry_run:
-            ask_for(opened, wanted, now=datetime.now(UTC))
+            ask_for(ledger, wanted, now=datetime.now(UTC))
         lines = told(total, settings.backfill_runs * settings.images_in_flight, dry_run=config.dry_run)
         for line in lines:
             context.log.info(line)

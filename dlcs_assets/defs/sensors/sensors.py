@@ -14,7 +14,6 @@ from dlcs_assets.defs import tags
 from dlcs_assets.defs.checks import evaluate
 from dlcs_assets.defs.jobs.delete import DELETE_JOB
 from dlcs_assets.defs.jobs.ingest import INGEST_JOB
-from dlcs_assets.defs.ledger_resource import LedgerResource
 from dlcs_assets.defs.sensors.deletions import dispatch_deletions
 from dlcs_assets.defs.sensors.dispatch import Dispatched, dispatch
 from dlcs_assets.defs.sensors.reconcile import reconcile
@@ -23,6 +22,7 @@ from dlcs_assets.ingest.batches import finish_batches, publish_due
 from dlcs_assets.intake.asset_notifications import take_in_modified
 from dlcs_assets.intake.bucket_scan import BucketScan
 from dlcs_assets.intake.messages import Taken, take_in
+from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.ledger.outbox import INVALIDATION
 from dlcs_assets.metrics.embedded import embedded
 from dlcs_assets.metrics.measuring import measure
@@ -76,13 +76,13 @@ def _queue_sensor(name: str, lane: Lane, url: str | None, settings: Settings) ->
         f"{lane.value}.",
     )
     def sqs_sensor(
-        context: dg.SensorEvaluationContext, ledger: LedgerResource, queues: Queues
+        context: dg.SensorEvaluationContext, ledger: dg.ResourceParam[Ledger], queues: dg.ResourceParam[Queues]
     ) -> dg.SensorResult | dg.SkipReason:
         if url is None:
             return dg.SkipReason(f"No queue is configured: set {QUEUE_VARIABLES[name]}")
         problem, taken = customers_file(settings).problem(), Taken()
         try:
-            taken = take_in(queues, ledger.open(), url, lane, settings)
+            taken = take_in(queues, ledger, url, lane, settings)
             told = " ".join(filter(None, (problem, str(taken))))
         except NoCustomersError as error:
             told = f"No messages are taken in: {error.cause}"
@@ -102,12 +102,15 @@ def _sweep_sensor(settings: Settings) -> dg.SensorDefinition:
         description="Lists buckets for uploads of which no event told, and launches runs for them.",
     )
     def sweep_sensor(
-        context: dg.SensorEvaluationContext, ledger: LedgerResource, queues: Queues, listings: Listings
+        context: dg.SensorEvaluationContext,
+        ledger: dg.ResourceParam[Ledger],
+        queues: dg.ResourceParam[Queues],
+        listings: dg.ResourceParam[Listings],
     ) -> dg.SensorResult | dg.SkipReason:
         if not settings.swept_buckets:
             return dg.SkipReason("No bucket is swept: DLCS_SWEPT_BUCKETS names those that are to be")
         try:
-            sweep = BucketScan(listings, queues, ledger.open(), settings)
+            sweep = BucketScan(listings, queues, ledger, settings)
         except NoCustomersError as error:
             return dg.SkipReason(f"No bucket is swept: {error.cause}")
         context.update_cursor(sweep.tick(context.cursor))
@@ -126,8 +129,10 @@ def _due_sensor(name: str, lane: Lane, settings: Settings, description: str, int
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=description,
     )
-    def due_sensor(context: dg.SensorEvaluationContext, ledger: LedgerResource) -> dg.SensorResult | dg.SkipReason:
-        waiting = ledger.open().reports.pending_reasons([lane])
+    def due_sensor(
+        context: dg.SensorEvaluationContext, ledger: dg.ResourceParam[Ledger]
+    ) -> dg.SensorResult | dg.SkipReason:
+        waiting = ledger.reports.pending_reasons([lane])
         told = ", ".join(f"{count} after {code or 'a request by hand'}" for code, count in waiting.items())
         return _result(context, f"Pending: {told or 'none'}", _dispatch(context, ledger, lane, settings))
 
@@ -142,8 +147,8 @@ def _reconcile_sensor(settings: Settings) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Finds runs that were lost and makes their images due again; reports outcomes that Dagster missed.",
     )
-    def reconcile_sensor(context: dg.SensorEvaluationContext, ledger: LedgerResource) -> dg.SkipReason:
-        return dg.SkipReason(str(reconcile(context.instance, ledger.open(), settings)).capitalize())
+    def reconcile_sensor(context: dg.SensorEvaluationContext, ledger: dg.ResourceParam[Ledger]) -> dg.SkipReason:
+        return dg.SkipReason(str(reconcile(context.instance, ledger, settings)).capitalize())
 
     return reconcile_sensor
 
@@ -157,13 +162,15 @@ def _watch_sensor(settings: Settings) -> dg.SensorDefinition:
         description="Evaluates the checks of the asset `ledger`, and writes metrics to the log for CloudWatch if "
         "DLCS_METRICS_NAMESPACE is set.",
     )
-    def watch_sensor(context: dg.SensorEvaluationContext, ledger: LedgerResource, queues: Queues) -> dg.SkipReason:
-        opened, now = ledger.open(), datetime.now(UTC)
-        context.update_cursor(evaluate(context.instance, opened, settings, context.cursor))
+    def watch_sensor(
+        context: dg.SensorEvaluationContext, ledger: dg.ResourceParam[Ledger], queues: dg.ResourceParam[Queues]
+    ) -> dg.SkipReason:
+        now = datetime.now(UTC)
+        context.update_cursor(evaluate(context.instance, ledger, settings, context.cursor))
         told = "The checks of the ledger are evaluated"
         if settings.metrics_namespace:
             lines = list(
-                embedded(measure(opened, queues, settings, now=now), namespace=settings.metrics_namespace, now=now)
+                embedded(measure(ledger, queues, settings, now=now), namespace=settings.metrics_namespace, now=now)
             )
             # To the process's own log, bare: CloudWatch takes a line for metrics only if it is nothing but JSON.
             sys.stdout.write("".join(f"{line}\n" for line in lines))
@@ -184,10 +191,10 @@ def _batches_sensor(settings: Settings) -> dg.SensorDefinition:
     )
     def batches_sensor(
         context: dg.SensorEvaluationContext,  # noqa: ARG001 (Dagster's signature)
-        ledger: LedgerResource,
-        notifications: Notifications,
+        ledger: dg.ResourceParam[Ledger],
+        notifications: dg.ResourceParam[Notifications],
     ) -> dg.SkipReason:
-        return dg.SkipReason(str(finish_batches(ledger.open(), notifications, settings.batch_completed_topic_arn)))
+        return dg.SkipReason(str(finish_batches(ledger, notifications, settings.batch_completed_topic_arn)))
 
     return batches_sensor
 
@@ -202,18 +209,20 @@ def _modified_sensor(settings: Settings) -> dg.SensorDefinition:
         "deleted, and tells whoever keeps the CDN which paths to invalidate.",
     )
     def modified_sensor(
-        context: dg.SensorEvaluationContext, ledger: LedgerResource, queues: Queues, notifications: Notifications
+        context: dg.SensorEvaluationContext,
+        ledger: dg.ResourceParam[Ledger],
+        queues: dg.ResourceParam[Queues],
+        notifications: dg.ResourceParam[Notifications],
     ) -> dg.SensorResult | dg.SkipReason:
-        opened = ledger.open()
         try:
-            told = [str(taken) for taken in take_in_modified(queues, opened, settings)]
+            told = [str(taken) for taken in take_in_modified(queues, ledger, settings)]
         except NoCustomersError as error:
             told = [f"No notifications are taken in: {error.cause}"]
         if settings.invalidation_topic_arn:
-            publish_due(opened.outbox, notifications, INVALIDATION, settings.invalidation_topic_arn)
-            unsent, problem = opened.outbox.unsent(INVALIDATION)
+            publish_due(ledger.outbox, notifications, INVALIDATION, settings.invalidation_topic_arn)
+            unsent, problem = ledger.outbox.unsent(INVALIDATION)
             told += [f"{unsent} invalidations unsent: {problem or 'the next tick sends them'}"] if unsent else []
-        requests = dispatch_deletions(context.instance, opened, settings)
+        requests = dispatch_deletions(context.instance, ledger, settings)
         if requests:
             return dg.SensorResult(run_requests=requests)
         return dg.SkipReason("; ".join([*told, "nothing is to be deleted"]))
@@ -221,11 +230,9 @@ def _modified_sensor(settings: Settings) -> dg.SensorDefinition:
     return modified_sensor
 
 
-def _dispatch(
-    context: dg.SensorEvaluationContext, ledger: LedgerResource, lane: Lane, settings: Settings
-) -> Dispatched:
+def _dispatch(context: dg.SensorEvaluationContext, ledger: Ledger, lane: Lane, settings: Settings) -> Dispatched:
     assert context.repository_def is not None
-    return dispatch(context.instance, context.repository_def.asset_graph, ledger.open(), lane, settings)
+    return dispatch(context.instance, context.repository_def.asset_graph, ledger, lane, settings)
 
 
 def _result(context: dg.SensorEvaluationContext, told: str, dispatched: Dispatched) -> dg.SensorResult | dg.SkipReason:
