@@ -8,7 +8,7 @@ import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
@@ -20,6 +20,7 @@ from dlcs_assets.cli.options import parse_ids
 from dlcs_assets.cli.output import make_console, print_table
 from dlcs_assets.cli.progress import Follower, follow, unfinished
 from dlcs_assets.cli.send import Outgoing, check, queue_urls, send
+from dlcs_assets.clients.storage import Storage
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import Channel, RequestedChannel
 from dlcs_assets.domain.results import ObjectKind
@@ -30,9 +31,6 @@ from dlcs_assets.ingest.policy import ingest_policy
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger.reports import ImageStatus
 from dlcs_assets.settings import Settings
-
-if TYPE_CHECKING:
-    from dlcs_assets.clients.storage import Storage
 
 WIDTH: Final = 640
 HEIGHT: Final = 480

@@ -6,12 +6,14 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 
 from dlcs_assets.cli.failure import CommandError
+from dlcs_assets.clients.aws import S3ClientFactory
+from dlcs_assets.clients.sqs import Queues
+from dlcs_assets.clients.storage import Storage
 from dlcs_assets.customers import customers_file
 from dlcs_assets.domain.customers import Customer
 from dlcs_assets.domain.redaction import shown_url
@@ -20,10 +22,6 @@ from dlcs_assets.ledger.encryption import WrongKeyError
 from dlcs_assets.ledger.engine import UnusableLedgerError
 from dlcs_assets.settings import Settings
 from dlcs_stack import data_folder
-
-if TYPE_CHECKING:
-    from dlcs_assets.clients.sqs import Queues
-    from dlcs_assets.clients.storage import Storage
 
 # Whoever has set one of these means another system than the stack in this folder.
 LEADS_ELSEWHERE = ("DLCS_LEDGER_URL", "DLCS_INGEST_QUEUE_URL")
@@ -91,16 +89,11 @@ def ledger_keys(settings: Settings) -> str | None:
 
 def make_queues() -> Queues:
     """Return the client of SQS."""
-    from dlcs_assets.clients.sqs import Queues  # noqa: PLC0415 (Dagster takes seconds to import)
-
     return Queues()
 
 
 def make_storage(settings: Settings) -> Storage:
     """Return the client of S3."""
-    from dlcs_assets.clients.aws import S3ClientFactory  # noqa: PLC0415 (likewise)
-    from dlcs_assets.clients.storage import Storage  # noqa: PLC0415 (likewise)
-
     s3 = S3ClientFactory(endpoint_url=settings.s3_endpoint_url)
     return Storage(s3=s3, storage_bucket=settings.storage_bucket, thumbs_bucket=settings.thumbs_bucket)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 from urllib.parse import quote
 
 import typer
@@ -29,6 +29,7 @@ from dlcs_assets.cli.stack import (
     running,
     stay_up,
 )
+from dlcs_assets.clients.storage import Storage
 from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets.domain.stages import Stage
@@ -38,9 +39,6 @@ from dlcs_assets.settings import Settings
 from dlcs_stack import data_folder, samples
 from dlcs_stack.aws import ORIGIN_BUCKET
 from dlcs_stack.stack import Component, RunningStack
-
-if TYPE_CHECKING:
-    from dlcs_assets.clients.storage import Storage
 
 LIMIT = timedelta(minutes=5)
 LIMIT_PER_IMAGE = timedelta(seconds=20)

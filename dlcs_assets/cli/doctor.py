@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from dlcs_assets.cli import doctor_aws, doctor_disks, doctor_parts
 from dlcs_assets.cli.connection import load_settings
 from dlcs_assets.cli.doctor_finding import Check, Finding, Verdict, fail, failed, ok
 from dlcs_assets.cli.failure import FAILED, CommandError
@@ -45,9 +46,6 @@ def examine() -> list[Finding]:
 
 
 def _outside(settings: Settings) -> list[Finding]:
-    # Imported here: they bring Dagster and boto3, which take seconds.
-    from dlcs_assets.cli import doctor_aws, doctor_disks, doctor_parts  # noqa: PLC0415 (see above)
-
     checks = (*doctor_parts.CHECKS, *doctor_aws.CHECKS, *doctor_disks.CHECKS)
     # At the same time: what is down takes its time limit to say so.
     with ThreadPoolExecutor(len(checks)) as pool:

@@ -10,7 +10,9 @@ from typing import Annotated, Final
 import typer
 
 from dlcs_assets.cli.connection import load_settings, open_ledger
+from dlcs_assets.clients.sqs import Queues
 from dlcs_assets.ledger.engine import UNAVAILABLE
+from dlcs_assets.metrics.measuring import measure
 from dlcs_assets.metrics.openmetrics import CONTENT_TYPE, openmetrics
 
 LOOPBACK: Final = "127.0.0.1"
@@ -25,9 +27,6 @@ def metrics(
 ) -> None:
     """Print metrics as OpenMetrics text, for Prometheus and its like; or serve them."""
     settings = load_settings()
-    from dlcs_assets.clients.sqs import Queues  # noqa: PLC0415 (as above)
-    from dlcs_assets.metrics.measuring import measure  # noqa: PLC0415 (it brings Dagster and boto3, which take seconds)
-
     queues = Queues(attempts=1, timeout_seconds=5)
     with open_ledger(settings) as ledger:
 

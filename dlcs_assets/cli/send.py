@@ -9,10 +9,12 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dlcs_assets.cli.connection import make_queues
 from dlcs_assets.cli.failure import CommandError
+from dlcs_assets.clients.sqs import QueueMessage
+from dlcs_assets.clients.storage import Storage
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import ALL_CHANNELS, RequestedChannel
 from dlcs_assets.domain.errors import MessageRejectedError
@@ -21,10 +23,8 @@ from dlcs_assets.domain.media_type import sniff
 from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets.domain.stages import Lane
 from dlcs_assets.domain.upload import sent_key
+from dlcs_assets.intake.messages import check_registration, read_message
 from dlcs_assets.settings import Settings
-
-if TYPE_CHECKING:
-    from dlcs_assets.clients.storage import Storage
 
 UPLOADS_IN_FLIGHT = 4
 HEAD_BYTES = 65536
@@ -67,9 +67,6 @@ class Outgoing:
 
 def check(outgoing: Outgoing, settings: Settings) -> None:
     """Raise MessageRejectedError for a message that the intake would keep as rejected, in its own words."""
-    from dlcs_assets.clients.sqs import QueueMessage  # noqa: PLC0415 (Dagster takes seconds to import)
-    from dlcs_assets.intake.messages import check_registration, read_message  # noqa: PLC0415 (likewise)
-
     message = QueueMessage("", outgoing.body(), "", None)
     for entry in read_message(message, "", outgoing.lane, settings):
         if entry.rejection:

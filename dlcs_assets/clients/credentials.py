@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from dlcs_assets.clients.aws import aws_errors, client_config, make_client
+from dlcs_assets.clients.http import Peer
 from dlcs_assets.clients.lazy import Lazy
 from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.origin import OriginStrategyRule
@@ -82,10 +84,6 @@ class CredentialStore:
             if value is None:
                 raise _missing(rule)
             return value
-        # Imported here: it brings Dagster, which takes seconds, and who only reads a customers file needs neither.
-        from dlcs_assets.clients.aws import aws_errors  # noqa: PLC0415 (see above)
-        from dlcs_assets.clients.http import Peer  # noqa: PLC0415 (likewise)
-
         peer = Peer("The store of credentials", "origin_credentials", ours=True, remedy=_remedy(rule))
         with aws_errors(peer, f"Reading the credentials of origin strategy {rule}"):
             if kind == "secretsmanager":
@@ -102,8 +100,6 @@ class CredentialStore:
 
 
 def _secrets_client() -> object:
-    from dlcs_assets.clients.aws import client_config, make_client  # noqa: PLC0415 (likewise)
-
     # botocore logs the bodies of answers at DEBUG, which here are the secrets.
     logging.getLogger("botocore.parsers").setLevel(logging.INFO)
     config = client_config(attempts=3, connections=4, connect_timeout_seconds=5.0, read_timeout_seconds=20.0)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING
 
+from dlcs_assets.clients.storage import Storage
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.storage_keys import jp2_key, storage_prefix, thumbnail_prefix, transient_prefix
-
-if TYPE_CHECKING:
-    from dlcs_assets.clients.storage import Storage
 
 
 def delete_objects(

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import pytest
 
 from dlcs_assets.clients.appetiser import Appetiser, Conversion
@@ -290,23 +289,6 @@ def test_errors_show_no_credentials(setting: Setting) -> None:
     with pytest.raises(IngestError) as caught:
         setting.convert(url=refused_url().replace("//", "//user:secret@"), attempts=1)
     assert "secret" not in str(caught.value)
-
-
-def test_dagster_configures_it_and_closes_it_at_the_end_of_the_run(setting: Setting) -> None:
-    setting.server.by_path["/ping"] = answer({"status": "working"})
-    clients = []
-
-    @dg.op
-    def ask(appetiser: Appetiser) -> None:
-        assert appetiser.ping()
-        clients.append(appetiser.client)
-
-    @dg.job
-    def job() -> None:
-        ask()
-
-    assert job.execute_in_process(resources={"appetiser": setting.appetiser()}).success
-    assert [client.is_closed for client in clients] == [True]
 
 
 LARGE, SMALL = Size(40, 30), Size(20, 15)

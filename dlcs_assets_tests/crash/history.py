@@ -6,63 +6,23 @@ import json
 import random
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import psutil
 
 from dlcs_assets_tests.crash.expected import CHANNELS, Case, Expected
-from dlcs_assets_tests.crash.faults import Fault, Planned, Striker, plan
-from dlcs_assets_tests.crash.invariants import Violation, check, is_quiet, states
+from dlcs_assets_tests.crash.faults import Fault, Striker, plan
+from dlcs_assets_tests.crash.invariants import check, is_quiet, states
+from dlcs_assets_tests.crash.record import FIRST_CUSTOMER, History, Message, Violation
 from dlcs_assets_tests.crash.world import PICTURES, World, dice_of
 from dlcs_testing.whole_system import full_message
 
 IMAGES: Final = 50
 MESSAGES_PER_CALL: Final = 10
-FIRST_CUSTOMER: Final = 10_000
 POLL_SECONDS: Final = 0.3
-
-
-@dataclass(frozen=True)
-class Message:
-    """What is sent, and what is to become of it: an image of the case, or an error of the code."""
-
-    body: str
-    asset_id: str | None  # None: it is rejected
-    case: Case | None = None
-    code: str | None = None
-
-
-@dataclass
-class History:
-    """What a seed stands for, and what came of it."""
-
-    seed: int
-    planned: Sequence[Planned]
-    messages: Sequence[Message]  # those of the missing originals and the bad messages included
-    struck: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-    violations: list[Violation] = field(default_factory=list)
-    counts: Mapping[str, int] = field(default_factory=dict)
-    waits: dict[str, float] = field(default_factory=lambda: defaultdict(float))  # seconds, by what was still going on
-
-    @property
-    def customer(self) -> int:
-        return FIRST_CUSTOMER + self.seed
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "seed": self.seed,
-            "planned": [str(each) for each in self.planned],
-            "struck": self.struck,
-            "seconds": round(self.seconds, 1),
-            "counts": dict(self.counts),
-            "waits": {what: round(seconds) for what, seconds in self.waits.items()},
-            "violations": self.violations,
-        }
 
 
 def history_of(seed: int, world: World, *, faults: Sequence[Fault] | None = None, images: int = IMAGES) -> History:

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.partition_key import partition_key
 from dlcs_assets.domain.stages import STAGES
 from dlcs_assets_tests.crash.expected import Expected, objects_of, transient_keys
 from dlcs_assets_tests.crash.faults import FILLER
+from dlcs_assets_tests.crash.record import History, Violation
 from dlcs_assets_tests.crash.world import World
-
-if TYPE_CHECKING:
-    from dlcs_assets_tests.crash.history import History
-
-Violation = str
 
 DONE_TWICE = """SELECT image_id, request_id FROM attempts JOIN requests ON id = request_id
     WHERE customer = ? AND result = 'done' GROUP BY request_id HAVING count(*) > 1"""

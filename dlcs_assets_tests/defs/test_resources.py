@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from dlcs_assets.clients.appetiser import Appetiser
+from dlcs_assets.clients.aws import S3ClientFactory
+from dlcs_assets.defs.resources import AppetiserResource, ClientResource, PooledS3Resource, build_resources
+from dlcs_assets.ledger import Ledger
+from dlcs_assets.settings import Settings
+from dlcs_testing.scripted_server import Answer, scripted_server
+
+RESOURCES = {name: each for name, each in build_resources(Settings()).items() if isinstance(each, ClientResource)}
+
+
+def test_a_client_is_made_for_a_run_and_closed_at_its_end() -> None:
+    clients = []
+
+    @dg.op
+    def ask(appetiser: dg.ResourceParam[Appetiser]) -> None:
+        assert appetiser.ping()
+        clients.append(appetiser.client)
+
+    @dg.job
+    def job() -> None:
+        ask()
+
+    with scripted_server(Answer(200, b'{"status": "working"}')) as server:
+        resource = AppetiserResource(url=server.url)
+        assert job.execute_in_process(resources={"appetiser": resource}).success
+    assert [client.is_closed for client in clients] == [True]
+
+
+@pytest.mark.parametrize("name", RESOURCES)
+def test_a_resource_configures_all_that_its_client_takes(name: str) -> None:
+    """And by the same defaults, so that a client made without Dagster is the same."""
+    resource = RESOURCES[name]
+    client = resource.client()
+    taken = {field.name for field in fields(client) if field.init}
+    assert set(type(resource).model_fields) == taken
+    usual = {name: field.default for name, field in type(resource).model_fields.items() if name != "s3"}
+    assert {field.name: _plain(field.default) for field in fields(client) if field.name in usual} == usual
+
+
+@pytest.mark.parametrize("name", RESOURCES)
+def test_every_field_of_a_resource_is_described(name: str) -> None:
+    described = {field: found.description for field, found in type(RESOURCES[name]).model_fields.items()}
+    assert [field for field, text in described.items() if not text] == (["s3"] if "s3" in described else [])
+
+
+def test_clients_of_s3_are_made_as_dagsters_resource_says() -> None:
+    resource = PooledS3Resource(endpoint_url="http://s3", region_name="eu-west-1", max_attempts=2, connections=3)
+    factory = resource.factory()
+    assert factory == S3ClientFactory(endpoint_url="http://s3", region_name="eu-west-1", max_attempts=2, connections=3)
+    client = resource.get_client()
+    assert (client.meta.endpoint_url, client.meta.config.max_pool_connections) == ("http://s3", 3)
+    client.close()
+
+
+def test_all_runs_and_ticks_of_a_process_share_one_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DLCS_LEDGER_URL", f"sqlite:///{tmp_path / 'ledger.db'}")
+    seen: list[Ledger] = []
+
+    @dg.op
+    def look(ledger: dg.ResourceParam[Ledger]) -> None:
+        seen.append(ledger)
+
+    @dg.job
+    def job() -> None:
+        look()
+
+    for _ in range(2):
+        assert job.execute_in_process(resources={"ledger": build_resources(Settings())["ledger"]}).success
+    assert seen[0] is seen[1]
+
+
+def test_a_ledgers_url_and_key_are_named_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DLCS_LEDGER_URL", "postgresql://dlcs:hunter2@database/dlcs")
+    monkeypatch.setenv("DLCS_LEDGER_KEY", "kT2p0WmDk0Gm5nGyVSkqZqjXwPz7zq0hP3y3k2m1a3o=")
+    ledger = build_resources(Settings())["ledger"]
+    assert (ledger.url, ledger.key) == (dg.EnvVar("DLCS_LEDGER_URL"), dg.EnvVar("DLCS_LEDGER_KEY"))
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
