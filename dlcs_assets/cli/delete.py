@@ -11,9 +11,10 @@ from dlcs_assets.cli.connection import load_settings, open_ledger
 from dlcs_assets.cli.failure import CommandError
 from dlcs_assets.cli.options import parse_ids
 from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.delivery import DeliveryChannel
+from dlcs_assets.domain.ingest_spec import IngestPolicy, KnownFormat, channels_of
 from dlcs_assets.domain.modified import AssetDeleted
-from dlcs_assets.ingest.policy import IngestPolicy, ingest_policy
-from dlcs_assets.ingest.staleness import channels_of
+from dlcs_assets.ingest.policy import ingest_policy
 from dlcs_assets.ledger.reports import ImageStatus, Selection
 
 
@@ -31,14 +32,17 @@ def delete(
             raise CommandError(f"Not known: {', '.join(unknown)}. Nothing is deleted.")
         if not yes:
             typer.confirm(f"Delete {len(chosen)} image{'' if len(chosen) == 1 else 's'}?", abort=True)
-        now, rules = datetime.now(UTC), ingest_policy(settings)
+        now, policy = datetime.now(UTC), ingest_policy(settings)
         places = frozenset({"cdn"}) if cdn else frozenset[str]()
-        ledger.deletions.request([deletion_of(known[each], now, places, rules) for each in chosen], now=now)
+        ledger.deletions.request([deletion_of(known[each], now, places, policy) for each in chosen], now=now)
     typer.echo(f"{len(chosen)} asked to be deleted. A run of the job delete_images does it within seconds.")
 
 
-def deletion_of(status: ImageStatus, now: datetime, places: frozenset[str], rules: IngestPolicy) -> AssetDeleted:
+def deletion_of(status: ImageStatus, now: datetime, places: frozenset[str], policy: IngestPolicy) -> AssetDeleted:
     """Return what asks for an image to be deleted, here and in `places`."""
     asset_id, registration = AssetId.parse(status.asset_id), status.registration
-    channels = channels_of(asset_id, registration, status.stages, rules) if registration else ()
+    channels: tuple[DeliveryChannel, ...] = ()
+    if registration:
+        customer = policy.customers().get(asset_id.customer)
+        channels = channels_of(asset_id, registration, customer, KnownFormat.recorded(status.stages))
     return AssetDeleted(asset_id, now, None, places, tuple(item.channel for item in channels))

@@ -8,7 +8,6 @@ from typing import Any
 
 from rich.console import Console
 
-from dlcs_assets.cli.connection import load_customer
 from dlcs_assets.cli.output import print_lines, shown_bytes
 from dlcs_assets.cli.planning import Known, Lines, explain
 from dlcs_assets.domain.asset_id import AssetId
@@ -18,6 +17,7 @@ from dlcs_assets.domain.ingest_request import Registration
 from dlcs_assets.domain.redaction import shown_url
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.domain.thumbnails import UNRESTRICTED
+from dlcs_assets.ingest.policy import ingest_policy
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger.records import Attempt
 from dlcs_assets.ledger.reports import ImageStatus
@@ -95,8 +95,7 @@ def _registration(registration: Registration) -> Lines:
 def _plan(image: ImageStatus, registration: Registration, settings: Settings) -> Lines:
     try:
         asset_id = AssetId.parse(image.asset_id)
-        customer = load_customer(settings, asset_id.customer)
-        explained = dict(explain(asset_id, registration, customer, settings, known_of(image)))
+        explained = dict(explain(asset_id, registration, ingest_policy(settings), settings, known_of(image)))
     except (IngestError, MessageRejectedError) as error:
         return [("plan", f"none: {error}")]
     return [("plan", f"row {explained['row']}: {explained['why']}")]

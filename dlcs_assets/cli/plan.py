@@ -20,6 +20,7 @@ from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.ingest_request import Registration
 from dlcs_assets.domain.quota import LEAST_BYTES
 from dlcs_assets.domain.results import ObjectKind
+from dlcs_assets.ingest.policy import ingest_policy
 from dlcs_assets.ledger.reports import ImageStatus, Selection
 from dlcs_assets.settings import Settings
 
@@ -50,7 +51,7 @@ def plan(
     def refusal(kinds: Collection[ObjectKind]) -> str | None:
         return _refusal(asset_id, customer, kinds, settings) if origin is None else None
 
-    lines = explain(asset_id, registration, customer, settings, known, refusal)
+    lines = explain(asset_id, registration, ingest_policy(settings), settings, known, refusal)
     console = make_console()
     console.print(str(asset_id), style="bold")
     print_lines(console, lines)

@@ -1,4 +1,4 @@
-"""What would be done for an image, and why, in words: the rules of the domain, asked without any network."""
+"""What would be done for an image, and why, in words: the rules of the domain, without any network."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 from dlcs_assets.domain.asset_id import AssetId
-from dlcs_assets.domain.customers import Customer
-from dlcs_assets.domain.delivery import Channel, resolve_channels, thumbnail_sizes
 from dlcs_assets.domain.iiif_size import Size
 from dlcs_assets.domain.image_servers import SourceAccess, require_readable
-from dlcs_assets.domain.ingest_plan import Conversion, ImageServerSource, IngestPlan, plan_ingest
+from dlcs_assets.domain.ingest_plan import Conversion, ImageServerSource, IngestPlan
 from dlcs_assets.domain.ingest_request import Registration
+from dlcs_assets.domain.ingest_spec import IngestPolicy, KnownFormat, ingest_spec, needs_media_type
 from dlcs_assets.domain.media_type import media_type_for_extension
 from dlcs_assets.domain.origin import Origin, OriginStrategy
 from dlcs_assets.domain.quota import stored_kinds
@@ -43,7 +42,7 @@ _BY_STRATEGY = {
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What earlier work found out about an original: None is not known."""
+    """What earlier results say of an original: None is not known."""
 
     media_type: str | None = None
     size: Size | None = None
@@ -52,24 +51,18 @@ class Known:
 def explain(  # noqa: PLR0917 (what decides about an image, and nothing else)
     asset_id: AssetId,
     registration: Registration,
-    customer: Customer,
+    policy: IngestPolicy,
     settings: Settings,
     known: Known,
     refusal: Callable[[Collection[ObjectKind]], str | None] = lambda _: None,
 ) -> Lines:
-    """Give the plan as (what, how) lines. Raises `PermanentError` or `MessageRejectedError` where there can be none.
+    """Return the plan as (what, how) lines. Raises `PermanentError` or `MessageRejectedError` where there can be none.
 
-    `refusal` says of the kinds of objects that will be stored why the customer's quota has no room for them.
+    `refusal` returns why the customer's quota has no room for the kinds of objects that will be stored.
     """
-    origin = customer.origin(
-        registration.origin,
-        portal_bucket=settings.origin_bucket,
-        own_buckets=(settings.storage_bucket, settings.thumbs_bucket),
-    )
-    media_type, assumed = _media_type(registration, known)
-    channels = resolve_channels(registration.channels, media_type, customer.policies, space=asset_id.space)
-    is_jp2 = known.media_type == "image/jp2" if known.media_type else None
-    plan = plan_ingest(channels, optimised=origin.optimised, is_jp2=is_jp2)
+    format_, assumed = _format(registration, known)
+    spec = ingest_spec(asset_id, registration, policy, format_)
+    plan, origin = spec.plan, spec.origin
     if not settings.thumbnails_of_jp2:
         require_readable(plan, known.media_type)
     refused = refusal(stored_kinds(plan, STAGES))
@@ -77,8 +70,8 @@ def explain(  # noqa: PLR0917 (what decides about an image, and nothing else)
         ("origin", shown_url(origin.url)),
         ("", _strategy(origin)),
         *([("", origin.note)] if origin.note else []),
-        ("channels", ", ".join(map(str, channels))),
-        *([("", assumed)] if assumed and (registration.channels is None or _lacks_policy(registration)) else []),
+        ("channels", ", ".join(map(str, spec.channels))),
+        *([("", assumed)] if assumed else []),
         ("row", plan.row),
         ("why", plan.why),
         ("stages", _stages(plan)),
@@ -90,27 +83,20 @@ def explain(  # noqa: PLR0917 (what decides about an image, and nothing else)
     ]
     if not plan.thumbnails:
         return [*lines, ("thumbnails", "none; what there is from before is removed")]
-    sizes = thumbnail_sizes(channels, customer.policies, settings.default_thumbnail_sizes)
-    return lines + _thumbnails(asset_id, registration, sizes, settings, known.size)
+    return lines + _thumbnails(asset_id, registration, spec.sizes, settings, known.size)
 
 
-def _media_type(registration: Registration, known: Known) -> tuple[str, str | None]:
-    """Return the media type, and how it was come by where it is a guess."""
-    told = known.media_type or registration.media_type
-    if told:
-        return told, None
+def _format(registration: Registration, known: Known) -> tuple[KnownFormat, str | None]:
+    """Return what is known of the format, and how it was assumed where the channels depend on that."""
+    if known.media_type:
+        return KnownFormat(known.media_type, known.media_type == "image/jp2"), None
+    if registration.media_type:
+        return KnownFormat(), None
     name = PurePosixPath(urlsplit(registration.origin).path).suffix
     guessed = media_type_for_extension(name) if name else None
-    if guessed:
-        return guessed, f"assuming {guessed} by the name: the bytes decide when it is ingested"
-    return "image/*", "assuming an image: the bytes decide when it is ingested"
-
-
-def _lacks_policy(registration: Registration) -> bool:
-    return any(
-        item.policy is None and item.channel in {Channel.IIIF_IMG, Channel.THUMBS}
-        for item in registration.channels or ()
-    )
+    assumed = f"assuming {guessed} by the name" if guessed else "assuming an image"
+    note = f"{assumed}: the bytes decide when it is ingested" if needs_media_type(registration) else None
+    return KnownFormat(guessed or "image/*"), note
 
 
 def _strategy(origin: Origin) -> str:

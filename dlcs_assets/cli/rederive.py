@@ -14,7 +14,13 @@ from dlcs_assets.cli.options import CustomerOption, SpaceOption, parse_space
 from dlcs_assets.cli.output import make_console, print_table, shown_bytes
 from dlcs_assets.domain.stages import STAGES, Stage
 from dlcs_assets.ingest.policy import ingest_policy
-from dlcs_assets.ingest.reprocess import ReprocessEstimate, ReprocessSelector, ask_for, select_images, told
+from dlcs_assets.ingest.reprocess import (
+    ReprocessEstimate,
+    ReprocessSelector,
+    describe,
+    request_reprocessing,
+    select_images,
+)
 
 MatchOption = Annotated[
     str | None, typer.Option(metavar="GLOB", help="Images whose own name (without customer and space) matches this.")
@@ -40,17 +46,17 @@ def rederive(  # noqa: PLR0917 (typer reads the options from the signature)
 ) -> None:
     """Make images again, whether or not Dagster has their partitions at the moment."""
     chosen_customer, chosen_space = parse_space(customer, space)
-    wish = ReprocessSelector(chosen_customer, chosen_space, stage, policy, match, reason, outdated)
-    if wish in {ReprocessSelector(), ReprocessSelector(from_stage=stage)}:
-        raise UsageError("Say which images: give --customer, --space, --policy, --match, --reason or --outdated.")
+    selector = ReprocessSelector(chosen_customer, chosen_space, stage, policy, match, reason, outdated)
+    if selector in {ReprocessSelector(), ReprocessSelector(from_stage=stage)}:
+        raise UsageError("No images selected. Use --customer, --space, --policy, --match, --reason or --outdated.")
     settings = load_settings()
-    total = ReprocessEstimate()
+    estimate = ReprocessEstimate()
     with open_ledger(settings) as ledger:
-        wanted = list(select_images(ledger, wish, ingest_policy(settings), total))
+        items = list(select_images(ledger, selector, ingest_policy(settings), estimate))
         if not dry_run:
-            ask_for(ledger, wanted, now=datetime.now(UTC))
+            request_reprocessing(ledger, items, now=datetime.now(UTC))
     at_a_time = settings.backfill_runs * settings.images_in_flight
-    for line in told(total, at_a_time, dry_run=dry_run):
+    for line in describe(estimate, at_a_time, dry_run=dry_run):
         typer.echo(line)
 
 
@@ -64,11 +70,11 @@ def stale(
     chosen_customer, chosen_space = parse_space(customer, space)
     settings = load_settings()
     console = make_console()
-    total = ReprocessEstimate()
-    wish = ReprocessSelector(chosen_customer, chosen_space, match=match, outdated=True)
+    estimate = ReprocessEstimate()
+    selector = ReprocessSelector(chosen_customer, chosen_space, match=match, stale=True)
     rows = []
     with open_ledger(settings) as ledger:
-        for each in select_images(ledger, wish, ingest_policy(settings), total):
+        for each in select_images(ledger, selector, ingest_policy(settings), estimate):
             stages = [stage for stage in STAGES if stage in each.stages]
             if as_json:
                 shown = {"id": str(each.asset_id), "stages": stages, "reasons": each.reasons, "bytes": each.bytes}
@@ -81,6 +87,6 @@ def stale(
         console.print("No image is stale.")
     else:
         print_table(console, ["image", "stages", "to read", "what has changed"], rows)
-        console.print(f"{total.images} stale. To make them again: dlcs rederive --outdated")
-    for code, count in total.skipped.items():
-        console.print(f"{count} can't be told: {code}. See: dlcs plan ID")
+        console.print(f"{estimate.images} stale. To make them again: dlcs rederive --outdated")
+    for code, count in estimate.skipped.items():
+        console.print(f"{count} could not be checked: {code}. See: dlcs plan ID")

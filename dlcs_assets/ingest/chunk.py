@@ -17,6 +17,7 @@ from pathlib import Path
 
 from dlcs_assets.domain.errors import IngestError, PermanentError, TransientError
 from dlcs_assets.domain.ingest_plan import Conversion
+from dlcs_assets.domain.ingest_spec import IngestPolicy
 from dlcs_assets.domain.results import StageResult, WorkItem
 from dlcs_assets.domain.stages import STAGES, RequestState, Stage
 from dlcs_assets.domain.storage_keys import transient_key
@@ -24,7 +25,6 @@ from dlcs_assets.ingest.cleanup import paths_to_close, tidy
 from dlcs_assets.ingest.job import Job, Services
 from dlcs_assets.ingest.jp2 import make_jp2
 from dlcs_assets.ingest.original import drop_transient, make_original
-from dlcs_assets.ingest.policy import IngestPolicy
 from dlcs_assets.ingest.scratch import folder_name
 from dlcs_assets.ingest.threads import DaemonThreads
 from dlcs_assets.ingest.thumbnails import make_thumbnails
@@ -187,7 +187,7 @@ class _Worker:
                 thumbnails = make_thumbnails(job, self.sizes)
                 result, picture = thumbnails.result, thumbnails.picture
         # The plan may have become definite only now, with the original at hand.
-        result = replace(result, recipe=job.recipes[stage])
+        result = replace(result, recipe=job.spec.recipes()[stage])
         job.results[stage] = result
         invalidate = paths_to_close(job, result) if self.rules.tells_cdn else ()
         self.ledger.results.commit(self.claim, job.item, result, invalidate=invalidate, now=datetime.now(UTC))

@@ -13,7 +13,7 @@ def paths_to_close(job: Job, result: StageResult) -> tuple[str, ...]:
     """Return what a CDN is to forget: all of an image of which thumbnails were open to everybody and no longer are."""
     now = {stored.key for stored in result.objects}
     closed = any(restricted_key(stored.key) in now for stored in job.item.objects)
-    return paths_to_invalidate(job.item.asset_id, [item.channel for item in job.channels]) if closed else ()
+    return paths_to_invalidate(job.item.asset_id, [item.channel for item in job.spec.channels]) if closed else ()
 
 
 def tidy(job: Job) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,20 +12,24 @@ from dlcs_assets.clients.image_server import ImageServer
 from dlcs_assets.clients.origins import Origins, Peeked
 from dlcs_assets.clients.storage import Storage
 from dlcs_assets.clients.transfer import Fetched
-from dlcs_assets.domain.customers import Customer
-from dlcs_assets.domain.delivery import Channel, DeliveryChannel, resolve_channels, thumbnail_sizes
 from dlcs_assets.domain.errors import MessageRejectedError, PermanentError
 from dlcs_assets.domain.iiif_size import Size
-from dlcs_assets.domain.ingest_plan import IngestPlan, plan_ingest
+from dlcs_assets.domain.ingest_plan import IngestPlan
+from dlcs_assets.domain.ingest_spec import (
+    IngestPolicy,
+    IngestSpec,
+    KnownFormat,
+    ingest_spec,
+    needs_media_type,
+    origin_of,
+)
 from dlcs_assets.domain.media_type import SourceFormat, sniff
 from dlcs_assets.domain.origin import Origin
-from dlcs_assets.domain.recipe import IngestSpec, Recipe
 from dlcs_assets.domain.results import ObjectKind, StageResult, WorkItem
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.domain.thumbnails import ThumbnailMaker
 from dlcs_assets.ingest.image_probe import ImageInfo
 from dlcs_assets.ingest.jp2_structure import Jp2Structure
-from dlcs_assets.ingest.policy import IngestPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +56,7 @@ class Job:
     # Given the customer's limit and how many bytes will take the place of what there is of some kinds, reserves them.
     reserve: Callable[[int, int, Collection[ObjectKind]], None]
 
-    customer: Customer = field(init=False)
-    origin: Origin = field(init=False)
-    channels: tuple[DeliveryChannel, ...] = field(init=False)
-    plan: IngestPlan = field(init=False)
+    spec: IngestSpec = field(init=False)
     peeked: Peeked | None = None
     fetched: Fetched | None = None
     format: SourceFormat | None = None
@@ -66,51 +67,29 @@ class Job:
 
     def __post_init__(self) -> None:
         """Make the plan, as far as it can be made before anything is fetched."""
-        registration = self.item.registration
-        self.customer = self.rules.customers().get(self.item.asset_id.customer)
-        self.origin = self.customer.origin(
-            registration.origin,
-            portal_bucket=self.rules.origin_bucket,
-            own_buckets=self.rules.own_buckets,
-        )
-        media_type = registration.media_type
-        if media_type is None and self._needs_media_type():
-            media_type = self._found_before() or self._look()
+        item = self.item
+        known = KnownFormat.recorded(item.latest)
+        if needs_media_type(item.registration) and (Stage.ORIGINAL in item.stages or known.media_type is None):
+            peeked = self.peek()
+            known = KnownFormat.seen(self.format, peeked.content_type)
         try:
-            self.channels = resolve_channels(
-                registration.channels, media_type, self.customer.policies, space=self.item.asset_id.space
-            )
+            self.spec = ingest_spec(item.asset_id, item.registration, self.rules, known)
         except MessageRejectedError as error:
             raise PermanentError(error.code, error.cause, remedy=error.remedy, stage=Stage.ORIGINAL) from error
-        self.replan()
-
-    def _needs_media_type(self) -> bool:
-        channels = self.item.registration.channels
-        # The policy of the other channels is the same whatever the media type: no origin is asked for their sake.
-        typed = {Channel.IIIF_IMG, Channel.THUMBS}
-        return channels is None or any(item.policy is None and item.channel in typed for item in channels)
 
     def replan(self) -> None:
         """Make the plan with what is known of the format by now."""
-        is_jp2 = self.format.is_jp2 if self.format else self._was_jp2()
-        self.plan = plan_ingest(self.channels, optimised=self.origin.optimised, is_jp2=is_jp2)
+        self.spec = self.spec.with_format(self.format)
 
-    def _found_before(self) -> str | None:
-        """Return the original's media type as an earlier request found it, if this one does not get it anew."""
-        return None if Stage.ORIGINAL in self.item.stages else self._recorded_media_type()
+    @property
+    def plan(self) -> IngestPlan:
+        """What is made of it."""
+        return self.spec.plan
 
-    def _look(self) -> str | None:
-        self.peek()
-        return self.format.media_type if self.format else (self.peeked and self.peeked.content_type) or None
-
-    def _was_jp2(self) -> bool | None:
-        media_type = self._recorded_media_type()
-        return None if media_type is None else media_type == "image/jp2"
-
-    def _recorded_media_type(self) -> str | None:
-        original = self.result(Stage.ORIGINAL)
-        media_type = original.facts.get("media_type") if original else None
-        return None if media_type is None else str(media_type)
+    @property
+    def origin(self) -> Origin:
+        """Where the original is."""
+        return self.spec.origin
 
     def result(self, stage: Stage) -> StageResult | None:
         """Return the stage's result in this run, else under any earlier request."""
@@ -119,27 +98,15 @@ class Job:
     def peek(self) -> Peeked:
         """Look at the origin's first bytes, which is no fetch."""
         if self.peeked is None:
-            self.peeked = self.services.origins.peek(self.origin)
+            self.peeked = self.services.origins.peek(origin_of(self.item.asset_id, self.item.registration, self.rules))
             self.format = sniff(self.peeked.head)
         return self.peeked
 
-    @property
-    def recipes(self) -> Mapping[Stage, Recipe]:
-        """What decides about each stage's result, as far as it is known by now."""
-        rules = self.rules
-        making = IngestSpec(self.item.registration, self.plan, self.sizes, rules.profile, rules.engine_open_thumbnails)
-        return making.recipes()
-
     def require_room(self, new: int, kinds: Collection[ObjectKind]) -> None:
         """Reserve bytes for objects of these kinds. Raises `PermanentError`, code `quota_exceeded`."""
-        limit = self.customer.quota.bytes
+        limit = self.spec.customer.quota.bytes
         if limit is not None and kinds:
             self.reserve(limit, new, kinds)
-
-    @property
-    def sizes(self) -> tuple[str, ...]:
-        """The size parameters that this image is to have thumbnails of, those that don't apply to it included."""
-        return thumbnail_sizes(self.channels, self.customer.policies, self.rules.default_thumbnail_sizes)
 
     @property
     def by_appetiser(self) -> bool:

@@ -69,7 +69,7 @@ def make_original(job: Job) -> StageResult:
 def _released(job: Job) -> StageResult | None:
     """Return what is known of an original that is kept no longer, where nothing else changed and nobody needs it."""
     before = job.item.latest.get(Stage.ORIGINAL)
-    if before is None or not is_only_released(before.recipe, job.recipes[Stage.ORIGINAL]):
+    if before is None or not is_only_released(before.recipe, job.spec.recipes()[Stage.ORIGINAL]):
         return None
     if Stage.JP2 in job.item.stages and job.plan.conversion is not Conversion.NONE:
         return None

@@ -1,35 +1,15 @@
-"""What decides about images, apart from where the services are: a part of the settings, and the customers."""
+"""The ingest policy and the retry schedule, as the settings have them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 from dlcs_assets.customers import customers_file
-from dlcs_assets.domain.customers import Customers
-from dlcs_assets.domain.thumbnails import ThumbnailMaker
+from dlcs_assets.domain.ingest_spec import IngestPolicy
 from dlcs_assets.ledger.records import RetrySchedule
 from dlcs_assets.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
-class IngestPolicy:
-    """What decides about an image, apart from where the services are. `customers` gives those in force just now."""
-
-    customers: Callable[[], Customers]
-    origin_bucket: str | None
-    own_buckets: tuple[str, str]
-    default_thumbnail_sizes: tuple[str, ...]
-    engine_open_thumbnails: bool
-    max_pixels: int
-    profile: str
-    tells_cdn: bool
-    thumbnails_by: ThumbnailMaker
-    s3_uri_region: str | None = None
-
-
 def ingest_policy(settings: Settings) -> IngestPolicy:
-    """Return what the settings decide about an image."""
+    """Return what the settings and their customers decide about all images."""
     return IngestPolicy(
         customers=customers_file(settings).customers,
         origin_bucket=settings.origin_bucket,

@@ -101,7 +101,7 @@ def _make_with_image_server(job: Job, source: Source, executor: Executor) -> Thu
     session = server.session(source.file)
     try:
         size, note = _size(job, session, source.identifier)
-        planned = plan_thumbnails(job.sizes, size)
+        planned = plan_thumbnails(job.spec.sizes, size)
         made, refused = _ask(session, source.identifier, planned, size, executor)
     except TransientError as error:
         if error.code in _PERHAPS_ELSEWHERE:

@@ -35,7 +35,7 @@ class _Source:
 def make_with_appetiser(job: Job, path: Path) -> ThumbnailBatch:
     """Have all sizes made of a file, each asked for by its pixels. Raises the errors of the error tree."""
     source = _look_at(path, job.rules.max_pixels)
-    planned = plan_thumbnails(job.sizes, source.size)
+    planned = plan_thumbnails(job.spec.sizes, source.size)
     asks = [ask for ask in planned.asks if not _is_too_large(ask, job.rules.max_pixels)]
     made = _made(job, path, asks, plain=source.plain) if asks else []
     facts: dict[str, object] = {

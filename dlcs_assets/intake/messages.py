@@ -14,10 +14,10 @@ from dlcs_assets.domain.delivery import Channel, check_requested
 from dlcs_assets.domain.errors import IngestError, MessageRejectedError
 from dlcs_assets.domain.image_servers import check_readable
 from dlcs_assets.domain.ingest_request import IngestMessage, Registration, named_in, parse_message
+from dlcs_assets.domain.ingest_spec import stale_stages
 from dlcs_assets.domain.results import StageResult
 from dlcs_assets.domain.stages import Lane, Stage
 from dlcs_assets.ingest.policy import ingest_policy
-from dlcs_assets.ingest.staleness import stale_stages
 from dlcs_assets.intake.uploads import read_record
 from dlcs_assets.ledger.inbox import IntakePolicy
 from dlcs_assets.ledger.ledger import Ledger
@@ -166,10 +166,10 @@ def admit(entry: InboxMessage, settings: Settings) -> InboxMessage:
 
 def intake_policy(settings: Settings) -> IntakePolicy:
     """Return what decides about messages under these settings and the customers in force."""
-    rules = ingest_policy(settings)
+    policy = ingest_policy(settings)
 
     def choose(asset_id: AssetId, registration: Registration, results: Mapping[Stage, StageResult]) -> frozenset[Stage]:
-        return frozenset(stale_stages(asset_id, registration, results, rules))
+        return frozenset(stale_stages(asset_id, registration, results, policy))
 
     return IntakePolicy(
         check=lambda asset_id, registration: check_registration(asset_id, registration, settings),

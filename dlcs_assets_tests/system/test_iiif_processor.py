@@ -16,6 +16,7 @@ from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.image_servers import ImageServerKind, SourceAccess
 from dlcs_assets.domain.ingest_request import Registration
 from dlcs_assets.domain.stages import Stage
+from dlcs_assets.ingest.policy import ingest_policy
 from dlcs_assets_tests.system.running import running_system
 from dlcs_assets_tests.system.test_plan import ROWS, SIZES, Row, origin_of
 from dlcs_stack.stack import RunningStack
@@ -132,25 +133,25 @@ def test_a_server_that_says_it_reads_jp2_is_believed(make_system: Callable[..., 
 
 def test_a_plan_that_it_cannot_serve_is_none(make_system: Callable[..., System], tmp_path: Path) -> None:
     system = unable(make_system, tmp_path / "dlcs.yaml", CUSTOMERS)
-    customer = customers_file(system.settings).customers().get(2)
+    policy = ingest_policy(system.settings)
     asset_id = AssetId.parse("2/1/page")
     jp2 = Registration("https://example.org/page.tif", channels=(RequestedChannel(Channel.IIIF_IMG, "default"),))
     with pytest.raises(PermanentError, match="Thumbnails are to be made from a JP2"):
-        explain(asset_id, jp2, customer, system.settings, Known())
+        explain(asset_id, jp2, policy, system.settings, Known())
     as_it_is = Registration("https://example.org/page.tif", media_type="image/tiff")
-    assert ("row", "5") in explain(asset_id, as_it_is, customer, system.settings, Known())
+    assert ("row", "5") in explain(asset_id, as_it_is, policy, system.settings, Known())
 
 
 def test_a_shared_disk_is_part_of_the_plan(make_system: Callable[..., System], tmp_path: Path) -> None:
     (tmp_path / "dlcs.yaml").write_text(CUSTOMERS)
     system = make_system(image_server_sources=SourceAccess.DISK, customers_file=tmp_path / "dlcs.yaml")
-    customer = customers_file(system.settings).customers().get(2)
+    policy = ingest_policy(system.settings)
     at_origin = Registration(
         f"s3://{system.settings.origin_bucket}/2/1/page",
         media_type="image/tiff",
         channels=(RequestedChannel(Channel.THUMBS, "default"),),
     )
-    lines = dict(explain(AssetId.parse("2/1/page"), at_origin, customer, system.settings, Known()))
+    lines = dict(explain(AssetId.parse("2/1/page"), at_origin, policy, system.settings, Known()))
     assert lines["row"] == "8"
     assert lines["fetch"] == "the original is fetched, to the disk that the image server shares: it sees nothing else"
     assert lines["image server"] == "reads the original in the scratch folder, which it shares"

@@ -12,7 +12,7 @@ import pytest
 
 from dlcs_assets.domain.stages import Lane, Stage
 from dlcs_assets.ingest.policy import ingest_policy
-from dlcs_assets.ingest.reprocess import ReprocessEstimate, ReprocessSelector, ask_for, select_images
+from dlcs_assets.ingest.reprocess import ReprocessEstimate, ReprocessSelector, request_reprocessing, select_images
 from dlcs_testing.harness import System, full_message
 from dlcs_testing.pictures import jpeg
 from dlcs_testing.processes import eventually
@@ -45,18 +45,18 @@ def system(make_system: Callable[..., System], file: Path) -> System:
     return make_system(customers_file=file, default_thumbnail_sizes=SIZES, chunk_size=CHUNK)
 
 
-def stale(system: System, **wish: Any) -> dict[str, tuple[set[Stage], tuple[str, ...]]]:
+def stale(system: System, **criteria: Any) -> dict[str, tuple[set[Stage], tuple[str, ...]]]:
     found = select_images(
-        system.ledger, ReprocessSelector(outdated=True, **wish), ingest_policy(system.settings), ReprocessEstimate()
+        system.ledger, ReprocessSelector(stale=True, **criteria), ingest_policy(system.settings), ReprocessEstimate()
     )
     return {str(each.asset_id): (set(each.stages), each.reasons) for each in found}
 
 
-def ask_again(system: System, **wish: Any) -> ReprocessEstimate:
-    total = ReprocessEstimate()
-    wanted = list(select_images(system.ledger, ReprocessSelector(**wish), ingest_policy(system.settings), total))
-    ask_for(system.ledger, wanted, now=datetime.now(UTC))
-    return total
+def ask_again(system: System, **criteria: Any) -> ReprocessEstimate:
+    estimate = ReprocessEstimate()
+    wanted = list(select_images(system.ledger, ReprocessSelector(**criteria), ingest_policy(system.settings), estimate))
+    request_reprocessing(system.ledger, wanted, now=datetime.now(UTC))
+    return estimate
 
 
 def etags(system: System) -> dict[str, tuple[str, str]]:
@@ -83,8 +83,8 @@ def test_a_changed_policy_is_followed_by_thumbnails_alone_in_a_handful_of_runs(s
     file.write_text(CUSTOMERS % AFTER)
     assert eventually(lambda: bool(stale(system)))  # the file is looked at once a second
     assert stale(system) == {image: ({Stage.THUMBNAILS}, ("policy",)) for image in sorted(images)}
-    total = ask_again(system, customer=2, outdated=True)
-    assert (total.images, total.by_stage) == (IMAGES, {Stage.THUMBNAILS: IMAGES})
+    estimate = ask_again(system, customer=2, stale=True)
+    assert (estimate.images, estimate.by_stage) == (IMAGES, {Stage.THUMBNAILS: IMAGES})
     runs = system.settle()
 
     assert len(runs) == IMAGES // CHUNK
@@ -106,8 +106,8 @@ def test_a_changed_policy_is_followed_by_thumbnails_alone_in_a_handful_of_runs(s
 def test_scattered_images_of_one_space_are_made_again_in_one_run(system: System) -> None:
     images = [f"2/1/{kind}-{number}" for number in range(10) for kind in ("page", "cover")]
     ingest_small(system, *images, "12/1/page-1", "22/1/page-1")
-    total = ask_again(system, customer=2, match="page-*", from_stage=Stage.THUMBNAILS)
-    assert total.images == len(images) // 2
+    estimate = ask_again(system, customer=2, match="page-*", from_stage=Stage.THUMBNAILS)
+    assert estimate.images == len(images) // 2
     (run,) = system.settle()
     again = {
         image
@@ -171,7 +171,7 @@ def test_the_job_in_the_launchpad_says_what_it_comes_to_and_then_does_it(system:
     ingest_small(system, "2/1/a", "2/2/b", "12/1/c")
     config = {"customer": 2, "space": 1, "stage": "JP2"}
     dry = system.execute_job("backfill_customer_spaces", "ask_for_images", config)
-    assert "1 image would be made again: 1 jp2, 1 thumbnails." in system.log_of(dry)
+    assert "1 image would be reprocessed: 1 jp2, 1 thumbnails." in system.log_of(dry)
     assert system.settle() == []
     system.execute_job("backfill_customer_spaces", "ask_for_images", {**config, "dry_run": False})
     (run,) = system.settle()
@@ -183,4 +183,4 @@ def test_the_job_in_the_launchpad_says_what_it_comes_to_and_then_does_it(system:
 def test_a_backfill_that_matches_nothing_says_so(system: System) -> None:
     ingest_small(system, "2/1/a")
     run = system.execute_job("backfill_customer_spaces", "ask_for_images", {"customer": 2, "space": 7})
-    assert "No image is meant by this" in system.log_of(run)
+    assert "No images match" in system.log_of(run)

@@ -8,7 +8,13 @@ from pydantic import Field
 from dlcs_assets.defs import tags
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.ingest.policy import ingest_policy
-from dlcs_assets.ingest.reprocess import ReprocessEstimate, ReprocessSelector, ask_for, select_images, told
+from dlcs_assets.ingest.reprocess import (
+    ReprocessEstimate,
+    ReprocessSelector,
+    describe,
+    request_reprocessing,
+    select_images,
+)
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.settings import Settings
 
@@ -35,7 +41,7 @@ def backfill_job(settings: Settings) -> dg.JobDefinition:
     def ask_for_images(
         context: dg.OpExecutionContext, ledger: dg.ResourceParam[Ledger], config: BackfillConfig
     ) -> None:
-        wish = ReprocessSelector(
+        selector = ReprocessSelector(
             config.customer,
             config.space,
             config.stage,
@@ -46,17 +52,17 @@ def backfill_job(settings: Settings) -> dg.JobDefinition:
         )
         run_tags = {tags.CUSTOMER: str(config.customer)} | ({tags.SPACE: str(config.space)} if config.space else {})
         context.instance.add_run_tags(context.run_id, run_tags)
-        total = ReprocessEstimate()
-        wanted = list(select_images(ledger, wish, ingest_policy(settings), total))
+        estimate = ReprocessEstimate()
+        items = list(select_images(ledger, selector, ingest_policy(settings), estimate))
         if not config.dry_run:
-            ask_for(ledger, wanted, now=datetime.now(UTC))
-        lines = told(total, settings.backfill_runs * settings.images_in_flight, dry_run=config.dry_run)
+            request_reprocessing(ledger, items, now=datetime.now(UTC))
+        lines = describe(estimate, settings.backfill_runs * settings.images_in_flight, dry_run=config.dry_run)
         for line in lines:
             context.log.info(line)
         context.add_output_metadata(
             {
-                "images": total.images,
-                "bytes to read": total.bytes,
+                "images": estimate.images,
+                "bytes to read": estimate.bytes,
                 "what": dg.MetadataValue.md("\n\n".join(lines)),
                 "dry run": config.dry_run,
             }
