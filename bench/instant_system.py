@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.processes import server
 from bench.system import RunningSystem, running
 from dlcs_stack import aws
-from dlcs_stack.stack import CHECKOUT, DAGSTER
+from dlcs_stack.stack import DAGSTER, INSTANCE
 from dlcs_testing import postgresql
 from dlcs_testing.instances import ours_at
 from dlcs_testing.pictures import drawing, encoded
@@ -52,7 +52,7 @@ def instant_system(
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         instance = folder / "dagster.yaml"
-        text = (CHECKOUT / "dagster.yaml").read_text()
+        text = INSTANCE.read_text()
         instance.write_text(text.replace("limit: 3", f"limit: {runs}") + databases.history())
         file = folder / "dlcs.yaml"
         file.write_text(customers)

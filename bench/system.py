@@ -18,7 +18,7 @@ from dlcs_assets.domain.upload import sent_key
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger.reports import ImageStatus, Selection
 from dlcs_assets.settings import Settings
-from dlcs_stack.stack import ALL, CHECKOUT, Component, RunningStack, Stack
+from dlcs_stack.stack import ALL, INSTANCE, Component, RunningStack, Stack
 from dlcs_testing.dagster_api import LOCATION, REPOSITORY, DagsterApi
 
 # To look is work that the bare loop does not have: seldom, beside the tens of seconds that are measured.
@@ -109,7 +109,7 @@ class RunningSystem:
 
 @contextmanager
 def running(
-    settings: dict[str, str], components: frozenset[Component] = ALL, *, instance: Path = CHECKOUT / "dagster.yaml"
+    settings: dict[str, str], components: frozenset[Component] = ALL, *, instance: Path = INSTANCE
 ) -> Iterator[RunningSystem]:
     import boto3
 

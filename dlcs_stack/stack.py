@@ -6,6 +6,7 @@ with Stack(folder).running() as stack:
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +23,8 @@ import yaml  # type: ignore[import-untyped]  # it has no types
 from dlcs_stack import aws, dagster_health, data_folder
 from dlcs_stack.supervisor import Health, Ready, Service, Supervisor, free_port, http_health, is_free
 
-CHECKOUT: Final = Path(__file__).parents[1]
+EXTRA: Final = "dlcs-assets[local]"
+NEEDED_MODULES: Final = ("moto", "flask", "numpy", "starlette", "uvicorn")  # what the extra installs
 HOST: Final = "127.0.0.1"
 DAGSTER_DEV_PORT: Final = 3000
 DAGSTER_TIMEOUT: Final = timedelta(seconds=120)
@@ -41,6 +43,15 @@ storage:
       base_dir: { env: DAGSTER_HOME }
 """
 REQUEST_LOG: Final = "image-server.requests.jsonl"  # one line of JSON for each request, beside the log
+
+
+def _instance_file() -> Path:
+    """Return the dagster.yaml of the embedded stack: in a wheel next to this module, in a checkout at its top."""
+    shipped = Path(__file__).with_name("dagster.yaml")
+    return shipped if shipped.exists() else Path(__file__).parents[1] / "dagster.yaml"
+
+
+INSTANCE: Final = _instance_file()
 
 
 class Component(StrEnum):
@@ -107,7 +118,7 @@ class Stack:
     ports: Mapping[Component, int] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)  # DLCS_* variables, instead of the stack's own and beside
     definitions: Sequence[str] = DEFINITIONS
-    instance: Path = CHECKOUT / "dagster.yaml"
+    instance: Path = INSTANCE
     on_ready: Callable[[Ready], None] | None = None
 
     @contextmanager
@@ -117,6 +128,7 @@ class Stack:
         Buckets, queues, ledger and Dagster's history are parts of one whole. The first two live in memory, so what
         an earlier stack left of the others in the data folder is removed.
         """
+        _check_installation()
         self._check_ports()
         with (
             data_folder.claimed(self.data) as data,
@@ -194,9 +206,7 @@ class Stack:
 
         def service(component: Component, command: list[str], health: Health, **more: Any) -> Service:
             log = logs / f"{component}.log"
-            return Service(
-                component, command, log, health, environment=surroundings, working_directory=CHECKOUT, **more
-            )
+            return Service(component, command, log, health, environment=surroundings, **more)
 
         services = [
             service(
@@ -225,7 +235,8 @@ class Stack:
                 Component.CODE_SERVER,
                 [
                     *(str(scripts / "dagster"), "api", "grpc", "--socket", str(socket), "--location-name", LOCATION),
-                    *("--lazy-load-user-code", *self.definitions),  # the webserver tells if they can't be loaded
+                    # The first for the reason of -P in _module; and the webserver reports what cannot be loaded.
+                    *("--empty-working-directory", "--lazy-load-user-code", *self.definitions),
                 ],
                 dagster_health.code_server_health(socket),
                 ready_timeout=DAGSTER_TIMEOUT,
@@ -252,8 +263,17 @@ class Stack:
         return [each for each in services if each.name in self.components]
 
 
+def _check_installation() -> None:
+    missing = [name for name in NEEDED_MODULES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise data_folder.StackRefusedError(
+            f"The embedded stack needs {', '.join(missing)}, not installed here. Install them: pip install '{EXTRA}'"
+        )
+
+
 def _module(name: str) -> list[str]:
-    return [sys.executable, "-m", f"dlcs_stack.{name}"]
+    # -P: a file in the current folder that is called like one of the standard library's modules is not imported.
+    return [sys.executable, "-P", "-m", f"dlcs_stack.{name}"]
 
 
 def _listen(url: str) -> list[str]:

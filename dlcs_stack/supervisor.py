@@ -52,7 +52,6 @@ class Service:
     log: Path
     health: Health
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))  # all of it
-    working_directory: Path | None = None
     after: Sequence[str] = ()  # names of the services that must be ready before this one starts
     url: str | None = None
     ready_timeout: timedelta = timedelta(seconds=60)
@@ -149,7 +148,6 @@ class Supervisor:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=dict(service.environment),
-                cwd=service.working_directory,
                 start_new_session=True,  # Ctrl-C in the terminal reaches this process, which then stops them in order
             )
         running = _Running(service, process, time.monotonic())

@@ -104,6 +104,28 @@ def test_status_starts_without_dagster_and_boto3(ledger: Ledger) -> None:
     assert done.stdout == "[]\n"
 
 
+def without_the_extra(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process that has the modules of the extra `local` as little as a production install."""
+    hidden = "import sys; sys.modules.update(dict.fromkeys(%r)); from dlcs_assets.cli import main; main()"
+    script = hidden % (("moto", "flask", "numpy", "starlette", "uvicorn"),)
+    return subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.usefixtures("nowhere")
+def test_up_without_its_extra_says_what_to_install() -> None:
+    done = without_the_extra("up")
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
+    assert "pip install 'dlcs-assets[local]'" in done.stderr
+    assert list(Path.cwd().iterdir()) == []
+
+
+@pytest.mark.usefixtures("ledger")
+@pytest.mark.parametrize("arguments", [["--help"], ["status"], ["usage"]])
+def test_other_commands_work_without_the_stacks_extra(arguments: list[str]) -> None:
+    done = without_the_extra(*arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("command", ["ingest", "plan"])
 def test_a_command_that_needs_arguments_shows_its_help_without_any(command: str) -> None:
     done = dlcs(command)

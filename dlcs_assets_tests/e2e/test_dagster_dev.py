@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from dlcs_stack.stack import CHECKOUT, SERVICES, Component, Stack
+from dlcs_stack.stack import SERVICES, Component, Stack
 from dlcs_stack.supervisor import free_port
 from dlcs_testing.pictures import jpeg
 from dlcs_testing.whole_system import System, full_message
 
 pytestmark = pytest.mark.e2e
+CHECKOUT = Path(__file__).parents[2]
 
 
 def test_plain_dagster_dev_with_the_printed_environment_gives_the_same_system(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def http_service(tmp_path: Path, name: str, port: int, **more: Any) -> Service:
 def test_a_started_service_answers_and_a_stopped_one_frees_its_port(tmp_path: Path) -> None:
     port = free_port()
     with Supervisor() as supervisor:
-        supervisor.start(http_service(tmp_path, "files", port, working_directory=tmp_path))
+        supervisor.start(http_service(tmp_path, "files", port))
         assert not is_free(port)
     assert is_free(port)
 
