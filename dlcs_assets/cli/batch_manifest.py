@@ -17,7 +17,7 @@ from dlcs_assets.cli.failure import FAILED, USAGE, CommandError, UsageError
 from dlcs_assets.cli.options import ChannelsOption, PolicyOption, parse_channels
 from dlcs_assets.cli.output import counting, make_console, print_table, state_text
 from dlcs_assets.cli.send import Outgoing, queue_url
-from dlcs_assets.customers import customers_file
+from dlcs_assets.customers import customer_source
 from dlcs_assets.domain.customers import Customer, Customers
 from dlcs_assets.domain.delivery import RequestedChannel
 from dlcs_assets.domain.errors import IngestError
@@ -55,7 +55,7 @@ def submit(
 ) -> None:
     """Submit the images of a manifest as a batch; or tell everything that is wrong with it, and send nothing."""
     settings = load_settings()
-    customers = customers_file(settings).customers()
+    customers = customer_source(settings).customers()
     found = read_manifest(_read(manifest), customer=customer, space=space)
     own = (settings.storage_bucket, settings.thumbs_bucket)
     unusable = check_manifest(found, customers.find, portal_bucket=settings.origin_bucket, own_buckets=own)

@@ -14,7 +14,7 @@ from dlcs_assets.cli.failure import CommandError
 from dlcs_assets.clients.aws import S3ClientFactory
 from dlcs_assets.clients.sqs import Queues
 from dlcs_assets.clients.storage import Storage
-from dlcs_assets.customers import customers_file
+from dlcs_assets.customers import customer_source
 from dlcs_assets.domain.customers import Customer
 from dlcs_assets.domain.redaction import shown_url
 from dlcs_assets.ledger import Ledger
@@ -59,7 +59,7 @@ def adopt(environment: Mapping[str, str]) -> None:
 
 def load_customer(settings: Settings, number: int) -> Customer:
     """Return a customer's configuration. Raises `PermanentError` or NoCustomersError."""
-    return customers_file(settings).customers().get(number)
+    return customer_source(settings).customers().get(number)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from dlcs_assets.cli.connection import ledger_keys
 from dlcs_assets.cli.doctor_finding import Check, Finding, fail, failed, ok, warn
 from dlcs_assets.clients.appetiser import Appetiser
 from dlcs_assets.clients.image_server import ImageServer
-from dlcs_assets.customers import NoCustomersError, customers_file
+from dlcs_assets.customers import NoCustomersError, customer_source
 from dlcs_assets.domain.redaction import shown_url
 from dlcs_assets.domain.thumbnails import ThumbnailMaker
 from dlcs_assets.ledger.engine import UnusableLedgerError, make_engine, unusable
@@ -29,7 +29,7 @@ _NAMED: Final = 5
 
 def check_customers(settings: Settings) -> Iterator[Finding]:
     """Tell which customers are in force."""
-    file = customers_file(settings)
+    file = customer_source(settings)
     try:
         known = file.customers()
     except NoCustomersError as error:

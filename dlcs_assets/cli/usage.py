@@ -12,7 +12,7 @@ import typer
 from dlcs_assets.cli.connection import load_settings, open_ledger
 from dlcs_assets.cli.options import CustomerOption, SpaceOption, parse_space
 from dlcs_assets.cli.output import make_console, print_table, shown_bytes
-from dlcs_assets.customers import customers_file
+from dlcs_assets.customers import customer_source
 from dlcs_assets.domain.customers import Customers, Quota
 from dlcs_assets.ledger.accounting import Usage, total
 
@@ -46,7 +46,7 @@ def usage(
     """Show how many images there are, how much is stored and reserved, and what the quotas allow."""
     chosen = parse_space(customer, space)
     settings = load_settings()
-    customers = customers_file(settings).customers()
+    customers = customer_source(settings).customers()
     with open_ledger(settings) as ledger:
         found = _by_customer(ledger.accounting.by_space(*chosen), customers, *chosen)
     if as_json:

@@ -1,5 +1,6 @@
-"""The customers of an installation, read from a YAML file that may be edited while everything runs."""
+"""The customers of an installation: their policies, origin strategies, buckets and quotas."""
 
-from dlcs_assets.customers.file import CustomersFile, NoCustomersError, customers_file
+from dlcs_assets.customers.file import NoCustomersError
+from dlcs_assets.customers.source import CustomerSource, customer_source
 
-__all__ = ["CustomersFile", "NoCustomersError", "customers_file"]
+__all__ = ["CustomerSource", "NoCustomersError", "customer_source"]

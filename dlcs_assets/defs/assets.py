@@ -10,7 +10,7 @@ from dlcs_assets.clients.appetiser import Appetiser
 from dlcs_assets.clients.image_server import ImageServer
 from dlcs_assets.clients.origins import Origins
 from dlcs_assets.clients.storage import Storage
-from dlcs_assets.customers import customers_file
+from dlcs_assets.customers import customer_source
 from dlcs_assets.defs import tags
 from dlcs_assets.defs.materializations import UPSTREAM, Upstream, materialization
 from dlcs_assets.defs.partitions import images_partitions
@@ -100,7 +100,7 @@ class _Run:
 
     def events(self) -> Iterator[dg.AssetMaterialization]:
         """Yield a materialisation for each stage of each image as it ends; raise Failure if an image failed."""
-        if problem := customers_file(self._settings).problem():
+        if problem := customer_source(self._settings).problem():
             self._context.log.warning(problem)
         claim = self._claim()
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dlcs_assets.customers import customers_file
+from dlcs_assets.customers import customer_source
 from dlcs_assets.domain.ingest_spec import IngestPolicy
 from dlcs_assets.ledger.records import RetrySchedule
 from dlcs_assets.settings import Settings
@@ -11,7 +11,7 @@ from dlcs_assets.settings import Settings
 def ingest_policy(settings: Settings) -> IngestPolicy:
     """Return what the settings and their customers decide about all images."""
     return IngestPolicy(
-        customers=customers_file(settings).customers,
+        customers=customer_source(settings).customers,
         origin_bucket=settings.origin_bucket,
         own_buckets=(settings.storage_bucket, settings.thumbs_bucket),
         default_thumbnail_sizes=settings.default_thumbnail_sizes,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dlcs_assets.clients.sqs import QueueMessage, Queues
-from dlcs_assets.customers import customers_file
+from dlcs_assets.customers import customer_source
 from dlcs_assets.domain.errors import MessageRejectedError
 from dlcs_assets.domain.ingest_request import IngestMessage, Named
 from dlcs_assets.domain.modified import AssetDeleted, AssetUpdated, parse_modified
@@ -41,14 +41,14 @@ def read_notification(message: QueueMessage, url: str, settings: Settings) -> li
 
 def _deletion(entry: InboxMessage, deleted: AssetDeleted, settings: Settings) -> InboxMessage:
     asset_id = deleted.asset_id
-    if customers_file(settings).customers().find(asset_id.customer) is None:
+    if customer_source(settings).customers().find(asset_id.customer) is None:
         return entry  # all of a notification's listeners hear of all customers
     named = Named(asset_id, asset_id.customer)
     return InboxMessage(entry.id, entry.queue, entry.lane, entry.body, could_read=named, deletion=deleted)
 
 
 def _update(entry: InboxMessage, updated: AssetUpdated, settings: Settings) -> InboxMessage:
-    if customers_file(settings).customers().find(updated.asset_id.customer) is None:
+    if customer_source(settings).customers().find(updated.asset_id.customer) is None:
         return entry
     message = IngestMessage(updated.asset_id, updated.sent_at, None, updated.fields)
     outdated = InboxMessage(

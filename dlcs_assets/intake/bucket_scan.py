@@ -11,7 +11,7 @@ from typing import Any
 
 from dlcs_assets.clients.listings import Listings, Page
 from dlcs_assets.clients.sqs import Queues
-from dlcs_assets.customers import customers_file
+from dlcs_assets.customers import customer_source
 from dlcs_assets.domain.customers import Customers
 from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.origin import OriginBucket
@@ -60,7 +60,7 @@ class BucketScan:
         self._queues = queues
         self._ledger = ledger
         self._settings = settings
-        self._customers = customers_file(settings).customers()
+        self._customers = customer_source(settings).customers()
         self._looked_at = 0
         self._counts: Counter[str] = Counter()
         self._told: list[str] = []

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from dlcs_assets.clients.sqs import MAX_BATCH_SIZE, QueueMessage, Queues
-from dlcs_assets.customers import customers_file
+from dlcs_assets.customers import customer_source
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import Channel, check_requested
 from dlcs_assets.domain.errors import IngestError, MessageRejectedError
@@ -69,7 +69,7 @@ def take_in_as(
     The wait for the first message is not of that time: what comes late in the wait is taken in together, too.
     Without customers in force (NoCustomersError) none is received: they stay in the queue.
     """
-    customers_file(settings).customers()
+    customer_source(settings).customers()
     taken = Taken()
     limit = MAX_BATCH_SIZE
     seconds = wait.total_seconds()
@@ -141,7 +141,7 @@ def admit(entry: InboxMessage, settings: Settings) -> InboxMessage:
     message = entry.message
     if message is None:
         return entry
-    ours = customers_file(settings).customers().find(message.asset_id.customer) is not None
+    ours = customer_source(settings).customers().find(message.asset_id.customer) is not None
     channels = (message.asset.channels if message.asset else None) or ()
     if ours and all(channel.channel is not Channel.IIIF_AV for channel in channels):
         return entry
@@ -183,7 +183,7 @@ def check_registration(asset_id: AssetId, registration: Registration, settings: 
 
     Returns how many images the customer may have; None: any number.
     """
-    customers = customers_file(settings).customers()
+    customers = customer_source(settings).customers()
     try:
         customer = customers.get(asset_id.customer)
         check_requested(registration.channels, customer.policies)

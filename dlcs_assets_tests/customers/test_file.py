@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from dlcs_assets.customers import CustomersFile, NoCustomersError, customers_file, file
-from dlcs_assets.customers.file import customers_without_file
+from dlcs_assets.customers import CustomerSource, NoCustomersError, customer_source, file
+from dlcs_assets.customers.file import CustomersFile
+from dlcs_assets.customers.source import customers_without_file
 from dlcs_assets.domain.errors import ServiceDownError
 from dlcs_assets.settings import Settings
 
@@ -29,7 +30,7 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     monkeypatch.setattr(file, "monotonic", lambda: now[0])
 
     def later() -> None:
-        now[0] += file.SECONDS_BETWEEN_LOOKS
+        now[0] += file.CHECK_INTERVAL_SECONDS
 
     return later
 
@@ -40,7 +41,7 @@ def opened(path: Path, *, required: bool = True) -> CustomersFile:
     return CustomersFile(path, path.with_name("last-good.yaml"), without)
 
 
-def numbers(customers: CustomersFile) -> set[int]:
+def numbers(customers: CustomerSource) -> set[int]:
     return set(customers.customers().by_number)
 
 
@@ -156,15 +157,15 @@ def test_a_folder_that_cannot_hold_the_copy_is_no_reason_to_stop(path: Path) -> 
 def test_the_settings_lead_to_one_file_for_the_process(path: Path) -> None:
     path.write_text(GOOD)
     settings = Settings(customers_file=path, scratch=path.parent / "scratch", customers=(5,))
-    assert customers_file(settings) is customers_file(settings.model_copy())
-    assert numbers(customers_file(settings)) == {2}
+    assert customer_source(settings) is customer_source(settings.model_copy())
+    assert numbers(customer_source(settings)) == {2}
     assert [each.suffix for each in (path.parent / "scratch").iterdir()] == [".yaml"]
 
 
 def test_the_settings_alone_name_customers_and_buckets(path: Path) -> None:
     settings = Settings(scratch=path.parent, customers=(5, 6), s3_origin_buckets=("scans-a",))
     assert not settings.customers_file.exists()
-    customers = customers_file(settings).customers()
+    customers = customer_source(settings).customers()
     assert set(customers.by_number) == {5, 6}
     assert (customers.get(5).number, set(customers.get(5).buckets)) == (5, {"scans-a"})
     assert customers.find(7) is None

@@ -100,7 +100,7 @@ def test_messages_of_customers_that_are_not_in_the_file_are_rejected(system: Sys
 def test_a_bad_edit_is_told_in_the_tick_and_what_was_good_stays_in_force(
     system: System, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dlcs_assets.customers.file.SECONDS_BETWEEN_LOOKS", 0.0)
+    monkeypatch.setattr("dlcs_assets.customers.file.CHECK_INTERVAL_SECONDS", 0.0)
     assert "dlcs.yaml" not in str(system.tick("sqs_ingest").skipped)
     file.write_text(CUSTOMERS.replace("small: [", "tiny: ["))
     told = str(system.tick("sqs_ingest").skipped)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dlcs_assets.cli.planning import Known, explain
-from dlcs_assets.customers import customers_file
+from dlcs_assets.customers import customer_source
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import Channel, RequestedChannel
 from dlcs_assets.domain.errors import PermanentError
@@ -120,7 +120,7 @@ def test_customers_whose_images_would_become_jp2s_are_refused_and_everything_wai
     make_system: Callable[..., System], tmp_path: Path, text: str | None, problem: str
 ) -> None:
     system = unable(make_system, tmp_path / "dlcs.yaml", text)
-    assert problem in str(customers_file(system.settings).problem())
+    assert problem in str(customer_source(system.settings).problem())
     system.send(full_message("2/1/page", "https://example.org/page.tif", "file"))
     assert problem in system.told_by("sqs_ingest")
     assert system.waiting_messages() == 1
@@ -128,7 +128,7 @@ def test_customers_whose_images_would_become_jp2s_are_refused_and_everything_wai
 
 def test_a_server_that_says_it_reads_jp2_is_believed(make_system: Callable[..., System]) -> None:
     system = make_system(image_server_kind=ImageServerKind.IIIF_PROCESSOR, image_server_reads_jp2=True)
-    assert customers_file(system.settings).problem() is None
+    assert customer_source(system.settings).problem() is None
 
 
 def test_a_plan_that_it_cannot_serve_is_none(make_system: Callable[..., System], tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ LIMITED = "customers: {2: {quota: {bytes: 1000, images: 10}}, 22: {}}"
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("dlcs_assets.customers.file.SECONDS_BETWEEN_LOOKS", 0.0)
+    monkeypatch.setattr("dlcs_assets.customers.file.CHECK_INTERVAL_SECONDS", 0.0)
     path = tmp_path / "customers.yaml"
     path.write_text(LIMITED)
     return path

@@ -12,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 
-from dlcs_assets.customers import NoCustomersError, customers_file
+from dlcs_assets.customers import NoCustomersError, customer_source
 from dlcs_assets.defs import tags
 from dlcs_assets.defs.loggers import run_config
 from dlcs_assets.defs.partitions import DISPATCH_LEASE, LEASE_WAIT, WorkingSet, arrange, keys_in_use
@@ -157,7 +157,7 @@ def _limits(settings: Settings) -> Callable[[int], int | None]:
     """Return how many runs each customer may have in flight, as far as the customers file can be read."""
     customers = Customers({})
     with suppress(NoCustomersError):
-        customers = customers_file(settings).customers()
+        customers = customer_source(settings).customers()
 
     def limit_of(number: int) -> int | None:
         customer = customers.find(number)

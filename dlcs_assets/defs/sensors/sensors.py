@@ -9,7 +9,7 @@ import dagster as dg
 from dlcs_assets.clients.listings import Listings
 from dlcs_assets.clients.sns import Notifications
 from dlcs_assets.clients.sqs import Queues
-from dlcs_assets.customers import NoCustomersError, customers_file
+from dlcs_assets.customers import NoCustomersError, customer_source
 from dlcs_assets.defs import tags
 from dlcs_assets.defs.checks import evaluate
 from dlcs_assets.defs.jobs.delete import DELETE_JOB
@@ -80,7 +80,7 @@ def _queue_sensor(name: str, lane: Lane, url: str | None, settings: Settings) ->
     ) -> dg.SensorResult | dg.SkipReason:
         if url is None:
             return dg.SkipReason(f"No queue is configured: set {QUEUE_VARIABLES[name]}")
-        problem, taken = customers_file(settings).problem(), Taken()
+        problem, taken = customer_source(settings).problem(), Taken()
         try:
             taken = take_in(queues, ledger, url, lane, settings)
             told = " ".join(filter(None, (problem, str(taken))))

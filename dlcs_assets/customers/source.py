@@ -1,0 +1,66 @@
+"""Where the customers of an installation come from: today a file; whatever else has these two methods will do."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Protocol
+
+from dlcs_assets.customers.file import CustomersFile
+from dlcs_assets.domain.customers import Customer, Customers
+from dlcs_assets.domain.origin import OriginBucket
+from dlcs_assets.settings import Settings
+
+
+class CustomerSource(Protocol):
+    """The customers in force, which may change at any moment. Safe to use from several threads."""
+
+    def customers(self) -> Customers:
+        """Return the customers in force. Raises `NoCustomersError` while there are none: everything waits."""
+
+    def problem(self) -> str | None:
+        """Return what is wrong with the configuration as it is now, and what is in force; None if nothing is."""
+
+
+def customer_source(settings: Settings) -> CustomerSource:
+    """Return the customers of these settings: the same object for the whole process.
+
+    Without the file everything is as the settings say, unless the file was named, or the image server reads no JP2:
+    then it has to be there.
+    """
+    return _shared_file(
+        settings.customers_file.absolute(),
+        settings.scratch.absolute(),
+        settings.customers,
+        settings.s3_origin_buckets,
+        named="customers_file" in settings.model_fields_set,
+        reads_jp2=settings.thumbnails_of_jp2,
+    )
+
+
+@cache
+def _shared_file(
+    path: Path,
+    folder: Path,
+    customers: tuple[int, ...] | None,
+    buckets: tuple[str, ...],
+    *,
+    named: bool,
+    reads_jp2: bool,
+) -> CustomersFile:
+    copy = folder / f"customers-{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}.last-good.yaml"
+    # The channels that images have without a file make JP2s.
+    required = named or not reads_jp2
+    without = None if required else customers_without_file(customers, buckets)
+    return CustomersFile(path, copy, without, reads_jp2=reads_jp2)
+
+
+def customers_without_file(customers: tuple[int, ...] | None, buckets: tuple[str, ...]) -> Customers:
+    """Return customers (None: all there are) with the default policies, who may read originals from the buckets."""
+    any_customer = Customer(0, buckets=dict.fromkeys(buckets, OriginBucket()))
+    if customers is None:
+        return Customers({}, others=any_customer)
+    return Customers({number: replace(any_customer, number=number) for number in customers})
