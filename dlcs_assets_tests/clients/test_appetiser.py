@@ -64,7 +64,8 @@ def setting(tmp_path: Path) -> Iterator[Setting]:
         yield Setting(server, tmp_path)
 
 
-def test_a_conversion_asks_for_the_jp2_alone_and_puts_it_where_it_belongs(setting: Setting) -> None:
+def test_a_conversion_requests_only_a_jp2_and_puts_it_in_place(setting: Setting) -> None:
+    """Appetiser writes to a name of its own in the folder, and nothing but the JP2 stays of it."""
     conversion = setting.convert()
     assert (conversion.path, conversion.width, conversion.height) == (setting.folder / "foo.jp2", 1609, 2398)
     assert conversion.path.read_bytes() == b"a JP2"
@@ -86,7 +87,7 @@ def test_a_conversion_asks_for_the_jp2_alone_and_puts_it_where_it_belongs(settin
     assert sorted(path.name for path in setting.folder.iterdir()) == ["foo.jp2", "source.tif"]
 
 
-def test_paths_are_told_as_appetiser_sees_them(tmp_path: Path) -> None:
+def test_paths_are_sent_as_appetiser_sees_them(tmp_path: Path) -> None:
     appetiser = Appetiser(scratch_root=str(tmp_path), appetiser_scratch_root="/scratch/")
     assert appetiser.seen_by_appetiser(tmp_path / "run" / "a b.tif") == "/scratch/run/a b.tif"
     assert Appetiser().seen_by_appetiser(tmp_path / "a.tif") == str(tmp_path / "a.tif")
@@ -149,7 +150,8 @@ def test_a_source_that_only_we_see_is_waited_for(setting: Setting) -> None:
     assert caught.value.code == "appetiser_cannot_see_source"
 
 
-def test_an_image_that_cannot_be_converted_fails_after_one_more_try(setting: Setting) -> None:
+def test_an_image_that_cannot_be_converted_is_retried_once(setting: Setting) -> None:
+    """Of five attempts two are made: a broken image must not cost as much as an outage."""
     setting.server.answers = [answer({"detail": "The image is cut off"}, 500)]
     with pytest.raises(PermanentError) as caught:
         setting.convert(attempts=5)
@@ -227,7 +229,7 @@ def test_a_jp2_that_is_not_there_is_not_believed(setting: Setting, written: byte
     assert caught.value.code == "conversion_missing"
 
 
-def test_no_source_is_said_before_appetiser_is_asked(setting: Setting) -> None:
+def test_a_missing_source_is_reported_before_appetiser_is_called(setting: Setting) -> None:
     setting.source.unlink()
     with pytest.raises(PermanentError) as caught:
         setting.convert()
@@ -264,7 +266,7 @@ def test_no_more_conversions_are_in_flight_than_allowed(setting: Setting) -> Non
     assert setting.server.most_at_once == 2
 
 
-def test_ping_tells_whether_it_works(setting: Setting) -> None:
+def test_ping_returns_whether_it_works(setting: Setting) -> None:
     setting.server.by_path["/ping"] = answer({"status": "working"})
     appetiser = setting.appetiser()
     assert appetiser.ping()
@@ -327,7 +329,8 @@ def thumbnails(setting: Setting, *writes: dict[str, bytes], by_way_of_jp2: bool 
         appetiser.close()
 
 
-def test_thumbnails_are_asked_for_by_their_pixels_and_given_in_that_order(setting: Setting) -> None:
+def test_thumbnails_are_requested_and_returned_by_their_pixels(setting: Setting) -> None:
+    """Appetiser lists them in an order of its own: data must not be returned under another's size."""
     setting.server.answers = [LISTED]
     found = thumbnails(setting, WHOLE)
     assert [(each.size, each.data) for each in found] == [

@@ -50,7 +50,8 @@ class Answers:
                 self.limit.ended(began, verdict)
 
 
-def test_a_round_of_quick_answers_opens_one_more_place_and_never_one_above_the_ceiling() -> None:
+def test_a_round_of_quick_answers_adds_one_permit_to_the_limit() -> None:
+    """It grows by one a round, not by one an answer, and never above its ceiling."""
     answers = Answers(ceiling=8)
     assert answers.limit.places == 4
     answers.come(4)
@@ -61,7 +62,7 @@ def test_a_round_of_quick_answers_opens_one_more_place_and_never_one_above_the_c
     assert answers.limit.places == 8
 
 
-def test_places_that_nobody_needs_are_not_added() -> None:
+def test_permits_that_are_not_needed_are_not_added() -> None:
     answers = Answers()
     for _ in range(100):
         with answers.limit.place():
@@ -70,7 +71,7 @@ def test_places_that_nobody_needs_are_not_added() -> None:
 
 
 @pytest.mark.parametrize(("verdict", "left"), [(Signal.OVERLOADED, 8), (Signal.FAILED, 14)])
-def test_trouble_closes_places_at_once(verdict: Signal, left: int) -> None:
+def test_a_failure_reduces_permits_at_once(verdict: Signal, left: int) -> None:
     answers = Answers()
     answers.come(500)
     answers.come(1, verdict=verdict)
@@ -88,13 +89,13 @@ def test_refusals_of_one_round_halve_the_limit_once() -> None:
     assert answers.limit.places == 8
 
 
-def test_there_is_always_one_place() -> None:
+def test_there_is_always_one_permit() -> None:
     answers = Answers()
     answers.come(50, verdict=Signal.OVERLOADED)
     assert answers.limit.places == 1
 
 
-def test_growing_latency_closes_places() -> None:
+def test_growing_latency_reduces_permits() -> None:
     answers = Answers()
     answers.come(500, seconds=0.1)
     answers.come(16, seconds=0.19)
@@ -103,7 +104,7 @@ def test_growing_latency_closes_places() -> None:
     assert answers.limit.places == 12
 
 
-def test_larger_images_are_not_taken_for_an_overloaded_server_for_ever() -> None:
+def test_larger_images_are_not_taken_for_overload_indefinitely() -> None:
     """What takes long with one request in flight takes long by itself."""
     answers = Answers()
     answers.come(500, seconds=0.1)
@@ -147,7 +148,8 @@ def test_what_the_image_server_answers_moves_the_limit(answer: Answer, places: i
         assert client.limit.places == places
 
 
-def test_requests_in_flight_stay_below_the_ceiling_when_all_goes_well() -> None:
+def test_requests_in_flight_reach_the_ceiling_but_do_not_pass_it() -> None:
+    """Twenty threads want in: the server never sees more than six at once, and almost always as many."""
     with scripted_server(GOOD) as server, client_of(server.url, in_flight=6, slowdown=100.0) as client:
         server.work = lambda _asked: time.sleep(0.02)  # an answer takes some time
         with ThreadPoolExecutor(20) as pool:
@@ -156,7 +158,8 @@ def test_requests_in_flight_stay_below_the_ceiling_when_all_goes_well() -> None:
         assert 4 < server.most_at_once <= 6
 
 
-def test_waiting_for_a_place_is_not_taken_for_the_servers_slowness() -> None:
+def test_waiting_for_a_permit_does_not_count_as_latency() -> None:
+    """The timeout of a request begins when it is sent, not when its thread starts to wait for a permit."""
     with scripted_server(GOOD) as server, client_of(server.url, in_flight=1, timeout_seconds=0.4) as client:
         server.work = lambda _asked: time.sleep(0.1)  # ten of them take longer than the time limit of one
         with ThreadPoolExecutor(10) as pool:
@@ -173,7 +176,8 @@ with FileSemaphore(pathlib.Path(sys.argv[1]), int(sys.argv[2])).hold():
 """
 
 
-def test_processes_share_the_places_and_one_that_is_killed_leaves_its_own(tmp_path: Path) -> None:
+def test_a_killed_process_returns_its_permit_to_the_others(tmp_path: Path) -> None:
+    """A killed run must not keep a permit that all other runs then lack."""
     command = [sys.executable, "-c", HOLDS_A_PLACE, str(tmp_path / "slots"), "2"]
     others = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)]
     try:
@@ -198,8 +202,8 @@ def test_processes_share_the_places_and_one_that_is_killed_leaves_its_own(tmp_pa
             other.communicate()
 
 
-def test_clients_of_one_service_share_its_limit_and_those_of_another_do_not(tmp_path: Path) -> None:
-    """Each stands for a run of its own: they know nothing of one another but the folder."""
+def test_only_clients_of_the_same_service_share_its_limit(tmp_path: Path) -> None:
+    """Each stands for a run of its own: all that they share is the folder."""
     with scripted_server(GOOD) as server, scripted_server(GOOD) as another, ExitStack() as opened:
         slots = {"slots_folder": str(tmp_path), "in_flight": 3}
         clients = [opened.enter_context(client_of(server.url, **slots)) for _ in range(4)]
@@ -232,7 +236,8 @@ def succeed(circuit: CircuitBreaker) -> None:
         call.answered = True
 
 
-def test_the_circuit_opens_when_calls_in_a_row_find_the_service_down() -> None:
+def test_the_circuit_opens_after_consecutive_failures() -> None:
+    """A success in between starts the count again; the error names the service that is down."""
     circuit = CircuitBreaker(3, 5.0, clock=Clock())
     fail(circuit, 2)
     succeed(circuit)
@@ -262,7 +267,7 @@ def test_one_call_at_a_time_tries_whether_the_service_is_back() -> None:
     succeed(circuit)
 
 
-def test_a_probe_that_is_broken_off_is_no_proof_and_bars_nobody() -> None:
+def test_an_interrupted_probe_proves_nothing_and_blocks_no_call() -> None:
     clock = Clock()
     circuit = CircuitBreaker(1, 5.0, clock=clock)
     fail(circuit, 1)
@@ -275,7 +280,8 @@ def test_a_probe_that_is_broken_off_is_no_proof_and_bars_nobody() -> None:
     assert not circuit.is_open
 
 
-def test_a_service_that_is_down_is_asked_a_few_times_and_then_left_alone() -> None:
+def test_a_service_that_is_down_is_called_a_few_times_only() -> None:
+    """Afterwards calls fail at once, each with the code of the service, instead of waiting for their attempts."""
     with client_of(refused_url(), attempts=4, circuit_failures=3, first_delay_seconds=0.001) as client:
         with pytest.raises(CircuitOpenError):
             ask(client)

@@ -54,9 +54,8 @@ def test_credentials_are_read_where_they_are_kept(aws: Aws, references: dict[str
     assert store(aws).get(rule(references[kind])) == Credentials("reader", PASSWORD)
 
 
-def test_credentials_are_remembered_for_a_minute_unless_they_are_refused(
-    aws: Aws, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_credentials_are_cached_for_a_minute_unless_refused(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    """New credentials apply within a minute, and at once if the old ones were refused."""
     now = [0.0]
     kept = store(aws, lambda: now[0])
     partner = rule("env:PARTNER_CREDENTIALS")
@@ -84,9 +83,10 @@ def test_credentials_are_remembered_for_a_minute_unless_they_are_refused(
         (None, "origin_credentials_not_found"),
     ],
 )
-def test_missing_credentials_name_the_strategy_and_where_they_should_be(
+def test_missing_credentials_name_strategy_and_location(
     aws: Aws, bucket: str, secrets: Any, reference: str | None, code: str
 ) -> None:
+    """The operator sees which strategy lacks them and where they were expected."""
     del secrets
     reference = reference and reference.format(bucket=bucket)
     with pytest.raises(PermanentError) as missing:
@@ -149,13 +149,13 @@ def test_a_reference_says_where_credentials_are(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["hunter2", "env:", "env:A B", "s3://b", "s3://b/", "secretsmanager:", "https://x/y"])
-def test_what_is_no_reference_is_refused_and_not_shown(text: str) -> None:
+def test_an_invalid_reference_is_refused_and_not_shown(text: str) -> None:
     with pytest.raises(ValueError, match="is no such reference; expected where they are kept") as refused:
         check_reference(text)
     assert "hunter2" not in str(refused.value)
 
 
-def test_an_access_that_is_denied_is_told_apart() -> None:
+def test_a_denied_access_has_a_code_of_its_own() -> None:
     denied = Answer(403, b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>")
     with scripted_server(denied) as server, pytest.raises(PermanentError) as refused:
         store(Aws(server.url)).get(rule("s3://b/k"))

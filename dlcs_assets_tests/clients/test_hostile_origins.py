@@ -279,7 +279,8 @@ CASES: Final = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
-def test_an_origin_that_misbehaves_has_its_code_and_leaves_no_file(case: Case, tmp_path: Path) -> None:
+def test_each_misbehaving_origin_has_its_code_and_leaves_no_file(case: Case, tmp_path: Path) -> None:
+    """Whatever an origin answers, the image fails for the right reason within its limits."""
     with raw_server(case.behave) as server:
         assert outcome(plain(f"{server.url}/page.tif?token=hunter2"), tmp_path, **(case.options or {})) == case.code
 
@@ -333,7 +334,7 @@ def test_nothing_is_asked_of_an_address_that_is_not_public(host: str, tmp_path: 
         ("http://nowhere.invalid:{port}/", "origin_unreachable"),
     ],
 )
-def test_an_address_that_is_none_is_told_as_such(url: str, code: str, tmp_path: Path) -> None:
+def test_an_invalid_address_is_reported_as_invalid(url: str, code: str, tmp_path: Path) -> None:
     with raw_server(says(head(length(1)), b"x")) as server:
         assert outcome(plain(url.replace("{port}", str(server.port))), tmp_path) == code
         assert server.heard == []
@@ -350,8 +351,8 @@ def fetched(client: Origins, origin: Origin, folder: Path) -> str:
 SHA256 = hashlib.sha256(IMAGE).hexdigest()
 
 
-def test_a_name_is_looked_up_once_and_what_was_checked_is_connected_to(tmp_path: Path) -> None:
-    """A name that is public when it is checked, and private when it is connected to."""
+def test_the_address_that_was_checked_is_the_one_connected_to(tmp_path: Path) -> None:
+    """Guards against a name that is public when it is checked, and private when it is connected to."""
     ANSWERS["rebinding.example"] = [["127.0.0.1"], ["10.0.0.1"]]
     client = origins()
     with raw_server(good()) as server:
@@ -361,7 +362,8 @@ def test_a_name_is_looked_up_once_and_what_was_checked_is_connected_to(tmp_path:
     client.close()
 
 
-def test_a_name_that_turns_private_is_refused_at_its_next_connection(tmp_path: Path) -> None:
+def test_a_name_that_turns_private_is_refused_when_reconnecting(tmp_path: Path) -> None:
+    """An earlier check of the same name must not count for a later connection."""
     ANSWERS["rebinding.example"] = [["127.0.0.1"], ["169.254.169.254"]]
     with raw_server(says(LOOP)) as server:
         assert outcome(plain(f"http://rebinding.example:{server.port}/x"), tmp_path) == "origin_address_refused"
@@ -380,7 +382,8 @@ def test_the_reason_names_host_address_and_remedy(tmp_path: Path) -> None:
     assert "private_networks" in caught.value.remedy
 
 
-def test_of_several_addresses_those_that_may_be_reached_are_tried_in_order(tmp_path: Path) -> None:
+def test_allowed_ones_of_several_addresses_are_tried_in_order(tmp_path: Path) -> None:
+    """A private address is skipped, and one that does not answer does not end the attempt."""
     # Nobody listens at 127.0.0.9, and 10.0.0.1 must not be asked.
     ANSWERS["many.example"] = [["10.0.0.1", "127.0.0.9", "127.0.0.1"]]
     client = origins()
@@ -389,8 +392,8 @@ def test_of_several_addresses_those_that_may_be_reached_are_tried_in_order(tmp_p
     client.close()
 
 
-def test_a_customer_s_networks_open_to_that_customer_only(tmp_path: Path) -> None:
-    """Connections are kept for reuse: one that a customer may have is never another's."""
+def test_networks_of_a_customer_open_to_that_customer_only(tmp_path: Path) -> None:
+    """Connections are kept for reuse: one that a customer may have must never serve another customer."""
     client = origins(private_networks=[])
     with raw_server(good()) as server:
         url = f"{server.url}/x"
@@ -402,9 +405,7 @@ def test_a_customer_s_networks_open_to_that_customer_only(tmp_path: Path) -> Non
     client.close()
 
 
-def test_proxies_and_passwords_of_the_environment_are_left_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_proxies_and_passwords_of_the_environment_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login user password hunter2\n")
     monkeypatch.setenv("NETRC", str(netrc))
@@ -439,7 +440,8 @@ def test_credentials_do_not_follow_to_another_port_or_host(elsewhere: str, tmp_p
     client.close()
 
 
-def test_a_redirect_s_own_user_and_password_are_not_sent(tmp_path: Path) -> None:
+def test_user_and_password_of_a_redirect_are_not_sent(tmp_path: Path) -> None:
+    """An origin must not make us log in elsewhere with credentials that it chose."""
     client = origins()
 
     def behave(talk: Talk) -> None:
@@ -466,9 +468,8 @@ def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-def test_certificates_are_checked_against_the_name_though_the_address_is_connected_to(
-    trusted: Path, tmp_path: Path
-) -> None:
+def test_certificates_are_checked_against_the_name_of_the_host(trusted: Path, tmp_path: Path) -> None:
+    """Although the connection is made to an address that was looked up before."""
     client = origins()
     with raw_server(good(), tls=tls_of(trusted)) as server:
         assert fetched(client, plain(f"https://good.example:{server.port}/x"), tmp_path) == SHA256
@@ -479,7 +480,7 @@ def test_certificates_are_checked_against_the_name_though_the_address_is_connect
     client.close()
 
 
-def test_a_certificate_that_nobody_vouches_for_is_not_taken(trusted: Path, tmp_path: Path) -> None:
+def test_an_untrusted_certificate_is_refused(trusted: Path, tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     own = certificate(tmp_path / "own", "good.example")
     assert own != trusted
@@ -494,7 +495,8 @@ def test_a_redirect_from_https_to_http_is_refused(trusted: Path, tmp_path: Path)
         assert insecure.heard == []
 
 
-def test_plain_http_where_tls_is_spoken_and_tls_where_it_is_not_are_told(trusted: Path, tmp_path: Path) -> None:
+def test_http_to_a_tls_port_and_tls_to_an_http_port_are_reported(trusted: Path, tmp_path: Path) -> None:
+    """Each of the two mistakes ends soon, with a code of its own, instead of waiting for the timeout."""
     with raw_server(good(), listens=False) as server:
         assert outcome(plain(f"https://127.0.0.1:{server.port}/x"), tmp_path) == "origin_unreachable"
     with raw_server(good(), tls=tls_of(trusted)) as server:
@@ -547,7 +549,7 @@ WHOLE = says(head(length(len(LARGE))), LARGE)
         says(head(length(0), status="416 Range Not Satisfiable")),
     ],
 )
-def test_what_does_not_continue_a_download_begins_it_anew(then: Behaviour, tmp_path: Path) -> None:
+def test_a_download_that_cannot_be_continued_starts_again(then: Behaviour, tmp_path: Path) -> None:
     client = origins(attempts=3, max_bytes=10**7)
     with raw_server(in_turn(half('"v1"'), then, WHOLE)) as server:
         result = client.fetch(plain(f"{server.url}/x"), tmp_path / "original")
@@ -558,7 +560,7 @@ def test_what_does_not_continue_a_download_begins_it_anew(then: Behaviour, tmp_p
 
 
 @pytest.mark.parametrize("etag", ['"v\u00e9"', '"' + "v" * 5000 + '"', '"a\tb"', 'W/"v1"', "v1"])
-def test_a_version_that_cannot_be_told_again_is_not_gone_on_with(etag: str, tmp_path: Path) -> None:
+def test_a_download_of_an_unknown_version_is_not_continued(etag: str, tmp_path: Path) -> None:
     client = origins(attempts=2, max_bytes=10**7)
     with raw_server(in_turn(half(etag), WHOLE)) as server:
         assert client.fetch(plain(f"{server.url}/x"), tmp_path / "original").path.read_bytes() == LARGE
@@ -567,13 +569,13 @@ def test_a_version_that_cannot_be_told_again_is_not_gone_on_with(etag: str, tmp_
 
 
 @pytest.mark.parametrize("then", [part(len(HALF), REST[:9]), part(len(HALF), REST, whole=10**17)])
-def test_a_rest_that_is_not_all_of_it_is_not_taken_for_the_whole(then: Behaviour, tmp_path: Path) -> None:
+def test_an_incomplete_rest_is_not_taken_for_the_whole(then: Behaviour, tmp_path: Path) -> None:
     with raw_server(in_turn(half('"v1"'), then)) as server:
         code = outcome(plain(f"{server.url}/x"), tmp_path, attempts=2, max_bytes=10**7)
         assert code == "origin_broke_off"
 
 
-def test_what_headers_say_beyond_measure_is_not_kept(tmp_path: Path) -> None:
+def test_headers_of_excessive_length_are_not_kept(tmp_path: Path) -> None:
     client = origins()
     behave = says(head(length(1), f"ETag: {'v' * 5000}", f"Content-Type: image/{'x' * 5000}"), b"x")
     with raw_server(behave) as server:
@@ -638,7 +640,7 @@ def test_an_sftp_server_that_is_not_public_is_not_connected_to(tmp_path: Path) -
         (says(head(length(1)), b"x"), "origin_broke_off", {}),
     ],
 )
-def test_an_sftp_server_that_is_none_is_told(
+def test_what_is_not_an_sftp_server_is_reported(
     behave: Behaviour, code: str, options: dict[str, Any], tmp_path: Path
 ) -> None:
     with raw_server(behave, listens=False) as server:

@@ -68,7 +68,7 @@ def test_the_whole_identifier_is_one_encoded_segment(identifier: str, ask_for: s
         assert [asked.path for asked in server.asked] == [path]
 
 
-def test_upscaling_sizes_are_asked_as_they_are() -> None:
+def test_upscaling_sizes_are_requested_as_they_are() -> None:
     with scripted_server(Answer(200, jpeg(20, 40))) as server:
         ask(server, "^!40,40", Size(10, 20))
         assert server.asked[0].path.endswith(
@@ -94,7 +94,8 @@ def test_path_and_cache_are_settings(server: ScriptedServer) -> None:
         "Requests for scales in excess of 200% are not allowed.",
     ],
 )
-def test_a_size_that_the_server_does_not_make_is_left_out_with_its_reason(body: str) -> None:
+def test_a_size_that_the_server_refuses_is_left_out_with_reason(body: str) -> None:
+    """It costs one request, and must not fail the other sizes of the image."""
     with scripted_server(Answer(400, f"400 Bad Request\n\n{body}\n".encode())) as server:
         answer = ask(server)
         assert isinstance(answer, Refused)
@@ -142,7 +143,7 @@ def test_what_answers_mean(answer: Answer, kind: type[IngestError], code: str, t
         (jpeg(100, 200).partition(b"\xff\xda")[0] + b"\xff\xd9", "does not decode"),
     ],
 )
-def test_a_body_that_is_no_whole_jpeg_is_asked_for_again(body: bytes, what: str) -> None:
+def test_an_incomplete_jpeg_is_requested_again(body: bytes, what: str) -> None:
     """Image servers send status 200 before they know whether they can encode."""
     with scripted_server(Answer(200, body), Answer(200, jpeg(100, 200))) as server:
         assert ask(server).size == Size(100, 200)
@@ -173,7 +174,7 @@ def test_a_body_that_is_no_whole_jpeg_is_asked_for_again(body: bytes, what: str)
         ((1000, 2000), ",100", (50, 101), False),
     ],
 )
-def test_only_the_size_that_was_asked_for_is_taken(
+def test_only_the_requested_size_is_accepted(
     image: tuple[int, int], parameter: str, returned: tuple[int, int], accepted: bool
 ) -> None:
     with scripted_server(Answer(200, jpeg(*returned))) as server:
@@ -191,8 +192,8 @@ def test_a_wrong_size_that_passes_is_overcome(server: ScriptedServer) -> None:
     assert ask(server).size == Size(100, 200)
 
 
-def test_the_balancers_cookies_stay_with_one_image_and_carry_no_attributes() -> None:
-    """Raw Set-Cookie lines, attributes included, are what the DLCS engine sends back."""
+def test_cookies_of_the_balancer_stay_with_one_image() -> None:
+    """The DLCS engine sends raw Set-Cookie lines back, attributes included; here only names and values are sent."""
     cookies = (
         ("Set-Cookie", "AWSALB=_remove_; Path=/"),
         ("Set-Cookie", "AWSALBCORS=abc=; Expires=Mon, 30 Nov 2026 10:00:00 GMT; Path=/; SameSite=None"),

@@ -84,7 +84,7 @@ def test_a_file_that_never_comes_is_a_disk_that_is_not_shared(file: Path) -> Non
     assert len(server.asked) == 2
 
 
-def test_a_file_that_the_server_may_not_read_is_called_the_same(file: Path) -> None:
+def test_a_file_that_the_server_may_not_read_has_the_same_code(file: Path) -> None:
     with scripted_server(Answer(403, b"File is not readable")) as server, pytest.raises(TransientError) as caught:
         ask(server.url, file, late_files_seconds=LONG)
     assert caught.value.code == "image_server_disk_not_shared"
@@ -106,21 +106,23 @@ def test_what_is_in_s3_is_not_waited_for(file: Path) -> None:
     assert len(server.asked) == 2
 
 
-def test_a_source_that_stays_unreadable_is_given_up_when_the_time_is_over(file: Path) -> None:
+def test_a_source_that_stays_unreadable_fails_after_the_timeout(file: Path) -> None:
+    """501 may mean that the file is not whole yet, but not indefinitely."""
     with scripted_server(Answer(501, b"Unsupported source format")) as server, pytest.raises(PermanentError) as caught:
         ask(server.url, file, late_files_seconds=0)
     assert caught.value.code == "source_unreadable"
 
 
 @pytest.mark.parametrize("status", [400, 503, 429])
-def test_what_refuses_a_size_that_is_none_or_is_busy_may_be_an_image_server(status: int) -> None:
+def test_a_server_that_refuses_an_invalid_size_passes_the_check(status: int) -> None:
+    """One that is busy passes too: the check must not report a working image server as missing."""
     with scripted_server(Answer(status)) as server, image_server(server.url) as client:
         client.check()
         assert [asked.path for asked in server.asked] == ["/iiif/3/none/full/no-size/0/default.jpg"]
 
 
 @pytest.mark.parametrize("status", [200, 204, 302, 401, 403, 404])
-def test_a_web_server_that_is_no_image_server_is_called_so(status: int) -> None:
+def test_a_web_server_that_is_not_an_image_server_is_reported(status: int) -> None:
     page = b"" if status == HTTPStatus.NO_CONTENT else b"<html>"
     with scripted_server(Answer(status, page)) as server, image_server(server.url) as client:
         with pytest.raises(TransientError) as caught:
@@ -129,6 +131,6 @@ def test_a_web_server_that_is_no_image_server_is_called_so(status: int) -> None:
         assert f"{server.url}/iiif/3/ is no image server: it said {status}" in caught.value.cause
 
 
-def test_where_nobody_answers_the_server_is_down() -> None:
+def test_where_nothing_answers_the_server_is_down() -> None:
     with image_server(refused_url()) as client, pytest.raises(ServiceDownError):
         client.check()

@@ -34,7 +34,7 @@ def impatient(url: str) -> Listings:
     return Listings(s3=s3)
 
 
-def test_a_bucket_is_listed_page_by_page_from_whatever_key_on(aws: Aws, listings: Listings, bucket: str) -> None:
+def test_a_bucket_is_listed_page_by_page_from_any_key_on(aws: Aws, listings: Listings, bucket: str) -> None:
     client = aws.s3().get_client()
     etags = [client.put_object(Bucket=bucket, Key=key, Body=key.encode())["ETag"].strip('"') for key in KEYS]
     client.close()
@@ -69,7 +69,8 @@ def test_a_bucket_that_does_not_exist_is_named(listings: Listings) -> None:
     assert raised.value.cause.startswith("Listing no-such-bucket: NoSuchBucket")
 
 
-def test_a_server_that_is_not_there_or_does_not_answer_is_told_soon() -> None:
+def test_listing_a_server_that_does_not_answer_fails_soon() -> None:
+    """Whether nothing listens or nothing answers: a sensor's tick must not wait for it."""
     with pytest.raises(IngestError) as raised:
         impatient(refused_url()).page("scans", HERE, after=None)
     assert raised.value.cause == "Listing scans: nothing answers there"

@@ -98,9 +98,8 @@ def all_pages(client: ImageServer, pages: list[str]) -> tuple[dict[str, dict[str
 
 
 @pytest.mark.parametrize("fault", Fault)
-def test_every_size_is_made_right_where_a_fifth_of_the_answers_is_spoiled(
-    image_server: str, pages: list[str], fault: Fault
-) -> None:
+def test_a_fifth_of_bad_answers_spoils_no_thumbnail(image_server: str, pages: list[str], fault: Fault) -> None:
+    """For each kind of fault every size comes out right, with at most twice as many requests as sizes."""
     with misbehaving(image_server, faults=[fault], share=0.2) as server, client_of(server) as client:
         done, failures = all_pages(client, pages)
         assert done == dict.fromkeys(pages, SIZES)
@@ -109,9 +108,8 @@ def test_every_size_is_made_right_where_a_fifth_of_the_answers_is_spoiled(
         assert server.requests <= 2 * len(SIZES) * len(pages)
 
 
-def test_every_size_is_made_right_under_all_faults_with_two_requests_each_at_most(
-    image_server: str, many_pages: list[str]
-) -> None:
+def test_all_faults_together_spoil_no_thumbnail(image_server: str, many_pages: list[str]) -> None:
+    """With all kinds of faults at once every size comes out right, with two requests each at most."""
     with misbehaving(image_server, share=0.2, seed=6) as server, client_of(server) as client:
         done, failures = all_pages(client, many_pages)
         assert done == dict.fromkeys(many_pages, SIZES)
@@ -120,10 +118,8 @@ def test_every_size_is_made_right_under_all_faults_with_two_requests_each_at_mos
         assert server.requests <= 2 * len(SIZES) * len(many_pages)
 
 
-def test_a_server_that_fails_with_its_load_is_pressed_less_until_it_does_not(
-    image_server: str, pages: list[str]
-) -> None:
-    """Failures in proportion to load are what ingest was once given up for."""
+def test_a_server_that_fails_under_load_gets_fewer_requests(image_server: str, pages: list[str]) -> None:
+    """Failures in proportion to load must not be answered by as many repeated requests."""
     faults = [Fault.BUSY_503, Fault.ERROR_500, Fault.RESETTING]
     load = Load(more_than=3, share=0.6)
     with (
@@ -136,9 +132,8 @@ def test_a_server_that_fails_with_its_load_is_pressed_less_until_it_does_not(
         assert client.limit.places < 8
 
 
-def test_while_the_server_is_down_calls_fail_at_once_and_afterwards_work_again(
-    image_server: str, pages: list[str]
-) -> None:
+def test_calls_fail_at_once_while_the_server_is_down(image_server: str, pages: list[str]) -> None:
+    """When it is back, a few calls close the circuit again, and all thumbnails are made."""
     with misbehaving(image_server) as server, client_of(server) as client:
         assert thumbnails(client, pages[0]) == SIZES
         server.stop()

@@ -59,7 +59,8 @@ def test_basic_authentication_sends_user_and_password(origins: Origins, tmp_path
         assert asked_with(server) == [BASIC, BASIC]
 
 
-def test_credentials_do_not_follow_a_redirect_to_another_host_nor_back(origins: Origins, tmp_path: Path) -> None:
+def test_credentials_do_not_follow_a_redirect_to_another_host(origins: Origins, tmp_path: Path) -> None:
+    """Nor back from there: a host that redirects to us must not choose what is asked with our password."""
     with scripted_server(Answer(200, IMAGE)) as home, scripted_server(Answer(404)) as other:
         home.by_path["/same"] = Answer(302, b"", (("Location", "/away"),))
         home.by_path["/away"] = Answer(302, b"", (("Location", f"{other.url}/and-back"),))
@@ -76,9 +77,10 @@ def test_credentials_of_one_request_are_not_sent_with_the_next(origins: Origins,
         assert asked_with(server) == [BASIC, None]
 
 
-def test_refused_credentials_are_told_by_their_strategy_and_read_anew(
+def test_refused_credentials_name_strategy_and_are_read_again(
     origins: Origins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """No secret is shown, and corrected credentials apply to the next attempt without a restart."""
     with scripted_server(Answer(401)) as server, caplog.at_level(logging.DEBUG):
         with pytest.raises(PermanentError) as refused:
             origins.fetch(basic(f"{server.url}/a.jpg?token={TOKEN}"), tmp_path / "original")
@@ -107,7 +109,7 @@ def test_an_origin_that_forbids_is_not_a_wrong_password(origins: Origins, tmp_pa
         (json.dumps({"user": "user", "privateKey": "x"}), "origin_credentials_malformed"),
     ],
 )
-def test_without_credentials_nothing_is_asked(
+def test_without_credentials_no_request_is_sent(
     origins: Origins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str | None, code: str
 ) -> None:
     if value is None:
@@ -140,7 +142,7 @@ def rest(start: int = HALF, etag: str = '"v1"', data: bytes = IMAGE, total: str 
     return Answer(206, data[start:], (("ETag", etag), ("Content-Range", told), ("Content-Type", "image/tiff")))
 
 
-def test_a_download_that_broke_off_goes_on_where_it_ended(origins: Origins, tmp_path: Path) -> None:
+def test_an_interrupted_download_continues_where_it_ended(origins: Origins, tmp_path: Path) -> None:
     with scripted_server(broken(), rest()) as server:
         fetched = origins.fetch(plain(server.url), tmp_path / "original")
         assert ranges(server) == [None, f"bytes={HALF}-"]
@@ -150,7 +152,7 @@ def test_a_download_that_broke_off_goes_on_where_it_ended(origins: Origins, tmp_
         assert fetched.content_type == "image/tiff"
 
 
-def test_an_original_that_changed_meanwhile_is_begun_anew(origins: Origins, tmp_path: Path) -> None:
+def test_an_original_that_changed_meanwhile_is_fetched_again(origins: Origins, tmp_path: Path) -> None:
     changed = IMAGE[::-1]
     with scripted_server(broken(), Answer(200, changed, (("ETag", '"v2"'),))) as server:
         fetched = origins.fetch(plain(server.url), tmp_path / "original")
@@ -168,9 +170,7 @@ def test_an_original_that_changed_meanwhile_is_begun_anew(origins: Origins, tmp_
         Answer(416),
     ],
 )
-def test_a_rest_that_is_not_of_the_same_original_is_not_glued_on(
-    origins: Origins, tmp_path: Path, wrong: Answer
-) -> None:
+def test_the_rest_of_another_original_is_not_appended(origins: Origins, tmp_path: Path, wrong: Answer) -> None:
     with scripted_server(broken(), wrong, Answer(200, IMAGE)) as server:
         fetched = origins.fetch(plain(server.url), tmp_path / "original")
         assert ranges(server) == [None, f"bytes={HALF}-", None]
@@ -179,7 +179,7 @@ def test_a_rest_that_is_not_of_the_same_original_is_not_glued_on(
 
 
 @pytest.mark.parametrize("etag", [None, 'W/"v1"'])
-def test_without_a_strong_etag_nothing_is_gone_on_with(origins: Origins, tmp_path: Path, etag: str | None) -> None:
+def test_without_a_strong_etag_no_download_is_continued(origins: Origins, tmp_path: Path, etag: str | None) -> None:
     with scripted_server(broken(etag), Answer(200, IMAGE)) as server:
         assert origins.fetch(plain(server.url), tmp_path / "original").sha256 == SHA256
         assert ranges(server) == [None, None]
@@ -254,14 +254,15 @@ def test_a_bucket_elsewhere_is_read_at_its_endpoint_and_region(aws: Aws, bucket:
         assert "/eu-central-1/s3/" in server.asked[0].headers["authorization"]
 
 
-def test_an_endpoint_of_a_customer_that_is_down_is_no_service_of_ours(tmp_path: Path) -> None:
+def test_an_endpoint_of_a_customer_is_not_a_service_of_ours(tmp_path: Path) -> None:
+    """If it is down, the image fails transiently; it must not count as an outage of S3 and stop all images."""
     with pytest.raises(TransientError) as caught:
         fetch(ambient("b", "k", OriginBucket(refused_url())), at("http://127.0.0.1:9"), tmp_path, attempts=1)
     assert not isinstance(caught.value, ServiceDownError)
     assert caught.value.code == "origin_unreachable"
 
 
-def test_an_object_that_broke_off_goes_on_where_it_ended(tmp_path: Path) -> None:
+def test_an_interrupted_object_download_continues(tmp_path: Path) -> None:
     with scripted_server(broken(), rest()) as server:
         fetched = fetch(ambient("b", "k", OriginBucket()), at(server.url), tmp_path)
         assert ranges(server) == [None, f"bytes={HALF}-"]
@@ -270,7 +271,7 @@ def test_an_object_that_broke_off_goes_on_where_it_ended(tmp_path: Path) -> None
         assert fetched.path.read_bytes() == IMAGE
 
 
-def test_an_object_that_changed_meanwhile_is_begun_anew(tmp_path: Path) -> None:
+def test_an_object_that_changed_meanwhile_is_fetched_again(tmp_path: Path) -> None:
     changed = IMAGE[::-1]
     gone = Answer(412, b"<Error><Code>PreconditionFailed</Code></Error>")
     with scripted_server(broken(), gone, Answer(200, changed, (("ETag", '"v2"'),))) as server:
@@ -279,7 +280,7 @@ def test_an_object_that_changed_meanwhile_is_begun_anew(tmp_path: Path) -> None:
         assert (fetched.sha256, fetched.version) == (hashlib.sha256(changed).hexdigest(), "v2")
 
 
-def test_an_object_that_is_denied_on_the_way_is_not_begun_anew(tmp_path: Path) -> None:
+def test_an_object_denied_on_the_way_is_not_fetched_again(tmp_path: Path) -> None:
     denied = Answer(403, b"<Error><Code>AccessDenied</Code></Error>")
     with scripted_server(broken(), denied) as server, pytest.raises(IngestError) as caught:
         fetch(ambient("b", "k", OriginBucket()), at(server.url), tmp_path)

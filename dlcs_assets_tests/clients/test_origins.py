@@ -49,7 +49,7 @@ def server() -> Iterator[ScriptedServer]:
         yield script
 
 
-def test_an_original_comes_to_disk_with_what_is_known_of_it(server: ScriptedServer, tmp_path: Path) -> None:
+def test_an_original_is_stored_with_its_size_type_and_checksum(server: ScriptedServer, tmp_path: Path) -> None:
     fetched = fetch(http(f"{server.url}/page-1.tif"), tmp_path)
     assert fetched.path == tmp_path / "original"
     assert fetched.path.read_bytes() == IMAGE
@@ -122,7 +122,8 @@ def test_an_original_of_unknown_length_is_fetched(tmp_path: Path) -> None:
         Answer(200, gzip.compress(b"\0" * 10**6), (("Content-Encoding", "gzip"),)),
     ],
 )
-def test_an_original_that_grows_beyond_the_limit_is_stopped_there(answer: Answer, tmp_path: Path) -> None:
+def test_a_download_is_stopped_at_the_size_limit(answer: Answer, tmp_path: Path) -> None:
+    """Chunked or compressed, its length is not announced: the disk must not fill up, and no file stays."""
     with scripted_server(answer) as server:
         with pytest.raises(PermanentError) as caught:
             fetch(http(server.url), tmp_path, max_bytes=50_000)
@@ -146,7 +147,8 @@ def test_eight_redirects_are_followed_and_no_more(tmp_path: Path) -> None:
         assert caught.value.code == "origin_redirects"
 
 
-def test_cookies_of_one_origin_request_are_not_sent_with_the_next(tmp_path: Path) -> None:
+def test_cookies_of_one_request_are_not_sent_with_the_next(tmp_path: Path) -> None:
+    """A cookie that an origin set for one customer must not be sent for another."""
     with scripted_server(Answer(200, IMAGE, (("Set-Cookie", "customer=2"),))) as server:
         client = origins()
         for _ in range(2):
@@ -169,7 +171,7 @@ def test_an_unknown_host_is_unreachable(tmp_path: Path) -> None:
     assert caught.value.code == "origin_unreachable"
 
 
-def test_an_address_that_is_none_is_permanent(tmp_path: Path) -> None:
+def test_an_invalid_address_is_permanent(tmp_path: Path) -> None:
     with pytest.raises(PermanentError) as caught:
         fetch(http("http://user:secret@host:port/x"), tmp_path)
     assert caught.value.code == "origin_address_invalid"
@@ -184,7 +186,7 @@ def test_a_trickle_ends_with_the_time_limit(tmp_path: Path) -> None:
         assert caught.value.code == "origin_timeout"
 
 
-def test_a_scratch_folder_that_cannot_be_written_is_said(server: ScriptedServer, tmp_path: Path) -> None:
+def test_a_scratch_folder_that_cannot_be_written_is_reported(server: ScriptedServer, tmp_path: Path) -> None:
     with pytest.raises(TransientError) as caught:
         fetch(http(server.url), tmp_path / "missing", attempts=1)
     assert caught.value.code == "scratch_not_writable"
@@ -205,7 +207,7 @@ def test_a_peek_reads_no_more_than_the_head() -> None:
         assert server.asked[0].headers["range"] == "bytes=0-99"
 
 
-def test_a_size_that_nobody_tells_is_not_known() -> None:
+def test_a_size_that_is_not_announced_is_unknown() -> None:
     partial = Answer(206, IMAGE[:100], (("Content-Range", "bytes 0-99/*"),))
     with scripted_server(partial, Answer(200, in_chunks(IMAGE), CHUNKED)) as server:
         client = origins()
@@ -262,9 +264,10 @@ def test_an_object_is_fetched_with_our_own_credentials(aws: Aws, stored: Origin,
     assert fetched.version == hashlib.md5(IMAGE).hexdigest()
 
 
-def test_the_version_of_an_object_is_its_version_id_where_there_is_one(
+def test_the_version_of_an_object_is_its_version_id_if_any(
     aws: Aws, bucket: str, stored: Origin, tmp_path: Path
 ) -> None:
+    """In a versioned bucket the ETag may be the same for two versions."""
     client = aws.s3().get_client()
     client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     version = client.put_object(Bucket=bucket, Key=KEY, Body=b"II*\0")["VersionId"]
@@ -329,7 +332,9 @@ def s3_at(url: str) -> S3ClientFactory:
         (Answer(fault="hang"), TransientError, "origin_unavailable"),
     ],
 )
-def test_s3s_own_troubles_are_told_apart(answer: Answer, kind: type[IngestError], code: str, tmp_path: Path) -> None:
+def test_errors_of_s3_itself_have_codes_of_their_own(
+    answer: Answer, kind: type[IngestError], code: str, tmp_path: Path
+) -> None:
     with scripted_server(answer) as server:
         with pytest.raises(IngestError) as caught:
             fetch(s3_origin("b", "k"), tmp_path, s3_at(server.url), attempts=1)

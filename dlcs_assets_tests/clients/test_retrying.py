@@ -62,7 +62,7 @@ def test_after_the_last_attempt_its_own_error_is_raised() -> None:
     assert work.calls == 3
 
 
-def test_what_was_asked_for_by_retry_after_is_waited() -> None:
+def test_the_time_of_retry_after_is_waited() -> None:
     began = time.monotonic()
     assert quick().call(FailsFirst(transient(timedelta(seconds=0.2)))) == "done"
     assert time.monotonic() - began >= 0.2

@@ -168,7 +168,7 @@ def test_an_original_above_the_limit_is_not_fetched(server: Server, tmp_path: Pa
 
 
 @pytest.mark.parametrize("how", ["password", "key", "passphrase", "no key"])
-def test_refused_credentials_name_the_strategy_and_show_no_secret(  # noqa: PLR0917 (pytest passes fixtures by name)
+def test_refused_credentials_name_the_strategy_and_no_secret(  # noqa: PLR0917 (pytest passes fixtures by name)
     server: Server,
     origins: Origins,
     login: Callable[..., None],
@@ -176,6 +176,7 @@ def test_refused_credentials_name_the_strategy_and_show_no_secret(  # noqa: PLR0
     caplog: pytest.LogCaptureFixture,
     how: str,
 ) -> None:
+    """Whatever is wrong with them, neither the error nor the log, at any level, shows a secret."""
     wrong = f"{PASSWORD} staple"
     given = {
         "password": {"password": wrong},
@@ -206,9 +207,10 @@ def others(server: Server) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_a_changed_host_key_is_an_error_of_its_own_and_gets_no_password(
+def test_a_host_whose_key_changed_gets_no_password(
     server: Server, origins: Origins, tmp_path: Path, number: int
 ) -> None:
+    """It has an error of its own: the operator must find out whether someone poses as the host."""
     before = server.sshd.log()
     with pytest.raises(PermanentError) as refused:
         origins.fetch(server.origin(known_hosts=others(server)[:number]), tmp_path / "original")
@@ -234,13 +236,14 @@ def test_one_known_key_of_several_is_enough(server: Server, origins: Origins, tm
         assert origins.fetch(server.origin(known_hosts=(line,)), tmp_path / "original").sha256 == SHA256
 
 
-def test_keys_of_this_machine_s_own_user_are_not_tried(
+def test_keys_of_the_user_who_runs_it_are_not_tried(
     server: Server,
     origins: Origins,
     login: Callable[..., None],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """A customer's origin must not be read with a key that happens to lie in ~/.ssh."""
     (tmp_path / ".ssh").mkdir()
     (tmp_path / ".ssh/id_ed25519").write_text(server.keys["ed25519"])
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -250,7 +253,7 @@ def test_keys_of_this_machine_s_own_user_are_not_tried(
     assert refused.value.code == "origin_login_refused"
 
 
-def test_a_download_that_broke_off_goes_on_where_it_ended(server: Server, origins: Origins, tmp_path: Path) -> None:
+def test_an_interrupted_download_continues_where_it_ended(server: Server, origins: Origins, tmp_path: Path) -> None:
     path, passed, written = tmp_path / "original", len(IMAGE) // 2, len(IMAGE) // 4
 
     def wait_for_the_file() -> None:
@@ -276,7 +279,8 @@ def test_a_server_may_answer_with_less_than_was_asked_for(server: Server) -> Non
         assert b"".join(read_ahead(remote, 70_000, len(IMAGE))) == IMAGE[70_000:]
 
 
-def test_what_a_server_answers_beyond_what_was_asked_for_is_dropped(server: Server) -> None:
+def test_what_a_server_answers_beyond_the_request_is_dropped(server: Server) -> None:
+    """Bytes that were not asked for must not be put into the file a second time."""
     with opened(server, lambda asked: 2 * asked) as remote:
         assert b"".join(read_ahead(remote, 0, len(IMAGE))) == IMAGE
 
@@ -286,7 +290,7 @@ def test_a_file_that_became_shorter_ends_where_it_ends(server: Server) -> None:
         assert b"".join(read_ahead(remote, 0, 2 * len(IMAGE))) == IMAGE
 
 
-def test_an_original_that_changed_meanwhile_is_begun_anew(server: Server, origins: Origins, tmp_path: Path) -> None:
+def test_an_original_that_changed_meanwhile_is_fetched_again(server: Server, origins: Origins, tmp_path: Path) -> None:
     path = server.sshd.put("changing.tif", IMAGE)
     changed = IMAGE[::-1][:-1]
 
@@ -299,9 +303,10 @@ def test_an_original_that_changed_meanwhile_is_begun_anew(server: Server, origin
     assert fetched.sha256 == hashlib.sha256(changed).hexdigest()
 
 
-def test_a_host_that_does_not_answer_is_tried_again_and_no_service_of_ours(
+def test_a_host_that_does_not_answer_is_transient_and_not_ours(
     server: Server, origins: Origins, tmp_path: Path
 ) -> None:
+    """It is retried later, and must not count as an outage of one of our own services."""
     with pytest.raises(TransientError) as caught:
         origins.fetch(server.origin(port=int(refused_url().rpartition(":")[2])), tmp_path / "original")
     assert caught.value.code == "origin_unreachable"
@@ -345,7 +350,7 @@ def test_nothing_is_left_running_afterwards(server: Server, origins: Origins, tm
         "# host ssh-ed25519 {ed25519}",
     ],
 )
-def test_a_line_that_is_none_of_known_hosts_is_refused(server: Server, line: str) -> None:
+def test_an_invalid_line_of_known_hosts_is_refused(server: Server, line: str) -> None:
     key = server.sshd.known_hosts[0].split()[2]
     with pytest.raises(ValueError, match="is no line of known_hosts"):
         check_known_host(line.format(ed25519=key))

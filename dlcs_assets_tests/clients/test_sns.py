@@ -34,7 +34,8 @@ def at(url: str, **options: Any) -> Notifications:
     return Notifications(endpoint_url=url, region_name="us-east-1", **options)
 
 
-def test_what_is_published_reaches_those_who_listen_with_its_attributes(aws: Aws, notifications: Notifications) -> None:
+def test_a_notification_reaches_subscribers_with_its_attributes(aws: Aws, notifications: Notifications) -> None:
+    """Subscribers filter by the customer's number, which is an attribute and not part of the body."""
     name = f"topic-{uuid.uuid4().hex}"
     with client("sns", aws) as sns, client("sqs", aws) as sqs:
         topic = sns.create_topic(Name=name)["TopicArn"]
@@ -71,7 +72,7 @@ def test_when_nothing_answers_the_service_is_down() -> None:
         (Answer(200, b"Welcome to the guest network"), TransientError, "topic_unavailable"),
     ],
 )
-def test_an_error_is_told_apart_and_nothing_is_asked_twice(answer: Answer, kind: type[IngestError], code: str) -> None:
+def test_each_error_has_its_code_and_nothing_is_sent_twice(answer: Answer, kind: type[IngestError], code: str) -> None:
     with scripted_server(answer) as server:
         topic = at(server.url)
         with pytest.raises(kind) as caught:

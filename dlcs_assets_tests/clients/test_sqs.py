@@ -143,7 +143,7 @@ def test_those_of_a_batch_that_failed_are_sent_again() -> None:
 
 
 @pytest.mark.usefixtures("aws")
-def test_what_is_not_taken_in_the_end_is_said() -> None:
+def test_what_was_not_sent_in_the_end_is_reported() -> None:
     with scripted_server(reply(["0"], ["1"]), reply([], ["0"])) as server:
         queues = queues_at(server.url, attempts=2)
         with pytest.raises(TransientError) as caught:
@@ -153,7 +153,8 @@ def test_what_is_not_taken_in_the_end_is_said() -> None:
         assert "1 of 2" in caught.value.cause
 
 
-def test_messages_that_are_not_deleted_are_said_after_all_were_tried(queues: Queues, url: str) -> None:
+def test_messages_that_were_not_deleted_are_counted_at_the_end(queues: Queues, url: str) -> None:
+    """A failure in the first batch must not keep the second from being deleted."""
     queues.send(url, ["a"])
     (message,) = queues.receive(url)
     with scripted_server(reply([], ["0"])) as server:

@@ -73,9 +73,10 @@ def test_a_big_file_goes_in_parts_and_keeps_its_checksum(
     assert storage.digest(bucket, "big") == Digest(11_520_000, sha256)
 
 
-def test_of_a_big_file_s3_has_a_checksum_of_the_whole_and_not_of_parts(
+def test_s3_has_a_checksum_of_a_whole_file_sent_in_parts(
     storage: Storage, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A checksum of checksums could not be compared with that of the file by the fixity audit."""
     monkeypatch.setattr(storage_module, "_PART_BYTES", 5 * 2**20)
     path = tmp_path / "big"
     path.write_bytes(bytes(range(256)) * 45_000)
@@ -85,7 +86,7 @@ def test_of_a_big_file_s3_has_a_checksum_of_the_whole_and_not_of_parts(
     assert int.from_bytes(base64.b64decode(found["ChecksumCRC32"])) == zlib.crc32(path.read_bytes())
 
 
-def test_the_checksum_of_the_whole_goes_with_the_last_request_of_an_upload_in_parts(
+def test_the_last_request_of_an_upload_in_parts_has_its_checksum(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """S3 then refuses to put together anything else."""
@@ -145,7 +146,7 @@ def test_an_object_is_downloaded_to_disk(storage: Storage, bucket: str, file: Pa
     assert (fetched.bytes, fetched.sha256, fetched.content_type) == (len(DATA), SHA256, "image/jp2")
 
 
-def test_a_download_that_breaks_off_begins_anew(tmp_path: Path) -> None:
+def test_an_interrupted_download_starts_again(tmp_path: Path) -> None:
     with scripted_server(Answer(200, DATA, fault="break off"), Answer(200, DATA)) as server:
         storage = storage_at(server.url)
         assert storage.download("b", "k", tmp_path / "copy").sha256 == SHA256
@@ -178,12 +179,15 @@ def test_long_lists_are_deleted_to_the_end() -> None:
         assert [asked.body.count(b"<Key>") for asked in server.asked] == [1000, 1000, 1]
 
 
-def test_deleting_nothing_or_what_is_not_there_is_fine(storage: Storage, bucket: str) -> None:
+def test_deleting_nothing_or_a_missing_object_is_not_an_error(storage: Storage, bucket: str) -> None:
+    """A deletion that is repeated after a crash must not fail, nor delete anything else."""
+    storage.put_bytes(b"kept", bucket, "kept", "image/jpeg")
     storage.delete(bucket, [])
     storage.delete(bucket, ["missing"])
+    assert storage.head(bucket, "kept") is not None
 
 
-def test_what_s3_does_not_delete_is_said() -> None:
+def test_what_s3_does_not_delete_is_reported() -> None:
     body = b"<DeleteResult><Error><Key>a</Key><Code>InternalError</Code><Message>No</Message></Error></DeleteResult>"
     with scripted_server(Answer(200, body)) as server:
         storage = storage_at(server.url)
@@ -205,7 +209,7 @@ def test_what_s3_does_not_delete_is_said() -> None:
         (Answer(fault="hang"), TransientError, "storage_unavailable"),
     ],
 )
-def test_s3s_troubles_are_told_apart(answer: Answer, kind: type[IngestError], code: str) -> None:
+def test_errors_of_s3_have_codes_of_their_own(answer: Answer, kind: type[IngestError], code: str) -> None:
     with scripted_server(answer) as server:
         storage = storage_at(server.url)
         with pytest.raises(IngestError) as caught:

@@ -27,7 +27,7 @@ def of_customer(text: str) -> list[str]:
     return problems(f"customers:\n  2:\n{indented}")
 
 
-def test_the_example_is_one() -> None:
+def test_the_example_is_a_valid_customers_file() -> None:
     customers = parse_customers(EXAMPLE.read_bytes())
     plain, library = customers.get(1), customers.get(2)
     assert (plain.rules, plain.buckets, plain.policies.defaults) == ((), {}, SEEDED_DEFAULTS)
@@ -55,9 +55,10 @@ def test_the_example_is_one() -> None:
         (5, "application/pdf", {"file/none"}),
     ],
 )
-def test_the_example_s_default_channels_are_those_of_the_space_and_then_of_the_customer(
+def test_the_example_has_defaults_of_a_space_and_of_the_customer(
     space: int, media_type: str, expected: set[str]
 ) -> None:
+    """Those of the space come first; the DLCS's own defaults apply to all other media types."""
     policies = parse_customers(EXAMPLE.read_bytes()).get(2).policies
     assert {str(channel) for channel in resolve_channels(None, media_type, policies, space=space)} == expected
 
@@ -79,7 +80,8 @@ def test_the_example_s_default_channels_are_those_of_the_space_and_then_of_the_c
         ("{quota: {bytes: 4TiB}}", Quota(bytes=4 * 1024**4)),
     ],
 )
-def test_a_quota_is_of_images_and_of_bytes_and_either_may_be_left_out(text: str, expected: Quota) -> None:
+def test_a_quota_limits_images_or_bytes_or_both(text: str, expected: Quota) -> None:
+    """Bytes can be written with a decimal or binary unit: 1KB is 1000 bytes, 1KiB is 1024."""
     assert parse_customers(f"customers: {{2: {text}}}".encode()).get(2).quota == expected
 
 
@@ -119,7 +121,7 @@ def test_runs_in_flight_are_as_many_as_the_file_says(text: str, expected: int | 
         ("[" * 5000, "line 1: is nested too deeply; expected the fields of a customers file"),
     ],
 )  # fmt: skip
-def test_a_file_that_is_none_is_refused_with_its_line(text: str | bytes, expected: str) -> None:
+def test_an_invalid_file_is_refused_with_its_line(text: str | bytes, expected: str) -> None:
     assert expected in problems(text)
 
 
@@ -222,12 +224,13 @@ RULE = "origins:\n  - {id: a, order: 1, "
         ("spaces: {5: {}}", "spaces.5: lacks 'default_channels'"),
     ],
 )  # fmt: skip
-def test_a_customer_s_mistake_is_named_with_line_field_and_what_was_expected(text: str, expected: str) -> None:
+def test_a_mistake_is_reported_with_line_field_and_expectation(text: str, expected: str) -> None:
+    """The operator who edits the file must see where the mistake is, which field it is in and what is allowed there."""
     (problem,) = of_customer(text)
     assert expected in problem
 
 
-def test_all_mistakes_are_told_and_not_only_the_first() -> None:
+def test_all_mistakes_are_reported_and_not_only_the_first() -> None:
     found = of_customer(
         "buckets: {B: {}}\n"
         "origins:\n"
@@ -251,13 +254,14 @@ def test_all_mistakes_are_told_and_not_only_the_first() -> None:
     "credentials",
     ['\'{"user": "u", "password": "hunter2"}\'', "hunter2", "s3://hunter2", "env:hunter2!", "hunter2@example.org"],
 )
-def test_credentials_in_the_file_itself_are_refused_and_not_repeated(credentials: str) -> None:
+def test_credentials_in_the_file_are_refused_and_not_shown(credentials: str) -> None:
+    """Only a reference to where they are kept is allowed; the message about it reaches logs and the UI."""
     (problem,) = of_customer(f"{RULE}regex: a, strategy: basic-http-authentication, credentials: {credentials}}}")
     assert "credentials: is no such reference; expected where they are kept" in problem
     assert "hunter2" not in problem
 
 
-def test_credentials_as_fields_are_refused_and_not_repeated() -> None:
+def test_credentials_as_fields_are_refused_and_not_shown() -> None:
     (problem,) = of_customer(
         f"{RULE}regex: a, strategy: basic-http-authentication, credentials: {{user: u, password: hunter2}}}}"
     )
@@ -269,7 +273,7 @@ def test_a_file_that_is_broken_near_a_secret_does_not_show_it() -> None:
 
 
 @pytest.mark.parametrize("text", ["a" * 40 + "!", "(" * 3 + "a" * 60])
-def test_a_search_that_would_take_for_ever_is_stopped(text: str) -> None:
+def test_a_search_that_would_not_end_is_stopped(text: str) -> None:
     """The expression passes the look at it, and some address finds its weakness all the same."""
     finds = compile_search(r"^[(]*(?:(?:(?:a|a)|a)*)*[b(]$", "slow")
     with pytest.raises(PermanentError) as stopped:

@@ -66,9 +66,8 @@ def test_an_edit_of_the_same_length_at_the_same_time_is_seen(path: Path, later: 
     assert numbers(customers) == {7}
 
 
-def test_a_bad_edit_leaves_the_last_good_one_in_force_and_says_all_that_is_wrong(
-    path: Path, later: Callable[[], None]
-) -> None:
+def test_after_a_bad_edit_the_last_good_file_stays_in_force(path: Path, later: Callable[[], None]) -> None:
+    """The problem lists all mistakes, and is gone once the file is good again."""
     path.write_text(BETTER)
     customers = opened(path)
     assert numbers(customers) == {2, 3}
@@ -85,7 +84,8 @@ def test_a_bad_edit_leaves_the_last_good_one_in_force_and_says_all_that_is_wrong
     assert (numbers(customers), customers.problem()) == ({2}, None)
 
 
-def test_a_process_that_starts_after_a_bad_edit_has_the_last_good_one_too(path: Path) -> None:
+def test_a_process_started_after_a_bad_edit_has_the_last_good(path: Path) -> None:
+    """Runs are new processes: they must not fail, nor use other customers than the sensors do."""
     path.write_text(BETTER)
     assert numbers(opened(path)) == {2, 3}
     path.write_text(BAD)
@@ -95,7 +95,8 @@ def test_a_process_that_starts_after_a_bad_edit_has_the_last_good_one_too(path: 
 
 
 @pytest.mark.parametrize("required", [True, False])
-def test_a_bad_file_with_no_good_one_before_it_lets_everything_wait(path: Path, required: bool) -> None:
+def test_a_bad_file_without_a_good_one_before_it_makes_all_wait(path: Path, required: bool) -> None:
+    """Images wait as for a service that is down; they must not be rejected for a mistake of the operator."""
     path.write_text(BAD)
     customers = opened(path, required=required)
     with pytest.raises(NoCustomersError) as raised:
@@ -132,7 +133,7 @@ def test_a_file_that_was_deleted_stays_in_force(path: Path, later: Callable[[], 
         assert "No such file" in str(each.problem())
 
 
-def test_what_is_no_file_or_far_too_long_is_refused(path: Path) -> None:
+def test_what_is_not_a_file_or_far_too_long_is_refused(path: Path) -> None:
     path.mkdir()
     with pytest.raises(NoCustomersError, match="Is a directory"):
         opened(path).customers()

@@ -34,7 +34,7 @@ def test_no_key_is_added_while_dispatch_may_be_moving_it(ledger: Ledger) -> None
         assert instance.get_dynamic_partitions(PARTITIONS_NAME) == []
 
 
-def test_a_key_that_is_there_needs_no_lease(ledger: Ledger) -> None:
+def test_a_key_that_exists_needs_no_lease(ledger: Ledger) -> None:
     with dg.DagsterInstance.ephemeral() as instance, ledger.dispatch.lease(DISPATCH_LEASE):
         instance.add_dynamic_partitions(PARTITIONS_NAME, [KEY])
         assert keep_key(instance, ledger, KEY, wait=timedelta(0))

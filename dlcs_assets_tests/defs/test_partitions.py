@@ -42,9 +42,10 @@ def test_a_range_is_in_the_order_in_which_keys_were_added(instance: dg.DagsterIn
 @pytest.mark.parametrize(
     ("group", "expected"), [("bcd", True), ("c", True), ("bd", False), ("cb", False), ("dex", False), ("x", False)]
 )
-def test_a_group_is_a_range_only_if_nothing_lies_between_and_nothing_is_missing(
+def test_a_group_is_a_range_only_if_contiguous_and_complete(
     instance: dg.DagsterInstance, group: str, expected: bool
 ) -> None:
+    """A run covers all partitions from its first key to its last: no other image may lie between."""
     assert WorkingSet.of(instance).is_range(list(group)) is expected
 
 
@@ -58,9 +59,10 @@ def test_a_group_is_a_range_only_if_nothing_lies_between_and_nothing_is_missing(
         (["db", "c"], "acedb"),
     ],
 )
-def test_scattered_keys_are_brought_together_and_others_keep_their_order(
+def test_scattered_keys_become_ranges_and_others_keep_order(
     instance: dg.DagsterInstance, groups: list[str], expected: str
 ) -> None:
+    """Keys of other runs must not move, or their ranges would cover other images."""
     arrange(instance, [list(group) for group in groups])
     assert keys(instance) == expected
     working_set = WorkingSet.of(instance)

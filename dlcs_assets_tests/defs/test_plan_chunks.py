@@ -27,7 +27,8 @@ def test_images_of_other_stages_go_in_a_run_of_their_own() -> None:
     assert images_of([due("2/1/a"), due("2/1/b", THUMBNAILS), due("2/1/c")]) == [["2/1/a", "2/1/c"], ["2/1/b"]]
 
 
-def test_a_space_is_cut_into_chunks_of_the_size_at_most_and_no_image_is_lost() -> None:
+def test_a_space_is_split_into_chunks_without_losing_an_image() -> None:
+    """No chunk is larger than its size; the last one has what remains."""
     planned = [due(f"2/1/{number}") for number in range(7)]
     assert images_of(planned, 3) == [["2/1/0", "2/1/1", "2/1/2"], ["2/1/3", "2/1/4", "2/1/5"], ["2/1/6"]]
 
@@ -36,7 +37,8 @@ def test_the_order_is_that_in_which_the_images_were_due() -> None:
     assert images_of([due("2/1/z"), due("2/1/a"), due("2/1/m")]) == [["2/1/z", "2/1/a", "2/1/m"]]
 
 
-def test_the_range_is_from_the_first_key_to_the_last_and_each_chunk_has_its_own_id() -> None:
+def test_the_range_of_a_chunk_is_from_its_first_key_to_its_last() -> None:
+    """Keys are encoded as Dagster has them, and each chunk has an id of its own: its run key."""
     chunks = plan_chunks([due("2/1/z"), due("2/1/a,b"), due("2/2/x")], Lane.RETRY, 10)
     assert [(chunk.first_key, chunk.last_key) for chunk in chunks] == [("/2/1/z", "/2/1/a%2Cb"), ("/2/2/x", "/2/2/x")]
     assert len({chunk.id for chunk in chunks}) == 2

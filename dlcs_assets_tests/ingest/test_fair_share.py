@@ -49,24 +49,26 @@ def in_turn(customers: Sequence[int], in_flight: Mapping[tuple[Lane, int], int])
     return [turn.customer for turn in allotments.order]
 
 
-def test_a_customer_alone_gets_all_the_room_there_is() -> None:
+def test_a_single_customer_gets_all_runs_of_the_lane() -> None:
     assert dealt({2: 100}) == {2: 4}
     assert dealt({2: 100}, {(Lane.INGEST, 2): 3}) == {2: 1}
     assert dealt({2: 100}, {(Lane.INGEST, 2): 4}) == {}
 
 
-def test_the_room_goes_round_whatever_one_customer_has_due() -> None:
+def test_runs_are_shared_out_whatever_one_customer_has_due() -> None:
     assert dealt({2: 50_000, 12: 3}) == {2: 2, 12: 2}
     assert dealt({2: 100, 12: 100, 22: 100}) == {2: 2, 12: 1, 22: 1}
 
 
-def test_a_customer_with_less_in_flight_comes_first_else_the_order_is_kept() -> None:
+def test_a_customer_with_less_in_flight_comes_first() -> None:
+    """Runs of the same lane count, and otherwise the order of the ledger is kept."""
     assert in_turn([2, 12, 22], {}) == [2, 12, 22]
     assert in_turn([2, 12, 22], {(Lane.INGEST, 2): 2, (Lane.INGEST, 12): 1, (Lane.RETRY, 22): 5}) == [22, 12, 2]
     assert dealt({2: 100, 12: 100}, {(Lane.INGEST, 2): 3}) == {12: 1}
 
 
-def test_a_full_lane_has_a_place_for_a_customer_that_has_nothing_in_it() -> None:
+def test_a_full_lane_takes_one_run_of_each_customer_without_any() -> None:
+    """One customer's large ingest must not keep others out of the lane until it has ended."""
     full = {(Lane.INGEST, 2): 4}
     assert dealt({2: 100, 12: 5}, full) == {12: 1}
     assert dealt({2: 100, 12: 5, 22: 5}, full) == {12: 1, 22: 1}
@@ -79,41 +81,45 @@ def test_a_lane_is_never_more_than_twice_as_full_as_it_should_be() -> None:
     assert dealt(newcomers, {(Lane.INGEST, 2): 8}) == {}
 
 
-def test_backfills_of_all_customers_keep_to_their_places() -> None:
+def test_backfills_of_all_customers_stay_within_their_limit() -> None:
     assert dealt({2: 100, 12: 100, 22: 100}, lane=Lane.BACKFILL, most=2) == {2: 1, 12: 1}
     assert dealt({12: 100}, {(Lane.BACKFILL, 2): 2}, lane=Lane.BACKFILL, most=2) == {}
     assert dealt({12: 100}, {(Lane.INGEST, 2): 4}, lane=Lane.BACKFILL, most=2) == {12: 2}
 
 
-def test_a_customer_s_limit_is_over_all_its_lanes_but_those_that_are_urgent() -> None:
+def test_the_limit_of_a_customer_spans_all_lanes_but_urgent_ones() -> None:
+    """Runs of the priority and delete lanes neither count nor are held back."""
     in_flight = {(Lane.BACKFILL, 2): 1, (Lane.PRIORITY, 2): 3, (Lane.DELETE, 2): 2}
     assert dealt({2: 100}, in_flight, limits={2: 3}) == {2: 2}
     assert dealt({2: 100}, {**in_flight, (Lane.RETRY, 2): 2}, limits={2: 3}) == {}
     assert dealt({2: 100}, in_flight, limits={2: 1}, lane=Lane.PRIORITY) == {2: 1}
 
 
-def test_what_a_customer_s_limit_leaves_free_is_another_s() -> None:
+def test_what_the_limit_of_a_customer_leaves_goes_to_others() -> None:
+    """A customer at its limit is reported, and its share of the lane must not stay unused."""
     allotments = allot(Lane.INGEST, [2, 12], {(Lane.BACKFILL, 2): 2}, most_in_lane=4, limit_of={2: 2}.get)
     assert allotments.at_limit == (2,)
     assert [(turn.customer, turn.most) for turn in allotments.order] == [(12, 4)]
 
 
-def test_a_customer_all_of_whose_images_are_held_does_not_take_another_s_place() -> None:
+def test_a_customer_whose_images_are_all_held_takes_no_share() -> None:
+    """It has images due, but none that can be dispatched: the next customer gets the run."""
     assert dealt({2: 0, 12: 5}, most=1) == {12: 1}
 
 
-def test_no_more_customers_are_asked_than_there_are_places() -> None:
+def test_no_more_customers_are_queried_than_runs_are_allowed() -> None:
     backlog = Backlog(dict.fromkeys(range(500), 5))
     assert sum(dealt(backlog).values()) == 8
     assert backlog.asked == 8
 
 
 @pytest.mark.parametrize("due", [{}, {2: 0}])
-def test_where_nothing_is_due_nothing_is_dealt(due: dict[int, int]) -> None:
+def test_where_nothing_is_due_nothing_is_allotted(due: dict[int, int]) -> None:
     assert dealt(due) == {}
 
 
-def test_dagster_takes_urgent_lanes_first_and_backfills_last_of_all() -> None:
+def test_dagster_runs_urgent_lanes_first_and_backfills_last() -> None:
+    """Even the first run of a customer in a lane comes after all runs of a more urgent lane."""
     assert set(PRIORITIES) == set(Lane)
     ranked = [Lane.PRIORITY, Lane.INGEST, Lane.RETRY, Lane.BACKFILL]
     # Even the first run of a customer in a lane comes after all those of a better one.

@@ -44,7 +44,7 @@ def thumbnail(image: Image, edge: int = 100, **options: Any) -> bytes:
         ("JPEG2000", "RGB", "image/jp2"),
     ],
 )
-def test_accepted_formats_are_told_by_their_bytes(
+def test_accepted_formats_are_recognised_by_their_bytes(
     image_format: str, mode: str, media_type: str, tmp_path: Path
 ) -> None:
     picture = read(encoded(drawing(120, 80, mode=mode), image_format), tmp_path)
@@ -70,7 +70,7 @@ def test_the_size_is_that_of_the_picture_turned_upright(image_format: str, orien
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 300])
-def test_an_orientation_that_is_none_turns_nothing(orientation: int, tmp_path: Path) -> None:
+def test_an_invalid_orientation_turns_nothing(orientation: int, tmp_path: Path) -> None:
     picture = read(encoded(drawing(120, 80), "JPEG", exif=with_exif(orientation)), tmp_path)
     assert (picture.width, picture.height, picture.has_orientation) == (120, 80, False)
 
@@ -127,7 +127,7 @@ def test_frames_are_counted_and_the_first_is_measured(tmp_path: Path) -> None:
         (b"\x00\x01\x02\x03" * 20, "is of no known format"),
     ],
 )
-def test_what_is_no_image_is_named(data: bytes, what: str, tmp_path: Path) -> None:
+def test_what_is_not_an_image_is_named(data: bytes, what: str, tmp_path: Path) -> None:
     with pytest.raises(PermanentError, match=what) as caught:
         read(data, tmp_path)
     assert caught.value.code == "not_an_image"
@@ -234,7 +234,7 @@ def changed(page: Image, how: str) -> Image:
 
 
 @pytest.mark.parametrize("how", ["grey", "brighter", "duller", "negative", "coarse"])
-def test_colour_management_and_resampling_make_no_other_picture(how: str) -> None:
+def test_colour_management_and_resampling_keep_the_fingerprint(how: str) -> None:
     for page in PAGES:
         assert same_picture(fingerprint(encoded(page)), fingerprint(thumbnail(changed(page, how), quality=30)))
 
@@ -256,7 +256,7 @@ def text_page(seed: int) -> Image:
     return page
 
 
-def test_even_pages_of_text_are_told_apart() -> None:
+def test_even_pages_of_text_have_different_fingerprints() -> None:
     pages = [text_page(seed) for seed in range(6)]
     thumbnails = [fingerprint(thumbnail(page)) for page in pages]
     for number, page in enumerate(pages):
@@ -297,7 +297,7 @@ def test_pictures_of_every_mode_match_their_thumbnails(mode: str) -> None:
     assert not same_picture(print_of_page, fingerprint(thumbnail(PAGES[2])))
 
 
-def test_where_it_cannot_be_told_it_is_called_the_same() -> None:
+def test_images_that_cannot_be_compared_count_as_the_same() -> None:
     from PIL import Image
 
     page = fingerprint(encoded(PAGES[0]))

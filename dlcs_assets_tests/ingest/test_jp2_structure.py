@@ -72,7 +72,7 @@ def test_tile_ready_is_what_can_be_read_in_parts(
     )
 
 
-def test_sixteen_bits_are_told(tmp_path: Path) -> None:
+def test_sixteen_bits_are_described(tmp_path: Path) -> None:
     from PIL import Image
 
     assert read(encoded(Image.new("I;16", (20, 10), 40000), "JPEG2000"), tmp_path).bit_depth == 16
@@ -121,7 +121,7 @@ def without_last_tile(data: bytes) -> bytes:
         (without_last_tile(TILED), "5 of 6 tiles"),
     ],
 )
-def test_what_is_wrong_is_said(data: bytes, what: str, tmp_path: Path) -> None:
+def test_what_is_wrong_is_reported(data: bytes, what: str, tmp_path: Path) -> None:
     with pytest.raises(PermanentError, match=what) as caught:
         read(data, tmp_path)
     assert caught.value.code == "jp2_broken"

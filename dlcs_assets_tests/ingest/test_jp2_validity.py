@@ -46,11 +46,11 @@ def test_what_is_wrong_is_named(at: bytes, value: bytes, name: str, tmp_path: Pa
     assert not only_profile(found)
 
 
-def test_what_jpylyzer_cannot_look_at_is_no_jp2(tmp_path: Path) -> None:
+def test_what_jpylyzer_cannot_read_is_not_a_jp2(tmp_path: Path) -> None:
     assert faults(write(b"\x00\x00", tmp_path))
 
 
-def test_a_profile_that_jp2_does_not_allow_is_told_apart() -> None:
+def test_a_profile_that_jp2_does_not_allow_has_its_own_reason() -> None:
     assert only_profile(["iccNoLUTBasedProfile"])
     assert not only_profile(["iccNoLUTBasedProfile", "methIsValid"])
 

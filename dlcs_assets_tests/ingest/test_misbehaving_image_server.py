@@ -151,7 +151,8 @@ def prepare(settings: Settings, s3: Any, ledger: Ledger) -> None:
     ledger.inbox.take_in(messages, policy=IntakePolicy(lambda *_: None, timedelta(minutes=10)), now=datetime.now(UTC))
 
 
-def test_all_images_are_published_with_every_size_whatever_a_fifth_of_the_answers_is(ingest: Ingest) -> None:
+def test_a_fifth_of_bad_answers_does_not_spoil_any_image(ingest: Ingest) -> None:
+    """Every image is published with every size, and no size takes more than two requests on average."""
     ingest.server.share = 0.2
     ended: Counter[RequestState | None] = Counter()
     while events := ingest.run(delay=timedelta(0)):
@@ -170,8 +171,8 @@ def test_all_images_are_published_with_every_size_whatever_a_fifth_of_the_answer
     assert thumbnails.total() <= 2 * len(thumbnails)
 
 
-def test_a_chunk_that_meets_a_server_that_is_down_ends_soon_and_its_images_wait(ingest: Ingest) -> None:
-    """No attempt is burnt: an outage of a night must not fail what could be made in the morning."""
+def test_images_wait_when_the_image_server_is_down(ingest: Ingest) -> None:
+    """The chunk ends soon and no attempt is used up: an outage of a night must not fail its images."""
     ingest.server.stop()
     delay = timedelta(seconds=60)
     ended = ingest.run(delay)

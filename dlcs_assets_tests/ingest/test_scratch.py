@@ -29,7 +29,7 @@ def make_folder(scratch: Path, name: str, *, age: timedelta = timedelta(days=2))
     return folder
 
 
-def test_a_folder_that_a_killed_run_left_goes_with_all_in_it(tmp_path: Path) -> None:
+def test_a_folder_left_by_a_killed_run_is_removed_with_its_files(tmp_path: Path) -> None:
     folder = make_folder(tmp_path, f"{new_id()}-{new_id()[-8:]}")
     assert clear_scratch(tmp_path, set(), before=YESTERDAY, dry_run=True) == {"folders": 1}
     assert folder.exists()
@@ -37,21 +37,21 @@ def test_a_folder_that_a_killed_run_left_goes_with_all_in_it(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_of_a_request_that_a_run_holds_stays(tmp_path: Path) -> None:
+def test_a_folder_of_a_request_held_by_a_run_is_kept(tmp_path: Path) -> None:
     request = new_id()
     make_folder(tmp_path, f"{request}-{new_id()[-8:]}")
     assert clear_scratch(tmp_path, {request}, before=YESTERDAY) == {"folders": 0}
 
 
 @pytest.mark.parametrize("changed", ["", "deeper", "deeper/original"])
-def test_a_folder_in_which_anything_changed_lately_stays(tmp_path: Path, changed: str) -> None:
+def test_a_folder_in_which_anything_changed_recently_is_kept(tmp_path: Path, changed: str) -> None:
     folder = make_folder(tmp_path, f"{new_id()}-{new_id()[-8:]}")
     set_age(folder / changed, timedelta(hours=1))
     assert clear_scratch(tmp_path, set(), before=YESTERDAY) == {"folders": 0}
 
 
 @pytest.mark.parametrize("name", ["appetiser", "2024-05-04", f"{'0' * 32}", f"{'0' * 32}-{'0' * 8}.part"])
-def test_folders_of_other_names_stay(tmp_path: Path, name: str) -> None:
+def test_folders_with_other_names_are_kept(tmp_path: Path, name: str) -> None:
     make_folder(tmp_path, name)
     assert clear_scratch(tmp_path, set(), before=YESTERDAY) == {"folders": 0}
 
@@ -66,7 +66,8 @@ def test_no_scratch_folder_is_no_error(tmp_path: Path) -> None:
     assert clear_scratch(tmp_path / "missing", set(), before=NOW) == {"folders": 0}
 
 
-def test_the_folder_of_an_ended_claim_goes_at_once_and_one_of_a_claim_that_lives_stays(tmp_path: Path) -> None:
+def test_only_the_folder_of_an_ended_claim_is_removed(tmp_path: Path) -> None:
+    """It is removed at once, whatever its age; the folder of a claim that is alive must stay."""
     request, dead, alive = new_id(), f"{'0' * 24}00000001", f"{'0' * 24}00000002"
     for token in (dead, alive):
         make_folder(tmp_path, folder_name(request, token), age=timedelta(0))
@@ -78,5 +79,5 @@ def test_the_folder_of_an_ended_claim_goes_at_once_and_one_of_a_claim_that_lives
     assert [path.name for path in tmp_path.iterdir()] == [folder_name(request, alive)]
 
 
-def test_nobody_is_asked_about_an_empty_scratch_folder(tmp_path: Path) -> None:
+def test_the_ledger_is_not_queried_for_an_empty_scratch_folder(tmp_path: Path) -> None:
     assert clear_ended(tmp_path, lambda _: pytest.fail("asked")) == 0

@@ -33,7 +33,7 @@ def test_no_more_threads_are_at_work_than_were_allowed() -> None:
     assert most == 2
 
 
-def test_an_error_is_the_askers() -> None:
+def test_an_error_is_raised_to_the_caller() -> None:
     threads = DaemonThreads(1, "test")
     with pytest.raises(ZeroDivisionError):
         threads.submit(lambda: 1 // 0).result()
@@ -41,7 +41,8 @@ def test_an_error_is_the_askers() -> None:
     threads.abandon(None)
 
 
-def test_what_was_not_begun_is_cancelled_and_what_hangs_is_left_behind() -> None:
+def test_abandoned_threads_cancel_what_was_not_begun() -> None:
+    """A call that hangs is left behind after the grace period: it must not keep the run from ending."""
     threads, begun, never = DaemonThreads(1, "test"), threading.Event(), threading.Event()
     numbers = count()
 

@@ -55,7 +55,7 @@ def test_a_history_is_opened_as_often_for_many_events_as_for_few(storage: dict[s
     assert len(opened) <= 2  # the file of the run
 
 
-def test_an_instance_is_made_without_opening_what_is_open(storage: dict[str, Any], tmp_path: Path) -> None:
+def test_a_new_instance_reuses_open_connections(storage: dict[str, Any], tmp_path: Path) -> None:
     with instance_with(storage, tmp_path / "one") as instance:
         run_all(instance)
         with counted(Pool, "connect") as opened, instance_with(storage, tmp_path / "other") as other:
@@ -63,7 +63,7 @@ def test_an_instance_is_made_without_opening_what_is_open(storage: dict[str, Any
     assert opened == []
 
 
-def test_what_a_run_is_to_make_is_written_at_once(
+def test_planned_materializations_of_a_run_are_written_at_once(
     storage: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def written(size: str) -> int:
@@ -97,9 +97,10 @@ def test_threads_write_at_the_same_time(storage: dict[str, Any], tmp_path: Path)
         assert set(instance.get_materialized_partitions(ASSET)) == set(KEYS)
 
 
-def test_a_server_that_closed_its_connections_is_connected_to_anew(
+def test_a_server_that_closed_its_connections_is_reconnected(
     postgresql_server: postgresql.Server, tmp_path: Path
 ) -> None:
+    """After a restart of PostgreSQL the next query must work, although its pooled connection is dead."""
     url = postgresql_server.new_database()
     name = url.partition("?")[0].rpartition("/")[2]
     with instance_with(ours_at(url), tmp_path / "instance") as instance:
@@ -112,7 +113,7 @@ def test_a_server_that_closed_its_connections_is_connected_to_anew(
         assert told(instance, run_id) == before
 
 
-def test_files_of_runs_that_nobody_looks_at_are_closed() -> None:
+def test_files_of_runs_that_are_not_in_use_are_closed() -> None:
     engines = Engines()
     made = [engines.of(f"sqlite:///{number}", lambda: create_engine("sqlite://")) for number in range(KEPT + 1)]
     again = [engines.of(f"sqlite:///{number}", lambda: create_engine("sqlite://")) for number in (KEPT, 1, 0)]
@@ -120,8 +121,8 @@ def test_files_of_runs_that_nobody_looks_at_are_closed() -> None:
     assert again[2] is not made[0]
 
 
-def test_a_history_is_asked_once_whether_it_has_what_newer_ones_have(storage: dict[str, Any], tmp_path: Path) -> None:
-    """Dagster asks again and again in each tick, for the sake of histories that are years old."""
+def test_the_catalogue_of_a_history_is_read_once(storage: dict[str, Any], tmp_path: Path) -> None:
+    """Dagster looks in each tick whether an old history lacks tables that newer ones have."""
     with instance_with(storage, tmp_path / "instance") as instance:
         state = instance.add_instigator_state(of_a_sensor(InstigatorStatus.RUNNING))
         with counted(Engine, "before_cursor_execute") as statements:

@@ -31,7 +31,8 @@ def queue(instance: dg.DagsterInstance) -> Any:
     return config
 
 
-def test_dagster_takes_the_limits_of_the_run_queue_as_they_are_meant(queue: Any) -> None:
+def test_dagster_reads_the_limits_of_the_run_queue_as_intended(queue: Any) -> None:
+    """A limit that is misspelt in dagster.yaml would be ignored without an error."""
     limits = {(limit["key"], str(limit.get("value"))): limit["limit"] for limit in queue.tag_concurrency_limits}
     assert queue.max_concurrent_runs == 4
     assert limits == {
@@ -41,7 +42,7 @@ def test_dagster_takes_the_limits_of_the_run_queue_as_they_are_meant(queue: Any)
     }
 
 
-def test_nothing_that_is_limited_may_take_all_places(queue: Any) -> None:
+def test_no_limited_lane_may_take_all_runs(queue: Any) -> None:
     assert max(limit["limit"] for limit in queue.tag_concurrency_limits) < queue.max_concurrent_runs
 
 
@@ -49,7 +50,7 @@ def test_dagster_itself_retries_no_runs(instance: dg.DagsterInstance) -> None:
     assert not instance.run_retries_enabled
 
 
-def test_the_daemon_looks_at_the_queue_twice_a_second(instance: dg.DagsterInstance) -> None:
+def test_the_daemon_checks_the_queue_twice_a_second(instance: dg.DagsterInstance) -> None:
     daemon = create_daemon_of_type(QueuedRunCoordinatorDaemon.daemon_type(), instance)
     assert isinstance(daemon, QueuedRunCoordinatorDaemon)
     assert 0 < daemon.interval_seconds < 0.5

@@ -41,7 +41,8 @@ def tag_of(process: psutil.Popen, host: str | None = None, later: float = 0.0) -
     return f"{host or socket.gethostname()} {process.pid} {process.create_time() + later:.2f}"
 
 
-def test_what_a_run_imports_is_there_before_it_is_forked_but_for_this_project() -> None:
+def test_only_libraries_are_imported_before_a_run_is_forked() -> None:
+    """Imported after it, they would cost each run seconds; this project's code must be read as it is today."""
     done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, check=True)
     threads, before, new = json.loads(done.stdout)
     assert threads == 1  # a fork has but one of them: whatever the others hold would stay locked
@@ -49,7 +50,7 @@ def test_what_a_run_imports_is_there_before_it_is_forked_but_for_this_project() 
     assert len([name for name in new if not name.startswith("dlcs_assets")]) < 10
 
 
-def test_a_run_is_there_as_long_as_its_process_is(process: psutil.Popen) -> None:
+def test_a_run_is_running_as_long_as_its_process_is(process: psutil.Popen) -> None:
     tag = tag_of(process)
     assert status(tag) is WorkerStatus.RUNNING
     process.kill()
@@ -57,10 +58,12 @@ def test_a_run_is_there_as_long_as_its_process_is(process: psutil.Popen) -> None
     assert status(tag) is WorkerStatus.NOT_FOUND
 
 
-def test_another_process_with_the_same_number_is_not_the_run_s(process: psutil.Popen) -> None:
+def test_another_process_with_the_same_id_is_not_the_run(process: psutil.Popen) -> None:
+    """Process ids are reused: a run must not be shown as running because of a later process."""
     assert status(tag_of(process, later=-60)) is WorkerStatus.NOT_FOUND
     assert status(tag_of(process, host="elsewhere")) is WorkerStatus.NOT_FOUND
 
 
-def test_a_run_that_was_launched_by_another_launcher_has_no_process_here() -> None:
+def test_a_run_of_another_launcher_has_no_process_here() -> None:
+    """After a change of launcher, runs of before must be found ended, not be asked for a missing tag."""
     assert status("") is WorkerStatus.NOT_FOUND

@@ -37,7 +37,8 @@ def of_a_run(storage: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("batches")
-def test_it_tells_of_a_run_what_dagster_s_tells(pair: Pair, tmp_path: Path) -> None:
+def test_our_storage_returns_of_a_run_what_that_of_dagster_does(pair: Pair, tmp_path: Path) -> None:
+    """The same run in both: events, failures and planned partitions must be equal."""
     ours, _, other = pair
     of_ours, of_dagsters = of_a_run(ours, tmp_path / "ours"), of_a_run(other, tmp_path / "dagsters")
     assert of_ours == of_dagsters
@@ -46,7 +47,8 @@ def test_it_tells_of_a_run_what_dagster_s_tells(pair: Pair, tmp_path: Path) -> N
 
 
 @pytest.mark.usefixtures("batches")
-def test_dagster_s_reads_what_ours_wrote(pair: Pair, tmp_path: Path) -> None:
+def test_the_storage_of_dagster_reads_what_ours_wrote(pair: Pair, tmp_path: Path) -> None:
+    """An installation must be able to go back to Dagster's own storage with its history."""
     ours, same, _ = pair
     with instance_with(ours, tmp_path / "ours") as instance:
         run_id = run_all(instance)
@@ -55,7 +57,8 @@ def test_dagster_s_reads_what_ours_wrote(pair: Pair, tmp_path: Path) -> None:
         assert told(instance, run_id) == before
 
 
-def test_it_reads_what_dagster_s_wrote_and_goes_on(pair: Pair, tmp_path: Path) -> None:
+def test_our_storage_continues_a_history_that_dagster_wrote(pair: Pair, tmp_path: Path) -> None:
+    """An installation with a history in Dagster's own storage keeps it, and new runs are added."""
     ours, same, _ = pair
     with instance_with(same, tmp_path / "dagsters") as instance:
         run_id = run_all(instance)
@@ -67,7 +70,7 @@ def test_it_reads_what_dagster_s_wrote_and_goes_on(pair: Pair, tmp_path: Path) -
         assert instance.get_runs_count() == 2
 
 
-def test_a_deleted_run_is_gone_and_a_wiped_history_empty(pair: Pair, tmp_path: Path) -> None:
+def test_a_deleted_run_is_gone_and_a_wiped_history_is_empty(pair: Pair, tmp_path: Path) -> None:
     ours, _, _ = pair
     with instance_with(ours, tmp_path / "ours") as instance:
         first, second = run_all(instance), run_all(instance)

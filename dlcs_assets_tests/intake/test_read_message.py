@@ -54,7 +54,8 @@ def test_what_cannot_be_parsed_is_an_entry_with_its_reason() -> None:
 
 
 @pytest.mark.parametrize("body", [full("3/1/page"), full("2/1/film", "iiif-av")])
-def test_what_is_not_ours_is_forwarded_where_there_is_somewhere_to_forward_it(body: dict[str, Any]) -> None:
+def test_what_is_not_ours_is_forwarded_if_a_queue_is_configured(body: dict[str, Any]) -> None:
+    """Images of other customers, audio and video must reach the system that still handles them."""
     (entry,) = read(body, customers=(2,), forward_queue_url="http://elsewhere")
     assert entry.forwarded
     assert entry.rejection is None
@@ -64,7 +65,8 @@ def test_what_is_not_ours_is_forwarded_where_there_is_somewhere_to_forward_it(bo
     ("body", "code"),
     [(full("3/1/page"), "customer_not_configured"), (full("2/1/film", "iiif-av"), "iiif_av_not_supported")],
 )
-def test_what_is_not_ours_is_rejected_where_there_is_nowhere_to_forward_it(body: dict[str, Any], code: str) -> None:
+def test_what_is_not_ours_is_rejected_without_a_forward_queue(body: dict[str, Any], code: str) -> None:
+    """It must not be lost: the rejection has its reason and names the image."""
     (entry,) = read(body, customers=(2,))
     assert not entry.forwarded
     assert entry.rejection is not None
@@ -92,12 +94,13 @@ def test_an_upload_changes_nothing_but_the_origin() -> None:
 
 
 @pytest.mark.parametrize("name", ["ObjectRemoved:Delete", "ObjectTagging:Put", "s3:LifecycleExpiration:Delete"])
-def test_an_event_that_is_no_upload_is_noted_and_ignored(name: str) -> None:
+def test_an_event_that_is_not_an_upload_is_recorded_and_ignored(name: str) -> None:
     (entry,) = read({"Records": [uploaded("2/1/a", name)]})
     assert (entry.message, entry.rejection) == (None, None)
 
 
-def test_the_message_by_which_s3_tries_a_queue_is_noted_and_ignored() -> None:
+def test_the_test_event_of_s3_is_recorded_and_ignored() -> None:
+    """S3 sends it when notifications are set up: it must not appear among the rejected messages."""
     (entry,) = read({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "uploads"})
     assert (entry.id, entry.message, entry.rejection) == ("m-1", None, None)
 

@@ -61,7 +61,7 @@ def tick(queue: SlowQueue, ledger: Ledger, wait: timedelta) -> Taken:
     return take_in_as(read, queue, ledger, "images", settings, wait=wait, clock=queue.clock)
 
 
-def test_what_comes_at_the_end_of_the_wait_is_taken_in_together(ledger: Ledger) -> None:
+def test_messages_at_the_end_of_the_wait_are_taken_in_together(ledger: Ledger) -> None:
     queue = SlowQueue(waiting=50, from_moment=3.9, answer_seconds=0.2)
     assert tick(queue, ledger, WAIT).received == 50
 
