@@ -42,7 +42,7 @@ def test_requests_one_after_another_are_never_two_in_flight() -> None:
     assert (served.requests, served.failed, served.in_flight, served.most_in_flight) == (5, 0, 0, 1)
 
 
-def test_what_comes_on_top_of_the_load_fails_and_nothing_before() -> None:
+def test_requests_above_the_load_limit_fail_and_none_below_it() -> None:
     with serving(UnsteadyServer(PICTURES, ONLY_UNDER_LOAD, LONG)) as server, ExitStack() as opened:
         for _ in range(5):
             ask_without_waiting(server, opened)
@@ -50,7 +50,7 @@ def test_what_comes_on_top_of_the_load_fails_and_nothing_before() -> None:
         assert server.served().failed == 3
 
 
-def test_a_failure_never_gives_the_whole_picture() -> None:
+def test_a_failure_never_returns_the_whole_image() -> None:
     failing = Failing(share=1.0, share_under_load=1.0)
     with serving(UnsteadyServer(PICTURES, failing, AT_ONCE)) as server:
         for _ in range(20):
@@ -66,7 +66,8 @@ def test_the_tables_of_the_page_are_those_of_the_latest_results() -> None:
     assert with_tables(page, json.loads(LATEST.read_text())) == page
 
 
-def test_a_table_tells_what_was_measured_its_spread_and_whether_the_goal_is_met() -> None:
+def test_a_table_shows_values_their_spread_and_missed_goals() -> None:
+    """Writing the tables again changes nothing, and what stood there before is gone."""
     results = [
         of_many("throughput", "ratio_to_bare_loop", [1.2, 1.1, 1.3], "x", 1.1),
         Result("intake", "messages_per_second", 1484.0, "/s", 500, at_least=True),

@@ -38,7 +38,7 @@ def stored_at(url: str) -> Storage:
     return Storage(s3=S3ClientFactory(endpoint_url=url, **keys))
 
 
-def test_objects_are_put_seen_read_listed_and_deleted(storage: Storage, tmp_path: Path) -> None:
+def test_objects_are_put_read_listed_and_deleted(storage: Storage, tmp_path: Path) -> None:
     file = tmp_path / "page.jp2"
     file.write_bytes(b"\x00\xffpage" * 1000)
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -56,7 +56,7 @@ def test_objects_are_put_seen_read_listed_and_deleted(storage: Storage, tmp_path
     assert storage.list_keys("pages", "2/") == ["2/1/a page/s.json", "2/2/other"]
 
 
-def test_what_is_not_there_is_said_not_to_be_there(storage: Storage) -> None:
+def test_a_missing_object_is_reported_as_missing(storage: Storage) -> None:
     assert storage.head("pages", "none") is None
     assert storage.list_keys("pages", "none/") == []
     with pytest.raises(PermanentError) as raised:

@@ -46,7 +46,8 @@ def depth(sqs: Any, url: str) -> tuple[int, int]:
     return int(found[names[0]]), int(found[names[1]])
 
 
-def test_what_is_sent_is_received_once_in_order_and_is_gone_when_it_is_deleted(sqs: Any, url: str) -> None:
+def test_messages_are_received_in_order_and_gone_once_deleted(sqs: Any, url: str) -> None:
+    """The bench's queue must behave as SQS does, or what is measured with it means nothing."""
     entries = [{"Id": str(number), "MessageBody": f"body {number}"} for number in range(7)]
     sent = sqs.send_message_batch(QueueUrl=url, Entries=entries)
     assert depth(sqs, url) == (7, 0)
@@ -77,7 +78,7 @@ def test_attributes_of_messages_come_along(sqs: Any, url: str) -> None:
     assert message["MessageAttributes"]["modificationType"]["StringValue"] == "Delete"
 
 
-def test_a_queue_that_is_not_there_is_told_as_such(sqs: Any, url: str) -> None:
+def test_a_missing_queue_is_reported_as_missing(sqs: Any, url: str) -> None:
     assert sqs.get_queue_url(QueueName="images")["QueueUrl"].endswith("/images")
     with pytest.raises(sqs.exceptions.QueueDoesNotExist):
         sqs.receive_message(QueueUrl=url.replace("images", "others"))

@@ -45,16 +45,15 @@ def test_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch)
         ("DLCS_THUMBS_BUCKET", "dlcs-storage"),
     ],
 )
-def test_a_setting_that_cannot_be_meant_is_refused_by_name(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str
-) -> None:
+def test_an_impossible_setting_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(ValidationError) as raised:
         Settings()
     assert name.removeprefix("DLCS_").lower() in str(raised.value)
 
 
-def test_appetiser_sees_the_same_scratch_folder_unless_told_otherwise() -> None:
+def test_appetiser_sees_the_same_scratch_folder_by_default() -> None:
+    """A path of its own is used only where Appetiser mounts the folder elsewhere."""
     assert Settings(scratch=Path("/scratch")).appetiser_root == Path("/scratch")
     assert Settings(scratch=Path("/scratch"), appetiser_scratch_root=Path("/mnt")).appetiser_root == Path("/mnt")
 
@@ -69,7 +68,8 @@ def test_appetiser_sees_the_same_scratch_folder_unless_told_otherwise() -> None:
         "http://images.example.org:80/iiif/3/",
     ],
 )
-def test_ingest_refuses_the_image_server_of_the_public_however_it_is_written(public: str) -> None:
+def test_the_public_image_server_is_refused_for_ingest(public: str) -> None:
+    """However its URL is written: thumbnails of a large ingest must not slow down the public's images."""
     with pytest.raises(ValidationError, match="image_server_url and public_image_server_url are the same server"):
         Settings(image_server_url="http://images.example.org/", public_image_server_url=public)
 
@@ -82,14 +82,16 @@ def test_another_image_server_may_serve_the_public(public: str) -> None:
     assert settings.public_image_server_url == public
 
 
-def test_only_an_iiif_processor_reads_no_jp2_unless_it_is_said_to() -> None:
+def test_only_an_iiif_processor_reads_no_jp2_by_default() -> None:
+    """The setting that says that it can is respected."""
     processor = ImageServerKind.IIIF_PROCESSOR
     assert Settings().thumbnails_of_jp2
     assert not Settings(image_server_kind=processor).thumbnails_of_jp2
     assert Settings(image_server_kind=processor, image_server_reads_jp2=True).thumbnails_of_jp2
 
 
-def test_the_image_server_is_told_what_the_settings_say_of_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_image_server_has_the_disk_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kind, root, cache and the wait for late files reach the client; with s3 no disk is shared."""
     monkeypatch.setenv("DLCS_IMAGE_SERVER_KIND", "iiif-processor")
     monkeypatch.setenv("DLCS_IMAGE_SERVER_SOURCES", "disk")
     monkeypatch.setenv("DLCS_IMAGE_SERVER_SCRATCH_ROOT", "")
@@ -103,7 +105,8 @@ def test_the_image_server_is_told_what_the_settings_say_of_the_disk(monkeypatch:
     assert not build_resources(Settings())["image_server"].client().shares_disk
 
 
-def test_where_appetiser_makes_the_thumbnails_files_are_their_sources_and_jp2s_among_them() -> None:
+def test_thumbnails_by_appetiser_are_made_of_files() -> None:
+    """JP2s among them, whatever the image server reads; that may then be the server of the public, too."""
     by_appetiser = Settings(
         thumbnails_by=ThumbnailMaker.APPETISER,
         image_server_kind=ImageServerKind.IIIF_PROCESSOR,

@@ -83,7 +83,8 @@ def test_what_a_row_says_comes_before_the_options(aws: Aws, tmp_path: Path) -> N
 
 @pytest.mark.usefixtures("ledger")
 @pytest.mark.parametrize("dry_run", [True, False])
-def test_all_mistakes_are_told_with_their_lines_and_nothing_is_sent(aws: Aws, tmp_path: Path, *, dry_run: bool) -> None:
+def test_mistakes_are_reported_by_line_and_nothing_is_sent(aws: Aws, tmp_path: Path, *, dry_run: bool) -> None:
+    """All of them at once, with and without --dry-run: half a batch must not be in the queue."""
     path = tmp_path / "pages.csv"
     path.write_text("id,origin\n2/1/a,ftp://h/a\n2/1/b,\n2/1/a,https://h/a\n2/1/c,https://h/c\n")
     done = dlcs("batch", "submit", str(path), *(["--dry-run"] if dry_run else []))
@@ -95,7 +96,7 @@ def test_all_mistakes_are_told_with_their_lines_and_nothing_is_sent(aws: Aws, tm
     assert dlcs("batch", "list").stdout == "There is no batch.\n"
 
 
-def test_a_dry_run_tells_what_would_be_sent_and_changes_nothing(aws: Aws, manifest: Path, ledger: Ledger) -> None:
+def test_a_dry_run_shows_what_would_be_sent_and_changes_nothing(aws: Aws, manifest: Path, ledger: Ledger) -> None:
     ledger.batches.declare(2, 1, batch_id=12, now=NOW)
     done = dlcs("batch", "submit", str(manifest), "--dry-run")
     assert done.stdout.splitlines() == [
@@ -118,7 +119,8 @@ def test_a_customer_that_is_not_configured_is_a_mistake(
 
 
 @pytest.mark.usefixtures("ledger")
-def test_options_that_cannot_be_and_files_that_are_not_there_are_said(aws: Aws, manifest: Path) -> None:
+def test_impossible_options_and_missing_files_are_reported(aws: Aws, manifest: Path) -> None:
+    """Wrong usage and a missing file have different exit codes, and neither sends anything."""
     done = dlcs("batch", "submit", str(manifest.with_name("nothing.csv")))
     assert (done.exit_code, "nothing.csv: No such file or directory." in done.stderr) == (1, True)
     done = dlcs("batch", "submit", str(manifest), "--policy", "nope")
@@ -126,9 +128,8 @@ def test_options_that_cannot_be_and_files_that_are_not_there_are_said(aws: Aws, 
     assert received(aws) == []
 
 
-def test_a_batch_that_takes_no_more_images_is_refused_before_anything_is_sent(
-    aws: Aws, manifest: Path, ledger: Ledger
-) -> None:
+def test_a_full_batch_is_refused_before_anything_is_sent(aws: Aws, manifest: Path, ledger: Ledger) -> None:
+    """A batch that was declared with another count must not receive images that it does not count."""
     ledger.batches.declare(2, 500, batch_id=12, now=NOW)
     done = dlcs("batch", "submit", str(manifest), "--id", "12")
     assert (done.exit_code, "declared with 500 images; this manifest has 3" in done.stderr) == (1, True)
@@ -136,9 +137,10 @@ def test_a_batch_that_takes_no_more_images_is_refused_before_anything_is_sent(
 
 
 @pytest.mark.usefixtures("ledger")
-def test_sending_that_breaks_off_says_how_to_go_on_and_no_image_counts_twice(
+def test_an_interrupted_submission_says_how_to_continue(
     aws: Aws, desk: Desk, manifest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Submitting the manifest again with the same id must not count an image twice that had arrived."""
     with monkeypatch.context() as broken:
         broken.setenv("AWS_ENDPOINT_URL", refused_url())
         done = dlcs("batch", "submit", str(manifest))
@@ -167,7 +169,8 @@ def batch(desk: Desk, manifest: Path, aws: Aws) -> Desk:
 
 
 @pytest.mark.usefixtures("batch")
-def test_the_status_of_a_batch_balances_and_says_why_images_failed() -> None:
+def test_the_status_of_a_batch_balances_and_has_the_failures() -> None:
+    """The numbers add up in the text and in JSON, and each failure has its reason and remedy."""
     text = dlcs("batch", "status").stdout
     assert "Batch 1 of customer 2" in text
     assert "standing      open: 1 of 3 images have not been received yet" in text
@@ -181,7 +184,7 @@ def test_the_status_of_a_batch_balances_and_says_why_images_failed() -> None:
     assert [failure["code"] for failure in seen["failures"]] == ["image_truncated"]
 
 
-def test_what_is_missing_of_a_manifest_is_told_with_the_reason(batch: Desk, manifest: Path) -> None:
+def test_what_is_missing_of_a_manifest_is_shown_with_the_reason(batch: Desk, manifest: Path) -> None:
     done = dlcs("batch", "missing", str(manifest), "--id", "1")
     assert done.exit_code == 1
     rows = [line.split(maxsplit=2) for line in done.stdout.splitlines()[1:]]
@@ -200,7 +203,7 @@ def test_what_is_missing_of_a_manifest_is_told_with_the_reason(batch: Desk, mani
 
 
 @pytest.mark.usefixtures("batch")
-def test_of_a_batch_that_nobody_has_nothing_is_looked_for(manifest: Path) -> None:
+def test_an_unknown_batch_is_reported_and_nothing_is_looked_up(manifest: Path) -> None:
     assert dlcs("batch", "missing", str(manifest), "--id", "9").exit_code == 2
     done = dlcs("batch", "status", "9")
     assert (done.exit_code, done.stderr) == (1, "No customer has a batch 9: see dlcs batch list.\n")
@@ -208,7 +211,8 @@ def test_of_a_batch_that_nobody_has_nothing_is_looked_for(manifest: Path) -> Non
     assert (done.exit_code, done.stderr) == (1, "Customer 3 has no batch 1: see dlcs batch list.\n")
 
 
-def test_a_closed_batch_is_finished_and_says_whether_that_was_told(batch: Desk, ledger: Ledger) -> None:
+def test_a_closed_batch_says_whether_it_was_published(batch: Desk, ledger: Ledger) -> None:
+    """It can be closed once; a retry afterwards changes its numbers and not its notification."""
     done = dlcs("batch", "close", "1")
     assert done.stdout == (
         "Batch 1 of customer 2 is closed with 2 images: 2 listed = 1 done + 1 failed + 0 rejected + 0 pending.\n"
@@ -250,7 +254,8 @@ def test_batches_are_listed_with_their_numbers(ledger: Ledger) -> None:
     assert len(json.loads(dlcs("batch", "list", "--limit", "1", "--json").stdout)) == 1
 
 
-def test_the_images_of_a_batch_come_with_its_numbers_and_with_rejected_ones(batch: Desk) -> None:
+def test_the_images_of_a_batch_include_rejected_ones(batch: Desk) -> None:
+    """The list has as many lines as the numbers above it say."""
     batch.reject("{}", image="2/7/odd", batch=1)
     lines = dlcs("status", "--batch", "1").stdout.splitlines()
     assert (

@@ -89,7 +89,8 @@ def test_what_does_not_end_in_time_is_named_with_the_reason(desk: Desk) -> None:
     assert "2/3/f014v: its message is still in the queue" in told
 
 
-def test_what_ends_otherwise_than_expected_is_named_with_the_reason(desk: Desk) -> None:
+def test_images_that_end_unexpectedly_are_named_with_the_reason(desk: Desk) -> None:
+    """An image that is done although it should have failed counts as much as the opposite."""
     follower = Follower(desk.ledger, ["2/1/f001r", "2/3/f014v"])
     desk.failed("2/1/f001r", PermanentError("odd", "It is so", remedy="None", stage=Stage.THUMBNAILS))
     desk.done("2/3/f014v")
@@ -100,7 +101,8 @@ def test_what_ends_otherwise_than_expected_is_named_with_the_reason(desk: Desk) 
     assert "2/3/f014v: done, expected failed." in told
 
 
-def test_a_new_message_that_is_rejected_ends_the_wait_for_an_image_that_is_known(desk: Desk) -> None:
+def test_a_rejected_message_ends_the_wait_for_a_known_image(desk: Desk) -> None:
+    """Otherwise dlcs demo would wait until its timeout for a request that does not exist."""
     desk.done("2/1/x")
     follower = Follower(desk.ledger, ["2/1/x"])
     assert follower.look() == {"2/1/x": None}
@@ -110,7 +112,8 @@ def test_a_new_message_that_is_rejected_ends_the_wait_for_an_image_that_is_known
     assert (status.state, status.error_code) == ("rejected", "not_json")
 
 
-def test_each_wish_is_for_a_sample_that_there_is_and_the_ids_are_always_the_same() -> None:
+def test_demo_variants_are_of_existing_samples_with_fixed_ids() -> None:
+    """A second demo must ingest the same images again, and a variant without a sample would never be seen."""
     images = demo_images([sample(page.name, broken=page.broken) for page in DEFAULT_PLAN])
     assert set(WISHES) <= {image.sample.name for image in images}
     assert [str(image.asset_id) for image in images][::10] == ["2/1/f001r", "2/2/f006r", "2/3/f011r"]

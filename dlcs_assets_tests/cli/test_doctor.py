@@ -108,7 +108,8 @@ def only_finding(check: str, result: str) -> dict[str, str]:
 
 
 @pytest.mark.usefixtures("deployment")
-def test_where_nothing_is_wrong_every_check_is_ok_and_the_status_is_0() -> None:
+def test_where_nothing_is_wrong_every_check_is_ok() -> None:
+    """The exit code is 0, and no check is missing from the list."""
     found = findings(0)
     assert {each["result"] for each in found.values()} == {"ok"}
     assert set(found) == {
@@ -128,7 +129,7 @@ def test_where_nothing_is_wrong_every_check_is_ok_and_the_status_is_0() -> None:
 
 
 @pytest.mark.usefixtures("deployment")
-def test_the_table_has_a_line_for_each_check_and_a_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_table_has_a_line_for_each_check_and_a_summary(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DLCS_INGEST_QUEUE_URL")
     lines = dlcs("doctor").stdout.splitlines()
     assert lines[-1] == "15 ok, 1 warn"
@@ -137,7 +138,7 @@ def test_the_table_has_a_line_for_each_check_and_a_sum(monkeypatch: pytest.Monke
     assert len(lines) == 16 + 2
 
 
-def test_nothing_is_left_of_what_was_put_to_try_the_buckets(deployment: Aws) -> None:
+def test_no_object_is_left_that_was_put_to_check_the_buckets(deployment: Aws) -> None:
     findings(0)
     for name in ("DLCS_STORAGE_BUCKET", "DLCS_THUMBS_BUCKET"):
         assert "Contents" not in deployment.s3.list_objects_v2(Bucket=os.environ[name])
@@ -172,7 +173,8 @@ def test_the_customers_of_the_file_are_counted(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.usefixtures("deployment")
-def test_a_ledger_that_does_not_answer_is_told_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_ledger_is_reported_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What doctor prints is copied into tickets."""
     monkeypatch.setenv("DLCS_LEDGER_URL", f"postgresql://dlcs:{SECRET}@127.0.0.1:1/ledger")
     assert "127.0.0.1:1/ledger" in only_finding("ledger", "fail")["found"]
 
@@ -185,7 +187,7 @@ def test_a_ledger_that_is_not_there_yet_is_not_made(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.usefixtures("deployment")
-def test_what_is_stalled_is_told_with_its_reason_and_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stalled_images_are_reported_with_reason_and_duration(monkeypatch: pytest.MonkeyPatch) -> None:
     desk = Desk(Ledger(os.environ["DLCS_LEDGER_URL"]))
     desk.send("2/1/one", now=datetime.now(UTC) - timedelta(hours=3))
     desk.ledger.close()
@@ -196,7 +198,8 @@ def test_what_is_stalled_is_told_with_its_reason_and_how_long(monkeypatch: pytes
 
 
 @pytest.mark.usefixtures("deployment")
-def test_what_the_audit_found_damaged_fails_with_the_images_to_make_again() -> None:
+def test_damage_found_by_the_audit_fails_with_the_command_to_fix() -> None:
+    """The remedy is the command that reprocesses the damaged images."""
     desk = Desk(Ledger(os.environ["DLCS_LEDGER_URL"]))
     desk.store("2/1/one")
     (deposit,) = desk.ledger.fixity.next(1)
@@ -209,7 +212,7 @@ def test_what_the_audit_found_damaged_fails_with_the_images_to_make_again() -> N
 
 @pytest.mark.usefixtures("deployment")
 @pytest.mark.parametrize(("version", "result"), [("0001", "warn"), ("9999", "fail")])
-def test_a_ledger_of_another_version_is_told_and_left_as_it_is(version: str, result: str) -> None:
+def test_a_ledger_of_another_version_is_reported_and_not_changed(version: str, result: str) -> None:
     engine = create_engine(os.environ["DLCS_LEDGER_URL"])
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE ledger_version SET version_num = ?", (version,))
@@ -233,20 +236,23 @@ def test_a_service_that_is_down_is_named_with_its_address(
 
 
 @pytest.mark.usefixtures("deployment")
-def test_an_image_server_is_not_needed_where_appetiser_makes_the_thumbnails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_image_server_is_needed_if_appetiser_makes_thumbnails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installation without an image server must pass all checks."""
     monkeypatch.setenv("DLCS_IMAGE_SERVER_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("DLCS_THUMBNAILS_BY", "appetiser")
     assert findings(0)["image server"]["found"] == "not needed: Appetiser makes the thumbnails (DLCS_THUMBNAILS_BY)"
 
 
 @pytest.mark.usefixtures("deployment")
-def test_what_answers_in_appetisers_place_is_not_taken_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_server_at_the_address_of_appetiser_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A web server that answers 404 to everything is not an Appetiser."""
+
     class NotFound(Answering):
         status = 404
 
     for url in serving(NotFound):
         monkeypatch.setenv("DLCS_APPETISER_URL", url)
-        only_finding("appetiser", "fail")
+        assert url in only_finding("appetiser", "fail")["found"]
 
 
 @pytest.mark.usefixtures("deployment")
@@ -312,18 +318,20 @@ def test_a_bucket_that_may_not_be_written_fails(deployment: Aws) -> None:
     assert "Forbidden" in only_finding("storage bucket", "fail")["found"]
 
 
-def test_a_storage_bucket_without_the_rule_on_transient_objects_is_warned_of(deployment: Aws) -> None:
+def test_a_bucket_without_the_transient_rule_is_a_warning(deployment: Aws) -> None:
+    """Without it, originals that a killed run left behind are paid for indefinitely."""
     deployment.s3.delete_bucket_lifecycle(Bucket=os.environ["DLCS_STORAGE_BUCKET"])
     assert "deploy/s3/lifecycle.json" in only_finding("lifecycle", "warn")["remedy"]
 
 
-def test_a_rule_that_is_switched_off_does_not_count(deployment: Aws) -> None:
+def test_a_disabled_lifecycle_rule_does_not_count(deployment: Aws) -> None:
+    """It exists, but S3 deletes nothing by it."""
     set_lifecycle(deployment, os.environ["DLCS_STORAGE_BUCKET"], [{**TRANSIENT, "Status": "Disabled"}])
-    only_finding("lifecycle", "warn")
+    assert "deploy/s3/lifecycle.json" in only_finding("lifecycle", "warn")["remedy"]
 
 
 @pytest.mark.parametrize("prefix", ["", "2/"])
-def test_a_rule_that_deletes_what_is_stored_for_good_fails(deployment: Aws, prefix: str) -> None:
+def test_a_rule_that_deletes_permanent_objects_fails(deployment: Aws, prefix: str) -> None:
     rule = {"ID": "all", "Status": "Enabled", "Filter": {"Prefix": prefix}, "Expiration": {"Days": 30}}
     set_lifecycle(deployment, os.environ["DLCS_STORAGE_BUCKET"], [TRANSIENT, rule])
     assert "JP2s" in only_finding("lifecycle", "fail")["found"]
@@ -380,12 +388,12 @@ def test_the_folders_are_as_empty_afterwards_as_before() -> None:
 
 
 @pytest.mark.parametrize(("free", "result"), [(2**30 - 1, "fail"), (2**30, "warn"), (8 * 2**30, "ok")])
-def test_how_much_room_eight_images_in_work_need(free: int, result: str) -> None:
+def test_eight_images_in_progress_need_this_much_room(free: int, result: str) -> None:
     assert judge_room(Path("/scratch"), free, 8).verdict == result
 
 
 @pytest.mark.usefixtures("deployment")
-def test_what_is_no_s3_fails_its_checks_and_not_the_command(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_s3_fails_its_checks_and_not_the_command(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DLCS_S3_ENDPOINT_URL", service)
     found = findings(1)
     assert found["storage bucket"]["result"] == "fail"

@@ -46,7 +46,7 @@ def test_without_environment_the_stack_of_this_folder_is_used(nowhere: Path, mon
 
 
 @pytest.mark.usefixtures("ledger")
-def test_an_environment_of_the_users_own_goes_before_the_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_of_the_user_comes_before_the_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with data_folder.claimed(data_folder.DEFAULT_FOLDER) as folder:
         data_folder.write_state(folder, StackState(os.getpid(), {}, {"DLCS_LEDGER_URL": "sqlite:////nowhere/x.db"}))
@@ -57,7 +57,8 @@ def test_an_environment_of_the_users_own_goes_before_the_stack(tmp_path: Path, m
 @pytest.mark.parametrize(
     "arguments", [["status"], ["retry", "2/1/x"], ["rejected"], ["plan", "2/1/x"], ["ingest", "s3://b/k"]]
 )
-def test_without_stack_and_environment_a_command_says_so_and_makes_nothing(arguments: list[str]) -> None:
+def test_without_stack_and_environment_a_command_creates_nothing(arguments: list[str]) -> None:
+    """It says in one line what is missing, instead of creating an empty ledger in the current folder."""
     done = dlcs(*arguments)
     assert done.exit_code == 1
     assert "No stack is up" in done.stderr
@@ -66,9 +67,8 @@ def test_without_stack_and_environment_a_command_says_so_and_makes_nothing(argum
 
 
 @pytest.mark.parametrize("url", ["nonsense", "postgresql+nodriver://u:secret@h/d", "sqlite:////proc/nowhere/x.db"])
-def test_a_ledger_that_cannot_be_used_is_said_in_one_line_without_its_password(
-    url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unusable_ledger_is_one_line_without_its_password(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a traceback nor the URL as it was set may reach the terminal."""
     monkeypatch.setenv("DLCS_LEDGER_URL", url)
     done = dlcs("status")
     assert done.exit_code == 1
@@ -77,7 +77,7 @@ def test_a_ledger_that_cannot_be_used_is_said_in_one_line_without_its_password(
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_file_that_is_no_ledger_is_said_to_be_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_not_a_ledger_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "notes.txt").write_text("not a database, " * 100)
     monkeypatch.setenv("DLCS_LEDGER_URL", f"sqlite:///{tmp_path / 'notes.txt'}")
     done = dlcs("status")
@@ -127,7 +127,8 @@ def test_other_commands_work_without_the_stacks_extra(arguments: list[str]) -> N
 
 
 @pytest.mark.parametrize("command", ["ingest", "plan"])
-def test_a_command_that_needs_arguments_shows_its_help_without_any(command: str) -> None:
+def test_a_command_without_its_arguments_shows_its_help(command: str) -> None:
+    """The exit code says that it was wrong usage."""
     done = dlcs(command)
     assert done.exit_code == 2
     assert "Options:" in done.stdout + done.stderr

@@ -21,7 +21,8 @@ def messages(aws: Aws, url: str | None = None) -> list[IngestMessage]:
     return [message for message in parsed if isinstance(message, IngestMessage)]
 
 
-def test_a_file_is_uploaded_where_it_asks_for_nothing_and_sent_as_a_full_message(aws: Aws, tmp_path: Path) -> None:
+def test_a_file_is_uploaded_and_sent_as_a_full_message(aws: Aws, tmp_path: Path) -> None:
+    """It goes under sent/, where its upload is not an ingest by itself: it would be ingested twice."""
     data = jpeg(30, 40)
     (tmp_path / "page 1.jpg").write_bytes(data)
     done = dlcs("ingest", str(tmp_path / "page 1.jpg"), "--customer", "5", "--space", "6")
@@ -56,7 +57,7 @@ def test_every_option_arrives_in_the_message(aws: Aws) -> None:
     assert (message.asset.max_unauthorised, message.asset.roles) == (400, ("https://a/r1", "https://a/r2"))
 
 
-def test_a_folder_is_its_images_and_says_how_many_files_are_none(aws: Aws, tmp_path: Path) -> None:
+def test_a_folder_is_its_images_and_other_files_are_counted(aws: Aws, tmp_path: Path) -> None:
     (tmp_path / "b.jpg").write_bytes(jpeg(3, 4))
     (tmp_path / "a").write_bytes(encoded(drawing(3, 4), "PNG"))
     (tmp_path / "notes.jpg").write_text("not a picture")
@@ -118,9 +119,10 @@ def _an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["https://example.org/x", "--policy", "thumbs=nope"], 2, "unknown_policy"),
     ],
 )
-def test_what_cannot_work_is_said_in_one_line_and_nothing_is_sent(
+def test_what_cannot_work_is_one_line_and_nothing_is_sent(
     aws: Aws, arguments: list[str], status: int, said: str
 ) -> None:
+    """Each mistake is found before the first message, and wrong usage has an exit code of its own."""
     done = dlcs("ingest", *arguments)
     assert done.exit_code == status
     assert said in done.stderr
@@ -171,9 +173,7 @@ def ingest_behind_the_queue(desk: Desk, aws: Aws, *, fail: str | None = None) ->
 
 
 @pytest.mark.parametrize(("fail", "status"), [(None, 0), ("2/1/y", 1)])
-def test_wait_goes_on_until_the_new_requests_end_and_tells_how(
-    desk: Desk, aws: Aws, fail: str | None, status: int
-) -> None:
+def test_wait_ends_with_the_new_requests_and_reports_them(desk: Desk, aws: Aws, fail: str | None, status: int) -> None:
     desk.done("2/1/x")  # an earlier success is not the one that is waited for
     thread = ingest_behind_the_queue(desk, aws, fail=fail)
     done = dlcs("ingest", "https://example.org/x", "https://example.org/y", "--wait")

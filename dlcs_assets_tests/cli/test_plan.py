@@ -61,9 +61,8 @@ def test_the_plan_of_an_image_that_is_not_registered(
     assert told["Appetiser"].startswith(appetiser)
 
 
-def test_the_plan_of_a_known_image_has_its_thumbnails_in_pixels_and_says_which_are_left_out(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_plan_of_a_known_image_lists_thumbnails_in_pixels(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With key and access of each, and the reason why a size is left out."""
     monkeypatch.setenv("DLCS_DEFAULT_THUMBNAIL_SIZES", "!1024,1024;5000,;200,")
     desk.send("2/1/x", fields=AssetFields(origin=OPTIMISED, max_unauthorised=400))
     desk.done("2/1/x")

@@ -18,7 +18,8 @@ def test_no_rejected_message_is_no_error() -> None:
     assert json.loads(dlcs("rejected", "--json").stdout) == []
 
 
-def test_a_rejected_message_is_shown_with_reason_and_body_but_without_credentials(desk: Desk) -> None:
+def test_a_rejected_message_is_shown_without_credentials(desk: Desk) -> None:
+    """With its image, reason and remedy, and its body on one line."""
     body = '{"asset": {"id": "2/1/x",\n "origin": "https://u:secret@example.org/x?sig=secret"}}'
     message_id = desk.reject(body, image="2/1/x")
     text = dlcs("rejected").stdout
@@ -30,7 +31,8 @@ def test_a_rejected_message_is_shown_with_reason_and_body_but_without_credential
     assert len(text.splitlines()) == 4
 
 
-def test_json_has_the_body_to_its_end_and_with_secrets_only_if_they_are_asked_for(desk: Desk) -> None:
+def test_json_has_the_whole_body_and_secrets_only_on_request(desk: Desk) -> None:
+    """Programs get the body uncut; --with-secrets must be given for the credentials in it."""
     body = '{"asset": "https://u:secret@h/"} \u0001' + 999 * "x"
     message_id = desk.reject(body)
     (told,) = json.loads(dlcs("rejected", "--json").stdout)
@@ -40,7 +42,8 @@ def test_json_has_the_body_to_its_end_and_with_secrets_only_if_they_are_asked_fo
     assert told["body"] == body
 
 
-def test_a_message_goes_to_the_queue_that_it_came_from_and_is_no_longer_rejected(desk: Desk, aws: Aws) -> None:
+def test_a_message_is_sent_again_to_the_queue_it_came_from(desk: Desk, aws: Aws) -> None:
+    """It is then no longer rejected; a message of the priority queue keeps its priority."""
     first = desk.reject("one", queue=queue_name(aws.priority))
     desk.reject("two", queue=queue_name(aws.ingest))
     assert dlcs("rejected", "--requeue", first).stdout == "1 message sent again.\n"
@@ -78,9 +81,10 @@ def test_what_cannot_be_sent_stays_rejected(desk: Desk, options: list[str], stat
     assert len(desk.ledger.inbox.rejected()) == 1
 
 
-def test_a_queue_that_does_not_answer_leaves_the_message_rejected(
+def test_a_message_that_could_not_be_sent_again_stays_rejected(
     desk: Desk, aws: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The queue does not exist: the ledger must not forget the message before it was sent."""
     monkeypatch.setenv("DLCS_INGEST_QUEUE_URL", aws.ingest + "-gone")
     desk.reject("one", queue=queue_name(aws.ingest) + "-gone")
     done = dlcs("rejected", "--requeue-all")
@@ -89,7 +93,8 @@ def test_a_queue_that_does_not_answer_leaves_the_message_rejected(
     assert len(desk.ledger.inbox.rejected()) == 1
 
 
-def test_a_message_whose_body_is_no_longer_kept_is_told_and_cannot_be_sent_again(desk: Desk, aws: Aws) -> None:
+def test_a_message_without_its_body_cannot_be_sent_again(desk: Desk, aws: Aws) -> None:
+    """It is shown as no longer kept, and --requeue-all skips it instead of failing."""
     gone = desk.reject("gone", queue=queue_name(aws.ingest))
     desk.ledger.retention.enforce(history=NOW, bodies=datetime.now(UTC))
     desk.reject("kept", queue=queue_name(aws.ingest))

@@ -33,7 +33,7 @@ def pending(desk: Desk) -> set[str]:
         (["--customer", "2", "--space", "1"], {"2/1/a", "2/1/b"}, "2 images asked for again, in 1 space."),
     ],
 )
-def test_what_is_chosen_and_failed_is_asked_for_again(
+def test_selected_images_that_failed_are_requested_again(
     shop: Desk, options: list[str], chosen: set[str], said: str
 ) -> None:
     done = dlcs("retry", *options)

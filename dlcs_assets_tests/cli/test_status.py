@@ -25,7 +25,8 @@ def four(desk: Desk) -> Desk:
 
 
 @pytest.mark.usefixtures("four")
-def test_counts_come_first_and_failures_before_the_rest_with_their_reasons() -> None:
+def test_counts_come_first_then_failures_with_their_reasons() -> None:
+    """In a list of thousands the operator must not have to look for what went wrong."""
     lines = dlcs("status").stdout.splitlines()
     assert lines[0] == "4 images: 1 pending, 1 done, 1 failed, 1 rejected"
     assert [line.split()[:2] for line in lines[2:]] == [
@@ -58,7 +59,7 @@ def test_a_selection_gives_these_images_and_no_others(options: list[str], expect
     assert {image["id"] for image in json.loads(done.stdout)} == expected
 
 
-def test_json_is_what_the_ledger_tells_of_each_image(four: Desk) -> None:
+def test_json_has_what_the_ledger_knows_of_each_image(four: Desk) -> None:
     told = json.loads(dlcs("status", "--json").stdout)
     assert told == [image.to_json() for image in four.ledger.reports.images(Selection())]
     good = next(image for image in told if image["id"] == "2/1/good")
@@ -75,7 +76,8 @@ def test_an_empty_ledger_is_no_error() -> None:
 
 
 @pytest.mark.usefixtures("four")
-def test_an_unknown_id_is_named_and_the_known_ones_are_shown_all_the_same() -> None:
+def test_an_unknown_id_is_named_and_the_known_ones_are_shown() -> None:
+    """The exit code is 1, and what is known is still complete and valid JSON."""
     done = dlcs("status", "--json", "2/1/good", "2/1/nothing")
     assert done.exit_code == 1
     assert done.stderr == "Not known here: 2/1/nothing.\n"
@@ -106,14 +108,16 @@ def test_a_single_failed_image_says_why_and_what_to_do() -> None:
     assert "dlcs retry 2/1/bad" in text
 
 
-def test_a_single_image_that_waits_for_its_next_attempt_says_when(desk: Desk) -> None:
+def test_an_image_that_waits_for_its_next_attempt_says_when(desk: Desk) -> None:
+    """The reason of the last attempt is shown as well."""
     desk.failed("2/1/x", TransientError("origin_unavailable", "503", remedy="Wait", stage=Stage.ORIGINAL))
     text = dlcs("status", "2/1/x").stdout
     assert "due           2026-05-04 12:01:00 UTC" in text
     assert "pending: 503 (origin_unavailable)" in text
 
 
-def test_a_single_image_whose_origin_cannot_be_planned_for_is_shown_still(desk: Desk) -> None:
+def test_an_image_without_a_plan_is_shown_with_the_reason(desk: Desk) -> None:
+    """An origin that cannot be read must not make its image invisible."""
     desk.send("2/1/x", fields=AssetFields(origin="ftp://example.org/x"))
     text = dlcs("status", "2/1/x").stdout
     assert "plan          none: The origin ftp://example.org/x is neither" in text
@@ -123,14 +127,14 @@ def test_a_single_image_whose_origin_cannot_be_planned_for_is_shown_still(desk: 
 @pytest.mark.parametrize(
     "arguments", [["2/x/y"], ["--space", "2/x"], ["--space", "x"], ["--space", "2/1", "--customer", "3"]]
 )
-def test_what_cannot_be_read_is_wrong_usage_in_one_line(arguments: list[str]) -> None:
+def test_an_unreadable_argument_is_wrong_usage_in_one_line(arguments: list[str]) -> None:
     done = dlcs("status", *arguments)
     assert done.exit_code == 2
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_attempts_are_told_in_their_order(desk: Desk, ledger: Ledger) -> None:
+def test_attempts_are_shown_in_their_order(desk: Desk, ledger: Ledger) -> None:
     desk.failed("2/1/x", TRUNCATED)
     (image,) = ledger.reports.images(Selection(ids=("2/1/x",)))
     assert image.request_id is not None
@@ -139,7 +143,8 @@ def test_attempts_are_told_in_their_order(desk: Desk, ledger: Ledger) -> None:
     assert ledger.reports.attempts("no such request") == []
 
 
-def test_an_image_that_was_asked_for_is_not_rejected_because_another_message_for_it_was(desk: Desk) -> None:
+def test_a_rejected_message_does_not_reject_a_known_image(desk: Desk) -> None:
+    """An image that is done stays done; only one without any request counts as rejected."""
     desk.done("2/1/good")
     desk.reject("{", image="2/1/good")
     desk.reject("{", image="2/1/unknown")

@@ -40,7 +40,8 @@ def table(*options: str) -> list[list[str]]:
 
 
 @pytest.mark.usefixtures("three")
-def test_each_space_has_a_line_and_each_customer_one_with_its_quota() -> None:
+def test_each_space_has_a_line_and_each_customer_a_total() -> None:
+    """The total is shown with the quota, also for a customer that has stored nothing yet."""
     assert table() == [
         ["customer", "space", "images", "JP2s and originals", "thumbnails", "reserved"],
         ["2", "1", "2", "2.5 KB", "112 B", "0 B"],
@@ -79,13 +80,14 @@ def test_json_has_all_numbers_in_bytes() -> None:
 
 
 @pytest.mark.usefixtures("ledger")
-def test_where_there_is_nothing_that_is_said() -> None:
+def test_an_empty_result_is_reported_as_such() -> None:
     assert dlcs("usage", "--space", "2/1").stdout == "Nothing is registered or stored there.\n"
     assert json.loads(dlcs("usage", "--space", "2/1", "--json").stdout) == []
 
 
 @pytest.mark.usefixtures("ledger")
-def test_a_customers_file_that_was_never_good_is_an_error_in_one_line(tmp_path: Path) -> None:
+def test_an_invalid_customers_file_is_an_error_in_one_line(tmp_path: Path) -> None:
+    """Without a last good file there are no quotas: the numbers must not be shown without them."""
     (tmp_path / "dlcs.yaml").write_text("customers: {2: {quota: {bytes: many}}}")
     done = dlcs("usage")
     assert (done.exit_code, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)

@@ -119,7 +119,7 @@ def test_what_cannot_be_ingested_is_refused() -> None:
         ({Stage.ORIGINAL: {}, Stage.JP2: {"media_type": "image/jp2"}}, NOTHING),
     ],
 )
-def test_earlier_results_tell_the_format(results: dict[Stage, dict[str, str]], known: KnownFormat) -> None:
+def test_earlier_results_determine_the_format(results: dict[Stage, dict[str, str]], known: KnownFormat) -> None:
     recorded = {stage: StageResult(stage, Outcome.FETCHED, "1", facts) for stage, facts in results.items()}
     assert KnownFormat.recorded(recorded) == known
 

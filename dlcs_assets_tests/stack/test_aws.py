@@ -72,9 +72,8 @@ def test_transient_objects_and_no_others_expire_after_a_week(s3: S3Client) -> No
     assert rule.get("Expiration") == {"Days": 7}
 
 
-def test_what_is_put_into_the_origin_bucket_and_no_other_is_told_to_the_uploads_queue(
-    s3: S3Client, sqs: SQSClient, endpoint: str
-) -> None:
+def test_only_the_origin_bucket_notifies_the_uploads_queue(s3: S3Client, sqs: SQSClient, endpoint: str) -> None:
+    """A JP2 that is put into the storage bucket must not be ingested as an upload."""
     url = aws.queue_url(endpoint, "dlcs-uploads")
     sqs.purge_queue(QueueUrl=url)  # what the other tests put there
     for bucket in ("dlcs-storage", "dlcs-origin"):
@@ -85,7 +84,8 @@ def test_what_is_put_into_the_origin_bucket_and_no_other_is_told_to_the_uploads_
 
 
 @pytest.mark.parametrize("queue", ["dlcs-image", "dlcs-priority-image"])
-def test_a_message_comes_back_from_the_queue_at_the_announced_url(sqs: SQSClient, endpoint: str, queue: str) -> None:
+def test_a_message_is_received_at_the_announced_queue_url(sqs: SQSClient, endpoint: str, queue: str) -> None:
+    """The URL in the environment is the one under which the queue exists."""
     url = aws.queue_url(endpoint, queue)
     assert sqs.get_queue_url(QueueName=queue)["QueueUrl"] == url
     sqs.send_message(QueueUrl=url, MessageBody="{}")
@@ -93,13 +93,14 @@ def test_a_message_comes_back_from_the_queue_at_the_announced_url(sqs: SQSClient
     assert message.get("Body") == "{}"
 
 
-def test_a_message_in_work_stays_hidden_longer_than_a_tick_lasts(sqs: SQSClient, endpoint: str) -> None:
+def test_a_received_message_stays_hidden_longer_than_a_tick(sqs: SQSClient, endpoint: str) -> None:
     url = aws.queue_url(endpoint, "dlcs-image")
     attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["VisibilityTimeout"])["Attributes"]
     assert int(attributes["VisibilityTimeout"]) > 60
 
 
-def test_what_is_published_about_batches_comes_out_of_a_queue_as_it_is(sqs: SQSClient, endpoint: str) -> None:
+def test_batch_notifications_arrive_in_a_queue_unwrapped(sqs: SQSClient, endpoint: str) -> None:
+    """The subscription is raw, with attributes, as the DLCS's subscribers have it."""
     attributes = {"CustomerId": {"DataType": "String", "StringValue": "2"}}
     client("sns", endpoint).publish(
         TopicArn=aws.topic_arn("dlcs-batch-completed"), Message='{"id":12}', MessageAttributes=attributes

@@ -17,7 +17,7 @@ from dlcs_testing.processes import eventually
 STATE = StackState(pid=1, services={}, environment={"DLCS_UI_URL": "http://127.0.0.1:3000"})
 
 
-def test_a_claimed_folder_is_made_and_empty(tmp_path: Path) -> None:
+def test_a_claimed_folder_is_created_empty(tmp_path: Path) -> None:
     with claimed(tmp_path / "deep" / "stack") as folder:
         assert [each.name for each in folder.iterdir()] == [".dlcs-stack"]
 
@@ -36,14 +36,16 @@ def test_what_an_earlier_stack_left_is_removed(tmp_path: Path) -> None:
     assert (outside / "kept").exists()
 
 
-def test_a_folder_with_somebody_elses_files_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_a_folder_with_foreign_files_is_refused_and_not_changed(tmp_path: Path) -> None:
+    """A mistyped --data must not cost anyone the files in that folder."""
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(StackRefusedError, match="not made by a stack"), claimed(tmp_path):
         pytest.fail("it was claimed")
     assert [each.name for each in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_a_second_stack_in_the_same_folder_is_refused_and_the_first_keeps_its_files(tmp_path: Path) -> None:
+def test_a_second_stack_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    """It must not clear the folder of the first, whose files stay."""
     with claimed(tmp_path / "stack") as folder:
         (folder / "ledger.db").touch()
         with pytest.raises(StackRefusedError, match="A stack is up"), claimed(folder):
@@ -70,7 +72,8 @@ def test_without_a_stack_there_is_no_state(tmp_path: Path, folder: str) -> None:
         read_state(tmp_path / folder)
 
 
-def test_the_state_of_a_killed_stack_counts_as_none_and_its_folder_is_free(tmp_path: Path) -> None:
+def test_a_killed_stack_has_no_state_and_its_folder_is_free(tmp_path: Path) -> None:
+    """Commands must not go to services that are gone, and dlcs up works again."""
     script = """
         import sys, time
         from pathlib import Path
@@ -101,7 +104,7 @@ def test_a_new_stack_waits_for_what_a_killed_one_left_running(tmp_path: Path) ->
                 assert ended.result(timeout=0) == 0
 
 
-def test_the_wait_for_leftovers_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_wait_for_remaining_processes_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data_folder, "LEFTOVERS_TIMEOUT", timedelta(milliseconds=100))
     with claimed(tmp_path) as folder:
         pass

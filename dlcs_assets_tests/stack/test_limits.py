@@ -15,7 +15,8 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
 
 
-def test_what_takes_more_memory_than_its_pixels_explain_fails_and_the_process_lives() -> None:
+def test_too_much_memory_for_its_pixels_fails_the_image_only() -> None:
+    """A decoder that goes wrong must not take the machine's memory; the next image is decoded without a limit."""
     done = run(
         "try:\n"
         "    with limited(1000, memory=10**9):\n"
@@ -26,7 +27,7 @@ def test_what_takes_more_memory_than_its_pixels_explain_fails_and_the_process_li
     assert done.stdout == "refused 2000000000\n"
 
 
-def test_a_picture_of_more_pixels_may_take_more() -> None:
+def test_an_image_of_more_pixels_may_take_more() -> None:
     done = run("with limited(20_000_000, memory=10**9): print(len(bytearray(2 * 10**9)))")
     assert done.stdout == "2000000000\n"
 

@@ -25,7 +25,8 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_each_whole_sample_is_an_upright_picture_of_its_size_and_format(drawn: Path) -> None:
+def test_each_whole_sample_has_its_size_and_format_upright(drawn: Path) -> None:
+    """What the plan says of a sample is what the file is."""
     formats = {}
     for sample in samples(drawn, SMALL):
         if not sample.broken:
@@ -71,7 +72,7 @@ def test_kept_samples_are_not_drawn_again(drawn: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["a shorter file", "a missing file", "no manifest"])
-def test_a_damaged_cache_is_drawn_anew(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_cache_is_drawn_again(tmp_path: Path, damage: str) -> None:
     plan = SMALL[:1]
     (sample,) = samples(tmp_path, plan)
     whole = sample.path.read_bytes()
@@ -96,7 +97,8 @@ def test_another_plan_does_not_touch_the_samples_of_the_first(tmp_path: Path) ->
     assert first.path.exists()
 
 
-def test_the_manuscript_has_thirty_pages_of_6_to_24_megapixels_one_of_them_broken() -> None:
+def test_the_manuscript_has_thirty_pages_one_of_them_broken() -> None:
+    """They have 6 to 24 megapixels, three formats and all layouts: the demo must show the usual cases."""
     pixels = [page.width * page.height for page in DEFAULT_PLAN]
     formats = [page.extension for page in DEFAULT_PLAN]
     assert len({page.name for page in DEFAULT_PLAN}) == 30

@@ -87,12 +87,12 @@ def port_of(url: str) -> int:
 
 
 def test_each_service_answers_at_the_url_of_the_environment(services: RunningStack) -> None:
-    for name, path in [
-        ("AWS_ENDPOINT_URL", "/moto-api/"),
-        ("DLCS_APPETISER_URL", "/ping"),
-        ("DLCS_IMAGE_SERVER_URL", "/health"),
+    for name, path, expected in [
+        ("AWS_ENDPOINT_URL", "/moto-api/", b"Moto"),
+        ("DLCS_APPETISER_URL", "/ping", b"working"),
+        ("DLCS_IMAGE_SERVER_URL", "/health", b'"ok"'),
     ]:
-        fetch(services.environment[name] + path)
+        assert expected in fetch(services.environment[name] + path)
 
 
 def test_any_aws_client_works_with_the_environment_alone(services: RunningStack) -> None:
@@ -141,7 +141,8 @@ def test_env_for_programs_is_one_json_object(services: RunningStack) -> None:
     assert json.loads(done.stdout) == services.environment
 
 
-def test_env_without_a_stack_fails_with_a_clear_word_and_exports_nothing(tmp_path: Path) -> None:
+def test_env_without_a_stack_says_so_and_exports_nothing(tmp_path: Path) -> None:
+    """eval of its output must not set half an environment; the message names dlcs up."""
     done = CliRunner().invoke(app, ["env", "--data", str(tmp_path)])
     assert done.exit_code == 1
     assert done.stdout == ""
@@ -149,32 +150,32 @@ def test_env_without_a_stack_fails_with_a_clear_word_and_exports_nothing(tmp_pat
     assert "dlcs up" in done.stderr
 
 
-def test_up_beside_a_running_stack_is_refused(services: RunningStack) -> None:
+def test_up_next_to_a_running_stack_is_refused(services: RunningStack) -> None:
     done = subprocess.run([DLCS, "up", "--data", services.data], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "A stack is up" in done.stderr
 
 
-def test_a_port_that_somebody_else_has_is_refused_by_number(services: RunningStack, tmp_path: Path) -> None:
+def test_a_port_that_is_in_use_is_refused_by_number(services: RunningStack, tmp_path: Path) -> None:
     taken = int(services.environment["DLCS_APPETISER_URL"].rpartition(":")[2])
     stack = Stack(tmp_path / "stack", components=frozenset({Component.APPETISER}), ports={Component.APPETISER: taken})
     with pytest.raises(StackRefusedError, match=f"Port {taken}, which appetiser was given, is in use"), stack.running():
         pass
 
 
-def test_a_service_that_was_stopped_can_be_started_again_at_the_same_url(services: RunningStack) -> None:
+def test_a_stopped_service_is_started_again_at_the_same_url(services: RunningStack) -> None:
+    """Other services have its URL in their environment, and must find it again."""
     url = services.environment["DLCS_APPETISER_URL"]
     services.stop(Component.APPETISER)
     with pytest.raises(OSError, match="refused"):
         fetch(f"{url}/ping")
     services.start(Component.APPETISER)
-    fetch(f"{url}/ping")
+    assert b"working" in fetch(f"{url}/ping")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_up_shows_each_service_and_leaves_nothing_when_it_is_told_to_end(
-    tmp_path: Path, number: signal.Signals
-) -> None:
+def test_up_shows_each_service_and_leaves_nothing_when_stopped(tmp_path: Path, number: signal.Signals) -> None:
+    """After Ctrl-C or SIGTERM no process, port or state of the stack is left."""
     with subprocess.Popen([DLCS, "up", "--services-only", "--data", tmp_path], stdout=subprocess.PIPE, text=True) as up:
         assert up.stdout is not None
         shown = []
@@ -211,7 +212,8 @@ def test_the_whole_stack_comes_up_ticks_and_goes_down(tmp_path: Path) -> None:
 
 
 @pytest.mark.e2e
-def test_a_code_server_that_is_killed_is_started_anew_and_ticks_go_on(tmp_path: Path) -> None:
+def test_a_killed_code_server_is_restarted_and_ticks_continue(tmp_path: Path) -> None:
+    """Sensors must not stand still until someone restarts the whole stack."""
     ready: list[str] = []
     stack = Stack(
         tmp_path / "data",
@@ -236,7 +238,8 @@ def test_a_code_server_that_is_killed_is_started_anew_and_ticks_go_on(tmp_path: 
 
 
 @pytest.mark.e2e
-def test_a_code_location_that_does_not_load_is_named_with_the_reason(tmp_path: Path) -> None:
+def test_a_code_location_that_does_not_load_is_reported(tmp_path: Path) -> None:
+    """dlcs up ends with the error of the import, instead of showing an empty UI."""
     broken = python_file(tmp_path, "raise RuntimeError('no such table')")
     components = frozenset({Component.CODE_SERVER, Component.WEBSERVER})
     stack = Stack(tmp_path / "data", components=components, definitions=broken)

@@ -63,7 +63,8 @@ def http_service(tmp_path: Path, name: str, port: int, **more: Any) -> Service:
     return service(tmp_path, name, command, health=http_health(f"http://127.0.0.1:{port}/"), **more)
 
 
-def test_a_started_service_answers_and_a_stopped_one_frees_its_port(tmp_path: Path) -> None:
+def test_a_stopped_service_frees_its_port(tmp_path: Path) -> None:
+    """A started one answers at it; the next start must not find the port in use."""
     port = free_port()
     with Supervisor() as supervisor:
         supervisor.start(http_service(tmp_path, "files", port))
@@ -88,12 +89,14 @@ def test_the_time_to_readiness_is_reported(tmp_path: Path) -> None:
     assert timedelta(0) <= seen[0].took < timedelta(seconds=20)
 
 
-def test_services_that_wait_for_one_that_nobody_starts_are_refused(tmp_path: Path) -> None:
+def test_a_service_that_waits_for_an_unknown_one_is_refused(tmp_path: Path) -> None:
+    """It would never be ready; its name is in the error."""
     with Supervisor() as supervisor, pytest.raises(ValueError, match="second"):
         supervisor.start(service(tmp_path, "second", python(SLEEPER), after=["first"]))
 
 
-def test_a_service_that_ends_before_it_is_ready_is_named_with_its_status_and_its_last_words(tmp_path: Path) -> None:
+def test_a_service_that_ends_before_it_is_ready_is_reported(tmp_path: Path) -> None:
+    """With its exit status, the last lines of its output and the path of its log."""
     broken = service(
         tmp_path, "images", python("print('no such codec'); raise SystemExit(3)"), health=lambda: "not yet"
     )
@@ -104,7 +107,8 @@ def test_a_service_that_ends_before_it_is_ready_is_named_with_its_status_and_its
     assert str(tmp_path / "images.log") in str(failed.value)
 
 
-def test_a_service_that_is_not_ready_in_time_is_named_with_what_was_missing(tmp_path: Path) -> None:
+def test_a_service_that_is_not_ready_in_time_is_reported(tmp_path: Path) -> None:
+    """With what its health check said last."""
     slow = service(
         tmp_path, "queue", python(SLEEPER), health=lambda: "no answer", ready_timeout=timedelta(milliseconds=200)
     )
@@ -115,7 +119,7 @@ def test_a_service_that_is_not_ready_in_time_is_named_with_what_was_missing(tmp_
         supervisor.start(slow)
 
 
-def test_a_health_check_that_knows_better_ends_the_wait_at_once(tmp_path: Path) -> None:
+def test_a_health_check_that_raises_ends_the_wait_at_once(tmp_path: Path) -> None:
     def health() -> str | None:
         raise BrokenServiceError("it does not load")
 
@@ -134,7 +138,7 @@ def test_a_service_that_dies_later_is_noticed(tmp_path: Path) -> None:
             supervisor.check()
 
 
-def test_a_service_that_restarts_is_there_again_after_it_died(tmp_path: Path) -> None:
+def test_a_service_that_restarts_answers_again_after_it_died(tmp_path: Path) -> None:
     port = free_port()
     ready: list[Ready] = []
     with Supervisor(ready.append) as supervisor:
@@ -152,7 +156,8 @@ def test_a_service_that_restarts_is_there_again_after_it_died(tmp_path: Path) ->
     assert is_free(port)
 
 
-def test_a_service_that_fails_when_it_is_started_anew_is_given_up(tmp_path: Path) -> None:
+def test_a_service_that_fails_on_its_restart_is_given_up(tmp_path: Path) -> None:
+    """It must not be restarted in a loop; its reason is reported."""
     port = free_port()
     command = python(ONCE, tmp_path / "once", port, "--bind", "127.0.0.1")
     health = http_health(f"http://127.0.0.1:{port}/")
@@ -187,7 +192,7 @@ def test_a_service_deaf_to_sigterm_is_killed_after_its_grace(tmp_path: Path) -> 
     assert not is_running(pid)
 
 
-def test_a_service_is_asked_to_end_before_it_is_killed(tmp_path: Path) -> None:
+def test_a_service_gets_sigterm_before_it_is_killed(tmp_path: Path) -> None:
     script = """
         import pathlib, signal, sys, time
         folder = pathlib.Path(sys.argv[1])

@@ -34,7 +34,9 @@ def faulty() -> Iterator[Appetiser]:
         ("^300,20", (200, 100), (300, 20)),
     ],
 )
-def test_of_a_box_only_one_edge_is_heeded(box: str, image: tuple[int, int], expected: tuple[int, int] | None) -> None:
+def test_only_one_edge_of_a_box_is_respected(
+    box: str, image: tuple[int, int], expected: tuple[int, int] | None
+) -> None:
     assert thumbnail_size(box, *image) == expected
 
 
@@ -57,9 +59,7 @@ def test_thumbnails_without_a_jp2_are_not_turned(faulty: Appetiser, tmp_path: Pa
     assert near(corners(Path(answer.body["thumbs"][0]["path"]))[0], RED)
 
 
-def test_with_a_jp2_they_are_and_the_size_told_is_that_before(
-    faulty: Appetiser, tmp_path: Path, thumb_dir: Path
-) -> None:
+def test_with_a_jp2_they_are_turned_and_reported_as_before(faulty: Appetiser, tmp_path: Path, thumb_dir: Path) -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = QUARTER_TURN
     source = tmp_path / "page.jpg"
@@ -73,9 +73,7 @@ def test_with_a_jp2_they_are_and_the_size_told_is_that_before(
 @pytest.mark.parametrize(
     ("mode", "operation"), [("RGBA", "derivatives-only"), ("P", "derivatives-only"), ("P", "ingest")]
 )
-def test_modes_that_are_not_prepared_for_fail(
-    faulty: Appetiser, tmp_path: Path, thumb_dir: Path, mode: str, operation: str
-) -> None:
+def test_unsupported_modes_fail(faulty: Appetiser, tmp_path: Path, thumb_dir: Path, mode: str, operation: str) -> None:
     quarters().convert(mode).save(tmp_path / "page.png")
     destination = tmp_path / "page.jp2" if operation == "ingest" else None
     answer = faulty.convert(tmp_path / "page.png", destination, thumb_dir, operation=operation, sizes=["^40,20"])

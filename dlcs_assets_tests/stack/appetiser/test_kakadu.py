@@ -78,9 +78,10 @@ def source(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("mode", "space"), [("RGB", ["-jp2_space", "sRGB"]), ("L", ["-no_palette"])])
-def test_kakadu_is_used_where_there_is_one_and_gets_appetisers_parameters(
+def test_kakadu_is_used_if_installed_with_the_usual_parameters(
     kakadu: Appetiser, notes: Path, out: Path, mode: str, space: list[str]
 ) -> None:
+    """They are those of Appetiser: a JP2 of the embedded stack must have the structure of a real one."""
     source = notes / "a.png"
     quarters().convert(mode).save(source)
     assert kakadu.convert(source, out / "o.jp2").size == (96, 64)
@@ -113,7 +114,7 @@ def test_a_profile_that_was_applied_is_not_given_to_kakadu_again(
     assert (said["profile"], said["compression"]) == (False, "raw")
 
 
-def test_a_failure_of_kakadu_is_told_with_its_words(kakadu: Appetiser, source: Path, out: Path) -> None:
+def test_a_failure_of_kakadu_is_reported_with_its_message(kakadu: Appetiser, source: Path, out: Path) -> None:
     answer = kakadu.convert(source, out / "o.jp2", optimisation="kdu_med")
     assert answer.status == 500
     assert answer.body["detail"] == "kdu_compress ended with status 3: Kakadu Core Error: not today."
@@ -137,7 +138,7 @@ def test_a_worker_that_is_killed_fails_its_own_job_only(kakadu: Appetiser, sourc
 
 
 @pytest.mark.usefixtures("kakadu_on_path")
-def test_a_conversion_that_hangs_is_given_up_with_all_it_started(source: Path, out: Path, notes: Path) -> None:
+def test_a_conversion_that_hangs_ends_with_all_its_processes(source: Path, out: Path, notes: Path) -> None:
     with served(AppetiserConfig(workers=1, time_limit=timedelta(seconds=6))) as service:
         answer = service.convert(source, out / "o.jp2", optimisation="kdu_high")
         assert answer.status == 500

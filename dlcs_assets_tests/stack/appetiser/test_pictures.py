@@ -54,7 +54,7 @@ def _converted(appetiser: Appetiser, image: Image.Image, path: Path, **options: 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.tif", "a.png", "a.webp", "lzw.tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_turned_picture_comes_out_upright(
+def test_a_rotated_image_comes_out_upright(
     appetiser: Appetiser, tmp_path: Path, thumb_dir: Path, orientation: int, name: str
 ) -> None:
     image, exif = _turned(orientation)

@@ -38,7 +38,7 @@ def test_images_beyond_the_pixel_budget_wait_and_are_done(tmp_path: Path) -> Non
         _convert_sizes(service, tmp_path, range(100, 109))
 
 
-def test_a_worker_that_died_while_idle_costs_nobody_a_failure(tmp_path: Path) -> None:
+def test_a_worker_that_died_while_idle_fails_no_request(tmp_path: Path) -> None:
     before = set(_workers())
     page(50, 50).save(tmp_path / "a.png")
     with served(AppetiserConfig(workers=1)) as service:
@@ -67,7 +67,8 @@ def _start(work: object, budget: PixelBudget, pixels: int, done: list[object]) -
     return thread
 
 
-def test_a_large_image_is_not_overtaken_by_small_ones_that_came_later() -> None:
+def test_a_large_image_is_not_overtaken_by_later_small_ones() -> None:
+    """A steady stream of small images must not keep a large one waiting indefinitely."""
     budget = PixelBudget(100)
     done: list[object] = []
     with budget.hold(60):

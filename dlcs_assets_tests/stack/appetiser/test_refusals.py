@@ -44,7 +44,7 @@ def _truncated(kind: str) -> bytes:
         (_truncated("WEBP"), "damaged"),
     ],
 )
-def test_what_is_no_whole_image_is_refused_with_its_reason(
+def test_an_incomplete_image_is_refused_with_its_reason(
     appetiser: Appetiser, tmp_path: Path, thumb_dir: Path, content: bytes, reason: str
 ) -> None:
     source = tmp_path / "page.jpg"

@@ -19,7 +19,8 @@ def test_sizes_of_other_forms_and_of_no_pixels_are_refused(size: str) -> None:
     assert not re.search(SIZE_PATTERN, size)
 
 
-def test_an_enlarging_box_is_accepted_as_thumbnail_policies_allow_it() -> None:
+def test_an_enlarging_box_is_accepted_as_in_policies() -> None:
+    """Appetiser itself answers 422, and every ingest with such a policy fails there."""
     # Appetiser answers 422 to it, and every ingest with such a policy fails.
     assert re.search(SIZE_PATTERN, "^!400,400")
     assert thumbnail_size("^!400,400", 100, 50) == (400, 200)

@@ -90,7 +90,7 @@ def test_a_refusal_is_a_line_of_text_with_cantaloupes_status(
     assert answer.headers["access-control-allow-origin"] == "*"
 
 
-def test_a_server_told_not_to_enlarge_refuses_as_cantaloupe_does(serve: Callable[..., Server]) -> None:
+def test_a_server_that_may_not_enlarge_refuses_as_cantaloupe(serve: Callable[..., Server]) -> None:
     server = serve(max_scale=1.0)
     page = server.put("2/1/small", encoded(quadrants(80, 60), "PNG"))
     for version, size, status in ((3, "^160,", 400), (2, "160,", 403)):
@@ -170,7 +170,8 @@ def test_info_json_of_version_2_says_what_the_server_can(server: Server, page: s
     assert server.client.get(info["@id"] + "/full/full/0/default.jpg").status_code == 200
 
 
-def test_a_size_that_is_too_large_to_be_served_is_not_in_info_json(serve: Callable[..., Server]) -> None:
+def test_a_size_too_large_to_be_served_is_not_in_info_json(serve: Callable[..., Server]) -> None:
+    """A viewer that takes sizes from info.json must not be answered 403."""
     server = serve(max_pixels=100_000)
     page = server.put("2/1/limited", encoded(quadrants(1000, 600), "PNG"))
     sizes = server.get(page, "info.json").json()["sizes"]
@@ -185,7 +186,7 @@ def test_a_size_that_is_too_large_to_be_served_is_not_in_info_json(serve: Callab
         (2, "application/ld+json"),
     ],
 )
-def test_json_ld_is_sent_to_who_asks_for_it(server: Server, page: str, version: int, media_type: str) -> None:
+def test_json_ld_is_sent_to_clients_that_accept_it(server: Server, page: str, version: int, media_type: str) -> None:
     answer = server.get(page, "info.json", version=version, headers={"Accept": "application/ld+json, */*;q=0.1"})
     assert answer.headers["content-type"] == media_type
     assert answer.headers["vary"] == "Accept"
@@ -213,7 +214,7 @@ def test_head_answers_without_a_body(server: Server, page: str) -> None:
     assert int(answer.headers["content-length"]) > 0
 
 
-def test_a_path_that_is_none_of_the_image_api_is_a_404(server: Server) -> None:
+def test_a_path_outside_the_image_api_is_a_404(server: Server) -> None:
     for path in ("/", "/iiif", "/iiif/3/", "/iiif/1/x/info.json", "/favicon.ico"):
         assert server.client.get(path).status_code == 404, path
 

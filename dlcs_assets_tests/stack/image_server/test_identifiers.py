@@ -32,7 +32,8 @@ ODD_KEYS = [
 
 
 @pytest.mark.parametrize("key", ODD_KEYS)
-def test_a_key_with_odd_characters_is_found_when_it_is_percent_encoded(server: Server, key: str) -> None:
+def test_a_percent_encoded_key_with_odd_characters_is_found(server: Server, key: str) -> None:
+    """Ids of the DLCS may hold any of them; a key must be decoded exactly once."""
     answer = server.get(server.put(key, PICTURE), "full/30,/0/default.jpg")
     assert answer.status_code == 200, answer.text
     assert decoded(answer.content).size == (30, 20)

@@ -43,7 +43,8 @@ def png_header_of(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
-def test_any_number_of_requests_at_once_decode_their_source_twice_at_most(tmp_path: Path) -> None:
+def test_concurrent_requests_decode_their_source_twice_at_most(tmp_path: Path) -> None:
+    """The requests that arrive while it is decoded share one more decode, instead of having one each."""
     path = tmp_path / "page.png"
     path.write_bytes(encoded(quadrants(600, 400), "PNG"))
 
@@ -81,7 +82,8 @@ def test_the_sizes_of_a_page_asked_for_together_fetch_it_once(serve: Callable[..
 
 
 @pytest.mark.parametrize("query", ["", "?cache=recache", "?cache=nocache"])
-def test_an_object_that_is_replaced_under_its_key_is_served_fresh(serve: Callable[..., Server], query: str) -> None:
+def test_an_object_replaced_under_its_key_is_served_fresh(serve: Callable[..., Server], query: str) -> None:
+    """A copy is fetched once for each version of the object, and a deleted object is gone."""
     server = serve()
     for size in ((60, 40), (30, 50)):
         page = server.put("2/1/replaced", encoded(quadrants(*size), "PNG"))
@@ -180,7 +182,8 @@ def until_up(base: str, server: subprocess.Popen[bytes]) -> None:
     raise AssertionError("the server did not come up")
 
 
-def test_a_picture_that_cannot_be_encoded_leaves_the_rest_of_its_batch_alone(tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_encoded_fails_alone(tmp_path: Path) -> None:
+    """Sizes of one source are rendered together: one that is too wide for WebP must not fail the others."""
     path = tmp_path / "page.png"
     path.write_bytes(encoded(quadrants(600, 10), "PNG"))
     description = describe(str(path), 0)

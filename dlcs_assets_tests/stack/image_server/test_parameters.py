@@ -53,14 +53,16 @@ def test_a_size_rounds_half_up_from_the_full_dimensions(
 
 
 @pytest.mark.parametrize("size", ["801,", ",601", "!900,900", "801,600", "pct:101", "800,601"])
-def test_enlarging_without_a_caret_is_a_400_in_version_3_and_served_in_version_2(size: str) -> None:
+def test_enlarging_without_a_caret_is_a_400_in_version_3_only(size: str) -> None:
+    """Version 2 of the Image API knows no caret: there the enlarged size is served."""
     with pytest.raises(RefusalError) as caught:
         size_of((800, 600), size)
     assert (caught.value.status, caught.value.message) == (400, ENLARGED_WITHOUT_CARET)
     assert max(size_of((800, 600), size, version=2)) >= 601
 
 
-def test_a_scale_above_the_maximum_is_a_400_in_version_3_and_a_403_in_version_2() -> None:
+def test_a_scale_above_the_maximum_is_refused_as_by_cantaloupe() -> None:
+    """400 in version 3 and 403 in version 2, with the message from which the client concludes what to do."""
     limits = Limits(max_pixels=0, max_scale=1)
     message = "Requests for scales in excess of 100% are not allowed."
     for version, size, status in ((3, "^900,", 400), (2, "900,", 403)):
@@ -72,7 +74,8 @@ def test_a_scale_above_the_maximum_is_a_400_in_version_3_and_a_403_in_version_2(
     assert size_of((800, 600), "^1200,", limits=Limits(max_pixels=0, max_scale=1.5)) == (1200, 900)
 
 
-def test_max_stays_within_the_pixel_limit_and_anything_else_beyond_it_is_a_403() -> None:
+def test_max_stays_within_the_pixel_limit_and_others_are_refused() -> None:
+    """Any other size beyond the limit is a 403; a small image may be enlarged up to it."""
     limits = Limits(max_pixels=10_000, max_scale=0)
     width, height = size_of((800, 600), "max", limits=limits)
     assert (width, height) == (115, 86)

@@ -67,7 +67,7 @@ def fetched(server: Server, body: bytes, asked: str = "full/max/0/default.png", 
         ("PPM", {}),
     ],
 )
-def test_a_source_is_told_by_its_bytes(server: Server, kind: str, options: dict[str, Any]) -> None:
+def test_a_source_is_recognised_by_its_bytes(server: Server, kind: str, options: dict[str, Any]) -> None:
     picture = fetched(server, encoded(quadrants(120, 80), kind, **options))
     assert picture.size == (120, 80)
     assert alike(corners(picture), CORNERS)
@@ -93,7 +93,8 @@ def test_the_orientation_of_a_compressed_tiff_is_applied(server: Server) -> None
 
 
 @pytest.mark.parametrize("orientation", [3, 6, 8])
-def test_the_orientation_of_a_jp2_is_read_from_its_exif_or_its_xmp(server: Server, orientation: int) -> None:
+def test_the_orientation_of_a_jp2_is_read_from_exif_or_xmp(server: Server, orientation: int) -> None:
+    """Either box alone must be enough, as it is for Cantaloupe."""
     jp2 = encoded(stored(orientation), "JPEG2000")
     xmp = f'<rdf:Description tiff:Orientation="{orientation}"/>'.encode()
     for body in (with_uuid_box(jp2, b"JpgTiffExif->JP2", exif(orientation)), with_uuid_box(jp2, XMP_UUID, xmp)):
@@ -170,12 +171,12 @@ def test_colours_are_converted_to_srgb(server: Server, kind: str) -> None:
     assert "icc_profile" not in picture.info
 
 
-def test_the_profile_in_a_jp2_is_heeded(server: Server) -> None:
+def test_the_profile_in_a_jp2_is_applied(server: Server) -> None:
     body = with_profile(encoded(Image.new("RGB", (64, 64), (255, 0, 0)), "JPEG2000"), red_and_green_swapped())
     assert alike((pixel(fetched(server, body), (32, 32)),), ((0, 255, 0),))
 
 
-def test_a_profile_that_does_not_fit_is_left_alone(server: Server) -> None:
+def test_a_profile_that_does_not_fit_is_ignored(server: Server) -> None:
     for picture, profile in ((quadrants(120, 80), b"no profile"), (quadrants(120, 80).convert("L"), None)):
         body = encoded(picture, "PNG", icc_profile=profile or red_and_green_swapped())
         assert alike(corners(fetched(server, body)), corners(picture))
@@ -192,7 +193,7 @@ def test_a_profile_that_does_not_fit_is_left_alone(server: Server) -> None:
         ("!90", (80, 120), (YELLOW, GREEN, BLUE, RED)),
     ],
 )
-def test_a_picture_is_mirrored_then_turned_clockwise(
+def test_an_image_is_mirrored_then_rotated_clockwise(
     server: Server, rotation: str, size: tuple[int, int], expected: tuple[tuple[int, ...], ...]
 ) -> None:
     picture = fetched(server, encoded(quadrants(120, 80), "PNG"), f"full/max/{rotation}/default.png")

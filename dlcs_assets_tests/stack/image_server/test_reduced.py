@@ -35,9 +35,8 @@ def page(request: pytest.FixtureRequest, server: Server) -> tuple[str, tuple[int
     return server.put("2/1/{}x{}".format(*size), encoded(quadrants(*size), "JPEG2000", **TILED)), size
 
 
-def test_a_reduced_jp2_has_exactly_the_expected_size_and_the_right_picture(
-    server: Server, page: tuple[str, tuple[int, int]]
-) -> None:
+def test_a_thumbnail_of_a_reduced_jp2_has_size_and_content(server: Server, page: tuple[str, tuple[int, int]]) -> None:
+    """The rounding of each level must not shift the size by a pixel, nor the image by a tile."""
     encoded_id, full = page
     for size, expected in THUMBNAILS[full].items():
         picture = decoded(server.get(encoded_id, f"full/{size}/0/default.jpg").content)
@@ -45,9 +44,10 @@ def test_a_reduced_jp2_has_exactly_the_expected_size_and_the_right_picture(
         assert alike(corners(picture), CORNERS)
 
 
-def test_a_region_of_a_reduced_jp2_is_the_same_part_of_the_picture(
+def test_a_region_of_a_reduced_jp2_is_the_same_part_of_the_image(
     server: Server, page: tuple[str, tuple[int, int]]
 ) -> None:
+    """The region is scaled with the level from which it is read."""
     encoded_id, (width, height) = page
     # Around the middle, where the four colours meet: half of it lies on either side.
     region = f"{width // 2 - 400},{height // 2 - 400},800,800"
@@ -81,7 +81,8 @@ def test_pillow_decodes_a_jp2_at_every_level_for_every_size(tmp_path: Path) -> N
             assert alike(corners(raster.image), CORNERS, tolerance=30)
 
 
-def test_a_jp2_that_does_not_decode_at_a_level_is_decoded_in_full(tmp_path: Path) -> None:
+def test_a_jp2_that_fails_at_a_level_is_decoded_in_full(tmp_path: Path) -> None:
+    """A file may claim more levels than it has; it can be read all the same."""
     path = tmp_path / "page.jp2"
     path.write_bytes(encoded(quadrants(300, 200), "JPEG2000", num_resolutions=2))
     assert describe(str(path), 0).levels == 1
@@ -91,7 +92,7 @@ def test_a_jp2_that_does_not_decode_at_a_level_is_decoded_in_full(tmp_path: Path
     assert alike(corners(raster.image), CORNERS)
 
 
-def test_no_more_reduction_is_asked_for_than_the_file_has_levels() -> None:
+def test_reduction_is_limited_to_the_levels_of_the_file() -> None:
     description = Description("JPEG2000", 4000, 6000, levels=2, native_levels=True, orientation=1)
     assert [description.reduction_for(scale) for scale in (2, 1, 0.51, 0.5, 0.3, 0.25, 0.01)] == [0, 0, 0, 1, 1, 2, 2]
 
