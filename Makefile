@@ -7,7 +7,11 @@ ARGS ?=
 # One of them mostly waits for the whole system: three keep two cores busy.
 JOBS ?= 3
 
-.PHONY: demo test lint audit bench lock clean
+# What `make lock` does with what is locked: upgrade it, or with `make lock UPGRADE=` add what is new and keep the rest.
+UPGRADE ?= --upgrade
+COMPILE = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q $(UPGRADE)
+
+.PHONY: demo test coverage lint docs audit bench lock clean
 
 demo: $(READY)
 	$(BIN)/dlcs demo $(ARGS)
@@ -15,11 +19,26 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/pytest --numprocesses $(JOBS) $(ARGS)
 
+# Of this process and its workers: services that tests start as processes of their own are not in it.
+coverage: $(READY)
+	mkdir -p .cache
+	$(BIN)/pytest --numprocesses $(JOBS) --cov --cov-report=term --cov-report=html:.cache/coverage-html $(ARGS)
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The pages of docs/ as a site, in .cache/site. A link or an anchor that leads nowhere fails. `make docs ARGS=serve` shows it.
+docs: .cache/docs/.ready
+	NO_MKDOCS_2_WARNING=1 .cache/docs/bin/mkdocs $(or $(ARGS),build) --strict
+
+.cache/docs/.ready: requirements-docs.lock requirements-bootstrap.lock
+	$(PYTHON) -m venv .cache/docs
+	.cache/docs/bin/python -m pip install --quiet --require-hashes --no-deps -r requirements-bootstrap.lock
+	VIRTUAL_ENV=.cache/docs .cache/docs/bin/uv pip install --quiet --require-hashes --no-deps -r requirements-docs.lock
+	touch .cache/docs/.ready
 
 # Known vulnerabilities of all that is locked, as https://osv.dev has them. Installed apart: it brings much of its own.
 audit: $(READY)
@@ -29,10 +48,10 @@ audit: $(READY)
 bench: $(READY)
 	$(BIN)/python -m bench $(ARGS)
 
-# Resolves the dependencies of pyproject.toml anew.
+# Resolves the dependencies of pyproject.toml.
 lock: $(READY)
-	$(BIN)/uv pip compile pyproject.toml --extra local --extra aws --group dev --universal --python-version 3.11 \
-		--generate-hashes --no-emit-index-url --no-header -q --upgrade -o requirements.lock
+	$(COMPILE) pyproject.toml --extra local --extra aws --group dev -o requirements.lock
+	$(COMPILE) --group docs -c requirements.lock -o requirements-docs.lock
 
 clean:
 	rm -rf $(VENV) .dlcs .cache
