@@ -1,4 +1,4 @@
-"""The results: `bench/results/latest.json`, and the tables of `docs/performance.md` that are made from it."""
+"""The results: `bench/results/latest.json`, and the tables of two pages that are made from it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.result import Result
 
 LATEST: Final = Path(__file__).parent / "results" / "latest.json"
 QUICK: Final = LATEST.with_name("quick.json")
-DOCS: Final = Path(__file__).parents[1] / "docs" / "performance.md"
+PAGES: Final = (Path(__file__).parents[1] / "docs" / "performance.md", Path(__file__).with_name("RESULTS.md"))
 PACKAGES: Final = ("dagster", "boto3", "httpx", "moto", "pillow", "sqlalchemy")
 _BLOCK: Final = r"(?<=<!-- {name} -->\n).*?(?=<!-- end of {name} -->)"
 
@@ -53,29 +53,48 @@ def note(measured: Measured, *, quick: bool) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(document, indent=2) + "\n")
     if not quick:
-        DOCS.write_text(with_tables(DOCS.read_text(), document))
+        for page in PAGES:
+            page.write_text(with_tables(page.read_text(), document))
 
 
 def with_tables(text: str, document: Mapping[str, Any]) -> str:
-    """Return the page with its tables made anew."""
+    """Return the page with those of the tables that it has a place for."""
     tables = {"goals": _goals(document), "all figures": _all_figures(document)}
+    places = 0
     for name, lines in tables.items():
         block = "\n".join(lines) + "\n"
         text, found = re.subn(_BLOCK.format(name=name), lambda _, block=block: block, text, flags=re.DOTALL)  # type: ignore[misc] # a default binds it
-        if not found:
-            raise ValueError(f"the page has no place for the table {name}")
+        places += found
+    if not places:
+        raise ValueError("the page has no place for a table")
     return text
 
 
 def _goals(document: Mapping[str, Any]) -> Iterable[str]:
     yield from _machine(document)
     yield from ("", "| case | what | measured | goal | |", "| --- | --- | --- | --- | --- |")
+    groups: dict[tuple[str, str, float], list[Mapping[str, Any]]] = {}
     for result in document["results"]:
         if "goal" in result:
-            met = "met" if _is_met(result) else "missed"
-            least = "at least " if result.get("at_least") else ""
-            goal = f"{least}{_number(result['goal'])}"
-            yield f"| {result['case']} | {_words(result['metric'])} | {_figure(result)} | {goal} | {met} |"
+            groups.setdefault((result["case"], _subject(result), result["goal"]), []).append(result)
+    for (case, subject, goal), results in groups.items():
+        met = "met" if all(map(_is_met, results)) else "missed"
+        least = "at least " if results[0].get("at_least") else ""
+        yield f"| {case} | {subject} | {_figures(results)} | {least}{_number(goal)} | {met} |"
+
+
+def _subject(result: Mapping[str, Any]) -> str:
+    """Return what is measured; in the case `faults` without the kind of fault, so that its kinds share a row."""
+    words = _words(result["metric"])
+    return " ".join(words.split()[: 3 if words.startswith("requests") else 2]) if result["case"] == "faults" else words
+
+
+def _figures(results: Sequence[Mapping[str, Any]]) -> str:
+    if len(results) == 1:
+        return _figure(results[0])
+    values = [result["value"] for result in results]
+    spread = f"{_number(min(values))} to {_number(max(values))}" if min(values) != max(values) else _number(values[0])
+    return f"{spread} {results[0]['unit']} ({len(results)} kinds)"
 
 
 def _all_figures(document: Mapping[str, Any]) -> Iterable[str]:

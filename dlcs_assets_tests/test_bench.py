@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import socket
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import pytest
 
-from bench.report import DOCS, LATEST, with_tables
+from bench.report import LATEST, PAGES, with_tables
 from bench.result import Result, of_many
 from bench.unsteady_server import Failing, Running, UnsteadyServer, serving
 from dlcs_testing.waiting import eventually
@@ -61,8 +63,9 @@ def test_a_failure_never_returns_the_whole_image() -> None:
         assert server.served().failed == 20
 
 
-def test_the_tables_of_the_page_are_those_of_the_latest_results() -> None:
-    page = DOCS.read_text()
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_the_tables_of_a_page_show_the_latest_results(path: Path) -> None:
+    page = path.read_text()
     assert with_tables(page, json.loads(LATEST.read_text())) == page
 
 
@@ -72,8 +75,11 @@ def test_a_table_shows_values_their_spread_and_missed_goals() -> None:
         of_many("throughput", "ratio_to_bare_loop", [1.2, 1.1, 1.3], "x", 1.1),
         Result("intake", "messages_per_second", 1484.0, "/s", 500, at_least=True),
         Result("intake", "growth", 0.123456, "MB"),
+        Result("faults", "requests_per_thumbnail_429", 1.25, "x", 2),
+        Result("faults", "requests_per_thumbnail_500", 2.5, "x", 2),
     ]
-    cases = {name: {"date": "2026-11-28T10:00:00+00:00", "seconds": 61} for name in ("throughput", "intake")}
+    about = {"date": "2026-11-28T10:00:00+00:00", "seconds": 61}
+    cases = dict.fromkeys(("throughput", "intake", "faults"), about)
     machine = {"cores": 2, "system": "Linux x86_64", "python": "3.11.7"}
     document = {
         "machine": machine,
@@ -87,6 +93,7 @@ def test_a_table_shows_values_their_spread_and_missed_goals() -> None:
     assert "| throughput | ratio to bare loop | 1.2 x (1.1 to 1.3, n=3) | 1.1 | missed |" in page
     assert "| intake | messages per second | 1,484 /s | at least 500 | met |" in page
     assert "**intake** (2026-11-28, in 61 s)" in page
+    assert "| faults | requests per thumbnail | 1.25 to 2.5 x (2 kinds) | 2 | missed |" in page
     assert "| growth | 0.123 MB |" in page
     assert "old" not in page
     assert with_tables(page, document) == page
