@@ -20,7 +20,8 @@ from bench.result import Result, of_many
 from bench.scale import evaluate
 from bench.scale_data import ask_again, fill_ledger, image_ids
 from bench.system import RunningSystem
-from dlcs_assets.domain.stages import Lane, RequestState
+from dlcs_assets.domain.request_states import RequestState
+from dlcs_assets.domain.stages import Lane
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger import tables as schema
 from dlcs_assets.ledger.engine import make_engine

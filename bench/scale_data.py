@@ -16,8 +16,9 @@ from dlcs_assets.defs.materializations import Upstream, materialization
 from dlcs_assets.defs.partitions import KEYS_PER_STATEMENT, PARTITIONS_NAME
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.partition_key import partition_key
+from dlcs_assets.domain.request_states import RequestState
 from dlcs_assets.domain.results import ObjectKind, StageResult
-from dlcs_assets.domain.stages import STAGES, Lane, Outcome, RequestState, Stage
+from dlcs_assets.domain.stages import STAGES, Lane, Outcome, Stage
 from dlcs_assets.ledger import tables as schema
 from dlcs_assets.ledger.engine import make_engine
 from dlcs_assets.ledger.records import new_id, stages_text

@@ -17,7 +17,8 @@ from dlcs_assets.defs.partitions import images_partitions
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.partition_key import asset_id_of
 from dlcs_assets.domain.recipe import CODE_VERSIONS
-from dlcs_assets.domain.stages import Lane, RequestState, Stage
+from dlcs_assets.domain.request_states import RequestState
+from dlcs_assets.domain.stages import Lane, Stage
 from dlcs_assets.domain.thumbnails import ThumbnailMaker
 from dlcs_assets.ingest.chunk import ChunkOptions, ImageEnded, StageDone, ingest_chunk
 from dlcs_assets.ingest.job import Services

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from dlcs_assets.domain.stages import SHOWN_STATES
+from dlcs_assets.domain.request_states import SHOWN_STATES
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,9 @@
-"""The three stages of an image's way, and the words in which each may end."""
+"""The stages of an image's way, the outcomes in which each may end, and the lanes by which requests come."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from enum import StrEnum
-from typing import Final
 
 
 class Stage(StrEnum):
@@ -29,35 +28,6 @@ class Outcome(StrEnum):
     COPIED = "copied"
     MADE = "made"
     NOT_REQUIRED = "not required"
-
-
-class RequestState(StrEnum):
-    """Where an ingest request is. Every request ends in one of the last three, and says why."""
-
-    WAITING = "waiting"  # names an image that nobody has registered yet
-    PENDING = "pending"
-    RESERVED = "reserved"  # given to a chunk whose run has not claimed it yet
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-    REJECTED = "rejected"
-    DELETED = "deleted"  # of a request to delete the image
-    SUPERSEDED = "superseded"  # a newer request took its place; it shares that one's outcome
-
-
-UNFINISHED: Final = (RequestState.WAITING, RequestState.PENDING, RequestState.RESERVED, RequestState.RUNNING)
-
-# The words that people see.
-SHOWN_STATES: Final[Mapping[str, str]] = {
-    RequestState.WAITING: "pending",
-    RequestState.PENDING: "pending",
-    RequestState.RESERVED: "pending",
-    RequestState.RUNNING: "running",
-    RequestState.DONE: "done",
-    RequestState.FAILED: "failed",
-    RequestState.REJECTED: "rejected",
-    RequestState.DELETED: "deleted",
-}
 
 
 class Lane(StrEnum):

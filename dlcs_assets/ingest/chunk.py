@@ -18,8 +18,9 @@ from pathlib import Path
 from dlcs_assets.domain.errors import IngestError, PermanentError, TransientError
 from dlcs_assets.domain.ingest_plan import Conversion
 from dlcs_assets.domain.ingest_spec import IngestPolicy
+from dlcs_assets.domain.request_states import RequestState
 from dlcs_assets.domain.results import StageResult, WorkItem
-from dlcs_assets.domain.stages import STAGES, RequestState, Stage
+from dlcs_assets.domain.stages import STAGES, Stage
 from dlcs_assets.domain.storage_keys import transient_key
 from dlcs_assets.ingest.cleanup import paths_to_close, tidy
 from dlcs_assets.ingest.job import Job, Services

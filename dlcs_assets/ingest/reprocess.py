@@ -12,7 +12,8 @@ from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import IngestError, MessageRejectedError
 from dlcs_assets.domain.ingest_spec import IngestPolicy, KnownFormat, ingest_spec
 from dlcs_assets.domain.recipe import compare_recipes
-from dlcs_assets.domain.stages import STAGES, Lane, RequestState, Stage
+from dlcs_assets.domain.request_states import RequestState
+from dlcs_assets.domain.stages import STAGES, Lane, Stage
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.ledger.registrations import Entry
 

@@ -117,6 +117,8 @@ def within_quota(connection: Connection, check: RegistrationCheck) -> Registrati
         if limit is None:
             return None
         customer, image_id = asset_id.customer, str(asset_id)
+        if image_id in new.get(customer, ()):
+            return limit
         if connection.scalar(select(images.c.id).where(images.c.id == image_id)) is not None:
             return limit
         if customer not in before:

@@ -6,22 +6,20 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, case, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from dlcs_assets.domain.asset_id import AssetId
-from dlcs_assets.domain.errors import IngestError, ServiceDownError, TransientError
+from dlcs_assets.domain.errors import IngestError, TransientError
+from dlcs_assets.domain.request_states import TRANSITIONS, UNFINISHED, Event, RequestState, end_of_attempt
 from dlcs_assets.domain.signed_url import is_signed, unsigned
-from dlcs_assets.domain.stages import UNFINISHED, Lane, RequestState
+from dlcs_assets.domain.stages import Lane
 from dlcs_assets.ledger.records import RetrySchedule
 from dlcs_assets.ledger.tables import attempts, chunks, claims, images, requests
-
-# Of a request that is tried again. A backfill stays in its lane: it may be large, and a service down for long.
-STAYING = (Lane.BACKFILL, Lane.DELETE)
-NEXT_LANE = case((requests.c.lane.in_(STAYING), requests.c.lane), else_=Lane.RETRY)
+from dlcs_assets.ledger.transitions import change_state
 
 
 class ClaimLostError(Exception):
-    """The run no longer holds the image: it was given to somebody else. Publish nothing more for it."""
+    """The run no longer holds the image: another run may have it. Publish nothing more for it."""
 
 
 def check_claim(connection: Connection, token: str, asset_id: AssetId) -> int:
@@ -46,7 +44,7 @@ def take_chunk(connection: Connection, chunk_id: str, run_id: str) -> bool:
     return True
 
 
-def hold(connection: Connection, rows: Sequence[Row[Any]], token: str, run_id: str, now: datetime) -> None:
+def claim_requests(connection: Connection, rows: Sequence[Row[Any]], token: str, run_id: str, now: datetime) -> None:
     """Claim the images of these rows of `requests` for a run."""
     if not rows:
         return
@@ -64,8 +62,19 @@ def hold(connection: Connection, rows: Sequence[Row[Any]], token: str, run_id: s
             for row in rows
         ],
     )
-    ids = [row.id for row in rows]
-    connection.execute(update(requests).where(requests.c.id.in_(ids)).values(state=RequestState.RUNNING))
+    change_state(connection, Event.CLAIMED, requests.c.id.in_([row.id for row in rows]))
+
+
+def holders(connection: Connection, image_ids: Sequence[str]) -> dict[str, str]:
+    """Return the runs that hold the images, by image; images that no run holds are left out."""
+    rows = connection.execute(select(claims.c.image_id, claims.c.run_id).where(claims.c.image_id.in_(image_ids)))
+    return {row.image_id: row.run_id for row in rows}
+
+
+def return_requests(connection: Connection, request_ids: Sequence[str], now: datetime) -> None:
+    """Make reserved requests due again, without an attempt."""
+    if request_ids:
+        change_state(connection, Event.RETURNED, requests.c.id.in_(request_ids), due_at=now)
 
 
 def end_attempt(
@@ -76,53 +85,49 @@ def end_attempt(
     *,
     schedule: RetrySchedule,
     now: datetime,
-    well: RequestState = RequestState.DONE,
+    due_at: datetime | None = None,
+    success: Event = Event.SUCCEEDED,
 ) -> RequestState:
-    """End an attempt and its claim: well, failed, or pending again if the failure may pass; return which."""
-    row = connection.execute(select(requests).where(requests.c.id == request_id)).one()
-    attempt = row.attempts + (0 if isinstance(error, ServiceDownError) else 1)
-    values: dict[str, object] = {"attempts": attempt, "chunk_id": None}
-    if error is None:
-        state = well
-    elif isinstance(error, ServiceDownError) or (isinstance(error, TransientError) and attempt < schedule.attempts):
-        state = RequestState.PENDING
-        values["lane"] = NEXT_LANE
-        values["due_at"] = schedule.next_due(now, attempt, error.retry_after)
-    else:
-        state = RequestState.FAILED
-    if state is not RequestState.PENDING:
-        values["finished_at"] = now
-    connection.execute(
-        update(requests)
-        .where(requests.c.id == request_id)
-        .values(
-            state=state,
-            error_code=error.code if error else None,
-            error_stage=error.stage if error else None,
-            error_cause=error.cause if error else None,
-            error_remedy=error.remedy if error else None,
-            **values,
-        )
-    )
-    note_attempt(connection, request_id, run_id, (state, error), now)
+    """End an attempt and its claim; return the state of the request.
+
+    However the attempt ends, by the run itself or because the run was killed, it ends here: nothing of an earlier
+    attempt's error remains. `due_at` is when the image is tried again, if not by the schedule.
+    """
+    request = (requests.c.id == request_id,)
+    row = connection.execute(select(requests.c.image_id, requests.c.attempts, requests.c.lane).where(*request)).one()
+    event = end_of_attempt(error, attempts=row.attempts, most=schedule.attempts, success=success)
+    if due_at is None and isinstance(error, TransientError):
+        made = row.attempts + (0 if event is Event.SERVICE_DOWN else 1)
+        due_at = schedule.next_due(now, made, error.retry_after)
+    change_state(connection, event, *request, now=now, due_at=due_at, failure=error)
+    state = TRANSITIONS[event].after
+    _add_attempt(connection, request_id, run_id, (state, error), now)
     if state is RequestState.DONE:
-        _forget_signature(connection, row.image_id)
-    connection.execute(delete(claims).where(claims.c.image_id == row.image_id))
+        _remove_signature(connection, row.image_id)
+    if state is RequestState.PENDING and row.lane == Lane.DELETE and _is_registered(connection, row.image_id):
+        # Tried again, it would delete what was made since.
+        change_state(connection, Event.REGISTERED_AGAIN, *request, now=now)
+        state = RequestState.SUPERSEDED
+    connection.execute(delete(claims).where(claims.c.request_id == request_id))
     return state
 
 
-def _forget_signature(connection: Connection, image_id: str) -> None:
-    """Keep no right to read for longer than it is needed: till the image is done, if nobody has asked for it anew."""
+def _is_registered(connection: Connection, image_id: str) -> bool:
+    return connection.scalar(select(images.c.id).where(images.c.id == image_id)) is not None
+
+
+def _remove_signature(connection: Connection, image_id: str) -> None:
+    """Keep no right to read for longer than it is needed: until the image is done and no request for it is left."""
     registration = connection.scalar(select(images.c.registration).where(images.c.id == image_id))
     if registration and is_signed(registration["origin"]):
-        asked = select(requests.c.id).where(requests.c.image_id == image_id, requests.c.state.in_(UNFINISHED))
-        if connection.execute(asked.limit(1)).first():
+        unfinished = select(requests.c.id).where(requests.c.image_id == image_id, requests.c.state.in_(UNFINISHED))
+        if connection.execute(unfinished.limit(1)).first():
             return
         changed = {**registration, "origin": unsigned(registration["origin"])}
         connection.execute(update(images).where(images.c.id == image_id).values(registration=changed))
 
 
-def note_attempt(
+def _add_attempt(
     connection: Connection,
     request_id: str,
     run_id: str,
@@ -131,11 +136,11 @@ def note_attempt(
 ) -> None:
     """Add an ended attempt to the request's history."""
     state, error = result
-    made = select(attempts.c.number).where(attempts.c.request_id == request_id)
+    last = connection.scalar(select(func.max(attempts.c.number)).where(attempts.c.request_id == request_id))
     connection.execute(
         insert(attempts).values(
             request_id=request_id,
-            number=len(connection.execute(made).all()) + 1,
+            number=(last or 0) + 1,
             run_id=run_id,
             ended_at=now,
             result=state,

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, Subquery, and_, exists, func, select
 
 from dlcs_assets.domain.batch import Batch, Tally
+from dlcs_assets.domain.request_states import MessageState
 from dlcs_assets.ledger.tables import batches, messages, requests
 
 
@@ -83,7 +84,7 @@ def refused_messages(which: Subquery) -> Select[Any]:
     return (
         select(messages)
         .join(which, and_(messages.c.batch == which.c.id, messages.c.customer == which.c.customer))
-        .where(messages.c.state == "rejected", ~asked_for)
+        .where(messages.c.state == MessageState.REJECTED, ~asked_for)
     )
 
 

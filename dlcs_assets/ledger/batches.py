@@ -23,15 +23,13 @@ from sqlalchemy import (
 
 from dlcs_assets.domain.batch import Batch, completed_notification
 from dlcs_assets.domain.ingest_request import BatchReference
-from dlcs_assets.domain.stages import SHOWN_STATES, RequestState
+from dlcs_assets.domain.request_states import SHOWN_STATES, UNFINISHED, UNSUCCESSFUL, MessageState
 from dlcs_assets.ledger.batch_counts import asked, counted, refused_messages, which_is
 from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.outbox import post
 from dlcs_assets.ledger.tables import batches, messages, requests
 
 BATCH_COMPLETED = "batch-completed"  # the outbox's name for the topic
-UNENDED = (RequestState.WAITING, RequestState.PENDING, RequestState.RESERVED, RequestState.RUNNING)
-FAILURES = (RequestState.FAILED, RequestState.REJECTED)
 
 
 class UnusableBatchError(Exception):
@@ -117,7 +115,7 @@ class Batches:
         nothing_unended = ~exists().where(
             requests.c.batch == batches.c.id,
             requests.c.customer == batches.c.customer,
-            requests.c.state.in_(UNENDED),
+            requests.c.state.in_(UNFINISHED),
         )
         with self._database.read() as connection:
             quiet = select(batches).where(_may_finish(), nothing_unended).order_by(batches.c.submitted_at)
@@ -131,7 +129,7 @@ class Batches:
         of_image = asked(_one(batch_id, customer))
         query = select(requests).join(of_image, of_image.c.request_id == requests.c.id).order_by(requests.c.image_id)
         if failures_only:
-            query = query.where(requests.c.state.in_(FAILURES))
+            query = query.where(requests.c.state.in_(UNSUCCESSFUL))
         with self._database.read() as connection:
             found = [_batch_image(row) for row in connection.execute(query)]
             refused = _refused(connection, batch_id, customer)
@@ -179,7 +177,11 @@ def note_batch(connection: Connection, batch: BatchReference, customer: int | No
     row = _row(connection, batch.id, customer)
     if row is None:
         connection.execute(insert(batches).values(id=batch.id, customer=customer, count=batch.count, submitted_at=now))
-        orphaned = (messages.c.batch == batch.id, messages.c.customer.is_(None), messages.c.state == "rejected")
+        orphaned = (
+            messages.c.batch == batch.id,
+            messages.c.customer.is_(None),
+            messages.c.state == MessageState.REJECTED,
+        )
         connection.execute(update(messages).where(*orphaned).values(customer=customer))
     elif batch.count not in {None, row["count"]} and row["finished_at"] is None:
         connection.execute(update(batches).where(which_is(batch.id, customer)).values(count=batch.count))
@@ -191,15 +193,13 @@ def _one(batch_id: int, customer: int) -> Subquery:
 
 
 def _batch_image(row: Row[Any]) -> BatchImage:
-    if row.state == RequestState.DONE:
-        return BatchImage(row.image_id, "done")
     return BatchImage(row.image_id, SHOWN_STATES[row.state], row.error_code, row.error_cause, row.error_remedy)
 
 
 def _refused(connection: Connection, batch_id: int, customer: int) -> list[BatchImage]:
     """Return one for each image, with the reason that came last, and one for each message that names no image."""
     rows = connection.execute(refused_messages(_one(batch_id, customer)).order_by(messages.c.received_at)).all()
-    told = [BatchImage(row.image_id, "rejected", row.code, row.cause, row.remedy) for row in rows]
+    told = [BatchImage(row.image_id, MessageState.REJECTED, row.code, row.cause, row.remedy) for row in rows]
     named = {image.image_id: image for image in told if image.image_id is not None}
     return [*named.values(), *(image for image in told if image.image_id is None)]
 

@@ -6,25 +6,33 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, select, update
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import TransientError
 from dlcs_assets.domain.ingest_request import Registration
+from dlcs_assets.domain.request_states import Event, RequestState
 from dlcs_assets.domain.results import WorkItem
-from dlcs_assets.domain.stages import Lane, RequestState, Stage
-from dlcs_assets.ledger.attempts import NEXT_LANE, check_claim, hold, note_attempt, take_chunk
+from dlcs_assets.domain.stages import Lane, Stage
+from dlcs_assets.ledger.attempts import (
+    check_claim,
+    claim_requests,
+    end_attempt,
+    holders,
+    return_requests,
+    take_chunk,
+)
 from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.records import (
     RetrySchedule,
     new_id,
     stage_results,
     stages_of,
-    stages_text,
     stored_objects,
 )
-from dlcs_assets.ledger.requests import create_request
+from dlcs_assets.ledger.requests import NewRequest, create_requests
 from dlcs_assets.ledger.tables import chunk_images, chunks, claims, images, outcomes, requests
+from dlcs_assets.ledger.transitions import Reason, change_state
 
 RUN_LOST = "run_lost"
 
@@ -57,20 +65,22 @@ class Claims:
                 .where(chunk_images.c.chunk_id == chunk_id)
                 .order_by(chunk_images.c.position)
             ).all()
-            held = _holders(connection, [row.image_id for row in rows])
-            left: list[tuple[AssetId, str]] = []
+            held = holders(connection, [row.image_id for row in rows])
+            skipped: list[tuple[AssetId, str]] = []
+            returned: list[str] = []
             mine: list[str] = []
             for row in rows:
                 asset_id = AssetId.parse(row.image_id)
                 if row.state != RequestState.RESERVED or row.chunk_id != chunk_id:
-                    left.append((asset_id, f"its request is {row.state} by now"))
+                    skipped.append((asset_id, f"its request is {row.state} by now"))
                 elif row.image_id in held:
-                    left.append((asset_id, f"run {held[row.image_id]} works on it"))
-                    _give_back(connection, [row.id], now)
+                    skipped.append((asset_id, f"run {held[row.image_id]} works on it"))
+                    returned.append(row.id)
                 else:
                     mine.append(row.id)
+            return_requests(connection, returned, now)
             items = _claim(connection, mine, token, run_id, now)
-        return Claim(token, run_id, items, tuple(left))
+        return Claim(token, run_id, items, tuple(skipped))
 
     def claim_images(
         self, asset_ids: Sequence[AssetId], stages: Collection[Stage], run_id: str, *, now: datetime
@@ -80,28 +90,21 @@ class Claims:
         with self._database.write() as connection:
             ids = [str(asset_id) for asset_id in asset_ids]
             known = set(connection.scalars(select(images.c.id).where(images.c.id.in_(ids))))
-            held = _holders(connection, ids)
-            left: list[tuple[AssetId, str]] = []
-            mine: list[str] = []
+            held = holders(connection, ids)
+            skipped: list[tuple[AssetId, str]] = []
+            mine: list[NewRequest] = []
             for asset_id in asset_ids:
                 if str(asset_id) not in known:
-                    left.append((asset_id, "it is not registered"))
+                    skipped.append((asset_id, "it is not registered"))
                 elif str(asset_id) in held:
-                    left.append((asset_id, f"run {held[str(asset_id)]} works on it"))
+                    skipped.append((asset_id, f"run {held[str(asset_id)]} works on it"))
                 else:
                     mine.append(
-                        create_request(
-                            connection,
-                            asset_id,
-                            lane=Lane.MANUAL,
-                            stages=stages_text(stages),
-                            state=RequestState.RESERVED,
-                            due_at=now,
-                            now=now,
-                        )
+                        NewRequest(asset_id, Lane.MANUAL, now, Event.LAUNCHED_BY_HAND, stages=frozenset(stages))
                     )
-            items = _claim(connection, mine, token, run_id, now)
-        return Claim(token, run_id, items, tuple(left))
+            create_requests(connection, mine, now)
+            items = _claim(connection, [new.id for new in mine], token, run_id, now)
+        return Claim(token, run_id, items, tuple(skipped))
 
     def heartbeat(self, token: str, *, now: datetime) -> int:
         """Renew all claims under the token; return how many there still are."""
@@ -119,10 +122,9 @@ class Claims:
         An image that was in work is counted an attempt, so that one that kills its run is not tried for ever.
         """
         with self._database.write() as connection:
-            held = connection.execute(select(claims).where(claims.c.run_id == run_id)).all()
-            for row in held:
-                _release(connection, row.request_id, run_id, schedule, now)
-            connection.execute(delete(claims).where(claims.c.run_id == run_id))
+            held = connection.scalars(select(claims.c.request_id).where(claims.c.run_id == run_id)).all()
+            for request_id in held:
+                end_attempt(connection, request_id, run_id, _lost(run_id), schedule=schedule, now=now, due_at=now)
             for chunk_id in connection.scalars(
                 select(chunks.c.id).where(chunks.c.run_id == run_id, chunks.c.closed_at.is_(None))
             ).all():
@@ -135,21 +137,18 @@ class Claims:
         It would else be launched again at once, to the surprise of whoever stopped it.
         """
         with self._database.write() as connection:
-            return connection.execute(
-                update(requests)
-                .where(
-                    requests.c.id.in_([item.request_id for item in claim.items]),
-                    requests.c.state == RequestState.PENDING,
-                    requests.c.error_code == RUN_LOST,
-                )
-                .values(
-                    state=RequestState.FAILED,
-                    finished_at=now,
-                    error_code="cancelled",
-                    error_cause=f"Run {claim.run_id} was terminated by hand before this image was done",
-                    error_remedy="If that was a mistake: dlcs retry --reason cancelled",
-                )
-            ).rowcount
+            return change_state(
+                connection,
+                Event.CANCELLED,
+                requests.c.id.in_([item.request_id for item in claim.items]),
+                requests.c.error_code == RUN_LOST,
+                now=now,
+                failure=Reason(
+                    "cancelled",
+                    f"Run {claim.run_id} was terminated by hand before this image was done",
+                    "If that was a mistake: dlcs retry --reason cancelled",
+                ),
+            )
 
     def active_runs(self) -> dict[str, datetime]:
         """Return the runs that hold claims or an open chunk, with their last sign of life."""
@@ -185,15 +184,16 @@ class Claims:
 def _claim(
     connection: Connection, request_ids: list[str], token: str, run_id: str, now: datetime
 ) -> tuple[WorkItem, ...]:
-    rows = connection.execute(
+    found = connection.execute(
         select(requests, images.c.registration)
         .join(images, images.c.id == requests.c.image_id)
         .where(requests.c.id.in_(request_ids))
-    ).all()
-    rows = sorted(rows, key=lambda row: request_ids.index(row.id))
+    )
+    row_of = {row.id: row for row in found}
+    rows = [row_of[request_id] for request_id in request_ids if request_id in row_of]
     if not rows:
         return ()
-    hold(connection, rows, token, run_id, now)
+    claim_requests(connection, rows, token, run_id, now)
     ids = [row.image_id for row in rows]
     results, stored = stage_results(connection, ids), stored_objects(connection, ids)
     # Dagster expects news of every stage from this run. If it dies before it has told them, reconcile must.
@@ -222,50 +222,15 @@ def _claim(
     )
 
 
-def _holders(connection: Connection, image_ids: list[str]) -> dict[str, str]:
-    rows = connection.execute(select(claims.c.image_id, claims.c.run_id).where(claims.c.image_id.in_(image_ids)))
-    return {row.image_id: row.run_id for row in rows}
-
-
-def _give_back(connection: Connection, request_ids: list[str], now: datetime) -> None:
-    connection.execute(
-        update(requests)
-        .where(requests.c.id.in_(request_ids))
-        .values(state=RequestState.PENDING, lane=NEXT_LANE, due_at=now, chunk_id=None)
-    )
-
-
 def _close_chunk(connection: Connection, chunk_id: str, now: datetime) -> None:
     connection.execute(update(chunks).where(chunks.c.id == chunk_id).values(closed_at=now))
-    unclaimed = connection.scalars(
-        select(requests.c.id).where(requests.c.chunk_id == chunk_id, requests.c.state == RequestState.RESERVED)
-    ).all()
-    _give_back(connection, list(unclaimed), now)
+    reserved = select(requests.c.id).where(requests.c.chunk_id == chunk_id, requests.c.state == RequestState.RESERVED)
+    return_requests(connection, connection.scalars(reserved).all(), now)
 
 
-def _release(connection: Connection, request_id: str, run_id: str, schedule: RetrySchedule, now: datetime) -> None:
-    row = connection.execute(select(requests).where(requests.c.id == request_id)).one()
-    attempt = row.attempts + 1
-    error = TransientError(
+def _lost(run_id: str) -> TransientError:
+    return TransientError(
         RUN_LOST,
         f"Run {run_id} ended without finishing this image",
         remedy="See the run's log in Dagster; the image is tried again by itself",
     )
-    exhausted = attempt >= schedule.attempts
-    state = RequestState.FAILED if exhausted else RequestState.PENDING
-    connection.execute(
-        update(requests)
-        .where(requests.c.id == request_id)
-        .values(
-            state=state,
-            lane=NEXT_LANE,
-            due_at=now,
-            chunk_id=None,
-            attempts=attempt,
-            finished_at=now if exhausted else None,
-            error_code=error.code,
-            error_cause=error.cause,
-            error_remedy=error.remedy,
-        )
-    )
-    note_attempt(connection, request_id, run_id, (state, error), now)

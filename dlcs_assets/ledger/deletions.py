@@ -1,8 +1,8 @@
-"""Images that are deleted: asked for, held by a run, and then a tombstone, so that what was sent before finds it."""
+"""Deleting images: requested, held by a run, and then a tombstone, so that messages sent before it are recognised."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,8 +12,14 @@ from sqlalchemy import Connection, delete, insert, select, update
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.modified import AssetDeleted
-from dlcs_assets.domain.stages import Lane, RequestState
-from dlcs_assets.ledger.attempts import check_claim, end_attempt, hold, take_chunk
+from dlcs_assets.domain.request_states import Event, MessageState, RequestState
+from dlcs_assets.domain.stages import Lane
+from dlcs_assets.ledger.attempts import (
+    check_claim,
+    claim_requests,
+    end_attempt,
+    take_chunk,
+)
 from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.outbox import post_invalidation
 from dlcs_assets.ledger.records import RetrySchedule, new_id
@@ -27,8 +33,7 @@ from dlcs_assets.ledger.tables import (
     requests,
     tombstones,
 )
-
-_UNBEGUN = (RequestState.PENDING, RequestState.WAITING, RequestState.RESERVED)
+from dlcs_assets.ledger.transitions import Reason, add_requests, change_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +55,16 @@ class DeletionClaim:
 
 
 class Deletions:
-    """The images that are to go, or have gone."""
+    """The images that are to be deleted, or were."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def request(self, deleted: Sequence[AssetDeleted], *, now: datetime) -> None:
-        """Ask for images to be deleted, without a notification."""
+        """Request the deletion of images, without a notification."""
         with self._database.write() as connection:
             for each in deleted:
-                ask_to_delete(connection, each, now)
+                request_deletion(connection, each, now)
 
     def claim(self, chunk_id: str, run_id: str, *, now: datetime) -> DeletionClaim | None:
         """Hold the images of a chunk; None if the chunk is another run's, or ended."""
@@ -71,12 +76,16 @@ class Deletions:
                 select(requests, tombstones.c.detail)
                 .join(chunk_images, chunk_images.c.request_id == requests.c.id)
                 .outerjoin(tombstones, tombstones.c.image_id == requests.c.image_id)
-                .where(chunk_images.c.chunk_id == chunk_id, requests.c.state == RequestState.RESERVED)
+                .where(
+                    chunk_images.c.chunk_id == chunk_id,
+                    requests.c.chunk_id == chunk_id,
+                    requests.c.state == RequestState.RESERVED,
+                )
                 .order_by(chunk_images.c.position)
             ).all()
-            hold(connection, rows, token, run_id, now)
-        found = tuple(Deletion(row.id, AssetId.parse(row.image_id), row.detail or {}) for row in rows)
-        return DeletionClaim(token, run_id, found)
+            claim_requests(connection, rows, token, run_id, now)
+        deletions = tuple(Deletion(row.id, AssetId.parse(row.image_id), row.detail or {}) for row in rows)
+        return DeletionClaim(token, run_id, deletions)
 
     def check(self, claim: DeletionClaim, deletion: Deletion) -> None:
         """Raise ClaimLostError unless the run still holds the image."""
@@ -93,9 +102,9 @@ class Deletions:
         schedule: RetrySchedule,
         now: datetime,
     ) -> RequestState:
-        """End the attempt. Of an image that is gone nothing remains on record but its tombstone and its history.
+        """End the attempt. Of a deleted image only its tombstone and its history remain on record.
 
-        `invalidate` are the paths that a CDN is to forget.
+        `invalidate` are the paths that a CDN must drop from its cache.
         """
         image_id = str(deletion.asset_id)
         with self._database.write() as connection:
@@ -113,22 +122,22 @@ class Deletions:
                 error,
                 schedule=schedule,
                 now=now,
-                well=RequestState.DELETED,
+                success=Event.DELETED,
             )
 
 
-def ask_to_delete(connection: Connection, deleted: AssetDeleted, now: datetime) -> str | None:
-    """Take an image off the record and ask for its deletion; None if it was registered again since it was deleted.
+def request_deletion(connection: Connection, deleted: AssetDeleted, now: datetime) -> str | None:
+    """Remove an image's registration and request its deletion; None if it was registered again since it was deleted.
 
-    Requests that nobody has begun fail, so that their batches end. One in work comes to its end first.
+    Requests that no run has begun fail, so that their batches end. One in progress comes to its end first.
     """
     image_id, said_at = str(deleted.asset_id), deleted.sent_at or now
     image = connection.execute(select(images).where(images.c.id == image_id)).one_or_none()
     if image is not None and image.asserted_at is not None and image.asserted_at > said_at:
         return None
-    grave = connection.execute(select(tombstones).where(tombstones.c.image_id == image_id)).one_or_none()
-    if grave is not None and image is None and grave.asserted_at >= said_at:
-        return None  # it is the same deletion, said twice
+    tombstone = connection.execute(select(tombstones).where(tombstones.c.image_id == image_id)).one_or_none()
+    if tombstone is not None and image is None and tombstone.asserted_at >= said_at:
+        return None  # the same deletion, received twice
     request_id = new_id()
     connection.execute(delete(images).where(images.c.id == image_id))
     connection.execute(delete(tombstones).where(tombstones.c.image_id == image_id))
@@ -146,61 +155,52 @@ def ask_to_delete(connection: Connection, deleted: AssetDeleted, now: datetime) 
             },
         )
     )
-    _end_unbegun(connection, image_id, request_id, now)
-    row = request_row(
-        request_id,
-        deleted.asset_id,
-        lane=Lane.DELETE,
-        stages="",
-        state=RequestState.PENDING,
-        due_at=now,
-        now=now,
-    )
-    connection.execute(insert(requests).values(row))
+    row = request_row(request_id, deleted.asset_id, lane=Lane.DELETE, stages=frozenset(), due_at=now, now=now)
+    add_requests(connection, Event.REQUESTED, [row])
+    _end_others(connection, image_id, request_id, now)
     return request_id
 
 
-def was_deleted_since(connection: Connection, asset_id: AssetId, sent_at: datetime | None) -> bool:
-    """Tell whether an image was deleted after something about it was sent."""
-    said = connection.scalar(select(tombstones.c.asserted_at).where(tombstones.c.image_id == str(asset_id)))
-    return said is not None and sent_at is not None and sent_at <= said
+def forget_deletions(connection: Connection, image_ids: Collection[str], now: datetime) -> None:
+    """Forget the deletion of images that are registered again. If its run has not begun, it does not take place.
 
-
-def restore(connection: Connection, asset_id: AssetId) -> None:
-    """Forget the deletion of an image that is registered anew; one that nobody has begun does not take place."""
-    image_id = str(asset_id)
-    connection.execute(delete(tombstones).where(tombstones.c.image_id == image_id))
-    connection.execute(
-        update(requests)
-        .where(
-            requests.c.image_id == image_id,
-            requests.c.lane == Lane.DELETE,
-            requests.c.state == RequestState.PENDING,
-        )
-        .values(state=RequestState.SUPERSEDED)
+    One in progress comes to its end first, and the image is ingested after it.
+    """
+    connection.execute(delete(tombstones).where(tombstones.c.image_id.in_(image_ids)))
+    change_state(
+        connection,
+        Event.REGISTERED_AGAIN,
+        requests.c.image_id.in_(image_ids),
+        requests.c.lane == Lane.DELETE,
+        now=now,
     )
 
 
-def _end_unbegun(connection: Connection, image_id: str, request_id: str, now: datetime) -> None:
-    mine = (requests.c.image_id == image_id, requests.c.state.in_(_UNBEGUN))
-    connection.execute(
-        update(requests)
-        .where(*mine, requests.c.lane == Lane.DELETE)
-        .values(state=RequestState.SUPERSEDED, superseded_by=request_id)
+def _end_others(connection: Connection, image_id: str, request_id: str, now: datetime) -> None:
+    """End the requests for the image that no run has begun, except the deletion with this id."""
+    others = (requests.c.image_id == image_id, requests.c.id != request_id)
+    change_state(
+        connection,
+        Event.DELETION_REPEATED,
+        *others,
+        requests.c.lane == Lane.DELETE,
+        now=now,
+        superseded_by=request_id,
     )
-    connection.execute(
-        update(requests)
-        .where(*mine, requests.c.lane != Lane.DELETE)
-        .values(
-            state=RequestState.FAILED,
-            finished_at=now,
-            error_code="image_deleted",
-            error_cause="The image was deleted before it was ingested",
-            error_remedy="Register it again with a full ingest message, if it is to be there after all",
-        )
+    change_state(
+        connection,
+        Event.IMAGE_DELETED,
+        *others,
+        requests.c.lane != Lane.DELETE,
+        now=now,
+        failure=Reason(
+            "image_deleted",
+            "The image was deleted before it was ingested",
+            "Register it again with a full ingest message, if it is to be there after all",
+        ),
     )
     connection.execute(
         update(messages)
-        .where(messages.c.image_id == image_id, messages.c.state == "waiting")
-        .values(state="accepted", body=None)
+        .where(messages.c.image_id == image_id, messages.c.state == MessageState.WAITING)
+        .values(state=MessageState.ACCEPTED, body=None)
     )

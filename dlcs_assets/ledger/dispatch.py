@@ -12,10 +12,12 @@ from sqlalchemy import Connection, delete, exists, func, insert, select, true, u
 from sqlalchemy.exc import IntegrityError
 
 from dlcs_assets.domain.asset_id import AssetId
-from dlcs_assets.domain.stages import Lane, RequestState
+from dlcs_assets.domain.request_states import TAKEN, Event, RequestState
+from dlcs_assets.domain.stages import Lane
 from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.records import Chunk, DueImage, new_id, stages_of, stages_text
 from dlcs_assets.ledger.tables import chunk_images, chunks, claims, leases, requests
+from dlcs_assets.ledger.transitions import change_state
 
 LEASE_POLL_SECONDS = 0.1
 # Many times what its holder takes, and what dispatch stands still for when a process dies with it.
@@ -52,7 +54,7 @@ class Dispatch:
         held = exists().where(claims.c.image_id == requests.c.image_id)
         taken = exists().where(
             other.c.image_id == requests.c.image_id,
-            other.c.state.in_([RequestState.RESERVED, RequestState.RUNNING]),
+            other.c.state.in_(TAKEN),
         )
         with self._database.read() as connection:
             rows = connection.execute(
@@ -193,8 +195,5 @@ def _insert_chunk(connection: Connection, chunk: Chunk, now: datetime) -> None:
             for n, image in enumerate(chunk.images)
         ],
     )
-    connection.execute(
-        update(requests)
-        .where(requests.c.id.in_([image.request_id for image in chunk.images]))
-        .values(state=RequestState.RESERVED, chunk_id=chunk.id)
-    )
+    reserved = requests.c.id.in_([image.request_id for image in chunk.images])
+    change_state(connection, Event.RESERVED, reserved, chunk_id=chunk.id)

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, Select, exists, select, update
 
+from dlcs_assets.domain.request_states import UNFINISHED
 from dlcs_assets.domain.s3_uri import S3Location
-from dlcs_assets.domain.stages import UNFINISHED
 from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.tables import objects, requests
 

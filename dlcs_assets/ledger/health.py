@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from sqlalchemy import Row, Select, and_, exists, func, or_, select, text
 
-from dlcs_assets.domain.stages import UNFINISHED, Lane, RequestState
+from dlcs_assets.domain.request_states import UNFINISHED, MessageState, RequestState
+from dlcs_assets.domain.stages import Lane
 from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.tables import claims, messages, notifications, outcomes, requests
 
@@ -112,7 +113,9 @@ class Health:
 
     def rejected_messages(self) -> int:
         """Count the messages that could not be used and whose bodies are kept."""
-        return self._count(select(func.count()).where(messages.c.state == "rejected", messages.c.body.is_not(None)))
+        return self._count(
+            select(func.count()).where(messages.c.state == MessageState.REJECTED, messages.c.body.is_not(None))
+        )
 
     def unpublished(self) -> int:
         """Count the notifications that nobody has been told yet."""

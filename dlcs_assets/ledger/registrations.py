@@ -1,4 +1,4 @@
-"""Everything that is registered, page by page, with what is recorded of it; and asking for many images again."""
+"""Everything that is registered, page by page, with its results; and requesting many images again."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from sqlalchemy import Connection, select
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.ingest_request import Registration
+from dlcs_assets.domain.request_states import RequestState
 from dlcs_assets.domain.results import StageResult
-from dlcs_assets.domain.stages import Lane, RequestState, Stage
+from dlcs_assets.domain.stages import Lane, Stage
 from dlcs_assets.ledger.database import Database
-from dlcs_assets.ledger.records import stage_results, stages_text
-from dlcs_assets.ledger.requests import create_request
+from dlcs_assets.ledger.records import stage_results
+from dlcs_assets.ledger.requests import NewRequest, create_requests
 from dlcs_assets.ledger.tables import images, requests
 
-PAGE = 500  # images per transaction, so that nobody waits long for it
+PAGE = 500  # images per transaction, so that no other writer waits for long
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +46,11 @@ class Registrations:
             after = str(page[-1].asset_id)
 
     def request(self, wanted: Sequence[tuple[AssetId, frozenset[Stage]]], *, lane: Lane, now: datetime) -> None:
-        """Write a request for the given stages of each image, or widen one that nobody has begun."""
+        """Request the given stages of each image. A request that no chunk has yet is superseded, stages included."""
         for start in range(0, len(wanted), PAGE):
+            page = [NewRequest(asset_id, lane, now, stages=stages) for asset_id, stages in wanted[start : start + PAGE]]
             with self._database.write() as connection:
-                for asset_id, stages in wanted[start : start + PAGE]:
-                    create_request(
-                        connection,
-                        asset_id,
-                        lane=lane,
-                        stages=stages_text(stages),
-                        state=RequestState.PENDING,
-                        due_at=now,
-                        now=now,
-                    )
+                create_requests(connection, page, now)
 
     def _page(self, after: str, customer: int | None, space: int | None) -> list[Entry]:
         query = select(images.c.id, images.c.registration).where(images.c.id > after)

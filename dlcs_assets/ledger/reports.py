@@ -7,18 +7,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, case, exists, func, select, update
+from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, case, exists, func, select
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.ingest_request import Registration
+from dlcs_assets.domain.request_states import SHOWN_STATES, UNFINISHED, Event, MessageState, RequestState
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
-from dlcs_assets.domain.stages import SHOWN_STATES, STAGES, UNFINISHED, Lane, RequestState, Stage
+from dlcs_assets.domain.stages import STAGES, Lane, Stage
 from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.records import Attempt, slices, stage_results, stored_objects
-from dlcs_assets.ledger.requests import create_request
+from dlcs_assets.ledger.requests import NewRequest, create_requests
 from dlcs_assets.ledger.tables import attempts, claims, images, messages, requests
+from dlcs_assets.ledger.transitions import change_state
 
-WELL = (RequestState.DONE, RequestState.DELETED)
 PAGE = 500  # images per query: SQLite's limit of bound variables is far above
 
 
@@ -151,8 +152,9 @@ class Reports:
             with self._database.read() as connection:
                 known = select(images.c.id, images.c.registered_at).where(images.c.id.in_(ids))
                 found |= {row.id: row.registered_at for row in connection.execute(known)}
-                ended = func.max(func.coalesce(requests.c.finished_at, requests.c.created_at)).label("ended")
-                by_image = select(requests.c.image_id, ended).where(requests.c.image_id.in_(ids))
+                by_image = select(requests.c.image_id, func.max(requests.c.finished_at).label("ended")).where(
+                    requests.c.image_id.in_(ids)
+                )
                 for row in connection.execute(by_image.group_by(requests.c.image_id)):
                     if row.image_id in found:
                         found[row.image_id] = row.ended
@@ -186,27 +188,19 @@ class Reports:
         Images named by id are asked for again whatever their state, unless they are pending or in work already.
         """
         chosen: list[str] = []
+        wanted: list[NewRequest] = []
         with self._database.write() as connection:
             for row in connection.execute(_current_requests(selection)).all():
                 state = RequestState(row.state)
                 if row.lane == Lane.DELETE:
-                    if state is RequestState.FAILED:
-                        again = {"state": RequestState.PENDING, "due_at": now, "attempts": 0, "finished_at": None}
-                        connection.execute(update(requests).where(requests.c.id == row.id).values(again))
+                    if change_state(connection, Event.RETRIED, requests.c.id == row.id, due_at=now):
                         chosen.append(row.image_id)
                 elif row.registration is not None and (
                     state is RequestState.FAILED or (selection.ids and state is RequestState.DONE)
                 ):
-                    create_request(
-                        connection,
-                        AssetId.parse(row.image_id),
-                        lane=Lane.RETRY,
-                        batch=row.batch,
-                        state=RequestState.PENDING,
-                        due_at=now,
-                        now=now,
-                    )
+                    wanted.append(NewRequest(AssetId.parse(row.image_id), Lane.RETRY, now, batch=row.batch))
                     chosen.append(row.image_id)
+            create_requests(connection, wanted, now)
         return chosen
 
     def pending_reasons(self, lanes: Sequence[Lane]) -> dict[str, int]:
@@ -269,10 +263,9 @@ def _where(table: FromClause, selection: Selection) -> list[ColumnElement[bool]]
 
 
 def _status(row: Row[Any], results: dict[Stage, tuple[str, StageResult]], stored: list[ObjectRecord]) -> ImageStatus:
-    state = RequestState(row.state)
     return ImageStatus(
         asset_id=row.image_id,
-        state=SHOWN_STATES[state],
+        state=SHOWN_STATES[row.state],
         request_id=row.id,
         lane=row.lane,
         batch=row.batch,
@@ -280,10 +273,10 @@ def _status(row: Row[Any], results: dict[Stage, tuple[str, StageResult]], stored
         created_at=row.created_at,
         due_at=row.due_at,
         finished_at=row.finished_at,
-        error_code=row.error_code if state not in WELL else None,
-        error_stage=row.error_stage if state not in WELL else None,
-        error_cause=row.error_cause if state not in WELL else None,
-        error_remedy=row.error_remedy if state not in WELL else None,
+        error_code=row.error_code,
+        error_stage=row.error_stage,
+        error_cause=row.error_cause,
+        error_remedy=row.error_remedy,
         registration=Registration.of_json(row.registration) if row.registration is not None else None,
         stages={stage: results[stage][1] for stage in STAGES if stage in results},
         objects=tuple(stored),
@@ -295,7 +288,7 @@ def _only_rejected(selection: Selection) -> Select[Any] | None:
     if selection.batch is not None or selection.code is not None or selection.state not in {None, "rejected"}:
         return None
     query = select(messages).where(
-        messages.c.state == "rejected",
+        messages.c.state == MessageState.REJECTED,
         messages.c.image_id.is_not(None),
         ~exists().where(requests.c.image_id == messages.c.image_id, requests.c.state != RequestState.SUPERSEDED),
     )

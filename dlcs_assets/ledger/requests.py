@@ -1,55 +1,71 @@
-"""Asking for an image: the request that is written, whoever asks."""
+"""Requesting images: new requests, and the older ones that they supersede."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select
 
 from dlcs_assets.domain.asset_id import AssetId
-from dlcs_assets.domain.stages import STAGES, Lane, RequestState
+from dlcs_assets.domain.request_states import TRANSITIONS, Event
+from dlcs_assets.domain.stages import STAGES, Lane, Stage
 from dlcs_assets.ledger.records import new_id, stages_of, stages_text
 from dlcs_assets.ledger.tables import requests
+from dlcs_assets.ledger.transitions import add_requests, change_state, hand_over
+
+_REPLACEABLE: Final = TRANSITIONS[Event.SUPERSEDED].before
 
 
-def create_request(
-    connection: Connection,
-    asset_id: AssetId,
-    *,
-    lane: Lane,
-    state: RequestState,
-    due_at: datetime,
-    now: datetime,
-    batch: int | None = None,
-    stages: str = stages_text(STAGES),
-) -> str:
-    """Write a new request. It takes the place of one for the same image that nobody has begun yet."""
-    request_id = new_id()
-    image_id = str(asset_id)
-    unbegun = connection.execute(
-        select(requests.c.id, requests.c.lane, requests.c.stages).where(
-            requests.c.image_id == image_id,
-            requests.c.state.in_([RequestState.PENDING, RequestState.WAITING]),
-            requests.c.lane != Lane.DELETE,
-        )
-    ).all()
-    if state is not RequestState.RESERVED:  # a run that a person launched does what it was launched for, and no more
-        stages = stages_text(stages_of(stages).union(*(stages_of(row.stages) for row in unbegun)))
-    replaced = [row.id for row in unbegun if stages_of(row.stages) <= stages_of(stages)]
-    if replaced:
-        connection.execute(
-            update(requests)
-            .where(requests.c.id.in_(replaced))
-            .values(state=RequestState.SUPERSEDED, superseded_by=request_id)
-        )
-        connection.execute(
-            update(requests).where(requests.c.superseded_by.in_(replaced)).values(superseded_by=request_id)
-        )
-        lane = lane.or_better(Lane(row.lane) for row in unbegun)
-    row = request_row(request_id, asset_id, lane=lane, state=state, due_at=due_at, now=now, batch=batch, stages=stages)
-    connection.execute(insert(requests).values(row))
-    return request_id
+@dataclass(slots=True)
+class NewRequest:
+    """A request to be made. `event` is one that makes a request; it decides about the state in which that begins."""
+
+    asset_id: AssetId
+    lane: Lane
+    due_at: datetime
+    event: Event = Event.REQUESTED
+    batch: int | None = None
+    stages: frozenset[Stage] = frozenset(STAGES)
+    id: str = field(default_factory=new_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Replaceable:
+    id: str
+    lane: Lane
+    stages: frozenset[Stage]
+
+
+def create_requests(connection: Connection, wanted: Sequence[NewRequest], now: datetime) -> None:
+    """Write new requests, in their order, all of them in a few statements.
+
+    Each supersedes those for the same image that no chunk has yet. It takes over their stages and the most urgent lane;
+    but a run that was launched by hand does what it was launched for, and supersedes only what is included in that.
+    """
+    earlier = _replaceable(connection, wanted)
+    rows: dict[Event, list[dict[str, Any]]] = {}
+    replaced: list[tuple[NewRequest, list[str]]] = []
+    for new in wanted:
+        others = earlier.setdefault(str(new.asset_id), [])
+        by_hand = new.event is Event.LAUNCHED_BY_HAND
+        stages = new.stages if by_hand else new.stages.union(*(other.stages for other in others))
+        included = [other for other in others if other.stages <= stages]
+        lane = new.lane.or_better(other.lane for other in others) if included else new.lane
+        if included:
+            replaced.append((new, [other.id for other in included]))
+        others[:] = [other for other in others if other not in included]
+        if not by_hand:
+            others.append(_Replaceable(new.id, lane, stages))
+        row = request_row(new.id, new.asset_id, lane=lane, due_at=new.due_at, now=now, batch=new.batch, stages=stages)
+        rows.setdefault(new.event, []).append(row)
+    for event, made in rows.items():
+        add_requests(connection, event, made)
+    for new, ids in replaced:
+        change_state(connection, Event.SUPERSEDED, requests.c.id.in_(ids), superseded_by=new.id, now=now)
+        hand_over(connection, str(new.asset_id), ids, new.id)
 
 
 def request_row(
@@ -57,23 +73,32 @@ def request_row(
     asset_id: AssetId,
     *,
     lane: Lane,
-    state: RequestState,
     due_at: datetime,
     now: datetime,
     batch: int | None = None,
-    stages: str = stages_text(STAGES),
+    stages: frozenset[Stage] = frozenset(STAGES),
 ) -> dict[str, Any]:
-    """Return the row of a new request."""
+    """Return the row of a new request, without its state."""
     return {
         "id": request_id,
         "image_id": str(asset_id),
         "customer": asset_id.customer,
         "space": asset_id.space,
         "lane": lane,
-        "stages": stages,
+        "stages": stages_text(stages),
         "batch": batch,
-        "state": state,
         "created_at": now,
         "due_at": due_at,
-        "attempts": 0,
     }
+
+
+def _replaceable(connection: Connection, wanted: Sequence[NewRequest]) -> dict[str, list[_Replaceable]]:
+    found: dict[str, list[_Replaceable]] = {}
+    query = select(requests.c.id, requests.c.image_id, requests.c.lane, requests.c.stages).where(
+        requests.c.image_id.in_({str(new.asset_id) for new in wanted}),
+        requests.c.state.in_(_REPLACEABLE),
+        requests.c.lane != Lane.DELETE,
+    )
+    for row in connection.execute(query):
+        found.setdefault(row.image_id, []).append(_Replaceable(row.id, Lane(row.lane), stages_of(row.stages)))
+    return found

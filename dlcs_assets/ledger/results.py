@@ -10,8 +10,9 @@ from sqlalchemy import Connection, delete, insert, select, update
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.quota import SOURCE_KINDS
+from dlcs_assets.domain.request_states import RequestState
 from dlcs_assets.domain.results import ObjectKind, StageResult, WorkItem
-from dlcs_assets.domain.stages import RequestState, Stage
+from dlcs_assets.domain.stages import Stage
 from dlcs_assets.ledger.accounting import require_growth, stored_of
 from dlcs_assets.ledger.attempts import ClaimLostError, check_claim, end_attempt
 from dlcs_assets.ledger.claims import Claim

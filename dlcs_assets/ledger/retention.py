@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, delete, exists, func, or_, select, update
 
-from dlcs_assets.domain.stages import RequestState
+from dlcs_assets.domain.request_states import ENDED, SETTLED_MESSAGES, MessageState, RequestState
 from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.tables import (
     attempts,
@@ -23,14 +23,6 @@ from dlcs_assets.ledger.tables import (
 
 SLICE = 1000  # rows of a write transaction: others wait for no longer than some hundredths of a second
 CHUNKS_SLICE = 20  # each with its list of up to 1,000 images
-ENDED = (
-    RequestState.DONE,
-    RequestState.FAILED,
-    RequestState.REJECTED,
-    RequestState.DELETED,
-    RequestState.SUPERSEDED,
-)
-SETTLED = ("accepted", "ignored", "forwarded", "requeued")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +75,7 @@ class Retention:
 
 
 def _old_attempts(before: datetime) -> _Old:
-    # Those of a request that may go on stay: the next one's number is their count.
+    # Those of an unfinished request stay: they are not history yet, and the next one's number follows theirs.
     ended = exists().where(requests.c.id == attempts.c.request_id, requests.c.state.in_(ENDED))
     old = attempts.c.ended_at < before
     return _Old(
@@ -107,7 +99,7 @@ def _old_requests(before: datetime) -> _Old:
     )
     old = and_(
         requests.c.state.in_(ENDED),
-        func.coalesce(requests.c.finished_at, requests.c.created_at) < before,
+        requests.c.finished_at < before,
         outlived,
         ~for_open_batch,
     )
@@ -128,7 +120,7 @@ def _old_chunks(before: datetime) -> _Old:
 
 
 def _old_messages(before: datetime) -> _Old:
-    old = and_(messages.c.state.in_(SETTLED), messages.c.received_at < before)
+    old = and_(messages.c.state.in_(SETTLED_MESSAGES), messages.c.received_at < before)
     return _Old(
         "messages",
         select(messages.c.id).where(old),
@@ -139,7 +131,7 @@ def _old_messages(before: datetime) -> _Old:
 
 def _old_bodies(before: datetime) -> _Old:
     # The reason stays, and so does the id, which keeps the message from being taken in again.
-    old = and_(messages.c.state == "rejected", messages.c.received_at < before, messages.c.body.is_not(None))
+    old = and_(messages.c.state == MessageState.REJECTED, messages.c.received_at < before, messages.c.body.is_not(None))
     return _Old(
         "rejected bodies",
         select(messages.c.id).where(old),

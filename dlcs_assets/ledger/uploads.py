@@ -7,6 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
+from dlcs_assets.domain.request_states import MessageState
 from dlcs_assets.domain.text import is_storable
 from dlcs_assets.domain.upload import Upload, UploadStatus, classify_upload, is_later
 from dlcs_assets.ledger.database import Database
@@ -77,7 +78,7 @@ def forget_requeued(connection: Connection, received: Sequence[InboxMessage]) ->
     """Let events that somebody sent to their queue again pass: they come with the id that they had."""
     ids = [entry.id for entry in received if entry.upload]
     if ids:
-        connection.execute(delete(messages).where(messages.c.id.in_(ids), messages.c.state == "requeued"))
+        connection.execute(delete(messages).where(messages.c.id.in_(ids), messages.c.state == MessageState.REQUEUED))
 
 
 def _row(connection: Connection, told: Upload) -> Row[tuple[object, ...]] | None:

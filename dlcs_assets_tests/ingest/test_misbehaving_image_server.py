@@ -20,7 +20,8 @@ from dlcs_assets.defs.resources import make_services
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import Channel, RequestedChannel
 from dlcs_assets.domain.ingest_request import AssetFields, IngestMessage
-from dlcs_assets.domain.stages import STAGES, Lane, RequestState
+from dlcs_assets.domain.request_states import RequestState
+from dlcs_assets.domain.stages import STAGES, Lane
 from dlcs_assets.ingest.chunk import ChunkOptions, ImageEnded, ingest_chunk
 from dlcs_assets.ingest.job import Services
 from dlcs_assets.ingest.policy import ingest_policy

@@ -13,8 +13,9 @@ from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.ingest_request import AssetFields, IngestMessage
 from dlcs_assets.domain.quota import LEAST_BYTES
+from dlcs_assets.domain.request_states import RequestState
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
-from dlcs_assets.domain.stages import STAGES, Lane, Outcome, RequestState, Stage
+from dlcs_assets.domain.stages import STAGES, Lane, Outcome, Stage
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger.accounting import Usage
 from dlcs_assets.ledger.inbox import IntakePolicy

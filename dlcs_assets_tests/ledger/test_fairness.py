@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 
 from dlcs_assets.domain.errors import ServiceDownError, TransientError
-from dlcs_assets.domain.stages import STAGES, Lane, RequestState
+from dlcs_assets.domain.request_states import RequestState
+from dlcs_assets.domain.stages import STAGES, Lane
 from dlcs_assets.ledger.records import Chunk, new_id
 from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, Desk, end_chunk
 

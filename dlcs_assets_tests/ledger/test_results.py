@@ -6,7 +6,8 @@ import pytest
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import PermanentError, ServiceDownError, TransientError
-from dlcs_assets.domain.stages import Lane, RequestState, Stage
+from dlcs_assets.domain.request_states import RequestState
+from dlcs_assets.domain.stages import Lane, Stage
 from dlcs_assets.ledger.reports import Selection
 from dlcs_assets.ledger.results import ClaimLostError
 from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, SELECT_ALL, Desk, result
@@ -124,6 +125,21 @@ def test_a_service_that_is_down_costs_no_attempt(desk: Desk) -> None:
         now, lane = now + timedelta(hours=1), Lane.RETRY
     (status,) = desk.ledger.reports.images(SELECT_ALL)
     assert (status.attempts, status.error_code) == (0, "appetiser_unavailable")
+
+
+def test_a_killed_run_shows_nothing_of_an_earlier_failure(desk: Desk) -> None:
+    """The stage at which an earlier attempt failed says nothing about a run that was killed, or terminated by hand."""
+    desk.send("2/1/a")
+    claim = desk.claim("run-1")
+    desk.ledger.results.finish(claim, claim.items[0], BUSY, schedule=SCHEDULE, now=NOW)
+    later = NOW + timedelta(hours=1)
+    claim = desk.claim("run-2", Lane.RETRY, later)
+    desk.ledger.claims.release_run("run-2", schedule=SCHEDULE, now=later)
+    (status,) = desk.ledger.reports.images(SELECT_ALL)
+    assert (status.error_code, status.error_stage) == ("run_lost", None)
+    assert desk.ledger.claims.cancel(claim, now=later) == 1
+    (status,) = desk.ledger.reports.images(SELECT_ALL)
+    assert (status.error_code, status.error_stage) == ("cancelled", None)
 
 
 def test_an_image_that_kills_each_run_fails_after_all_attempts(desk: Desk) -> None:

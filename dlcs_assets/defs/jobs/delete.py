@@ -13,7 +13,7 @@ from dlcs_assets.domain.delivery import Channel
 from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.invalidation import paths_to_invalidate
 from dlcs_assets.domain.partition_key import partition_key
-from dlcs_assets.domain.stages import RequestState
+from dlcs_assets.domain.request_states import RequestState
 from dlcs_assets.ingest.deletion import delete_objects
 from dlcs_assets.ingest.policy import retry_schedule
 from dlcs_assets.ledger.attempts import ClaimLostError

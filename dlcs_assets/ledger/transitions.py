@@ -1,0 +1,101 @@
+"""The one writer of requests: no other module inserts them or changes their state (a test reads the source for that).
+
+What an event does to a request is written in the table of `dlcs_assets.domain.request_states`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, case, insert, update
+
+from dlcs_assets.domain.errors import IngestError
+from dlcs_assets.domain.request_states import TRANSITIONS, Event
+from dlcs_assets.domain.stages import Lane, Stage
+from dlcs_assets.ledger.tables import requests
+
+# Requests of these lanes stay in them when they are tried again: a backfill may be large, and a service down for long.
+LASTING_LANES: Final = (Lane.BACKFILL, Lane.DELETE)
+_RETRY_LANE: Final = case((requests.c.lane.in_(LASTING_LANES), requests.c.lane), else_=Lane.RETRY)
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a request ended without an error of a stage."""
+
+    code: str
+    cause: str
+    remedy: str
+    stage: Stage | None = None
+
+
+Failure = IngestError | Reason
+
+
+def add_requests(connection: Connection, event: Event, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert new requests, in the state in which the event makes them."""
+    transition = TRANSITIONS[event]
+    if transition.before:
+        raise ValueError(f"no request is made by the event {event}")
+    if rows:
+        connection.execute(insert(requests), [{**row, "state": transition.after, "attempts": 0} for row in rows])
+
+
+def change_state(
+    connection: Connection,
+    event: Event,
+    *where: ColumnElement[bool],
+    now: datetime | None = None,
+    due_at: datetime | None = None,
+    chunk_id: str | None = None,
+    failure: Failure | None = None,
+    superseded_by: str | None = None,
+) -> int:
+    """Do to the requests what the event does to them; return how many that were.
+
+    Requests in a state in which the event cannot happen are skipped. Raises ValueError if something is missing that
+    the event sets: `now` for the time of the end, `due_at`, `chunk_id`, `failure` (with `now`).
+    """
+    transition = TRANSITIONS[event]
+    values: dict[str, Any] = {"state": transition.after}
+    if transition.attempts != "kept":
+        values["attempts"] = requests.c.attempts + 1 if transition.attempts == "+1" else 0
+    if transition.retry_lane:
+        values["lane"] = _RETRY_LANE
+    for effect, given in (
+        (transition.due, {"due_at": due_at}),
+        (transition.chunk, {"chunk_id": chunk_id}),
+        (transition.finished, {"finished_at": now}),
+        (transition.error, _columns(failure)),
+    ):
+        if effect == "cleared":
+            values |= dict.fromkeys(given)
+        elif effect == "set":
+            if not any(given.values()):
+                raise ValueError(f"the event {event} sets {', '.join(given)}")
+            values |= given
+    if superseded_by is not None:
+        values["superseded_by"] = superseded_by
+    chosen = update(requests).where(requests.c.state.in_(transition.before), *where)
+    return connection.execute(chosen.values(values)).rowcount
+
+
+def hand_over(connection: Connection, image_id: str, replaced: Sequence[str], request_id: str) -> None:
+    """Let the requests that were superseded by `replaced` be superseded by what replaced those, too."""
+    connection.execute(
+        update(requests)
+        .where(requests.c.image_id == image_id, requests.c.superseded_by.in_(replaced))
+        .values(superseded_by=request_id)
+    )
+
+
+def _columns(failure: Failure | None) -> dict[str, Any]:
+    return {
+        "error_code": failure.code if failure else None,
+        "error_stage": failure.stage if failure else None,
+        "error_cause": failure.cause if failure else None,
+        "error_remedy": failure.remedy if failure else None,
+    }
