@@ -1,6 +1,9 @@
-"""The command `dlcs`: one module for each group of commands, put together here."""
+"""The command `dlcs`: one module for each command, put together here."""
 
 from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -13,8 +16,8 @@ from dlcs_assets.cli import (
     ingest,
     metrics,
     plan,
-    rederive,
     rejected,
+    reprocess,
     retry,
     stack,
     status,
@@ -24,11 +27,10 @@ from dlcs_assets.cli.failure import Commands
 
 app = typer.Typer(
     cls=Commands,
-    help="Image ingest for the Digital Library Cloud Services.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(demo.demo)
 app.command()(stack.up)
@@ -36,8 +38,9 @@ app.command()(stack.env)
 app.command(no_args_is_help=True)(ingest.ingest)
 app.command()(status.status)
 app.command()(retry.retry)
-app.command(no_args_is_help=True)(rederive.rederive)
-app.command()(rederive.stale)
+app.command(no_args_is_help=True)(reprocess.reprocess)
+app.command("rederive", hidden=True)(reprocess.renamed(reprocess.reprocess, "rederive"))
+app.command()(reprocess.stale)
 app.command(no_args_is_help=True)(delete.delete)
 app.command(no_args_is_help=True)(plan.plan)
 app.command()(rejected.rejected)
@@ -46,6 +49,22 @@ app.command()(doctor.doctor)
 app.command(no_args_is_help=True)(canary.canary)
 app.command()(metrics.metrics)
 app.add_typer(batch.app, name="batch")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dlcs-assets {version('dlcs-assets')}")
+        raise typer.Exit
+
+
+@app.callback()
+def dlcs(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Image ingest for the Digital Library Cloud Services."""
 
 
 def main() -> None:

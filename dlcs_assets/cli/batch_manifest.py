@@ -51,9 +51,9 @@ def submit(
     channels: ChannelsOption = None,
     policy: PolicyOption = None,
     priority: Annotated[bool, typer.Option("--priority", help="Send by the priority queue.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what would be sent, and send nothing.")] = False,
 ) -> None:
-    """Submit the images of a manifest as a batch; or tell everything that is wrong with it, and send nothing."""
+    """Submit the images of a manifest as a batch. If the manifest has mistakes, report all, and send nothing."""
     settings = load_settings()
     customers = customer_source(settings).customers()
     found = read_manifest(_read(manifest), customer=customer, space=space)
@@ -65,7 +65,7 @@ def submit(
     lane = Lane.PRIORITY if priority else Lane.INGEST
     with open_ledger(settings) as ledger:
         if dry_run:
-            _tell(found, id_ or ledger.batches.next_id(owner.number), owner.number, lane)
+            _describe(found, id_ or ledger.batches.next_id(owner.number), owner.number, lane)
             return
         queue_url(settings, lane)
         try:
@@ -85,9 +85,9 @@ def missing(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array of objects instead.")] = False,
 ) -> None:
-    """Tell which images of a manifest are not done in its batch, and why; status 1 if there are any."""
+    """List images of a manifest that are not done in its batch. With the reasons; status 1 if there are any."""
     found = read_manifest(_read(manifest), customer=customer, space=space, ids_only=True)
-    _refuse(manifest, found.mistakes, "nothing was looked for")
+    _refuse(manifest, found.mistakes, "nothing was looked up")
     assert found.customer is not None
     with open_ledger(load_settings()) as ledger:
         absent = _missing(ledger, found, id_)
@@ -114,7 +114,7 @@ def _read(path: Path) -> bytes:
 
 
 def _refuse(path: Path, mistakes: Sequence[Mistake], consequence: str) -> None:
-    """Tell all mistakes by their lines, if there are any."""
+    """Report all mistakes by their lines, and raise CommandError if there are any."""
     if not mistakes:
         return
     for mistake in sorted(mistakes, key=lambda mistake: mistake.line):
@@ -147,7 +147,7 @@ def _outgoing(row: Row, default: Sequence[RequestedChannel] | None, batch: Batch
     )
 
 
-def _tell(found: Manifest, number: int, customer: int, lane: Lane) -> None:
+def _describe(found: Manifest, number: int, customer: int, lane: Lane) -> None:
     count = len(found.rows)
     typer.echo(f"Batch {number} of customer {customer}: {count} images would be sent by the lane {lane}.")
     spaces = Counter(f"{each.customer}/{each.space}" for each in found.asset_ids)

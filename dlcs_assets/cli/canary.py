@@ -1,4 +1,4 @@
-"""`dlcs canary`: sends a picture of our own through the whole system, and looks at what comes out."""
+"""`dlcs canary`: sends a test picture through the whole system, and checks what is stored."""
 
 from __future__ import annotations
 
@@ -41,20 +41,21 @@ COLOUR_TOLERANCE: Final = 12
 
 def canary(
     image: Annotated[
-        str, typer.Argument(metavar="ID", help="The image to be made, as customer/space/name: nobody else's.")
+        str,
+        typer.Argument(metavar="ID", help="Id of the test image, as customer/space/name: one that no other image has."),
     ],
     *,
-    timeout: Annotated[float, typer.Option(metavar="SECONDS", min=1, help="How long it is waited for.")] = 300,
-    keep: Annotated[bool, typer.Option("--keep", help="Don't have it deleted afterwards.")] = False,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", min=1, help="How long to wait.")] = 300,
+    keep: Annotated[bool, typer.Option("--keep", help="Don't delete it afterwards.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
 ) -> None:
-    """Ingest a picture of a random colour, and see that what is stored shows it. Status 1 if it does not, and why."""
+    """Ingest a test picture and check what is stored. Status 1 if something is wrong, with the reason."""
     (asset_id,) = (AssetId.parse(each) for each in parse_ids([image]))
     settings = load_settings()
     colour = tuple(secrets.randbelow(200) + 28 for _ in range(3))
     outgoing = _outgoing(asset_id, settings)
     with open_ledger(settings) as ledger:
-        _refuse_anothers(ledger, asset_id, outgoing)
+        _refuse_known_image(ledger, asset_id, outgoing)
         began = time.monotonic()
         status = _ingest(ledger, outgoing, picture(colour), settings, timedelta(seconds=timeout))
         seconds = time.monotonic() - began
@@ -63,7 +64,7 @@ def canary(
         if not keep:
             now = datetime.now(UTC)
             ledger.deletions.request([deletion_of(status, now, frozenset(), ingest_policy(settings))], now=now)
-    _tell(status, seconds, wrong, as_json=as_json)
+    _report(status, seconds, wrong, as_json=as_json)
     if wrong:
         raise typer.Exit(FAILED)
 
@@ -81,7 +82,7 @@ def _outgoing(asset_id: AssetId, settings: Settings) -> Outgoing:
     return outgoing
 
 
-def _refuse_anothers(ledger: Ledger, asset_id: AssetId, outgoing: Outgoing) -> None:
+def _refuse_known_image(ledger: Ledger, asset_id: AssetId, outgoing: Outgoing) -> None:
     known = ledger.reports.registration(asset_id)
     if known is not None and known.origin != outgoing.origin:
         raise CommandError(f"{asset_id} is registered with another origin: choose an id that no image has.")
@@ -102,7 +103,7 @@ def _ingest(ledger: Ledger, outgoing: Outgoing, data: bytes, settings: Settings,
 
 
 def complaint(status: ImageStatus, colour: tuple[int, ...], storage: Storage) -> str:
-    """Say what is wrong with what is stored, or nothing."""
+    """Return what is wrong with what is stored; an empty text if nothing is."""
     thumbnails = [stored for stored in status.objects if stored.kind is ObjectKind.THUMBNAIL]
     if not thumbnails or not any(stored.kind is ObjectKind.JP2 for stored in status.objects):
         return "there is no JP2, or no thumbnail, among what is stored"
@@ -135,15 +136,15 @@ def _mean_colour(data: bytes) -> tuple[int, ...]:
         return tuple(round(mean) for mean in ImageStat.Stat(image.convert("RGB")).mean)
 
 
-def _tell(status: ImageStatus, seconds: float, wrong: str, *, as_json: bool) -> None:
+def _report(status: ImageStatus, seconds: float, wrong: str, *, as_json: bool) -> None:
     stages = {
         stage.value: int(str(status.stages[stage].facts.get("milliseconds", 0))) / 1000
         for stage in STAGES
         if stage in status.stages
     }
     if as_json:
-        told = {"id": status.asset_id, "well": not wrong, "why": wrong or None, "seconds": round(seconds, 2)}
-        typer.echo(json.dumps({**told, "stages": stages, "objects": len(status.objects)}, indent=2))
+        shown = {"id": status.asset_id, "well": not wrong, "why": wrong or None, "seconds": round(seconds, 2)}
+        typer.echo(json.dumps({**shown, "stages": stages, "objects": len(status.objects)}, indent=2))
         return
     console = make_console()
     rows = [*((name, f"{taken:.1f} s") for name, taken in stages.items()), ("in all", f"{seconds:.1f} s")]

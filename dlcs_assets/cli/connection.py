@@ -23,14 +23,14 @@ from dlcs_assets.ledger.engine import UnusableLedgerError
 from dlcs_assets.settings import Settings
 from dlcs_stack import data_folder
 
-# Whoever has set one of these means another system than the stack in this folder.
-LEADS_ELSEWHERE = ("DLCS_LEDGER_URL", "DLCS_INGEST_QUEUE_URL")
+# Set, one of these means another system than the stack in this folder.
+OTHER_SYSTEM_VARIABLES = ("DLCS_LEDGER_URL", "DLCS_INGEST_QUEUE_URL")
 SQLITE = "sqlite:///"
 
 
 def load_settings() -> Settings:
-    """Read the environment; where it leads nowhere, that of the stack that is up in the default data folder."""
-    if not any(name in os.environ for name in LEADS_ELSEWHERE):
+    """Read the environment; if it names no system, that of the stack that is up in the default data folder."""
+    if not any(name in os.environ for name in OTHER_SYSTEM_VARIABLES):
         try:
             adopt(data_folder.read_state(data_folder.DEFAULT_FOLDER).environment)
         except data_folder.NoStackError as error:

@@ -20,10 +20,10 @@ from dlcs_assets.ledger.reports import ImageStatus, Selection
 
 def delete(
     ids: Annotated[list[str], typer.Argument(metavar="ID", help="Images, as customer/space/asset.")],
-    cdn: Annotated[bool, typer.Option("--cdn", help="Tell the CDN's keeper which paths to invalidate, too.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Don't ask whether that is meant.")] = False,
+    cdn: Annotated[bool, typer.Option("--cdn", help="Have the CDN invalidate its paths, too.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask for confirmation.")] = False,
 ) -> None:
-    """Delete images: all that is stored of them in the storage and thumbnail bucket. Their origins are left alone."""
+    """Delete images. All that is stored of them in the storage and thumbnail bucket; their origins are kept."""
     chosen = parse_ids(ids)
     settings = load_settings()
     with open_ledger(settings) as ledger:
@@ -35,7 +35,7 @@ def delete(
         now, policy = datetime.now(UTC), ingest_policy(settings)
         places = frozenset({"cdn"}) if cdn else frozenset[str]()
         ledger.deletions.request([deletion_of(known[each], now, places, policy) for each in chosen], now=now)
-    typer.echo(f"{len(chosen)} asked to be deleted. A run of the job delete_images does it within seconds.")
+    typer.echo(f"{len(chosen)} will be deleted within seconds, by a run of the job delete_images.")
 
 
 def deletion_of(status: ImageStatus, now: datetime, places: frozenset[str], policy: IngestPolicy) -> AssetDeleted:

@@ -1,4 +1,4 @@
-"""`dlcs demo`: the stack, the samples on their way through it, and what became of them."""
+"""`dlcs demo`: ingests a sample manuscript in the embedded stack, and shows the results."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def demo(
     ] = False,
     shared_disk: SharedDiskOption = False,
 ) -> None:
-    """Start the stack, send a sample manuscript through it, show what became of it, and stay up until Ctrl-C."""
+    """Ingest a sample manuscript in the embedded stack. It shows the results and stays up until Ctrl-C."""
     ports = {
         Component.AWS: aws_port,
         Component.APPETISER: appetiser_port,
@@ -69,7 +69,7 @@ def demo(
 
 @dataclass(frozen=True)
 class Demo:
-    """What to show, and where."""
+    """What the demo runs with."""
 
     data: Path
     ports: Mapping[Component, int | None] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class Demo:
 
 
 def run(demo: Demo) -> int:
-    """Show it; return the exit status."""
+    """Run the demo; return the exit status."""
     console = make_console()
     status = INTERRUPTED
     with running(demo.data, demo.ports, console, shared_disk=demo.shared_disk) as stack:
@@ -93,7 +93,7 @@ def run(demo: Demo) -> int:
             stack.check()  # a service that has ended is the better reason
             raise
         _show_table(console, images, found)
-        status = classify_upload(console, images, found)
+        status = report_outcomes(console, images, found)
         _show_links(console, settings, images, found)
         if demo.stay:
             console.print("Ctrl-C stops everything.")
@@ -122,8 +122,8 @@ def _ingest(
 
 
 def _outgoing(image: DemoImage, origin: str, storage: Storage) -> Outgoing:
-    wish = image.wish
-    if wish.over_http:
+    variant = image.variant
+    if variant.over_http:
         # A presigned link: to the pipeline a web address like any other, with a secret in it.
         origin = storage.s3.get_client().generate_presigned_url(
             "get_object",
@@ -133,10 +133,10 @@ def _outgoing(image: DemoImage, origin: str, storage: Storage) -> Outgoing:
     return Outgoing(
         image.asset_id,
         origin,
-        channels=wish.channels,
-        max_unauthorised=wish.max_unauthorised,
-        roles=wish.roles,
-        lane=wish.lane,
+        channels=variant.channels,
+        max_unauthorised=variant.max_unauthorised,
+        roles=variant.roles,
+        lane=variant.lane,
     )
 
 
@@ -170,13 +170,13 @@ def _seconds(status: ImageStatus) -> float:
     return milliseconds / 1000
 
 
-def classify_upload(console: Console, images: Sequence[DemoImage], found: Mapping[str, ImageStatus | None]) -> int:
-    """Tell whether every image ended as expected; return the exit status."""
+def report_outcomes(console: Console, images: Sequence[DemoImage], found: Mapping[str, ImageStatus | None]) -> int:
+    """Report whether every image ended as expected; return the exit status."""
     late = unfinished(dict(found))
     if late:
         console.print(f"{len(late)} of {len(images)} images have not ended in time:")
-    for told in late:
-        console.print(f"  {told}")
+    for line in late:
+        console.print(f"  {line}")
     wrong = []
     for image in images:
         status = found[str(image.asset_id)]
@@ -184,8 +184,8 @@ def classify_upload(console: Console, images: Sequence[DemoImage], found: Mappin
             wrong.append(f"  {image.asset_id}: {status.state}, expected {image.expected}. {status.reason or ''}")
     if wrong:
         console.print(f"{len(wrong)} of {len(images)} images did not end as expected:")
-    for told in wrong:
-        console.print(told)
+    for line in wrong:
+        console.print(line)
     if late or wrong:
         return FAILED
     broken = sum(image.sample.broken for image in images)
@@ -208,7 +208,7 @@ def _show_links(
     console.print(f"Dagster:    {settings.ui_url}")
     for image in images:
         status = found[str(image.asset_id)]
-        if status and status.state == "done" and image.wish.channels is None and image.wish.roles is None:
+        if status and status.state == "done" and image.variant.channels is None and image.variant.roles is None:
             identifier = S3Location(settings.storage_bucket, status.asset_id).uri(settings.s3_uri_region)
             service = f"{settings.image_server_url}/{settings.image_server_path}{quote(identifier, safe='')}"
             console.print(f"A picture:  {service}/full/!400,400/0/default.jpg")

@@ -1,4 +1,4 @@
-"""What the demo asks for each of its samples: enough variety to see most rows of the plan."""
+"""How the demo ingests each of its samples: with enough variety to see most rows of the ingest plan."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILE_AND_THUMBS = (RequestedChannel(Channel.FILE, NO_POLICY), RequestedChannel(C
 
 
 @dataclass(frozen=True, slots=True)
-class ReprocessSelector:
+class Variant:
     """How an image is to be ingested; without channels, with the defaults. `over_http`: by a web address."""
 
     channels: tuple[RequestedChannel, ...] | None = None
@@ -28,40 +28,40 @@ class ReprocessSelector:
     lane: Lane = Lane.INGEST
 
 
-ORDINARY = ReprocessSelector()
-WISHES = {
-    "f002r": ReprocessSelector(USE_ORIGINAL_AND_THUMBS),
-    "f003r": ReprocessSelector(THUMBS),
-    "f004v": ReprocessSelector(FILE_AND_THUMBS),
-    "f007r": ReprocessSelector(max_unauthorised=400, roles=("https://example.org/roles/readers",)),
-    "f007v": ReprocessSelector(over_http=True),
-    "f009v": ReprocessSelector(USE_ORIGINAL_AND_THUMBS),
-    "f010r": ReprocessSelector(USE_ORIGINAL_AND_THUMBS, over_http=True),
-    "f011v": ReprocessSelector(THUMBS, over_http=True),
-    "f013r": ReprocessSelector(FILE_AND_THUMBS, over_http=True),
-    "f014r": ReprocessSelector(over_http=True),
-    "f015v": ReprocessSelector(lane=Lane.PRIORITY),
+ORDINARY = Variant()
+DEMO_VARIANTS = {
+    "f002r": Variant(USE_ORIGINAL_AND_THUMBS),
+    "f003r": Variant(THUMBS),
+    "f004v": Variant(FILE_AND_THUMBS),
+    "f007r": Variant(max_unauthorised=400, roles=("https://example.org/roles/readers",)),
+    "f007v": Variant(over_http=True),
+    "f009v": Variant(USE_ORIGINAL_AND_THUMBS),
+    "f010r": Variant(USE_ORIGINAL_AND_THUMBS, over_http=True),
+    "f011v": Variant(THUMBS, over_http=True),
+    "f013r": Variant(FILE_AND_THUMBS, over_http=True),
+    "f014r": Variant(over_http=True),
+    "f015v": Variant(lane=Lane.PRIORITY),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class DemoImage:
-    """A sample, the id that it gets, and what is asked for."""
+    """A sample, the id that it gets, and how it is ingested."""
 
     sample: Sample
     asset_id: AssetId
-    wish: ReprocessSelector
+    variant: Variant
 
     @property
     def expected(self) -> str:
-        """The state in which it is to end."""
+        """The state in which it should end."""
         return "failed" if self.sample.broken else "done"
 
 
 def demo_images(samples: Sequence[Sample]) -> list[DemoImage]:
-    """Give every sample an id, the folios in spaces of a few each."""
+    """Return every sample with an id; the folios are in spaces of a few each."""
     return [
-        DemoImage(sample, AssetId(CUSTOMER, _space(sample.name), sample.name), WISHES.get(sample.name, ORDINARY))
+        DemoImage(sample, AssetId(CUSTOMER, _space(sample.name), sample.name), DEMO_VARIANTS.get(sample.name, ORDINARY))
         for sample in samples
     ]
 

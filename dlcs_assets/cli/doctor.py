@@ -26,7 +26,7 @@ def doctor(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array of objects instead.")] = False,
 ) -> None:
-    """Check a deployment: settings, customers, ledger, queues, buckets, services, disks. Status 1 if a check fails."""
+    """Check a deployment. Settings, customers, ledger, queues, buckets, services, disks; status 1 if a check fails."""
     findings = examine()
     if as_json:
         typer.echo(json.dumps([finding.to_json() for finding in findings], indent=2))
@@ -47,7 +47,7 @@ def examine() -> list[Finding]:
 
 def _outside(settings: Settings) -> list[Finding]:
     checks = (*doctor_parts.CHECKS, *doctor_aws.CHECKS, *doctor_disks.CHECKS)
-    # At the same time: what is down takes its time limit to say so.
+    # At the same time: a service that is down costs its whole timeout.
     with ThreadPoolExecutor(len(checks)) as pool:
         return [finding for found in pool.map(lambda check: _made(check, settings), checks) for finding in found]
 
@@ -58,7 +58,7 @@ def _made(check: Check, settings: Settings) -> list[Finding]:
         return list(check(settings))
     except IngestError as error:
         return [failed(name, error)]
-    except Exception as error:  # noqa: BLE001 (what answers there is not what it should be; the other checks go on)
+    except Exception as error:  # noqa: BLE001 (what answers there is not what it should be; the other checks continue)
         # The error's text is not shown: it may hold what it was given.
         return [
             fail(name, f"the check broke off with {type(error).__name__}", "See that its address is the right one.")

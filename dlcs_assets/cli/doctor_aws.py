@@ -50,13 +50,13 @@ def check_queues(settings: Settings) -> Iterator[Finding]:
     with aws_errors(_SQS, "Asking for queues"), closing(make_client("sqs", config=config)) as client:
         for name, url in urls.items():
             if url is not None:
-                yield _look_at_queue(client, name, url)
+                yield _check_queue(client, name, url)
 
 
 def check_storage_bucket(settings: Settings) -> Iterator[Finding]:
-    """Put, read, list and delete an object in the storage bucket, and look for the rule on transient objects."""
+    """Put, read, list and delete an object in the storage bucket, and check the rule on transient objects."""
     yield _try_bucket("storage bucket", settings.storage_bucket, settings)
-    yield _look_at_lifecycle(settings)
+    yield _check_lifecycle(settings)
 
 
 def check_thumbs_bucket(settings: Settings) -> Iterator[Finding]:
@@ -88,13 +88,13 @@ def check_clock(settings: Settings) -> Iterator[Finding]:
         return
     theirs = answer["HTTPHeaders"].get("date")
     if theirs is None:
-        yield warn("clock", "S3 does not say what time it is", "See what stands between here and S3.")
+        yield warn("clock", "S3 does not say what time it is", "Check what is between here and S3.")
     else:
         yield judge_clock(parsedate_to_datetime(theirs), datetime.now(UTC))
 
 
 def judge_clock(theirs: datetime, ours: datetime) -> Finding:
-    """Say how far apart the clocks are; S3's has whole seconds."""
+    """Return how far apart the clocks are; S3's has whole seconds."""
     apart = abs(ours - theirs)
     found = f"{apart.total_seconds():.0f} s {'ahead of' if ours > theirs else 'behind'} S3"
     remedy = "Set the clock of this machine (chrony, or AWS's time service)."
@@ -114,7 +114,7 @@ CHECKS: Final[tuple[Check, ...]] = (
 )
 
 
-def _look_at_queue(client: Any, name: str, url: str) -> Finding:
+def _check_queue(client: Any, name: str, url: str) -> Finding:
     try:
         with aws_errors(_SQS, f"Asking {shown_url(url)} about itself"):
             known = client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
@@ -124,9 +124,9 @@ def _look_at_queue(client: Any, name: str, url: str) -> Finding:
 
 
 def _judge_queue(name: str, known: Mapping[str, str]) -> Finding:
-    waiting, in_work = known["ApproximateNumberOfMessages"], known["ApproximateNumberOfMessagesNotVisible"]
+    waiting, received = known["ApproximateNumberOfMessages"], known["ApproximateNumberOfMessagesNotVisible"]
     hidden = timedelta(seconds=int(known["VisibilityTimeout"]))
-    found = f"about {waiting} messages waiting, {in_work} received and not yet deleted"
+    found = f"about {waiting} messages waiting, {received} received and not yet deleted"
     ours = name not in _OTHERS
     if ours and hidden < LEAST_VISIBILITY:
         return warn(
@@ -157,11 +157,11 @@ def _try_bucket(check: str, bucket: str, settings: Settings) -> Finding:
         except IngestError as error:
             return failed(check, error)
     if not same:
-        return fail(check, f"{bucket} does not give back what was put there", "See which S3 DLCS_S3_ENDPOINT_URL is.")
+        return fail(check, f"{bucket} does not return what was put there", "Check which S3 DLCS_S3_ENDPOINT_URL is.")
     return ok(check, f"an object was put into {bucket}, read, listed and deleted")
 
 
-def _look_at_lifecycle(settings: Settings) -> Finding:
+def _check_lifecycle(settings: Settings) -> Finding:
     bucket = settings.storage_bucket
     try:
         with aws_errors(_S3, f"Reading the lifecycle rules of {bucket}"), closing(_s3(settings)) as client:
@@ -173,7 +173,7 @@ def _look_at_lifecycle(settings: Settings) -> Finding:
         return fail(
             "lifecycle",
             f"{bucket} has a rule that deletes more than {TRANSIENT_PREFIX}: JP2s and originals go with it",
-            "Remove it, and look what it deleted.",
+            "Remove it, and check what it deleted.",
         )
     if not days:
         return warn("lifecycle", f"{bucket} has no rule that deletes {TRANSIENT_PREFIX} after days", _LIFECYCLE_REMEDY)

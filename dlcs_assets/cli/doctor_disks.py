@@ -19,7 +19,7 @@ _SLOTS_REMEDY: Final = "Choose a folder on a disk that honours flock with DLCS_S
 
 
 def check_scratch(settings: Settings) -> Iterator[Finding]:
-    """Write into the scratch folder, and look how much room there is."""
+    """Write into the scratch folder, and check how much room there is."""
     folder = settings.scratch.absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -34,18 +34,18 @@ def check_scratch(settings: Settings) -> Iterator[Finding]:
 
 
 def judge_room(folder: Path, free: int, images_in_flight: int) -> Finding:
-    """Compare the room in the scratch folder with what the images in work may take."""
+    """Compare the room in the scratch folder with what the images in progress may take."""
     found = f"{shown_bytes(free)} free in {folder}"
-    remedy = "Give it a larger disk, or lower DLCS_IMAGES_IN_FLIGHT."
+    remedy = "Use a larger disk, or lower DLCS_IMAGES_IN_FLIGHT."
     if free < LEAST_BYTES:
         return fail("scratch", found, remedy)
     if free < images_in_flight * BYTES_PER_IMAGE:
-        return warn("scratch", f"{found}, for {images_in_flight} images in work at a time", remedy)
+        return warn("scratch", f"{found}, for {images_in_flight} images in progress at a time", remedy)
     return ok("scratch", found)
 
 
 def check_slots(settings: Settings) -> Iterator[Finding]:
-    """Take a lock in the folder of locks, and see that nobody else gets it."""
+    """Take a lock in the folder of locks, and check that no one else gets it."""
     folder = settings.slots.absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,7 @@ _NAMED: Final = 5
 
 
 def check_customers(settings: Settings) -> Iterator[Finding]:
-    """Tell which customers are in force."""
+    """Report which customers are in force."""
     file = customer_source(settings)
     try:
         known = file.customers()
@@ -44,7 +44,7 @@ def check_customers(settings: Settings) -> Iterator[Finding]:
 
 
 def check_ledger(settings: Settings) -> Iterator[Finding]:
-    """Look at the ledger without changing it: the processes that use it bring its tables up to date."""
+    """Check the ledger without changing it: the processes that use it bring its tables up to date."""
     where = shown_url(settings.ledger_url)
     if _is_missing_file(settings.ledger_url):
         yield warn("ledger", f"there is nothing yet at {where}", "The first process that needs it makes it.")
@@ -83,7 +83,7 @@ def check_appetiser(settings: Settings) -> Iterator[Finding]:
             yield fail(
                 "appetiser",
                 f"does not answer GET /ping at {where} as Appetiser does",
-                "Start it, or correct DLCS_APPETISER_URL. Beside a run it is reached from that task only.",
+                "Start it, or correct DLCS_APPETISER_URL. A sidecar can be reached from its own task only.",
             )
     finally:
         appetiser.close()
@@ -103,16 +103,16 @@ def check_image_server(settings: Settings) -> Iterator[Finding]:
             yield fail(
                 "image server",
                 f"does not answer at {where}",
-                "Start it, or correct DLCS_IMAGE_SERVER_URL. Beside a run it is reached from that task only.",
+                "Start it, or correct DLCS_IMAGE_SERVER_URL. A sidecar can be reached from its own task only.",
             )
     finally:
         server.close()
 
 
 def check_images(settings: Settings) -> Iterator[Finding]:
-    """Tell what is stalled, and what the fixity audit found damaged."""
+    """Report what is stalled, and what the fixity audit found damaged."""
     if not _is_usable(settings.ledger_url):
-        return  # `check_ledger` tells it
+        return  # `check_ledger` reports it
     ledger, now = Ledger(settings.ledger_url, ledger_keys(settings)), datetime.now(UTC)
     try:
         stalled, damaged = ledger.health.stalled(now - settings.stalled_after), ledger.fixity.damaged()
@@ -123,7 +123,7 @@ def check_images(settings: Settings) -> Iterator[Finding]:
         yield warn(
             "stalled images",
             found if len(stalled) <= _NAMED else f"{found}; and {len(stalled) - _NAMED} more kinds",
-            "`dlcs status ID` tells of each; what services say is in the runs' logs.",
+            "`dlcs status ID` shows each; the answers of services are in the runs' logs.",
         )
     else:
         yield ok("stalled images", f"none for longer than {settings.stalled_after}")
@@ -134,7 +134,7 @@ def check_images(settings: Settings) -> Iterator[Finding]:
             "fixity",
             f"{len(damaged)} stored objects of {len(images)} images are damaged, the first one "
             f"{damaged[0].uri}: {damaged[0].damage}",
-            f"See who writes to the bucket besides this system, then have the images made again: dlcs retry {named}",
+            f"Check who writes to the bucket besides this system, then ingest the images again: dlcs retry {named}",
         )
     else:
         yield ok("fixity", "no stored object is known to be damaged")

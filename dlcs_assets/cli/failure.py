@@ -1,4 +1,7 @@
-"""How a command fails: one line on standard error and an exit status, 2 for wrong usage and 1 for everything else."""
+"""How a command fails: one line on standard error and an exit status, 2 for wrong usage and 1 for everything else.
+
+Not with click's exceptions: Typer carries a click of its own and makes none of these public.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ USAGE = 2
 
 
 class CommandError(Exception):
-    """What the user is told on standard error; `status` is the exit status."""
+    """What is printed on standard error; `status` is the exit status."""
 
     def __init__(self, message: str, *, status: int = FAILED) -> None:
         super().__init__(message)
@@ -22,25 +25,20 @@ class CommandError(Exception):
 
 
 class UsageError(CommandError):
-    """Something is wrong with what was typed."""
+    """The arguments cannot be used."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, status=USAGE)
 
 
 class Commands(TyperGroup):
-    """The group of all commands: what they raise in foreseeable ways is told in plain words, without a traceback."""
+    """The group of all commands: errors that are foreseen are printed as messages, without a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the chosen command. Messages that the rules refuse are the user's own, and so wrong usage."""
+        """Run the chosen command. A message that the rules reject was typed by the user: wrong usage."""
         try:
             return super().invoke(ctx)
-        except CommandError as failure:
-            typer.echo(str(failure), err=True)
-            raise typer.Exit(failure.status) from failure
-        except MessageRejectedError as rejected:
-            typer.echo(str(rejected), err=True)
-            raise typer.Exit(USAGE) from rejected
-        except IngestError as error:
+        except (CommandError, MessageRejectedError, IngestError) as error:
             typer.echo(str(error), err=True)
-            raise typer.Exit(FAILED) from error
+            usage = USAGE if isinstance(error, MessageRejectedError) else FAILED
+            raise typer.Exit(error.status if isinstance(error, CommandError) else usage) from error

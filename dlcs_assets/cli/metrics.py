@@ -25,7 +25,7 @@ def metrics(
     ] = None,
     host: Annotated[str, typer.Option(help="The address to answer on, with --serve.")] = LOOPBACK,
 ) -> None:
-    """Print metrics as OpenMetrics text, for Prometheus and its like; or serve them."""
+    """Print or serve metrics as OpenMetrics text. For Prometheus and its like."""
     settings = load_settings()
     queues = Queues(attempts=1, timeout_seconds=5)
     with open_ledger(settings) as ledger:
@@ -40,7 +40,7 @@ def metrics(
 
 
 def handler(text: Callable[[], str]) -> type[BaseHTTPRequestHandler]:
-    """Return what answers GET /metrics with this text, made anew each time."""
+    """Return what answers GET /metrics with this text, measured each time."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

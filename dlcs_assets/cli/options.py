@@ -41,7 +41,7 @@ DEFAULT_CHANNELS = (Channel.IIIF_IMG, Channel.THUMBS)  # what a policy alone is 
 
 
 def parse_ids(ids: Sequence[str] | None) -> tuple[str, ...]:
-    """Give ids in their canonical form, each once. Raises `InvalidAssetIdError`."""
+    """Return ids in their canonical form, each once. Raises `InvalidAssetIdError`."""
     return tuple(dict.fromkeys(str(AssetId.parse(text)) for text in ids or ()))
 
 
@@ -57,7 +57,7 @@ def parse_space(customer: int | None, space: str | None) -> tuple[int | None, in
             raise UsageError(f"--space {space} is not a space of customer {customer}.")
         return int(named), int(number)
     except ValueError as error:
-        raise UsageError(f"--space {space}: give a number, or customer/space.") from error
+        raise UsageError(f"--space {space}: expected a number, or customer/space.") from error
 
 
 def parse_channels(

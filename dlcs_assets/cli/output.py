@@ -21,7 +21,7 @@ Advance = Callable[[int, str], None]
 
 
 def make_console() -> Console:
-    """Return a console whose lines a pipe gets whole: nothing is cut off or wrapped where nobody looks at columns."""
+    """Return a console whose lines a pipe gets whole: nothing is cut off or wrapped there."""
     console = Console(highlight=False, soft_wrap=True, markup=False)
     if not console.is_terminal:
         console.width = 10_000
@@ -29,7 +29,7 @@ def make_console() -> Console:
 
 
 def print_table(console: Console, headings: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
-    """Print columns; the last one takes what room is left and goes on in the next line on a terminal."""
+    """Print columns; the last one takes the remaining room and continues in the next line on a terminal."""
     if not console.is_terminal:
         _print_plain(console, [headings, *rows])
         return
@@ -43,7 +43,7 @@ def print_table(console: Console, headings: Sequence[str], rows: Sequence[Sequen
 
 
 def print_lines(console: Console, lines: Sequence[tuple[str, str]]) -> None:
-    """Print names and texts beside each other; a line without a name goes on with the one above."""
+    """Print names and texts in two columns; a line without a name continues the one above."""
     if not console.is_terminal:
         for name, text in lines:
             console.print(f"  {name:<14}{text}".rstrip())
@@ -63,7 +63,7 @@ def state_text(state: str) -> Text:
 
 
 def shown_bytes(size: int) -> str:
-    """Give a number of bytes in the unit that suits it."""
+    """Return a number of bytes in the unit that suits it."""
     number, unit = float(size), 0
     while number >= KILO and unit < len(UNITS) - 1:
         number, unit = number / KILO, unit + 1

@@ -33,7 +33,7 @@ def plan(
     channels: ChannelsOption = None,
     policy: PolicyOption = None,
 ) -> None:
-    """Say what would be done for an image and why, from what is registered. Nothing is done, and nothing asked."""
+    """Show what would be done for an image, and why. From what is registered; nothing is done or requested."""
     asset_id = AssetId.parse(id_)
     if origin is None:
         settings = load_settings()

@@ -77,20 +77,20 @@ def follow(
 
 
 def unfinished(found: dict[str, ImageStatus | None]) -> list[str]:
-    """Tell of each image that has not ended where it is and why."""
-    told = []
+    """Return a line for each image that has not ended: where it is and why."""
+    lines = []
     for image_id, status in found.items():
         if status is None:
-            told.append(f"{image_id}: its message is still in the queue, or was taken by somebody else")
+            lines.append(f"{image_id}: its message is still in the queue, or was received by someone else")
         elif status.state not in ENDED:
-            told.append(f"{image_id}: {status.state}{': ' if status.reason else ''}{status.reason or ''}")
-    return told
+            lines.append(f"{image_id}: {status.state}{': ' if status.reason else ''}{status.reason or ''}")
+    return lines
 
 
 def _note(found: Iterable[ImageStatus | None], rate: float) -> str:
     counts = Counter("queued" if status is None else status.state for status in found)
-    told = [f"{counts[state]} {state}" for state in ("queued", *STATES) if counts[state]]
-    return ", ".join([*told, *([f"{rate:.2f} images/s"] if rate else [])])
+    parts = [f"{counts[state]} {state}" for state in ("queued", *STATES) if counts[state]]
+    return ", ".join([*parts, *([f"{rate:.2f} images/s"] if rate else [])])
 
 
 def _request(status: ImageStatus) -> Sequence[object]:

@@ -37,9 +37,9 @@ def rejected(
     ] = None,
     requeue_all: Annotated[bool, typer.Option("--requeue-all", help="Send all of them to their queues again.")] = False,
 ) -> None:
-    """Show messages that could not become requests, with the reason; or send them again, once the cause is gone."""
+    """Show messages that could not become requests, and why. Or send them again, once the cause is gone."""
     if requeue and requeue_all:
-        raise UsageError("Give --requeue ID or --requeue-all, not both.")
+        raise UsageError("Use --requeue ID or --requeue-all, not both.")
     settings = load_settings()
     with open_ledger(settings) as ledger:
         kept = ledger.inbox.rejected(MOST)
@@ -52,7 +52,7 @@ def rejected(
 
 
 def _chosen(kept: Sequence[dict[str, Any]], ids: Sequence[str] | None) -> list[dict[str, Any]]:
-    """Give the messages to send."""
+    """Return the messages to send."""
     whole = [row for row in kept if row["body"] is not None]
     if ids is None:
         return whole
@@ -62,7 +62,7 @@ def _chosen(kept: Sequence[dict[str, Any]], ids: Sequence[str] | None) -> list[d
     if bodiless := wanted - {row["id"] for row in whole}:
         raise CommandError(
             f"The body of {', '.join(sorted(bodiless))} is no longer kept (DLCS_REJECTED_RETENTION): "
-            "whoever sent the message has to send it again."
+            "its sender has to send it again."
         )
     return [row for row in whole if row["id"] in wanted]
 
@@ -77,7 +77,7 @@ def _requeue(ledger: Ledger, chosen: Sequence[dict[str, Any]], settings: Setting
         )
     queues = make_queues()
     try:
-        # One by one: each is marked as soon as it is sent, so that a failure on the way sends none twice.
+        # One by one: each is marked as soon as it is sent, so that a failure half-way sends none twice.
         for row in chosen:
             queues.send(urls[row["queue"]], [row["body"]])
             ledger.inbox.mark_requeued([row["id"]])

@@ -1,4 +1,4 @@
-"""`dlcs retry`: asks again for images that failed."""
+"""`dlcs retry`: ingests images again that failed."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def retry(
         str | None, typer.Option(metavar="CODE", help="Images that failed for this reason, as `dlcs status` shows it.")
     ] = None,
 ) -> None:
-    """Ask again for images that failed; those named by ID also if they are done."""
+    """Retry images that failed. Those named by ID also if they are done."""
     chosen_customer, chosen_space = parse_space(customer, space)
     selection = Selection(parse_ids(ids), chosen_customer, chosen_space, batch, reason)
     if selection == Selection():
-        raise UsageError("Say which images: give IDs, --batch, --space, --customer or --reason.")
+        raise UsageError("No images selected. Use IDs, --batch, --space, --customer or --reason.")
     with open_ledger(load_settings()) as ledger:
         if selection.ids:
             known = {status.asset_id for status in ledger.reports.images(Selection(ids=selection.ids))}
             if unknown := [each for each in selection.ids if each not in known]:
-                raise CommandError(f"Not known: {', '.join(unknown)}. Nothing was asked for again.")
+                raise CommandError(f"Not known: {', '.join(unknown)}. No image is retried.")
         chosen = ledger.reports.retry(selection, now=datetime.now(UTC))
         counts = ledger.reports.counts(selection)
     if not chosen:
@@ -40,7 +40,7 @@ def retry(
         typer.echo(f"None of these images has failed{more}: nothing to do.")
         return
     spaces = len({each.rpartition("/")[0] for each in chosen})
-    typer.echo(f"{_count(len(chosen), 'image')} asked for again, in {_count(spaces, 'space')}.")
+    typer.echo(f"{_count(len(chosen), 'image')} will be retried, in {_count(spaces, 'space')}.")
 
 
 def _count(number: int, noun: str) -> str:

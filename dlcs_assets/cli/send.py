@@ -48,7 +48,7 @@ class Outgoing:
     media_type: str | None = None
 
     def body(self) -> str:
-        """Give the full message, which registers the image."""
+        """Return the full message, which registers the image."""
         channels = None
         if self.channels is not None:
             named = [_filled(channel=str(each.channel), policy=each.policy) for each in self.channels]
@@ -104,9 +104,9 @@ def send(images: Sequence[Outgoing], settings: Settings) -> None:
 def upload(
     storage: Storage, files: Sequence[tuple[AssetId, Path]], bucket: str, on_stored: Callable[[int], None]
 ) -> dict[AssetId, str]:
-    """Put files into the origin bucket, where they ask for nothing by themselves; return their origins.
+    """Put files into the origin bucket, where an upload alone asks for no ingest; return their origins.
 
-    `on_stored` is told how many are there.
+    `on_stored` is called with their number so far.
     """
     origins: dict[AssetId, str] = {}
 

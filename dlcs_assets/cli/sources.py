@@ -69,12 +69,12 @@ def name_sources(sources: Sequence[Source], customer: int, space: int, given: st
         raise UsageError(f"Several of these images would be called {twice[0]}: send them to different spaces.")
     for source, name in zip(sources, names, strict=True):
         if not name:
-            raise UsageError(f"{source.address or source.path}: no name for the image can be made of this; give --id.")
+            raise UsageError(f"{source.address or source.path}: no name for the image can be made of this. Use --id.")
     return [AssetId(customer, space, name) for name in names]
 
 
 def valid_name(text: str) -> str:
-    """Give a name as close to the text as an id allows without escaping."""
+    """Return a name as close to the text as an id allows without escaping."""
     storable = "".join(character if is_storable(character) else "-" for character in text.strip())
     name = NOT_IN_NAMES.sub("-", storable)
     return "" if name in {".", ".."} else name

@@ -70,7 +70,7 @@ def env(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
 ) -> None:
-    """Print the environment of the running stack, for `eval "$(dlcs env)"`."""
+    """Print the environment of the running stack. Use it with `eval "$(dlcs env)"`."""
     try:
         environment = data_folder.read_state(data).environment
     except data_folder.NoStackError as error:
@@ -92,7 +92,7 @@ def running(
     services_only: bool = False,
     shared_disk: bool = False,
 ) -> Iterator[RunningStack]:
-    """Run a stack for a command: a line for each service, plain words for what fails, a quiet end on Ctrl-C or SIGTERM.
+    """Run a stack for a command: a line for each service, one message for what fails, a quiet end on Ctrl-C or SIGTERM.
 
     The UI gets the port of `dagster dev` where that is free, so that a bookmark finds it again.
     """
@@ -123,7 +123,7 @@ def running(
 
 
 def stay_up(stack: RunningStack) -> None:
-    """Return never: until Ctrl-C or SIGTERM, or the end of a service, which raises ServiceFailedError."""
+    """Wait until Ctrl-C or SIGTERM; raises ServiceFailedError when a service ends."""
     while True:
         stack.check()
         time.sleep(CHECK_INTERVAL.total_seconds())

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from dlcs_assets.cli.batch_status import name_of
+from dlcs_assets.cli.batch import name_of
 from dlcs_assets.cli.connection import load_settings, open_ledger
 from dlcs_assets.cli.failure import FAILED
 from dlcs_assets.cli.image_view import show_image
@@ -40,7 +40,7 @@ def status(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array of objects instead.")] = False,
 ) -> None:
-    """Show where images are and why: all of them, those chosen, or everything about a single ID."""
+    """Show where images are and why. All of them, those chosen, or everything about a single ID."""
     selection = Selection(parse_ids(ids), *parse_space(customer, space), batch)
     settings = load_settings()
     console = make_console()
@@ -95,10 +95,10 @@ def _most_interesting(ledger: Ledger, selection: Selection, state: str | None) -
 
 
 def _show_all(console: Console, counts: Mapping[str, int], chosen: Sequence[ImageStatus], state: str | None) -> None:
-    """Show how many images there are in each state, and a line for each of those chosen, up to so many."""
-    told = [f"{counts[each]} {each}" for each in STATES if counts[each]]
+    """Show how many images there are in each state, and a line for each of those chosen, up to MOST_ROWS."""
+    parts = [f"{counts[each]} {each}" for each in STATES if counts[each]]
     total = sum(counts.values())
-    console.print(f"{total} image{'' if total == 1 else 's'}{': ' if told else ''}{', '.join(told)}")
+    console.print(f"{total} image{'' if total == 1 else 's'}{': ' if parts else ''}{', '.join(parts)}")
     if not chosen:
         return
     rows = sorted(chosen, key=lambda image: BY_INTEREST.index(image.state))[:MOST_ROWS]

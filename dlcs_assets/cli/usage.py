@@ -21,7 +21,7 @@ HEADINGS = ("customer", "space", "images", "JP2s and originals", "thumbnails", "
 
 @dataclass(frozen=True, slots=True)
 class CustomerUsage:
-    """What there is of a customer: in all, in each space, and what it may have."""
+    """The usage of a customer: in all, in each space, and the quota."""
 
     whole: Usage
     spaces: tuple[Usage, ...]
@@ -43,7 +43,7 @@ def usage(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array of objects instead.")] = False,
 ) -> None:
-    """Show how many images there are, how much is stored and reserved, and what the quotas allow."""
+    """Show images, stored bytes and quotas. For each customer and space."""
     chosen = parse_space(customer, space)
     settings = load_settings()
     customers = customer_source(settings).customers()

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from dlcs_assets.cli.demo import classify_upload
-from dlcs_assets.cli.demo_images import WISHES, demo_images
+from dlcs_assets.cli.demo import report_outcomes
+from dlcs_assets.cli.demo_images import DEMO_VARIANTS, demo_images
 from dlcs_assets.cli.progress import Follower, follow
 from dlcs_assets.domain.errors import PermanentError, TransientError
 from dlcs_assets.domain.stages import Stage
@@ -74,7 +74,7 @@ def outcome_of(follower: Follower) -> tuple[int, str]:
     """Judge the images f001r and f014v (which has to fail) as they are now."""
     console = Console(file=StringIO(), width=1000)
     found = follow(console, follower, limit=timedelta(0))
-    status = classify_upload(console, demo_images([sample("f001r"), sample("f014v", broken=True)]), found)
+    status = report_outcomes(console, demo_images([sample("f001r"), sample("f014v", broken=True)]), found)
     assert isinstance(console.file, StringIO)
     return status, console.file.getvalue()
 
@@ -115,7 +115,7 @@ def test_a_rejected_message_ends_the_wait_for_a_known_image(desk: Desk) -> None:
 def test_demo_variants_are_of_existing_samples_with_fixed_ids() -> None:
     """A second demo must ingest the same images again, and a variant without a sample would never be seen."""
     images = demo_images([sample(page.name, broken=page.broken) for page in DEFAULT_PLAN])
-    assert set(WISHES) <= {image.sample.name for image in images}
+    assert set(DEMO_VARIANTS) <= {image.sample.name for image in images}
     assert [str(image.asset_id) for image in images][::10] == ["2/1/f001r", "2/2/f006r", "2/3/f011r"]
     assert [image.sample.name for image in images if image.expected == "failed"] == ["f014v"]
     assert {image.asset_id.space for image in images} == {1, 2, 3}

@@ -105,7 +105,7 @@ def _an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["."], 1, "there are no images in this folder"),
         (["s3://foreign/x.jpg"], 2, "origin_not_allowed"),
         (["ftp://example.org/x.jpg"], 2, "origin_scheme_not_supported"),
-        (["https://example.org/"], 2, "give --id"),
+        (["https://example.org/"], 2, "Use --id"),
         (["https://example.org/x", "https://example.org/y", "--id", "z"], 2, "--id is for one image"),
         (["https://example.org/x", "https://example.net/x"], 2, "would be called x"),
         (["https://example.org/x", "--id", "2/1/"], 2, "asset_id_malformed"),

@@ -26,11 +26,11 @@ def pending(desk: Desk) -> set[str]:
 @pytest.mark.parametrize(
     ("options", "chosen", "said"),
     [
-        (["2/1/a"], {"2/1/a"}, "1 image asked for again, in 1 space."),
-        (["2/1/good"], {"2/1/good"}, "1 image asked for again, in 1 space."),
-        (["--reason", "odd"], {"2/1/a", "2/1/b", "2/2/c"}, "3 images asked for again, in 2 spaces."),
-        (["--reason", "odd", "--space", "2/2"], {"2/2/c"}, "1 image asked for again, in 1 space."),
-        (["--customer", "2", "--space", "1"], {"2/1/a", "2/1/b"}, "2 images asked for again, in 1 space."),
+        (["2/1/a"], {"2/1/a"}, "1 image will be retried, in 1 space."),
+        (["2/1/good"], {"2/1/good"}, "1 image will be retried, in 1 space."),
+        (["--reason", "odd"], {"2/1/a", "2/1/b", "2/2/c"}, "3 images will be retried, in 2 spaces."),
+        (["--reason", "odd", "--space", "2/2"], {"2/2/c"}, "1 image will be retried, in 1 space."),
+        (["--customer", "2", "--space", "1"], {"2/1/a", "2/1/b"}, "2 images will be retried, in 1 space."),
     ],
 )
 def test_selected_images_that_failed_are_requested_again(
@@ -51,7 +51,7 @@ def test_a_batch_is_retried_as_a_whole(desk: Desk) -> None:
     assert claim is not None
     error = PermanentError("odd", "It is so", remedy="None", stage=Stage.JP2)
     desk.ledger.results.finish(claim, claim.items[0], error, schedule=SCHEDULE, now=NOW)
-    assert dlcs("retry", "--batch", "7").stdout == "1 image asked for again, in 1 space.\n"
+    assert dlcs("retry", "--batch", "7").stdout == "1 image will be retried, in 1 space.\n"
     assert pending(desk) == {"2/1/x"}
 
 

@@ -247,7 +247,12 @@ def ledger_images(world: World) -> Mapping[str, Any]:
 
 def commands(asked: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
     yield from (("status",), ("status", "--json"), ("rejected",), ("rejected", "--json"), ("usage",), ("stale",))
-    yield from (("doctor",), ("doctor", "--json"), ("metrics",), ("rederive", "--customer", str(CUSTOMER), "--dry-run"))
+    yield from (
+        ("doctor",),
+        ("doctor", "--json"),
+        ("metrics",),
+        ("reprocess", "--customer", str(CUSTOMER), "--dry-run"),
+    )
     for name in asked:
         yield ("status", f"{CUSTOMER}/1/{name}")
         yield ("plan", f"{CUSTOMER}/1/{name}")

@@ -1,10 +1,12 @@
-"""`dlcs rederive` and `dlcs stale`: what is to be made again, and what would come out otherwise today."""
+"""`dlcs reprocess` and `dlcs stale`: making results again, and finding those that are out of date."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated
+from functools import wraps
+from typing import Annotated, ParamSpec
 
 import typer
 
@@ -22,12 +24,13 @@ from dlcs_assets.ingest.reprocess import (
     select_images,
 )
 
+P = ParamSpec("P")
 MatchOption = Annotated[
     str | None, typer.Option(metavar="GLOB", help="Images whose own name (without customer and space) matches this.")
 ]
 
 
-def rederive(  # noqa: PLR0917 (typer reads the options from the signature)
+def reprocess(  # noqa: PLR0917 (typer reads the options from the signature)
     customer: CustomerOption = None,
     space: SpaceOption = None,
     stage: Annotated[Stage | None, typer.Option(help="From this stage on; default: all of them.")] = None,
@@ -39,16 +42,17 @@ def rederive(  # noqa: PLR0917 (typer reads the options from the signature)
     reason: Annotated[
         str | None, typer.Option(metavar="CODE", help="Images that failed for this reason, as `dlcs status` shows it.")
     ] = None,
-    outdated: Annotated[
-        bool, typer.Option("--outdated", help="Only what `dlcs stale` lists, and of it only the stages that it names.")
+    stale_only: Annotated[
+        bool, typer.Option("--stale", help="Only what `dlcs stale` lists, and of it only the stages that it names.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    outdated: Annotated[bool, typer.Option("--outdated", hidden=True, help="The former name of --stale.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what would be done, and do nothing.")] = False,
 ) -> None:
-    """Make images again, whether or not Dagster has their partitions at the moment."""
+    """Make the results of images again. Whether or not Dagster has their partitions at the moment."""
     chosen_customer, chosen_space = parse_space(customer, space)
-    selector = ReprocessSelector(chosen_customer, chosen_space, stage, policy, match, reason, outdated)
+    selector = ReprocessSelector(chosen_customer, chosen_space, stage, policy, match, reason, stale_only or outdated)
     if selector in {ReprocessSelector(), ReprocessSelector(from_stage=stage)}:
-        raise UsageError("No images selected. Use --customer, --space, --policy, --match, --reason or --outdated.")
+        raise UsageError("No images selected. Use --customer, --space, --policy, --match, --reason or --stale.")
     settings = load_settings()
     estimate = ReprocessEstimate()
     with open_ledger(settings) as ledger:
@@ -60,13 +64,24 @@ def rederive(  # noqa: PLR0917 (typer reads the options from the signature)
         typer.echo(line)
 
 
+def renamed(command: Callable[P, None], former: str) -> Callable[P, None]:
+    """Return the command under its former name: it works, and says on standard error what to write instead."""
+
+    @wraps(command)
+    def forward(*arguments: P.args, **options: P.kwargs) -> None:
+        typer.echo(f"`dlcs {former}` is now called `dlcs {command.__name__}`.", err=True)
+        command(*arguments, **options)
+
+    return forward
+
+
 def stale(
     customer: CustomerOption = None,
     space: SpaceOption = None,
     match: MatchOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object for each image and line.")] = False,
 ) -> None:
-    """List images whose results would be others today: made under another policy, profile, code version or origin."""
+    """List images whose results are out of date. Policy, profile, code version or origin have changed since."""
     chosen_customer, chosen_space = parse_space(customer, space)
     settings = load_settings()
     console = make_console()
@@ -87,6 +102,6 @@ def stale(
         console.print("No image is stale.")
     else:
         print_table(console, ["image", "stages", "to read", "what has changed"], rows)
-        console.print(f"{estimate.images} stale. To make them again: dlcs rederive --outdated")
+        console.print(f"{estimate.images} stale. To reprocess them: dlcs reprocess --stale")
     for code, count in estimate.skipped.items():
         console.print(f"{count} could not be checked: {code}. See: dlcs plan ID")
