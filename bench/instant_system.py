@@ -14,7 +14,7 @@ from bench.system import RunningSystem, running
 from dlcs_stack import aws
 from dlcs_stack.stack import DAGSTER, INSTANCE
 from dlcs_testing import postgresql
-from dlcs_testing.instances import ours_at
+from dlcs_testing.instances import pooled_storage
 from dlcs_testing.pictures import drawing, encoded
 
 _QUEUES = {
@@ -34,14 +34,16 @@ class Databases:
     server: postgresql.Server | None = None
 
     def settings(self) -> dict[str, str]:
-        """Give what the ledger is told."""
-        return {"DLCS_LEDGER_URL": self.server.new_database()} if self.server else {}
+        """Return the variables that differ from the stack's own: for PostgreSQL as in the container image."""
+        if self.server is None:
+            return {}
+        return {"DLCS_LEDGER_URL": self.server.new_database(), "DAGSTER_EVENT_BATCH_SIZE": "300"}
 
     def history(self) -> str:
         """Give what Dagster's instance is told."""
         if self.server is None:
             return ""
-        return f"\nstorage: {json.dumps(ours_at(self.server.new_database()))}\n"
+        return f"\nstorage: {json.dumps(pooled_storage(self.server.new_database()))}\n"
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,20 +29,11 @@ NEEDED_MODULES: Final = ("moto", "flask", "numpy", "starlette", "uvicorn")  # wh
 HOST: Final = "127.0.0.1"
 DAGSTER_DEV_PORT: Final = 3000
 DAGSTER_TIMEOUT: Final = timedelta(seconds=120)
-EVENT_BATCH_SIZE: Final = "300"  # planned events of a chunk's 100 images, in one transaction
 # The options of `dagster` that tell what it is to load.
 DEFINITIONS: Final = ("--module-name", "dlcs_assets.definitions", "--attribute", "defs")
 LOCATION: Final = "dlcs-assets"  # as in workspace.yaml
 CODE_SERVER_SOCKET: Final = "code-server"
 WORKSPACE: Final = "dagster/workspace.yaml"  # in the data folder
-HISTORY: Final = """
-storage:
-  custom:
-    module: dlcs_assets.instance.sqlite
-    class: SqliteHistory
-    config:
-      base_dir: { env: DAGSTER_HOME }
-"""
 REQUEST_LOG: Final = "image-server.requests.jsonl"  # one line of JSON for each request, beside the log
 
 
@@ -158,10 +150,7 @@ class Stack:
     def _prepare(self, data: Path, socket: Path) -> None:
         for name in ("dagster", "logs", "scratch"):
             (data / name).mkdir()
-        written = self.instance.read_text()
-        # Not in the checkout's own file: under plain `dagster dev` there may be no DAGSTER_HOME.
-        chosen = "" if "storage" in yaml.safe_load(written) else HISTORY
-        (data / "dagster" / "dagster.yaml").write_text(written + chosen)
+        shutil.copyfile(self.instance, data / "dagster" / "dagster.yaml")
         location = {"grpc_server": {"socket": str(socket), "location_name": LOCATION}}
         (data / WORKSPACE).write_text(yaml.safe_dump({"load_from": [location]}))
 
@@ -191,7 +180,6 @@ class Stack:
             "DLCS_PRIVATE_NETWORKS": "127.0.0.0/8",  # whoever tries it has originals on this machine
             "DLCS_UI_URL": url[Component.WEBSERVER],
             "DAGSTER_HOME": str(data / "dagster"),
-            "DAGSTER_EVENT_BATCH_SIZE": EVENT_BATCH_SIZE,
         }
 
     def _services(

@@ -1,4 +1,4 @@
-"""Dagster instances whose history is Dagster's own or ours, on files and on a server."""
+"""Dagster instances on PostgreSQL, with Dagster's own storage or the pooled one."""
 
 from __future__ import annotations
 
@@ -9,23 +9,14 @@ from typing import Any
 
 import dagster as dg
 
-SQLITE = {"module": "dlcs_assets.instance.sqlite", "class": "SqliteHistory"}
-POSTGRES = {"module": "dlcs_assets.instance.postgres", "class": "PostgresHistory"}
+POOLED = {"module": "dlcs_assets.instance.postgres", "class": "PooledPostgresStorage"}
 
 
-def ours_in(folder: Path) -> dict[str, Any]:
-    return {"custom": {**SQLITE, "config": {"base_dir": str(folder)}}}
+def pooled_storage(url: str) -> dict[str, Any]:
+    return {"custom": {**POOLED, "config": {"postgres_url": with_driver(url)}}}
 
 
-def ours_at(url: str) -> dict[str, Any]:
-    return {"custom": {**POSTGRES, "config": {"postgres_url": with_driver(url)}}}
-
-
-def dagsters_in(folder: Path) -> dict[str, Any]:
-    return {"sqlite": {"base_dir": str(folder)}}
-
-
-def dagsters_at(url: str) -> dict[str, Any]:
+def dagster_storage(url: str) -> dict[str, Any]:
     return {"postgres": {"postgres_url": with_driver(url)}}
 
 

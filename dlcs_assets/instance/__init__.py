@@ -1,5 +1,1 @@
-"""Dagster's history, as this project keeps it: Dagster's own storages, told to do less for the same rows.
-
-Files and tables are Dagster's, so either storage reads what the other has written, and going back is a line of
-`dagster.yaml`. What it saves is measured in `bench/`.
-"""
+"""What `dagster.yaml` names of this project: a storage that pools its connections, and a launcher that forks."""

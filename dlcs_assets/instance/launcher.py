@@ -1,4 +1,4 @@
-"""Runs on this machine, forked from a process that has imported what they need: a start is no longer mostly imports.
+"""A run launcher for one machine that forks runs from a process with most imports done.
 
 Dagster's own launcher starts an interpreter for each run, which imports Dagster and boto3 for a second and a half. Here
 Python's fork server (`multiprocessing`) imports them once, below the daemon. Of this project it imports nothing: a run
@@ -62,22 +62,22 @@ class ForkingRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
 
     @property
     def inst_data(self) -> ConfigurableClassData | None:
-        """Return what `dagster.yaml` says of this launcher."""
+        """Return this launcher's entry in `dagster.yaml`."""
         return self._inst_data
 
     @classmethod
     def config_type(cls) -> Mapping[str, Any]:
-        """Return the configuration that it takes: none."""
+        """Return the schema of its configuration, which is empty."""
         return {}
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> ForkingRunLauncher:
-        """Make one for an instance."""
+        """Return a launcher for an instance."""
         assert not config_value
         return cls(inst_data)
 
     def launch_run(self, context: LaunchRunContext) -> None:
-        """Fork, and have the fork do what `dagster api execute_run` does: the command of every launcher's runs."""
+        """Fork a process that does what `dagster api execute_run` does, as the runs of every launcher."""
         run = context.dagster_run
         if run.job_code_origin is None:
             raise dg.DagsterInvariantViolationError(f"Run {run.run_id} does not say where its code is")
@@ -96,7 +96,7 @@ class ForkingRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
             tagged.send(True)
 
     def terminate(self, run_id: str) -> bool:
-        """Tell the run's process to end; return whether there was one."""
+        """Ask the run's process to end; return whether there was one."""
         run = self._instance.get_run_by_id(run_id)
         if run is None or run.is_finished:
             return False
@@ -109,11 +109,11 @@ class ForkingRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
 
     @property
     def supports_check_run_worker_health(self) -> bool:
-        """Say that run monitoring may ask for the processes of runs."""
+        """Return True: run monitoring may ask for the processes of runs."""
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Tell whether the process of a run is there: also if the daemon that launched it is not any more."""
+        """Return whether the process of a run lives, even if the daemon that launched it does not."""
         if run.run_id in self._watched or _process(run) is not None:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "its process is gone")
@@ -125,10 +125,10 @@ class ForkingRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
         return self._server
 
     def _watch(self, process: ForkServerProcess, run_id: str) -> None:
-        """See to it that a run whose process has ended has an end in Dagster."""
+        """Wait for the process, and report the run as ended if it did not do so itself."""
         process.join()
         run = self._instance.get_run_by_id(run_id)
-        # If the fork server has died, what it forked goes on, and is asked for by run monitoring.
+        # If the fork server has died, its forks continue, and run monitoring checks them.
         if run is not None and not run.is_finished and _process(run) is None:
             message = f"The run's process ended before the run did (exit code {process.exitcode})."
             if run.status is dg.DagsterRunStatus.CANCELING:
@@ -139,9 +139,9 @@ class ForkingRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
 
 
 def execute(arguments: Sequence[str], may_begin: Connection) -> None:
-    """Be the process that `dagster` with these arguments is. Raises EOFError if it was never told to begin."""
+    """Run `dagster` with these arguments in this process. Raises EOFError if the launcher died before that."""
     may_begin.recv()
-    # What was imported before the fork is no garbage; to look whether it is would copy its pages.
+    # Imported modules are no garbage, and checking them would copy their pages.
     gc.freeze()
     sys.argv = ["dagster", *arguments]
     runpy.run_module("dagster", run_name="__main__", alter_sys=True)
@@ -156,7 +156,7 @@ def _identity(pid: int) -> str:
 
 
 def _process(run: dg.DagsterRun) -> psutil.Process | None:
-    """Return the process of a run, if it is there, on this machine."""
+    """Return the process of a run if it lives on this machine."""
     host, _, rest = run.tags.get(PROCESS_TAG, "").partition(" ")
     pid, _, began = rest.partition(" ")
     if host != socket.gethostname() or not pid:

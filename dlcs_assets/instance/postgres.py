@@ -1,14 +1,17 @@
-"""Dagster's history in PostgreSQL, as Dagster keeps it, without connecting anew for each statement.
+"""Dagster's storage in PostgreSQL on pooled connections.
 
-Dagster 1.13 connects for every statement, two or three times for an event, and with TLS and a password each time takes
-milliseconds of both sides. Only its webserver keeps connections.
+Dagster 1.13 connects for every statement, two or three times for an event, and with TLS and a password each connection
+takes milliseconds of both sides. Only its webserver pools them. Tables and statements here are Dagster's own, so that
+its `postgres` storage reads what this one wrote, and the reverse.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from dagster import DagsterEventType
 from dagster._core.events.log import EventLogEntry
 from dagster._serdes.config_class import ConfigurableClassData
 from dagster_postgres import (
@@ -20,65 +23,69 @@ from dagster_postgres import (
 from dagster_postgres.utils import create_pg_engine, get_token_provider_from_config, pg_url_from_config
 from sqlalchemy.engine import Engine
 
-from dlcs_assets.instance.engines import Engines
-from dlcs_assets.instance.planned import are_planned, last_of_each_asset
-from dlcs_assets.instance.settled import Settled
-
 if TYPE_CHECKING:
     from dagster_postgres.auth import PgTokenProvider
 
-KEPT_CONNECTIONS: Final = 4  # open while nothing happens, in each process; more are opened when they are needed
+POOL_SIZE: Final = 4  # open while nothing happens, in each process; more are opened when they are needed
 RECYCLE_SECONDS: Final = 300  # less than firewalls let an idle connection live
 
-engines = Engines()
+# By URL, for the whole process: the code server makes an instance for each tick.
+_engines: dict[str, Engine] = {}
+_with_tables: set[str] = set()
+_lock = threading.Lock()
 
 
-def _engine(url: str, token_provider: PgTokenProvider | None) -> Engine:
-    def make() -> Engine:
-        return create_pg_engine(
-            url,
-            token_provider,
-            isolation_level="AUTOCOMMIT",
-            pool_size=KEPT_CONNECTIONS,
-            max_overflow=-1,
-            pool_recycle=RECYCLE_SECONDS,
-            pool_pre_ping=True,  # the server may have been restarted
-        )
+def pooled_engine(url: str, token_provider: PgTokenProvider | None) -> Engine:
+    """Return the process's engine for a database."""
+    with _lock:
+        if url not in _engines:
+            _engines[url] = create_pg_engine(
+                url,
+                token_provider,
+                isolation_level="AUTOCOMMIT",
+                pool_size=POOL_SIZE,
+                max_overflow=-1,
+                pool_recycle=RECYCLE_SECONDS,
+                pool_pre_ping=True,  # the server may have been restarted
+            )
+        return _engines[url]
 
-    return engines.of(url, make)
 
-
-class _Kept:
-    """Has one of Dagster's storages use the connections that the process keeps."""
+class _Pooled:
+    """Makes one of Dagster's storages use the process's engine."""
 
     def __init__(self, postgres_url: str, create_tables: bool, token_provider: PgTokenProvider | None) -> None:
         super().__init__(postgres_url, create_tables, token_provider=token_provider)  # type: ignore[call-arg]
-        self._engine = _engine(postgres_url, token_provider)
+        self._engine = pooled_engine(postgres_url, token_provider)
 
 
-class Runs(_Kept, PostgresRunStorage):
+class PooledPostgresRunStorage(_Pooled, PostgresRunStorage):
     """Runs and their tags."""
 
 
-class Ticks(_Kept, Settled, PostgresScheduleStorage):
-    """Sensors and schedules, and what each of their ticks did."""
+class PooledPostgresScheduleStorage(_Pooled, PostgresScheduleStorage):
+    """The state of sensors and schedules, and what each of their ticks did."""
 
 
-class Events(_Kept, PostgresEventLogStorage):
+class PooledPostgresEventLogStorage(_Pooled, PostgresEventLogStorage):
     """Events of runs and assets."""
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
-        """Store what a run is to make in one statement; other events as Dagster does."""
-        if not are_planned(events):
+        """Store the planned materialisations of a run, one for each partition and asset, in one statement.
+
+        Dagster stores them one by one, before it queues the run. Other events are stored as Dagster does.
+        """
+        if any(event.dagster_event_type is not DagsterEventType.ASSET_MATERIALIZATION_PLANNED for event in events):
             super().store_event_batch(events)
             return
         with self.run_connection(events[0].run_id) as connection:
             connection.execute(self.prepare_insert_event_batch(events))
-        for event in last_of_each_asset(events):
-            self.store_asset_event(event, 0)  # of a planned event the asset's row does not have the number
+        # An asset's row is made from its last event: the others would only be overwritten.
+        for event in {event.get_dagster_event().asset_key: event for event in events}.values():
+            self.store_asset_event(event, 0)  # the row does not keep the id of a planned event
 
 
-class PostgresHistory(DagsterPostgresStorage):
+class PooledPostgresStorage(DagsterPostgresStorage):
     """`storage` in `dagster.yaml`: `custom`, with the configuration of Dagster's own `postgres`."""
 
     def __init__(
@@ -91,17 +98,17 @@ class PostgresHistory(DagsterPostgresStorage):
         self.postgres_url = postgres_url
         self.should_autocreate_tables = should_autocreate_tables
         self._inst_data = inst_data
-        # What this process has seen in place it does not look for again.
-        create = should_autocreate_tables and not engines.is_ready(postgres_url)
-        self._run_storage = Runs(postgres_url, create, token_provider)
-        self._event_log_storage = Events(postgres_url, create, token_provider)
-        self._schedule_storage = Ticks(postgres_url, create, token_provider)
-        engines.note_ready(postgres_url)
+        # Tables that this process has seen are not looked up again.
+        create = should_autocreate_tables and postgres_url not in _with_tables
+        self._run_storage = PooledPostgresRunStorage(postgres_url, create, token_provider)
+        self._event_log_storage = PooledPostgresEventLogStorage(postgres_url, create, token_provider)
+        self._schedule_storage = PooledPostgresScheduleStorage(postgres_url, create, token_provider)
+        _with_tables.add(postgres_url)
         super(DagsterPostgresStorage, self).__init__()  # type: ignore[no-untyped-call]
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:
-        """Make it from what `dagster.yaml` says."""
+        """Return the storage that `dagster.yaml` describes."""
         return cls(
             pg_url_from_config(config_value),
             config_value.get("should_autocreate_tables", True),

@@ -13,7 +13,7 @@ import yaml  # type: ignore[import-untyped] # it has no types
 from dagster._core.instance.config import dagster_instance_config
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 
-from dlcs_assets.instance.postgres import PostgresHistory
+from dlcs_assets.instance.postgres import PooledPostgresStorage
 from dlcs_assets_tests.deploy.files import DEPLOY, load_named
 
 FOR_AWS = DEPLOY / "dagster" / "dagster.yaml"
@@ -56,7 +56,7 @@ def read(path: Path) -> dict[str, Any]:
 def test_dagster_takes_the_settings(path: Path) -> None:
     config, _ = dagster_instance_config(str(path.parent))
     storage = config["storage"]["custom"]
-    assert (storage["module"], storage["class"]) == (PostgresHistory.__module__, PostgresHistory.__name__)
+    assert (storage["module"], storage["class"]) == (PooledPostgresStorage.__module__, PooledPostgresStorage.__name__)
     database = storage["config"]["postgres_db"]
     assert database["scheme"] == "postgresql+psycopg2"
     assert database["hostname"]

@@ -1,4 +1,4 @@
-"""The launcher by itself: what is there before a run is forked, and how a run's process is found again."""
+"""The launcher: what is imported before a run is forked, and how a run's process is found again."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def test_only_libraries_are_imported_before_a_run_is_forked() -> None:
     """Imported after it, they would cost each run seconds; this project's code must be read as it is today."""
     done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, check=True)
     threads, before, new = json.loads(done.stdout)
-    assert threads == 1  # a fork has but one of them: whatever the others hold would stay locked
-    assert not [name for name in before if name.startswith("dlcs_assets")]  # else a run would not see it change
+    assert threads == 1  # a fork has only one: locks that other threads hold would never be released
+    assert not [name for name in before if name.startswith("dlcs_assets")]  # otherwise a run would not see changed code
     assert len([name for name in new if not name.startswith("dlcs_assets")]) < 10
 
 

@@ -41,7 +41,6 @@ NAMES = [
     "DLCS_PRIVATE_NETWORKS",
     "DLCS_UI_URL",
     "DAGSTER_HOME",
-    "DAGSTER_EVENT_BATCH_SIZE",
 ]
 DEFINITIONS = """
 import dagster as dg

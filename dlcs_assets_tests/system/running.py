@@ -14,7 +14,7 @@ from dlcs_assets.clients.aws import make_client
 from dlcs_stack.stack import RunningStack
 from dlcs_testing.harness import System
 from dlcs_testing.installation import installed, only_the_stacks_environment
-from dlcs_testing.instances import instance_with, ours_in
+from dlcs_testing.instances import instance_with
 
 QUEUES = ("ingest", "priority", "uploads", "update", "delete")
 
@@ -37,7 +37,7 @@ def running_system(
         instance = opened.enter_context(
             dg.DagsterInstance.ephemeral()
             if dagster_in_memory and not history
-            else instance_with(history or ours_in(folder), folder)
+            else instance_with(history or {"sqlite": {"base_dir": str(folder)}}, folder)
         )
         queues = {f"{name}_queue_url": opened.enter_context(_queue(name)) for name in QUEUES}
         system = opened.enter_context(installed(System, stack, folder, {**queues, **settings}, instance=instance))

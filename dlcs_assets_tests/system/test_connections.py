@@ -11,7 +11,7 @@ from dlcs_assets_tests.system.running import running_system
 from dlcs_stack.stack import RunningStack
 from dlcs_testing import postgresql
 from dlcs_testing.harness import full_message
-from dlcs_testing.instances import ours_at
+from dlcs_testing.instances import pooled_storage
 from dlcs_testing.pictures import jpeg
 
 FEW, MANY = 2, 20
@@ -25,7 +25,7 @@ def test_a_run_does_not_connect_anew_for_each_event(
     def note(connection: Any, _record: object) -> None:
         connected.append(type(connection).__module__)
 
-    history = ours_at(postgresql_server.new_database())
+    history = pooled_storage(postgresql_server.new_database())
     with running_system(services, tmp_path, history=history) as system:
         page = system.serve("page.jpg", jpeg(60, 40))
 

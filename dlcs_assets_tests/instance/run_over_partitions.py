@@ -1,4 +1,4 @@
-"""A run over a range of partitions, one of which fails, and all that Dagster can be asked about it afterwards."""
+"""A run over a range of partitions, one of which fails, and what the UI asks of Dagster about it afterwards."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import dagster as dg
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 
 KEYS = [f"/2/1/{number:02}" for number in range(20)]
-BAD = KEYS[7]
+FAILING = KEYS[7]
 ASSET = dg.AssetKey("looked_at")
 pages = dg.DynamicPartitionsDefinition(name="pages")
 
@@ -19,10 +19,10 @@ pages = dg.DynamicPartitionsDefinition(name="pages")
 )
 def look(context: dg.AssetExecutionContext) -> Iterator[dg.AssetMaterialization]:
     for key in context.partition_keys:
-        if key != BAD:
+        if key != FAILING:
             tags = {"dagster/data_version": f"version of {key}"}
             yield dg.AssetMaterialization(ASSET, partition=key, metadata={"of": key}, tags=tags)
-    raise dg.Failure(f"{BAD} failed", allow_retries=False)
+    raise dg.Failure(f"{FAILING} failed", allow_retries=False)
 
 
 job = dg.Definitions(assets=[look]).resolve_implicit_global_asset_job_def()
@@ -37,8 +37,8 @@ def run_all(instance: dg.DagsterInstance) -> str:
     return result.run_id
 
 
-def told(instance: dg.DagsterInstance, run_id: str) -> dict[str, Any]:
-    """Ask what the UI asks, the like of it, of a run; times and numbers left out."""
+def shown(instance: dg.DagsterInstance, run_id: str) -> dict[str, Any]:
+    """Return what the UI shows of a run, without times and ids."""
     status = get_and_update_asset_status_cache_value(instance, ASSET, pages, dynamic_partitions_loader=instance)
     assert status is not None
     attempts = instance.event_log_storage.get_latest_asset_partition_materialization_attempts_without_materializations

@@ -1,0 +1,100 @@
+"""How often PostgreSQL is connected to, and what is written in one statement: the reason for a storage of our own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from sqlalchemy import Engine, Pool, event
+
+from dlcs_assets_tests.instance.run_over_partitions import ASSET, KEYS, run_all, shown
+from dlcs_testing import postgresql
+from dlcs_testing.instances import instance_with, pooled_storage
+
+
+@pytest.fixture
+def storage(postgresql_server: postgresql.Server) -> dict[str, Any]:
+    return pooled_storage(postgresql_server.new_database())
+
+
+@contextmanager
+def noted(target: Any, name: str) -> Iterator[list[str]]:
+    """Note the events of this name of all engines; of statements, their text."""
+    seen: list[str] = []
+
+    def note(*arguments: Any) -> None:
+        seen.append(" ".join(argument for argument in arguments if isinstance(argument, str)))
+
+    event.listen(target, name, note)
+    try:
+        yield seen
+    finally:
+        event.remove(target, name, note)
+
+
+def test_many_events_need_no_more_connections_than_few(storage: dict[str, Any], tmp_path: Path) -> None:
+    with instance_with(storage, tmp_path / "instance") as instance:
+        run_all(instance)
+        with noted(Pool, "connect") as connected:
+            run_all(instance)
+    assert len(connected) <= 2
+
+
+def test_a_second_instance_shares_the_connections_of_the_first(storage: dict[str, Any], tmp_path: Path) -> None:
+    """The code server makes one for each tick of a sensor."""
+    with instance_with(storage, tmp_path / "one") as instance:
+        run_all(instance)
+        with noted(Pool, "connect") as connected, instance_with(storage, tmp_path / "other") as other:
+            assert other.get_runs_count() == 1
+    assert connected == []
+
+
+def test_planned_events_of_a_run_are_one_statement(
+    storage: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def inserts(batch_size: str) -> int:
+        monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", batch_size)
+        with noted(Engine, "before_cursor_execute") as statements:
+            run_all(instance)
+        return sum(statement.startswith("INSERT INTO event_logs") for statement in statements)
+
+    with instance_with(storage, tmp_path / "instance") as instance:
+        assert inserts("0") - inserts("300") == len(KEYS) - 1
+
+
+def test_more_threads_may_write_than_connections_are_kept(storage: dict[str, Any], tmp_path: Path) -> None:
+    with instance_with(storage, tmp_path / "instance") as instance:
+        instance.add_dynamic_partitions("pages", KEYS)
+
+        def report(key: str) -> None:
+            for _ in range(5):
+                instance.report_runless_asset_event(dg.AssetMaterialization(ASSET, partition=key))
+
+        threads = [threading.Thread(target=report, args=[key]) for key in KEYS]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        stored = instance.fetch_materializations(ASSET, limit=1000).records
+        assert len(stored) == 5 * len(KEYS)
+        assert set(instance.get_materialized_partitions(ASSET)) == set(KEYS)
+
+
+def test_a_server_that_closed_its_connections_is_reconnected_to(
+    postgresql_server: postgresql.Server, tmp_path: Path
+) -> None:
+    url = postgresql_server.new_database()
+    name = url.partition("?")[0].rpartition("/")[2]
+    with instance_with(pooled_storage(url), tmp_path / "instance") as instance:
+        run_id = run_all(instance)
+        before = shown(instance, run_id)
+        ended = postgresql_server.execute(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+        )
+        assert ended
+        assert shown(instance, run_id) == before
