@@ -1,1 +1,1 @@
-"""The embedded stand-ins that let the whole system run on a laptop."""
+"""The embedded stack: stand-ins for AWS, Appetiser and image server, sample pages, and what starts all of them."""

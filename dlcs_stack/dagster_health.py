@@ -1,4 +1,4 @@
-"""Whether Dagster can be used: its webserver and daemon are asked over the GraphQL that the UI itself uses."""
+"""Whether Dagster is ready: its webserver and daemon are checked over the GraphQL that the UI itself uses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DAEMONS_QUERY: Final = "{ instance { daemonHealth { allDaemonStatuses { daemonTy
 
 
 def code_server_health(path: Path) -> Health:
-    """Ready when somebody listens at the socket; whether the definitions load, the webserver asks then."""
+    """Ready when a server listens at the socket; whether the definitions load is left to the webserver."""
 
     def health() -> str | None:
         with socket.socket(socket.AF_UNIX) as connection:
@@ -36,7 +36,7 @@ def webserver_health(url: str) -> Health:
 
     def health() -> str | None:
         try:
-            workspace = _ask(url, WORKSPACE_QUERY)["workspaceOrError"]
+            workspace = _query(url, WORKSPACE_QUERY)["workspaceOrError"]
         except OSError as error:
             return f"{url}: {error}"
         if workspace["__typename"] != "Workspace":
@@ -57,16 +57,16 @@ def daemon_health(webserver_url: str) -> Health:
 
     def health() -> str | None:
         try:
-            statuses = _ask(webserver_url, DAEMONS_QUERY)["instance"]["daemonHealth"]["allDaemonStatuses"]
+            statuses = _query(webserver_url, DAEMONS_QUERY)["instance"]["daemonHealth"]["allDaemonStatuses"]
         except OSError as error:
-            return f"the webserver does not tell: {error}"
+            return f"the webserver does not answer: {error}"
         silent = [each["daemonType"] for each in statuses if each["required"] and not each["healthy"]]
         return f"no heartbeat yet of {', '.join(silent)}" if silent else None
 
     return health
 
 
-def _ask(url: str, query: str) -> dict[str, Any]:
+def _query(url: str, query: str) -> dict[str, Any]:
     answer = json.loads(fetch(f"{url}/graphql", json.dumps({"query": query}).encode()))
     if answer.get("data") is None:
         raise BrokenServiceError(f"GraphQL: {answer.get('errors')}")

@@ -54,7 +54,7 @@ def claimed(folder: Path) -> Iterator[Path]:
     with (folder / MARKER).open("a") as marker:
         if not _lock(marker, fcntl.LOCK_EX, READERS_TIMEOUT):
             raise StackRefusedError(
-                f"A stack is up with its data in {folder} already. Use it (`dlcs env` tells how), stop it, "
+                f"A stack is up with its data in {folder} already. Use it (`dlcs env` prints how), stop it, "
                 "or name another folder with --data."
             )
         _await_leftovers(folder)
@@ -87,8 +87,8 @@ def read_state(folder: Path) -> StackState:
         raise NoStackError(f"No stack is up in {folder}. Start one: dlcs up") from error
 
 
-def _lock(marker: IO[str], kind: int, patience: timedelta) -> bool:
-    deadline = time.monotonic() + patience.total_seconds()
+def _lock(marker: IO[str], kind: int, timeout: timedelta) -> bool:
+    deadline = time.monotonic() + timeout.total_seconds()
     while True:
         try:
             fcntl.flock(marker, kind | fcntl.LOCK_NB)
@@ -113,7 +113,7 @@ def _exists(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody else's by now
+    except PermissionError:  # another user's by now
         return False
     return True
 

@@ -1,4 +1,4 @@
-"""Runs one command and lets nothing of it outlive whoever holds the other end of standard input.
+"""Runs one command and lets nothing of it outlive the holder of the other end of standard input.
 
     python -I -S guard.py GRACE_SECONDS COMMAND [ARGUMENT ...]
 
@@ -41,10 +41,10 @@ def main(grace_seconds: float, command: list[str]) -> int:
     status = None
     while status is None:
         readable, _, _ = select.select([0, wake], [], [], PARENT_CHECK_SECONDS)
-        told = wake in readable and any(byte != signal.SIGCHLD for byte in os.read(wake, 4096))
+        stopped = wake in readable and any(byte != signal.SIGCHLD for byte in os.read(wake, 4096))
         status = _reap(child)
         # A process forked from the holder may hold the pipe open after the holder's death: hence the parent, too.
-        if status is None and (told or 0 in readable or os.getppid() != parent):
+        if status is None and (stopped or 0 in readable or os.getppid() != parent):
             status = _stop(child, wake, grace_seconds)
     _signal_group(child, signal.SIGKILL)
     _end_orphans()

@@ -18,7 +18,7 @@ SECONDS_PER_MEGAPIXEL: Final = 4
 
 @contextmanager
 def limited(pixels: int, *, memory: int = MEMORY, seconds: float = SECONDS) -> Iterator[None]:
-    """Limit this process while it works on a picture of so many pixels.
+    """Limit this process while it works on a picture of this many pixels.
 
     What does not fit into memory raises MemoryError; what takes longer ends the process (SIGXCPU).
     """

@@ -61,10 +61,10 @@ def samples(
     *,
     on_drawn: Callable[[int, int], None] | None = None,
 ) -> list[Sample]:
-    """Return the samples kept in `folder`, which are drawn first if they aren't there whole.
+    """Return the samples kept in `folder`, which are drawn first if they are not complete.
 
-    `on_drawn` is told how many of how many pages are drawn. Pages are drawn into a folder beside, which gets its
-    name when it is complete: one who reads never sees half of them, and of two who draw at once one wins.
+    `on_drawn` is called with the pages drawn so far and in all. Pages are drawn into a temporary folder, which gets its
+    name when it is complete: a reader never sees half of them, and of two processes that draw at once one wins.
     """
     pages = plan or DEFAULT_PLAN
     home = folder / f"pages-{_version(pages)}"
@@ -78,7 +78,7 @@ def samples(
             try:
                 complete.rename(home)
             except OSError:
-                if _read(home, pages) is None:  # not because somebody else was quicker
+                if _read(home, pages) is None:  # not because another process was quicker
                     raise
         kept = _read(home, pages)
         if kept is None:

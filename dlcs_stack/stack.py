@@ -29,12 +29,12 @@ NEEDED_MODULES: Final = ("moto", "flask", "numpy", "starlette", "uvicorn")  # wh
 HOST: Final = "127.0.0.1"
 DAGSTER_DEV_PORT: Final = 3000
 DAGSTER_TIMEOUT: Final = timedelta(seconds=120)
-# The options of `dagster` that tell what it is to load.
+# The options of `dagster` that name the definitions to load.
 DEFINITIONS: Final = ("--module-name", "dlcs_assets.definitions", "--attribute", "defs")
 LOCATION: Final = "dlcs-assets"  # as in workspace.yaml
 CODE_SERVER_SOCKET: Final = "code-server"
 WORKSPACE: Final = "dagster/workspace.yaml"  # in the data folder
-REQUEST_LOG: Final = "image-server.requests.jsonl"  # one line of JSON for each request, beside the log
+REQUEST_LOG: Final = "image-server.requests.jsonl"  # one line of JSON for each request, next to the log
 
 
 def _instance_file() -> Path:
@@ -72,7 +72,7 @@ class RunningStack:
     _services: Mapping[Component, Service]
 
     def check(self) -> None:
-        """Raise ServiceFailedError if a service has ended by itself; a code server that has is started anew."""
+        """Raise ServiceFailedError if a service has ended by itself; a code server that has is started again."""
         before = self._supervisor.pids()
         self._supervisor.check()
         if self._supervisor.pids() != before:
@@ -88,7 +88,7 @@ class RunningStack:
         self.note()
 
     def note(self) -> None:
-        """Write down, for `dlcs env` and for whoever looks at the processes, what is up."""
+        """Write what is up into the data folder, for `dlcs env` and for tests that look up processes."""
         state = data_folder.StackState(os.getpid(), self._supervisor.pids(), dict(self.environment))
         data_folder.write_state(self.data, state)
 
@@ -108,7 +108,9 @@ class Stack:
     data: Path = data_folder.DEFAULT_FOLDER
     components: frozenset[Component] = ALL
     ports: Mapping[Component, int] = field(default_factory=dict)
-    settings: Mapping[str, str] = field(default_factory=dict)  # DLCS_* variables, instead of the stack's own and beside
+    settings: Mapping[str, str] = field(
+        default_factory=dict
+    )  # DLCS_* variables, in addition to the stack's own or in their place
     definitions: Sequence[str] = DEFINITIONS
     instance: Path = INSTANCE
     on_ready: Callable[[Ready], None] | None = None
@@ -177,7 +179,7 @@ class Stack:
             "DLCS_IMAGE_SERVER_URL": url[Component.IMAGE_SERVER],
             "DLCS_LEDGER_URL": f"sqlite:///{data / 'ledger.db'}",
             "DLCS_SCRATCH": str(data / "scratch"),
-            "DLCS_PRIVATE_NETWORKS": "127.0.0.0/8",  # whoever tries it has originals on this machine
+            "DLCS_PRIVATE_NETWORKS": "127.0.0.0/8",  # a user who tries it has originals on this machine
             "DLCS_UI_URL": url[Component.WEBSERVER],
             "DAGSTER_HOME": str(data / "dagster"),
         }

@@ -45,7 +45,7 @@ class ServiceFailedError(Exception):
 
 @dataclass(frozen=True)
 class Service:
-    """A process to run, and how to tell that it can be used."""
+    """A process to run, and how to check that it can be used."""
 
     name: str
     command: Sequence[str]
@@ -56,7 +56,7 @@ class Service:
     url: str | None = None
     ready_timeout: timedelta = timedelta(seconds=60)
     grace: timedelta = timedelta(seconds=10)  # between SIGTERM and SIGKILL
-    restarts: bool = False  # whether it is started anew when it ends by itself, having been ready
+    restarts: bool = False  # whether it is started again when it ends by itself, having been ready
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Supervisor:
     def start(self, *services: Service) -> None:
         """Start services, as many at a time as their order allows, and return when all are ready.
 
-        Raises ServiceFailedError for the first that ends or isn't ready in time; the others go on until `stop`.
+        Raises ServiceFailedError for the first that ends or isn't ready in time; the others run until `stop`.
         """
         waiting = list(services)
         unready: list[_Running] = []
@@ -103,13 +103,13 @@ class Supervisor:
                 unready.append(self._spawn(service))
             if not unready:
                 names = ", ".join(service.name for service in waiting)
-                raise ValueError(f"These services wait for others that nobody starts: {names}")
+                raise ValueError(f"These services wait for others that are not started: {names}")
             unready = [running for running in unready if not self._becomes_ready(running)]
             if unready:
                 time.sleep(POLL_INTERVAL.total_seconds())
 
     def check(self) -> None:
-        """Raise ServiceFailedError if a process that was started has ended by itself; start those anew that restart.
+        """Raise ServiceFailedError if a process that was started has ended by itself; start those again that restart.
 
         It does not wait until they are ready: that is for the next checks to see, and to raise if they don't become so.
         """
@@ -202,7 +202,7 @@ def fetch(url: str, body: bytes | None = None) -> bytes:
 
 
 def free_port() -> int:
-    """Return a port of the loopback interface on which nobody listens."""
+    """Return a port of the loopback interface on which nothing listens."""
     for port in random.sample(FREE_PORTS, k=100):
         if is_free(port):
             return port
@@ -210,7 +210,7 @@ def free_port() -> int:
 
 
 def is_free(port: int) -> bool:
-    """Tell whether a service could listen on this port of the loopback interface."""
+    """Return whether a service could listen on this port of the loopback interface."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from dlcs_assets.cli import app
 from dlcs_stack.data_folder import NoStackError, StackRefusedError, read_state
-from dlcs_stack.stack import DAGSTER, SERVICES, Component, RunningStack, Stack
+from dlcs_stack.stack import DAGSTER, INSTANCE, SERVICES, Component, RunningStack, Stack
 from dlcs_stack.supervisor import ServiceFailedError, fetch, is_free
 from dlcs_testing.processes import eventually, is_running, kill_service
 
@@ -195,6 +195,26 @@ def test_up_shows_each_service_and_leaves_nothing_when_stopped(tmp_path: Path, n
         assert is_free(port_of(state.environment[name]))
     with pytest.raises(NoStackError):
         read_state(tmp_path)
+
+
+def test_a_folder_of_version_0_1_is_emptied_and_used(tmp_path: Path) -> None:
+    """Its dagster.yaml names modules that moved since; nothing of it may be kept."""
+    data = tmp_path / "stack"
+    (data / "dagster" / "history").mkdir(parents=True)
+    (data / ".dlcs-stack").touch()
+    (data / "ledger.db").write_bytes(b"a ledger")
+    old = "run_launcher:\n  module: dlcs_assets.launcher\n  class: ForkingRunLauncher\n"
+    (data / "dagster" / "dagster.yaml").write_text(
+        old + "storage:\n  custom:\n    module: dlcs_assets.history.sqlite\n"
+    )
+    killed = {"pid": 2**22, "services": {"aws": 2**22 + 1}, "environment": {"DLCS_UI_URL": "http://127.0.0.1:9"}}
+    (data / "stack.json").write_text(json.dumps(killed))
+    with pytest.raises(NoStackError):
+        read_state(data)
+    with Stack(data, components=frozenset({Component.AWS})).running() as stack:
+        assert set(read_state(data).services) == {"aws"}
+        assert (stack.data / "dagster" / "dagster.yaml").read_bytes() == INSTANCE.read_bytes()
+        assert not (data / "ledger.db").exists()
 
 
 @pytest.mark.e2e

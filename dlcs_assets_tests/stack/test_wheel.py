@@ -62,6 +62,7 @@ def test_the_wheel_has_what_the_code_reads(wheel: Path) -> None:
         instance = archive.read("dlcs_stack/dagster.yaml")
     assert instance == (ROOT / "dagster.yaml").read_bytes()
     assert {"dlcs_assets/py.typed", "dlcs_stack/py.typed"} <= set(names)
+    assert [name for name in names if name.endswith(".dist-info/licenses/LICENSE")]
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"dlcs_assets", "dlcs_stack"}
 
 

@@ -11,7 +11,7 @@ from dlcs_stack.appetiser.app import AppetiserConfig, create_app
 
 
 def main() -> None:
-    """Serve until told to stop."""
+    """Serve until a signal stops it."""
     defaults = AppetiserConfig()
     parser = argparse.ArgumentParser(prog="appetiser", description="Converts images to JP2 and makes thumbnails.")
     parser.add_argument("--host", default="127.0.0.1")

@@ -74,7 +74,7 @@ def create_app(config: AppetiserConfig | None = None) -> Starlette:
 
 
 def memory_for_pixels() -> int:
-    """Give the pixels that may be in work at a time: those that fit into half of the memory we may use."""
+    """Return the pixels that may be in progress at a time: those that fit into half of the memory we may use."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with contextlib.suppress(OSError, ValueError):  # no cgroup, or "max"
         memory = min(memory, int(_CGROUP_LIMIT.read_text()))
@@ -126,9 +126,9 @@ class _Service:
         destination = None if asked.operation is Operation.DERIVATIVES_ONLY else asked.destination
         thumb_dir = None if asked.operation is Operation.IMAGE_ONLY else asked.thumb_dir
         # The JP2 appears by a rename, so it is made on the same file system; a worker that dies leaves nothing.
-        beside = destination.parent if destination else None
+        parent = destination.parent if destination else None
         try:
-            with tempfile.TemporaryDirectory(prefix=".appetiser-", dir=beside) as work_dir:
+            with tempfile.TemporaryDirectory(prefix=".appetiser-", dir=parent) as work_dir:
                 return self._pool.convert(
                     Job(
                         source=asked.source,

@@ -20,7 +20,7 @@ _WHITE_IS_ZERO, _UNSIGNED = 0, 1
 
 
 def to_srgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, tuple[str, ...]]:
-    """Turn a decoded image into mode L or RGB, and say what had to be left out of account.
+    """Turn a decoded image into mode L or RGB, and return what had to be ignored.
 
     Transparent parts become white: neither a page nor its JPEG thumbnails have a use for alpha, and readers differ in
     what they make of a JP2's. A profile that cannot be used is ignored, with a note. Raises `ConversionError` for

@@ -34,7 +34,7 @@ _KDU_SPACE: Final = {"L": ("-no_palette",), "RGB": ("-jp2_space", "sRGB")}
 
 
 def find_kakadu() -> Path | None:
-    """Give the `kdu_compress` on the PATH, if there is one."""
+    """Return the `kdu_compress` on the PATH, if there is one."""
     found = shutil.which("kdu_compress")
     return Path(found) if found else None
 
@@ -48,7 +48,7 @@ def encode(image: Image.Image, target: Path, optimisation: Optimisation, kakadu:
 
 
 def levels_for(width: int, height: int) -> int:
-    """Give the decompositions that a tile of this image allows: the lowest keeps at least a pixel on each edge."""
+    """Return the decompositions that a tile of this image allows: the lowest keeps at least a pixel on each edge."""
     return min(MAX_LEVELS, min(width, height, TILE).bit_length() - 1)
 
 

@@ -20,12 +20,12 @@ _CONVERTED_SUFFIXES: Final = frozenset({".tif", ".tiff"})
 
 
 def refuses_size(size: str) -> bool:
-    """Tell whether a size that a policy may hold is refused, and with it the request."""
+    """Return whether a size that a policy may hold is refused, and with it the request."""
     return size.startswith("^!")
 
 
 def thumbnail_size(size: str, width: int, height: int) -> tuple[int, int] | None:
-    """Give the pixels of a thumbnail, or None where the size is dropped; of a box, only one edge is heeded."""
+    """Return the pixels of a thumbnail, or None where the size is dropped; of a box, only one edge counts."""
     box = _BOX.fullmatch(size)
     right = sizes.thumbnail_size(size, width, height)
     if box is None or right is None:
@@ -35,12 +35,12 @@ def thumbnail_size(size: str, width: int, height: int) -> tuple[int, int] | None
 
 
 def is_jp2(path: Path) -> bool:
-    """Tell by its name alone whether a file is a JP2, to be passed on as it is."""
+    """Return whether a file is a JP2 by its name alone, which is then passed on as it is."""
     return path.suffix == ".jp2"
 
 
 def as_it_is(image: Image.Image) -> Image.Image:
-    """Give what thumbnails are made of where no JP2 is: not turned, colours as stored. Raises `ConversionError`."""
+    """Return what thumbnails are made of where no JP2 is: not turned, colours as stored. Raises `ConversionError`."""
     if image.mode not in _JPEG_MODES:
         raise ConversionError(f"cannot write mode {image.mode} as JPEG")
     decode(image, upright=False)

@@ -10,7 +10,7 @@ from dlcs_stack.appetiser.models import Optimisation
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker is given. `work_dir` is an empty folder beside the destination, which the giver removes.
+    """What a worker gets. `work_dir` is an empty folder next to the destination, which the caller removes.
 
     Without `destination` no JP2 is made, without `thumb_dir` no thumbnails. `faults`: with those of Appetiser itself.
     """

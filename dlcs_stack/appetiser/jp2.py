@@ -34,7 +34,7 @@ class Jp2:
 
 
 def is_jp2(path: Path) -> bool:
-    """Tell by a file's first bytes whether it is a JP2: the signature, and `jp2 ` as brand or compatible brand.
+    """Return whether a file is a JP2 by its first bytes: the signature, and `jp2 ` as brand or compatible brand.
 
     A JPX without that, or a codestream without a file format around it, is not.
     """
@@ -81,7 +81,7 @@ def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, i
             length = end - start
         if length < header:
             raise ValueError("a box has no room for its own header")
-        # A codestream that ends early is told by its tile-parts, which gives the better reason.
+        # A codestream that ends early is recognised by its tile-parts, which gives the better reason.
         yield kind, start + header, start + length
         start += length
 

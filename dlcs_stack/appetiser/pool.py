@@ -71,7 +71,7 @@ class ConversionPool:
         """Have a job done; blocks. Raises `ConversionError`."""
         worker = self._idle.get()
         try:
-            if not worker.is_alive():  # between two jobs: nobody's fault
+            if not worker.is_alive():  # between two jobs: no job's fault
                 worker = self._replace(worker)
             answer = self._converse(worker, job)
         except BaseException:
@@ -84,7 +84,7 @@ class ConversionPool:
         return answer
 
     def close(self) -> None:
-        """End all workers, and with them the jobs in work."""
+        """End all workers, and with them the jobs in progress."""
         with self._lock:
             self._closed = True
             for worker in self._workers:

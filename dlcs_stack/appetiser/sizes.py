@@ -16,7 +16,7 @@ _PARTS: Final = re.compile(r"(?P<upscale>\^?)(?P<confined>!?)(?P<width>[0-9]*),(
 
 
 def thumbnail_size(size: str, width: int, height: int) -> tuple[int, int] | None:
-    """Give the pixels of a thumbnail of an image of `width` x `height`, or None where Appetiser drops the size.
+    """Return the pixels of a thumbnail of an image of `width` x `height`, or None where Appetiser drops the size.
 
     Without `^`, a size that does not make the image smaller is dropped, the image's own size included; of `w,h` an
     edge longer than the image's is cut to it. Edges are rounded half to even, as Appetiser rounds, and are at least 1.
@@ -44,6 +44,6 @@ def thumbnail_sizes(
     height: int,
     rule: Callable[[str, int, int], tuple[int, int] | None] = thumbnail_size,
 ) -> list[tuple[int, int]]:
-    """Give the different thumbnails of an image, widest first. `rule` gives the pixels of one."""
+    """Return the different thumbnails of an image, widest first. `rule` returns the pixels of one."""
     found = (rule(size, width, height) for size in sizes)
     return sorted(dict.fromkeys(size for size in found if size), key=lambda size: -size[0])

@@ -1,4 +1,4 @@
-"""Opening a source: the format by its bytes, limits before decoding, decoding with faults told in one sentence."""
+"""Opening a source: the format by its bytes, limits before decoding, decoding with faults reported in one sentence."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def decode_jp2(path: Path, codestream: Codestream, reduction: int, max_pixels: i
 
 
 def reduction_for(codestream: Codestream, width: int, height: int) -> int:
-    """Give the strongest reduction of a codestream that still has `width` x `height` pixels."""
+    """Return the strongest reduction of a codestream that still has `width` x `height` pixels."""
     reduction = 0
     while (
         reduction < codestream.levels

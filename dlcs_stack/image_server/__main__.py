@@ -12,7 +12,7 @@ from dlcs_stack.image_server.config import Config
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until SIGINT or SIGTERM."""
-    # Every worker process imports this module anew, and serves nothing.
+    # Every worker process imports this module again, and serves nothing.
     import uvicorn  # noqa: PLC0415 (see above)
 
     from dlcs_stack.image_server.app import create_app  # noqa: PLC0415 (see above)

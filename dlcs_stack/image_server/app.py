@@ -69,7 +69,7 @@ class _Server:
                 self._request_log.close()
 
     async def health(self, _: Request) -> Response:
-        """Say that the server works, and how often it fetched from S3 and decoded so far."""
+        """Report that the server works, and how often it fetched from S3 and decoded so far."""
         counts = {"status": "ok", "fetches": self._sources.fetches, "decodes": self._workers.decodes}
         return JSONResponse(counts, headers=_CORS)
 

@@ -1,4 +1,4 @@
-"""What the image server can be told: one frozen record, filled by the command line or by a test."""
+"""The settings of the image server: one frozen record, filled by the command line or by a test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Pillow does not tell about a JPEG 2000 file: levels of resolution, ICC profile and orientation.
+"""What Pillow does not report about a JPEG 2000 file: levels of resolution, ICC profile and orientation.
 
 Boxes and markers as in ISO/IEC 15444-1, annexes A and I; only headers are read, no picture data.
 """

@@ -1,4 +1,4 @@
-"""Sources: told by their bytes, measured from their headers, decoded at no more detail than is needed.
+"""Sources: recognised by their bytes, measured from their headers, decoded at no more detail than is needed.
 
 What comes out of `decode` is upright and has eight bits per channel; its colours are still the
 source's own. Runs in a worker process.

@@ -1,8 +1,8 @@
 """Source files: local ones where they are, S3 objects as copies on disk that are shared and never stale.
 
 Each request asks S3 for the object unless it still is the version at hand, so an object that was replaced under its key
-is read anew, and one that was not costs no transfer. Copies are kept up to a number of bytes, least recently used first
-out; one that is being read is never removed.
+is read again, and one that was not costs no transfer. Copies are kept up to a number of bytes, least recently used out
+first; one that is being read is never removed.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Sources:
 
     @asynccontextmanager
     async def opened(self, location: S3Object | Path) -> AsyncIterator[Source]:
-        """Give the file of `location`, as it is now, for the time of the block. Raises `RefusalError`."""
+        """Yield the file of `location`, as it is now, for the time of the block. Raises `RefusalError`."""
         if isinstance(location, Path):
             yield _local(location)
             return
@@ -76,7 +76,7 @@ class Sources:
         self._folder.cleanup()
 
     async def _current(self, location: S3Object) -> _Copy:
-        # One at a time per object: whoever comes while it is being fetched finds the copy and asks whether it is good.
+        # One at a time per object: a request that comes while it is being fetched finds the copy, and checks it.
         self._waiting[location] += 1
         try:
             async with self._locks[location]:
@@ -84,7 +84,7 @@ class Sources:
                 fetched = await asyncio.to_thread(self._fetch, location, known.etag if known else None)
                 copy = fetched or known
                 if copy is None:
-                    raise RefusalError(500, "S3 answered that an object is unchanged, of which there is no copy here.")
+                    raise RefusalError(500, "S3 answered that an object is unchanged, but there is no copy of it here.")
                 if fetched:
                     self.fetches += 1
                     self._replace(location, fetched)

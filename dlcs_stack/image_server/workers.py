@@ -85,7 +85,7 @@ class Workers:
             async with self._budget.held(batch.pixels):
                 self.decodes += 1
                 pictures = dict(zip(jobs, await self._run(render, batch), strict=True))
-        except Exception as error:  # noqa: BLE001 (whoever waits for it raises it)
+        except Exception as error:  # noqa: BLE001 (the caller that waits for it raises it)
             for _, future in waiting:
                 if not future.done():
                     future.set_exception(error)
@@ -118,7 +118,7 @@ class Workers:
 
 
 class _Budget:
-    """A semaphore over a number of pixels. Who asks for more than there are gets all of them."""
+    """A semaphore over a number of pixels. A request for more than there are gets all of them."""
 
     def __init__(self, pixels: int) -> None:
         self._total = pixels
