@@ -71,10 +71,10 @@ COMPONENTS: dict[str, frozenset[Component]] = {
     "transfer": frozenset({Component.AWS, Component.APPETISER}),  # an image server of its own
     "intake": frozenset(),  # a queue of its own
     "throughput": frozenset(),  # systems of its own
-    "sizes": frozenset(),  # likewise
-    "large": frozenset(),  # likewise
+    "sizes": frozenset(),  # as above
+    "large": frozenset(),  # as above
     "orchestration": frozenset(),  # services that answer at once
-    "backlog": frozenset(),  # likewise
+    "backlog": frozenset(),  # as above
     "faults": frozenset({Component.IMAGE_SERVER}),
     "thumbnails": frozenset({Component.AWS, Component.IMAGE_SERVER}),
     "arrangements": frozenset({Component.AWS, Component.APPETISER}),  # image servers of its own

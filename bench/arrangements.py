@@ -38,7 +38,7 @@ WARMING_UP = 4  # pages before it counts: the services start their processes wit
 
 @dataclass(frozen=True)
 class Arrangement:
-    """What the settings differ in, and what runs beside the run and Appetiser: given S3's address, gives a URL."""
+    """What the settings differ in, and what runs next to the run and Appetiser: takes S3's address, returns a URL."""
 
     name: str
     policy: str

@@ -71,7 +71,7 @@ class Watch:
             self.memory.setdefault(name, []).append(round(megabytes, 1))
 
     def until(self, taken: float, images: float) -> None:
-        """Wait until so many messages were taken in, and so many images have ended, and note that step."""
+        """Wait until that many messages were taken in and that many images have ended, and record that step."""
         while True:
             of_messages, of_images = self.look()
             if of_messages >= taken and of_images >= images:
@@ -80,7 +80,7 @@ class Watch:
 
 
 def measure(system: RunningSystem, pages: list[Path], *, quick: bool) -> Iterator[Result]:  # noqa: ARG001 (of its own)
-    """Take the backlog in beside the runs, then go on until some thousand images more are done."""
+    """Take the backlog in while runs work, then continue until some thousand images more are done."""
     backlog, images = (QUICK_BACKLOG, QUICK_IMAGES) if quick else (BACKLOG, IMAGES)
     with ExitStack() as opened:
         binaries = postgresql.find_binaries()

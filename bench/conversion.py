@@ -1,4 +1,4 @@
-"""The embedded Appetiser's JP2s beside those of `opj_compress` and `grk_compress`: time, bytes and PSNR, same settings.
+"""The embedded Appetiser's JP2s and those of `opj_compress` and `grk_compress`: time, bytes and PSNR, same settings.
 
 The programs are Debian's libopenjp2-tools and grokj2k-tools; one that is not installed is left out.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 ROUNDS = 5
-PROFILE = Optimisation.MEDIUM  # that which names a rate, so that all can be told the same
+PROFILE = Optimisation.MEDIUM  # the one that names a rate, so that all encoders get the same
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ SIZE = Size(240, 360)
 THUMBNAILS = ("!160,160", "!120,120", "!90,90", "!60,60")
 AT_ONCE = 4  # cases: they mostly wait
 CASES = {fault.value: (fault,) for fault in Fault} | {"all mixed": tuple(Fault)}
-# The one setting that differs from a run's: a minute for each request that hangs would tell nothing more.
+# The one setting that differs from a run's: a minute for each request that hangs would show nothing more.
 TIMEOUT = timedelta(seconds=1)
 
 

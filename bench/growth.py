@@ -41,7 +41,7 @@ def measure(system: RunningSystem, pages: list[Path], *, quick: bool) -> Iterato
         with TemporaryDirectory() as folder:
             url = f"sqlite:///{folder}/ledger.db"
             images = image_ids(count)
-            # Resources are told of the ledger by the environment.
+            # Resources know of the ledger by the environment.
             with closing(Ledger(url)) as ledger, patch.dict(os.environ, {"DLCS_LEDGER_URL": url}):
                 ledger.reports.counts()  # makes the tables
                 fill_ledger(url, images)

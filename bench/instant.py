@@ -102,8 +102,8 @@ class ObjectServer:
         if wanted is None:
             return Answer(200, stored.body, stored.headers)
         start, end = int(wanted[1]), int(wanted[2] or len(stored.body) - 1)
-        told = f"bytes {start}-{min(end, len(stored.body) - 1)}/{len(stored.body)}"
-        return Answer(206, stored.body[start : end + 1], {**stored.headers, "Content-Range": told})
+        content_range = f"bytes {start}-{min(end, len(stored.body) - 1)}/{len(stored.body)}"
+        return Answer(206, stored.body[start : end + 1], {**stored.headers, "Content-Range": content_range})
 
 
 @dataclass
@@ -126,8 +126,8 @@ class Instant:
         if target == "/convert":
             shutil.copyfile(self.jp2, json.loads(body)["destination"])
             width, height = self.size
-            told = {"width": width, "height": height, "thumbs": []}
-            return Answer(200, json.dumps(told).encode(), {"Content-Type": "application/json"})
+            answer = {"width": width, "height": height, "thumbs": []}
+            return Answer(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
         return self.objects.answer(method, target, headers, body)
 
     def _thumbnail(self, target: str) -> Answer:

@@ -28,7 +28,7 @@ _QUEUES = {
 
 @dataclass(frozen=True)
 class Databases:
-    """Where ledger and Dagster's history are; `server`: of PostgreSQL, else both are SQLite."""
+    """Where ledger and Dagster's history are; `server`: of PostgreSQL; without it both are SQLite."""
 
     kind: str
     server: postgresql.Server | None = None
@@ -40,7 +40,7 @@ class Databases:
         return {"DLCS_LEDGER_URL": self.server.new_database(), "DAGSTER_EVENT_BATCH_SIZE": "300"}
 
     def history(self) -> str:
-        """Give what Dagster's instance is told."""
+        """Return the configuration of Dagster's instance."""
         if self.server is None:
             return ""
         return f"\nstorage: {json.dumps(pooled_storage(self.server.new_database()))}\n"
@@ -50,7 +50,7 @@ class Databases:
 def instant_system(
     databases: Databases, customers: str, settings: Mapping[str, str], *, runs: int
 ) -> Iterator[tuple[RunningSystem, Path]]:
-    """Start the system with a customers file, settings, and so many runs at once; yields an original, too."""
+    """Start the system with a customers file, settings, and a number of runs at once; yields an original, too."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         instance = folder / "dagster.yaml"
@@ -59,8 +59,8 @@ def instant_system(
         file = folder / "dlcs.yaml"
         file.write_text(customers)
         page, jp2 = _pictures(folder)
-        with server("bench.instant", "--jp2", str(jp2)) as told:
-            url = told["url"]
+        with server("bench.instant", "--jp2", str(jp2)) as announced:
+            url = announced["url"]
             all_settings = {
                 "AWS_ENDPOINT_URL": url,
                 "DLCS_APPETISER_URL": url,

@@ -72,20 +72,20 @@ def measure(system: RunningSystem, pages: list[Path], *, quick: bool) -> Iterato
         seconds, worked, served = go(gently, UnsteadyServer(pictures, Failing()))
         yield Result("load", f"seconds_{count}_images_failing_with_load", seconds, "s")
         yield Result("load", "ratio_to_never_failing", round(seconds / steady, 3), "x", GOAL)
-        yield from _told("", worked, served, count, goal=count)
+        yield from _results("", worked, served, count, goal=count)
         yield Result("load", "images_tried_again", worked.tried_again, "images")
         unlimited = {"slots": Path(folder), "image_server_in_flight": TOO_MANY}
         seconds, worked, served = _go(at_once, unlimited, some, gently, UnsteadyServer(pictures, Failing()))
         yield Result("load", f"seconds_{TOO_MANY}_allowed", seconds, "s")
-        yield from _told(f"_{TOO_MANY}_allowed", worked, served, some)
+        yield from _results(f"_{TOO_MANY}_allowed", worked, served, some)
         yield Result("load", f"images_tried_again_{TOO_MANY}_allowed", worked.tried_again, "images")
         seconds, worked, served = go(as_before, UnsteadyServer(pictures, Failing()))
         yield Result("load", "seconds_as_before", seconds, "s")
-        yield from _told("_as_before", worked, served, count)
+        yield from _results("_as_before", worked, served, count)
         yield Result("load", "images_broken_unnoticed_as_before", worked.ends[End.BROKEN], "images")
 
 
-def _told(suffix: str, worked: Worked, served: Served, count: int, goal: float | None = None) -> Iterator[Result]:
+def _results(suffix: str, worked: Worked, served: Served, count: int, goal: float | None = None) -> Iterator[Result]:
     yield Result("load", f"images_complete{suffix}", worked.ends[End.COMPLETE], "images", goal, at_least=True)
     yield Result("load", f"requests_per_thumbnail{suffix}", round(served.requests / count / len(ASKS), 3), "")
     yield Result("load", f"most_in_flight{suffix}", served.most_in_flight, "requests")
@@ -124,7 +124,7 @@ def _timed(way: Way, chunk: Chunk) -> tuple[float, float, Worked]:
 def _go(
     at_once: Executor, settings: Mapping[str, Any], count: int, way: Way, unsteady: UnsteadyServer
 ) -> tuple[float, Worked, Served]:
-    """Have so many images made in a way, by all runs at once; return the seconds, what became of them, and the load."""
+    """Have a number of images made in one way, by all runs at once; return the seconds, the outcomes and the load."""
     images = [f"s3://dlcs-storage/2/1/page-{number:04}" for number in range(count)]
     with serving(unsteady) as server:
         here = {**settings, "image_server_url": server.url}

@@ -62,8 +62,8 @@ def watch_runs(customer: int, highest: dict[int, int], stop: threading.Event) ->
     while not stop.wait(0.2):
         for run in instance.get_runs(filters):
             if run.run_id not in pids:
-                told = " ".join(entry.message or "" for entry in instance.all_logs(run.run_id))
-                if match := re.search(r"\(pid: (\d+)\)", told):
+                messages = " ".join(entry.message or "" for entry in instance.all_logs(run.run_id))
+                if match := re.search(r"\(pid: (\d+)\)", messages):
                     pids[run.run_id] = int(match[1])
         for pid in pids.values():
             highest[pid] = max(highest.get(pid, 0), high_water_mark(pid))

@@ -149,7 +149,7 @@ def _cost(system: RunningSystem, page: Path, customer: int, count: int) -> tuple
     system.send([(f"{customer}/1/{number}", origin) for number in range(count)])
     system.wait(customer, count)
     seconds = time.monotonic() - began
-    time.sleep(1.5)  # runs that have told of all images end
+    time.sleep(1.5)  # runs that have reported all images end
     return (_used(system.stack) - before) * 1000, seconds
 
 

@@ -63,7 +63,7 @@ def since(moment: float, is_so: Callable[[], bool], timeout: float = 120) -> flo
     """Wait for something that must come; return how long after the moment that was, in seconds."""
     while not is_so():
         if time.monotonic() > moment + timeout:
-            raise TimeoutError("nobody says why nothing moves")
+            raise TimeoutError("nothing says why nothing moves")
         time.sleep(0.2)
     return round(time.monotonic() - moment, 1)
 

@@ -17,7 +17,7 @@ from dlcs_testing.stack_processes import of_service
 
 @contextmanager
 def server(module: str, *arguments: str) -> Iterator[dict[str, Any]]:
-    """Run a module that serves until it is killed; yields what it tells in its first line, which is JSON."""
+    """Run a module that serves until it is killed; yields its first line of output, which is JSON."""
     process = subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None

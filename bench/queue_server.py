@@ -39,7 +39,7 @@ class Message:
 
 @dataclass
 class Queue:
-    """Messages that wait, in their order; those that somebody has received, by when they come back."""
+    """Messages that wait, in their order; those that were received, by when they come back."""
 
     url: str
     visibility_seconds: float = VISIBILITY_SECONDS
@@ -78,7 +78,7 @@ class Queue:
             self.by_receipt.pop(receipt, None)
 
     def counts(self) -> tuple[int, int]:
-        """Return how many wait, and how many somebody has."""
+        """Return how many wait, and how many were received."""
         with self.lock:
             self._bring_back()
             return len(self.waiting), len(self.by_receipt)
@@ -122,30 +122,30 @@ class QueueServer:
             queue.visibility_seconds = float(seconds)
         return {}
 
-    def _SendMessage(self, queue: Queue, asked: dict[str, Any]) -> dict[str, Any]:  # noqa: N802 (likewise)
+    def _SendMessage(self, queue: Queue, asked: dict[str, Any]) -> dict[str, Any]:  # noqa: N802 (as above)
         message = queue.send(asked["MessageBody"], asked.get("MessageAttributes", {}))
         return {"MessageId": message.id, "MD5OfMessageBody": _md5(message.body)}
 
-    def _SendMessageBatch(self, queue: Queue, asked: dict[str, Any]) -> dict[str, Any]:  # noqa: N802 (likewise)
+    def _SendMessageBatch(self, queue: Queue, asked: dict[str, Any]) -> dict[str, Any]:  # noqa: N802 (as above)
         done = [{"Id": entry["Id"], **self._SendMessage(queue, entry)} for entry in asked["Entries"]]
         return {"Successful": done, "Failed": []}
 
-    def _ReceiveMessage(self, queue: Queue, asked: dict[str, Any]) -> dict[str, Any]:  # noqa: N802 (likewise)
+    def _ReceiveMessage(self, queue: Queue, asked: dict[str, Any]) -> dict[str, Any]:  # noqa: N802 (as above)
         taken = queue.receive(
             asked.get("MaxNumberOfMessages", 1), asked.get("WaitTimeSeconds", 0), asked.get("VisibilityTimeout")
         )
-        return {"Messages": [_told(message) for message in taken]} if taken else {}
+        return {"Messages": [_as_sqs_returns(message) for message in taken]} if taken else {}
 
-    def _DeleteMessage(self, queue: Queue, asked: dict[str, Any]) -> dict[str, Any]:  # noqa: N802 (likewise)
+    def _DeleteMessage(self, queue: Queue, asked: dict[str, Any]) -> dict[str, Any]:  # noqa: N802 (as above)
         queue.delete(asked["ReceiptHandle"])
         return {}
 
-    def _DeleteMessageBatch(self, queue: Queue, asked: dict[str, Any]) -> dict[str, Any]:  # noqa: N802 (likewise)
+    def _DeleteMessageBatch(self, queue: Queue, asked: dict[str, Any]) -> dict[str, Any]:  # noqa: N802 (as above)
         for entry in asked["Entries"]:
             queue.delete(entry["ReceiptHandle"])
         return {"Successful": [{"Id": entry["Id"]} for entry in asked["Entries"]], "Failed": []}
 
-    def _GetQueueAttributes(self, queue: Queue, asked: dict[str, Any]) -> dict[str, Any]:  # noqa: N802 (likewise)
+    def _GetQueueAttributes(self, queue: Queue, asked: dict[str, Any]) -> dict[str, Any]:  # noqa: N802 (as above)
         waiting, in_flight = queue.counts()
         known = {
             "ApproximateNumberOfMessages": str(waiting),
@@ -157,7 +157,7 @@ class QueueServer:
         return {"Attributes": {name: value for name, value in known.items() if name in names or "All" in names}}
 
 
-def _told(message: Message) -> dict[str, Any]:
+def _as_sqs_returns(message: Message) -> dict[str, Any]:
     return {
         "MessageId": message.id,
         "ReceiptHandle": message.receipt,
@@ -180,14 +180,14 @@ def answer_of(queues: QueueServer, headers: dict[str, str], body: bytes) -> Answ
     action = headers.get("x-amz-target", "").rpartition(".")[2]
     more = {"Content-Type": "application/x-amz-json-1.0"}
     try:
-        status, told = 200, queues.answer(action, json.loads(body or b"{}"))
+        status, reply = 200, queues.answer(action, json.loads(body or b"{}"))
     except LookupError:
-        status, told = 400, {"__type": "com.amazonaws.sqs#QueueDoesNotExist", "message": "no such queue"}
+        status, reply = 400, {"__type": "com.amazonaws.sqs#QueueDoesNotExist", "message": "no such queue"}
     except NotImplementedError:
-        status, told = 400, {"__type": "com.amazonaws.sqs#UnsupportedOperation", "message": action}
+        status, reply = 400, {"__type": "com.amazonaws.sqs#UnsupportedOperation", "message": action}
     if status != 200:
         more["x-amzn-query-error"] = f"{NOT_THERE};Sender"
-    return Answer(status, json.dumps(told).encode(), more)
+    return Answer(status, json.dumps(reply).encode(), more)
 
 
 @contextmanager

@@ -128,5 +128,5 @@ def _figure(result: Mapping[str, Any]) -> str:
 
 
 def _number(value: float) -> str:
-    """Give three digits that count, and all of a large number."""
+    """Return the number with three significant digits, or all of a large one."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

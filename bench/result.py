@@ -1,4 +1,4 @@
-"""One figure, and how it is told."""
+"""One figure, and how it is shown."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ class Result:
         return f"{self.case:14} {self.metric:48} {self.value:9.2f} {self.unit}{spread}{goal}"
 
     def to_json(self) -> dict[str, Any]:
-        """Give the spread as its ends: the single values are of no use to a reader."""
-        told: dict[str, Any] = {"case": self.case, "metric": self.metric, "value": self.value, "unit": self.unit}
+        """Return the spread as its ends: the single values are of no use to a reader."""
+        shown: dict[str, Any] = {"case": self.case, "metric": self.metric, "value": self.value, "unit": self.unit}
         if self.goal is not None:
-            told["goal"] = self.goal
+            shown["goal"] = self.goal
         if self.at_least:
-            told["at_least"] = True
+            shown["at_least"] = True
         if self.values:
-            told |= {"low": min(self.values), "high": max(self.values), "n": len(self.values)}
-        return told
+            shown |= {"low": min(self.values), "high": max(self.values), "n": len(self.values)}
+        return shown
 
 
 def of_many(
     case: str, metric: str, values: Sequence[float], unit: str, goal: float | None = None, *, at_least: bool = False
 ) -> Result:
-    """Tell the median of several values."""
+    """Return the median of several values."""
     rounded = tuple(round(value, 3) for value in values)
     return Result(case, metric, round(median(values), 3), unit, goal, rounded, at_least)
 

@@ -45,7 +45,7 @@ ROW_8: Final = Row("row_8", (THUMBS,), on_shelf=True)
 
 @dataclass(frozen=True)
 class Library:
-    """Files by kind, and where they can be had over HTTP."""
+    """Files by kind, and where they are available over HTTP."""
 
     files: Mapping[str, Sequence[Path]]
     url: str

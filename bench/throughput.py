@@ -99,7 +99,7 @@ def _measured(case: str, comparisons: Sequence[Comparison], pages: list[Path], r
 def _compared(
     case: str, system: RunningSystem, comparisons: Sequence[Comparison], origins: Library, rounds: int
 ) -> Iterator[Result]:
-    """Let system and bare loop take turns, each with all rows: what else the machine does meets both.
+    """Alternate between system and bare loop, each with all rows: what else the machine does meets both.
 
     While the bare loop runs, the system does not tick. To switch its sensors off and on takes ten seconds, so it is
     done seldom: a b b a a b b a.
@@ -113,7 +113,7 @@ def _compared(
                 for comparison, taken in zip(comparisons, seconds, strict=True):
                     taken[bare].append(_seconds_of(system, comparison, origins, next(customers), bare=bare))
     for comparison, taken in zip(comparisons, seconds, strict=True):
-        yield from _told(case, comparison, taken)
+        yield from _results(case, comparison, taken)
 
 
 def _seconds_of(system: RunningSystem, comparison: Comparison, origins: Library, customer: int, *, bare: bool) -> float:
@@ -127,7 +127,7 @@ def _seconds_of(system: RunningSystem, comparison: Comparison, origins: Library,
     return time.monotonic() - began
 
 
-def _told(case: str, comparison: Comparison, seconds: Mapping[bool, Sequence[float]]) -> Iterator[Result]:
+def _results(case: str, comparison: Comparison, seconds: Mapping[bool, Sequence[float]]) -> Iterator[Result]:
     what = f"{comparison.row.name}_{comparison.count}_images_chunk_{comparison.chunk}"
     yield of_many(case, f"seconds_{what}", seconds[False], "s")
     yield of_many(case, f"seconds_bare_loop_{what}", seconds[True], "s")

@@ -1,4 +1,4 @@
-"""Bytes between the run, the image server and S3 for each image, by row of the plan, beside what is stored of it."""
+"""Bytes between the run, the image server and S3 for each image, by row of the plan, next to what is stored of it."""
 
 from __future__ import annotations
 

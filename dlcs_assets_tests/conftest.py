@@ -36,7 +36,7 @@ def scope_of(nodeid: str) -> str:
     return WHOLE_SYSTEM if file.startswith(WHOLE_SYSTEM) and not file.endswith(ON_ITS_OWN) else file
 
 
-class ByServers(LoadScopeScheduling):  # type: ignore[misc] # likewise
+class ByServers(LoadScopeScheduling):  # type: ignore[misc] # as above
     """xdist_group does not do: with pytest 9.2, pytest-xdist 3.8 ignores the marks without a word."""
 
     def _split_scope(self, nodeid: str) -> str:
@@ -50,7 +50,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServers:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest, so that the others run beside it."""
+    """Begin with what takes longest, so that the others run at the same time."""
     items.sort(key=lambda item: (scope_of(item.nodeid) != WHOLE_SYSTEM, not item.nodeid.startswith(LONG)))
 
 

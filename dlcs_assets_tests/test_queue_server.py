@@ -72,8 +72,8 @@ def test_what_is_not_deleted_comes_back(sqs: Any, url: str) -> None:
 
 
 def test_attributes_of_messages_come_along(sqs: Any, url: str) -> None:
-    told = {"modificationType": {"StringValue": "Delete", "DataType": "String"}}
-    sqs.send_message(QueueUrl=url, MessageBody="x", MessageAttributes=told)
+    attributes = {"modificationType": {"StringValue": "Delete", "DataType": "String"}}
+    sqs.send_message(QueueUrl=url, MessageBody="x", MessageAttributes=attributes)
     (message,) = sqs.receive_message(QueueUrl=url, MessageAttributeNames=["All"])["Messages"]
     assert message["MessageAttributes"]["modificationType"]["StringValue"] == "Delete"
 

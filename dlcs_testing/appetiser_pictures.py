@@ -1,4 +1,4 @@
-"""ThumbnailBatch and profiles of which a test knows every pixel."""
+"""Images and profiles whose every pixel a test knows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chromium, headless, and the ways through Dagster's UI that several tests and the pictures of the docs take."""
+"""Chromium, headless, and the ways through Dagster's UI that several tests and the screenshots of the docs take."""
 
 from __future__ import annotations
 

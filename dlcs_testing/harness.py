@@ -91,7 +91,7 @@ class System(Installation):
     def evaluate(self, name: str) -> dg.SensorResult | dg.SkipReason:
         repository = self.definitions.get_repository_def()
         sensor = repository.get_sensor_def(name)
-        # Ready to use: that Dagster makes them anew for each tick takes longer than the ticks themselves.
+        # Ready to use: that Dagster makes them again for each tick takes longer than the ticks themselves.
         ready = {
             "ledger": self.ledger,
             "queues": self.queues,
@@ -173,11 +173,11 @@ class System(Installation):
         self.instance.report_run_failed(run)
 
     def forget_reports(self, image: str) -> None:
-        """Let the ledger believe that Dagster was told nothing of an image."""
+        """Mark all outcomes of an image as not yet reported to Dagster."""
         self.execute("UPDATE outcomes SET reported = 0 WHERE image_id = ?", image)
 
     def _is_new(self, request: dg.RunRequest) -> bool:
-        """Tell whether Dagster has no run of this run key: the daemon drops such requests."""
+        """Return whether Dagster has no run of this run key: the daemon drops such requests."""
         return not self.instance.get_runs(dg.RunsFilter(tags={RUN_KEY_TAG: str(request.run_key)}))
 
     def _run(self, request: dg.RunRequest) -> dg.DagsterRun:
@@ -203,7 +203,7 @@ class System(Installation):
     # What there is afterwards
 
     def partitions(self, stage: Stage) -> dict[str, str]:
-        """Return materialized, failed or missing by image, as Dagster's asset pages tell it."""
+        """Return materialized, failed or missing by image, as Dagster's asset pages show it."""
         keys = self.instance.get_dynamic_partitions(PARTITIONS_NAME)
         asset = dg.AssetKey(stage.value)
         found = self.instance.get_status_by_partition(asset, keys, images_partitions) or dict.fromkeys(keys)

@@ -34,14 +34,14 @@ def serving(answer: Answerer) -> Iterator[str]:
         def _answer(self) -> None:
             headers = {name.lower(): value for name, value in self.headers.items()}
             body = self.rfile.read(int(headers.get("content-length", 0)))
-            told = answer(self.command, self.path, headers, body)
-            self.send_response_only(told.status)
-            for name, value in told.headers.items():
+            answered = answer(self.command, self.path, headers, body)
+            self.send_response_only(answered.status)
+            for name, value in answered.headers.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(told.body)))
+            self.send_header("Content-Length", str(len(answered.body)))
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(told.body)
+                self.wfile.write(answered.body)
 
         def handle_expect_100(self) -> bool:
             going_on = super().handle_expect_100()

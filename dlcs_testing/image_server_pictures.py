@@ -1,4 +1,4 @@
-"""ThumbnailBatch that tests draw, and how they tell them apart again."""
+"""Images that tests draw, and how they distinguish them again."""
 
 from __future__ import annotations
 
@@ -78,6 +78,6 @@ def with_profile(jp2: bytes, profile: bytes) -> bytes:
 
 
 def red_and_green_swapped() -> bytes:
-    """Return sRGB's profile with two primaries exchanged, so that a picture shows whether its profile was heeded."""
+    """Return sRGB's profile with two primaries exchanged, so that a picture shows whether its profile was applied."""
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     return srgb.replace(b"rXYZ", b"____").replace(b"gXYZ", b"rXYZ").replace(b"____", b"gXYZ")

@@ -92,7 +92,7 @@ class Misbehaving:
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
     def stop(self) -> None:
-        """Break off what is in work, and let nobody listen: the server is down."""
+        """Break off requests in progress, and listen no more: the server is down."""
         if self._server is None:
             return
         self._stopped.set()
@@ -111,7 +111,7 @@ class Misbehaving:
 
     @contextmanager
     def counted(self, path: str) -> Iterator[tuple[Fault | None, random.Random]]:
-        """Count a request; say what it is to meet, and give what else is to be drawn for it."""
+        """Count a request; return the fault that it meets, and the random numbers for its details."""
         with self._lock:
             what = path.rpartition("%2F")[2]
             self.asked[what] += 1
@@ -226,7 +226,7 @@ class _Server(ThreadingHTTPServer):
 
 
 def redrawn(jpeg: bytes, kind: str, scale: float) -> bytes:
-    """Encode a picture anew, at another size or in another format."""
+    """Encode an image again, at another size or in another format."""
     buffer = BytesIO()
     with Image.open(BytesIO(jpeg)) as image:
         image.resize((max(1, int(image.width * scale)), max(1, int(image.height * scale)))).save(buffer, kind)

@@ -87,7 +87,7 @@ def running(binaries: Path) -> Iterator[Server]:
 
 
 def _unprivileged() -> pwd.struct_passwd | None:
-    """Return whom to run the server as: root must not, everybody else may."""
+    """Return whom to run the server as: root must not, every other user may."""
     if os.getuid() != 0:
         return None
     accounts = {entry.pw_name: entry for entry in pwd.getpwall()}

@@ -50,7 +50,7 @@ class Proxy:
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
     def stop(self) -> None:
-        """Let nobody listen at the URL: the service is down."""
+        """Listen at the URL no more: the service is down."""
         if self._server:
             self._server.shutdown()
             self._server.server_close()

@@ -23,7 +23,7 @@ class Relay:
 def relay_to(
     port: int, *, break_after: int | None = None, on_break: Callable[[], None] = lambda: None, silent: bool = False
 ) -> Iterator[Relay]:
-    """Pass everything on. Close the first connection after so many bytes of the server; or never say a word."""
+    """Pass everything on. Close the first connection after a number of the server's bytes; or never answer."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         relay = Relay(listener.getsockname()[1])
         held: list[socket.socket] = []

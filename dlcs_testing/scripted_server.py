@@ -1,4 +1,4 @@
-"""A real HTTP server that answers as it is told, faults included, and remembers what it was asked."""
+"""A real HTTP server that answers as scripted, faults included, and remembers its requests."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def scripted_server(*answers: Answer) -> Iterator[ScriptedServer]:
 
 
 def refused_url() -> str:
-    """Return the URL of a port on which nobody listens."""
+    """Return the URL of a port on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{probe.getsockname()[1]}"

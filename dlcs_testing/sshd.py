@@ -108,8 +108,8 @@ def running_sshd(folder: Path, *, authorized: Sequence[str] = ()) -> Iterator[Ss
 def _who() -> tuple[int, int]:
     if os.geteuid() != 0:
         return os.getuid(), os.getgid()
-    nobody = pwd.getpwnam("nobody")
-    return nobody.pw_uid, nobody.pw_gid
+    account = pwd.getpwnam("nobody")
+    return account.pw_uid, account.pw_gid
 
 
 def _free_port() -> int:

@@ -158,7 +158,7 @@ def test_an_interrupted_submission_says_how_to_continue(
 
 @pytest.fixture
 def batch(desk: Desk, manifest: Path, aws: Aws) -> Desk:
-    """Submit the manifest as batch 1, of which one image fails and another has not been received yet."""
+    """Submit the manifest as batch 1: one of its images fails, and another has not been received yet."""
     dlcs("batch", "submit", str(manifest))
     for image in ("2/7/p0", "2/7/p1"):
         desk.send(image, batch=1)
@@ -192,8 +192,8 @@ def test_what_is_missing_of_a_manifest_is_shown_with_the_reason(batch: Desk, man
         ["2/7/p1", "failed", "The image ends early (image_truncated). Replace it"],
         ["2/7/p2", "not", "received"],
     ]
-    told = json.loads(dlcs("batch", "missing", str(manifest), "--id", "1", "--json").stdout)
-    assert [(each["id"], each["code"]) for each in told] == [("2/7/p1", "image_truncated"), ("2/7/p2", None)]
+    shown = json.loads(dlcs("batch", "missing", str(manifest), "--id", "1", "--json").stdout)
+    assert [(each["id"], each["code"]) for each in shown] == [("2/7/p1", "image_truncated"), ("2/7/p2", None)]
     dlcs("retry", "--batch", "1")
     batch.end("2/7/p1")
     batch.send("2/7/p2", batch=1)
@@ -263,8 +263,8 @@ def test_the_images_of_a_batch_include_rejected_ones(batch: Desk) -> None:
         == "Batch 1 of customer 2, all images have ended: 3 listed = 1 done + 1 failed + 1 rejected + 0 pending"
     )
     assert lines[1] == "3 images: 1 done, 1 failed, 1 rejected"
-    told = json.loads(dlcs("status", "--batch", "1", "--json").stdout)
-    assert {each["id"]: each["state"] for each in told} == {
+    shown = json.loads(dlcs("status", "--batch", "1", "--json").stdout)
+    assert {each["id"]: each["state"] for each in shown} == {
         "2/7/p0": "done",
         "2/7/p1": "failed",
         "2/7/odd": "rejected",

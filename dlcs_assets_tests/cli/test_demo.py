@@ -38,7 +38,7 @@ if __name__ == "__main__":
 
 @pytest.mark.e2e
 def test_the_demo_ends_well_if_every_image_ends_as_expected(tmp_path: Path) -> None:
-    """Here with a shared disk; as it is by default it is tried whole, beside the tests."""
+    """Here with a shared disk; with its defaults it is tried as a whole elsewhere."""
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     done = subprocess.run(
@@ -82,11 +82,11 @@ def outcome_of(follower: Follower) -> tuple[int, str]:
 def test_what_does_not_end_in_time_is_named_with_the_reason(desk: Desk) -> None:
     follower = Follower(desk.ledger, ["2/1/f001r", "2/3/f014v"])
     desk.failed("2/1/f001r", TransientError("appetiser_unavailable", "503", remedy="See its log", stage=Stage.JP2))
-    status, told = outcome_of(follower)
+    status, shown = outcome_of(follower)
     assert status == 1
-    assert "2 of 2 images have not ended in time:" in told
-    assert "2/1/f001r: pending: jp2: 503 (appetiser_unavailable). See its log" in told
-    assert "2/3/f014v: its message is still in the queue" in told
+    assert "2 of 2 images have not ended in time:" in shown
+    assert "2/1/f001r: pending: jp2: 503 (appetiser_unavailable). See its log" in shown
+    assert "2/3/f014v: its message is still in the queue" in shown
 
 
 def test_images_that_end_unexpectedly_are_named_with_the_reason(desk: Desk) -> None:
@@ -94,11 +94,11 @@ def test_images_that_end_unexpectedly_are_named_with_the_reason(desk: Desk) -> N
     follower = Follower(desk.ledger, ["2/1/f001r", "2/3/f014v"])
     desk.failed("2/1/f001r", PermanentError("odd", "It is so", remedy="None", stage=Stage.THUMBNAILS))
     desk.done("2/3/f014v")
-    status, told = outcome_of(follower)
+    status, shown = outcome_of(follower)
     assert status == 1
-    assert "2 of 2 images did not end as expected:" in told
-    assert "2/1/f001r: failed, expected done. thumbnails: It is so (odd). None" in told
-    assert "2/3/f014v: done, expected failed." in told
+    assert "2 of 2 images did not end as expected:" in shown
+    assert "2/1/f001r: failed, expected done. thumbnails: It is so (odd). None" in shown
+    assert "2/3/f014v: done, expected failed." in shown
 
 
 def test_a_rejected_message_ends_the_wait_for_a_known_image(desk: Desk) -> None:

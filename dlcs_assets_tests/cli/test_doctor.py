@@ -100,7 +100,7 @@ def findings(status: int) -> dict[str, dict[str, str]]:
 
 
 def only_finding(check: str, result: str) -> dict[str, str]:
-    """Return what was found to be wrong, and see that it is nothing else."""
+    """Return the finding of this check, and ensure that it is the only one."""
     found = findings(1 if result == "fail" else 0)
     assert {name: each["result"] for name, each in found.items() if each["result"] != "ok"} == {check: result}
     assert found[check]["remedy"]

@@ -12,7 +12,7 @@ OPTIMISED = "s3://dlcs-origin/2/1/x"
 
 
 def lines(text: str) -> dict[str, str]:
-    """Read `name  text` lines; those that go on are joined."""
+    """Read `name  text` lines; continued lines are joined."""
     found: dict[str, str] = {}
     name = ""
     for line in text.splitlines()[1:]:
@@ -56,9 +56,9 @@ def plan(*arguments: str) -> dict[str, str]:
 def test_the_plan_of_an_image_that_is_not_registered(
     origin: str, options: list[str], row: str, appetiser: str, reads: str
 ) -> None:
-    told = plan("--origin", origin, *options)
-    assert (told["row"], told["image server"]) == (row, reads)
-    assert told["Appetiser"].startswith(appetiser)
+    shown = plan("--origin", origin, *options)
+    assert (shown["row"], shown["image server"]) == (row, reads)
+    assert shown["Appetiser"].startswith(appetiser)
 
 
 def test_the_plan_of_a_known_image_lists_thumbnails_in_pixels(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,10 +66,10 @@ def test_the_plan_of_a_known_image_lists_thumbnails_in_pixels(desk: Desk, monkey
     monkeypatch.setenv("DLCS_DEFAULT_THUMBNAIL_SIZES", "!1024,1024;5000,;200,")
     desk.send("2/1/x", fields=AssetFields(origin=OPTIMISED, max_unauthorised=400))
     desk.done("2/1/x")
-    told = plan()
-    assert told["row"] == "3"
-    assert told["stages"] == "original: at its origin; jp2: converted; thumbnails: made"
-    thumbnails = told["thumbnails"].split(" | ")
+    shown = plan()
+    assert shown["row"] == "3"
+    assert shown["stages"] == "original: at its origin; jp2: converted; thumbnails: made"
+    thumbnails = shown["thumbnails"].split(" | ")
     assert thumbnails[0].startswith("of an image of 3000x2000; open to everybody up to 400 pixels")
     assert [line.split() for line in thumbnails[1:]] == [
         ["1024x683", "!1024,1024", "s3://dlcs-thumbs/2/1/x/auth/1024.jpg"],
@@ -77,7 +77,7 @@ def test_the_plan_of_a_known_image_lists_thumbnails_in_pixels(desk: Desk, monkey
         ["200x133", "200,", "s3://dlcs-thumbs/2/1/x/open/200.jpg"],
         ["100x67", "!100,100", "s3://dlcs-thumbs/2/1/x/open/100.jpg"],
     ]
-    assert told["left out"].startswith("5000,: would enlarge the image (3000x2000)")
+    assert shown["left out"].startswith("5000,: would enlarge the image (3000x2000)")
 
 
 def test_roles_without_a_limit_restrict_all(desk: Desk) -> None:
@@ -87,9 +87,9 @@ def test_roles_without_a_limit_restrict_all(desk: Desk) -> None:
 
 def test_secrets_of_the_origin_are_not_shown(desk: Desk) -> None:
     desk.send("2/1/x")
-    told = plan()
-    assert told["origin"].startswith("https://example.org/2/1/x.jpg?…")
-    assert "secret" not in str(told)
+    shown = plan()
+    assert shown["origin"].startswith("https://example.org/2/1/x.jpg?…")
+    assert "secret" not in str(shown)
 
 
 @pytest.mark.usefixtures("ledger")
@@ -115,9 +115,9 @@ def test_a_customers_own_policies_and_origins_are_in_the_plan(tmp_path: Path, mo
     (tmp_path / "dlcs.yaml").write_text(CUSTOMERS)
     monkeypatch.setenv("DLCS_CUSTOMERS_FILE", str(tmp_path / "dlcs.yaml"))
     monkeypatch.setenv("DLCS_SCRATCH", str(tmp_path / "scratch"))
-    told = plan("--origin", "https://h/x.jpg", "--policy", "thumbs=tiny")
-    assert told["channels"].startswith("iiif-img/default, thumbs/tiny")
-    assert told["thumbnails"].startswith("!1024,1024  !400,400  !200,200  !100,100  !50,50")
+    shown = plan("--origin", "https://h/x.jpg", "--policy", "thumbs=tiny")
+    assert shown["channels"].startswith("iiif-img/default, thumbs/tiny")
+    assert shown["thumbnails"].startswith("!1024,1024  !400,400  !200,200  !100,100  !50,50")
     elsewhere = dlcs("plan", "3/1/x", "--origin", "https://h/x.jpg")
     assert (elsewhere.exit_code, "customer_not_configured" in elsewhere.stderr) == (1, True)
 
@@ -136,8 +136,8 @@ def test_the_plan_says_where_appetiser_makes_the_thumbnails(
     monkeypatch: pytest.MonkeyPatch, origin: str, options: list[str], appetiser: str, fetch: str
 ) -> None:
     monkeypatch.setenv("DLCS_THUMBNAILS_BY", "appetiser")
-    told = plan("--origin", origin, *options)
-    assert told["Appetiser"].startswith(appetiser)
-    assert fetch in told["fetch"]
-    assert told["image server"] == "not asked"
-    assert "transient" not in told["stored"]
+    shown = plan("--origin", origin, *options)
+    assert shown["Appetiser"].startswith(appetiser)
+    assert fetch in shown["fetch"]
+    assert shown["image server"] == "not asked"
+    assert "transient" not in shown["stored"]

@@ -35,11 +35,11 @@ def test_json_has_the_whole_body_and_secrets_only_on_request(desk: Desk) -> None
     """Programs get the body uncut; --with-secrets must be given for the credentials in it."""
     body = '{"asset": "https://u:secret@h/"} \u0001' + 999 * "x"
     message_id = desk.reject(body)
-    (told,) = json.loads(dlcs("rejected", "--json").stdout)
-    assert (told["id"], told["code"], told["queue"]) == (message_id, "not_json", "images")
-    assert told["body"] == body.replace("u:secret@", "")
-    (told,) = json.loads(dlcs("rejected", "--json", "--with-secrets").stdout)
-    assert told["body"] == body
+    (shown,) = json.loads(dlcs("rejected", "--json").stdout)
+    assert (shown["id"], shown["code"], shown["queue"]) == (message_id, "not_json", "images")
+    assert shown["body"] == body.replace("u:secret@", "")
+    (shown,) = json.loads(dlcs("rejected", "--json", "--with-secrets").stdout)
+    assert shown["body"] == body
 
 
 def test_a_message_is_sent_again_to_the_queue_it_came_from(desk: Desk, aws: Aws) -> None:
@@ -98,9 +98,9 @@ def test_a_message_without_its_body_cannot_be_sent_again(desk: Desk, aws: Aws) -
     gone = desk.reject("gone", queue=queue_name(aws.ingest))
     desk.ledger.retention.enforce(history=NOW, bodies=datetime.now(UTC))
     desk.reject("kept", queue=queue_name(aws.ingest))
-    told = dlcs("rejected").stdout
-    assert "body    (no longer kept)" in told
-    assert told.count("reason  the message is not JSON") == 2
+    shown = dlcs("rejected").stdout
+    assert "body    (no longer kept)" in shown
+    assert shown.count("reason  the message is not JSON") == 2
     refused = dlcs("rejected", "--requeue", gone)
     assert (refused.exit_code, aws.bodies(aws.ingest)) == (1, [])
     assert "is no longer kept (DLCS_REJECTED_RETENTION)" in refused.stderr

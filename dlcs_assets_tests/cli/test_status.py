@@ -60,9 +60,9 @@ def test_a_selection_gives_these_images_and_no_others(options: list[str], expect
 
 
 def test_json_has_what_the_ledger_knows_of_each_image(four: Desk) -> None:
-    told = json.loads(dlcs("status", "--json").stdout)
-    assert told == [image.to_json() for image in four.ledger.reports.images(Selection())]
-    good = next(image for image in told if image["id"] == "2/1/good")
+    shown = json.loads(dlcs("status", "--json").stdout)
+    assert shown == [image.to_json() for image in four.ledger.reports.images(Selection())]
+    good = next(image for image in shown if image["id"] == "2/1/good")
     assert (good["state"], good["width"], good["height"]) == ("done", 3000, 2000)
     assert good["stages"] == {"original": "fetched, not kept", "jp2": "converted", "thumbnails": "made"}
     assert good["locations"] == ["s3://dlcs-storage/2/1/good"]
@@ -148,8 +148,8 @@ def test_a_rejected_message_does_not_reject_a_known_image(desk: Desk) -> None:
     desk.done("2/1/good")
     desk.reject("{", image="2/1/good")
     desk.reject("{", image="2/1/unknown")
-    told = dlcs("status", "--state", "rejected").stdout
-    assert told.splitlines()[0] == "2 images: 1 done, 1 rejected"
-    assert "2/1/unknown" in told
-    assert "2/1/good" not in told
+    shown = dlcs("status", "--state", "rejected").stdout
+    assert shown.splitlines()[0] == "2 images: 1 done, 1 rejected"
+    assert "2/1/unknown" in shown
+    assert "2/1/good" not in shown
     assert desk.ledger.reports.counts()["rejected"] == 1

@@ -23,7 +23,7 @@ def _customers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def three(desk: Desk) -> Desk:
-    """Fill the ledger: two spaces of one customer, one of another, and an image in work."""
+    """Fill the ledger: two spaces of one customer, one of another, and an image in progress."""
     desk.done("2/1/a")
     desk.done("2/1/b")
     desk.done("2/10/c")
@@ -70,13 +70,13 @@ def test_a_selection_gives_these_lines_and_no_others(options: list[str], expecte
 
 @pytest.mark.usefixtures("three")
 def test_json_has_all_numbers_in_bytes() -> None:
-    told = json.loads(dlcs("usage", "--json", "--customer", "2").stdout)
+    shown = json.loads(dlcs("usage", "--json", "--customer", "2").stdout)
     spaces = [
         {"space": 1, "images": 2, "source": 2468, "thumbnails": 112, "reserved": 0},
         {"space": 10, "images": 1, "source": 1234, "thumbnails": 56, "reserved": 66},
     ]
     whole = {"customer": 2, "images": 3, "source": 3702, "thumbnails": 168, "reserved": 66}
-    assert told == [{**whole, "quota": {"images": 100, "bytes": 5000}, "spaces": spaces}]
+    assert shown == [{**whole, "quota": {"images": 100, "bytes": 5000}, "spaces": spaces}]
 
 
 @pytest.mark.usefixtures("ledger")
@@ -98,9 +98,9 @@ def test_the_plan_says_when_the_quota_would_refuse_the_image(desk: Desk, ledger:
     for name in "abcd":
         desk.done(f"2/1/{name}")  # 4936 of 5000 bytes
     desk.send("2/1/new")
-    told = dlcs("plan", "2/1/new").stdout
-    assert "quota         refused before the original is fetched: StoragePolicy size limit exceeded" in told
-    assert "customer 2 may have 5,000 bytes stored and has 4,936; this image needs 100" in told
+    shown = dlcs("plan", "2/1/new").stdout
+    assert "quota         refused before the original is fetched: StoragePolicy size limit exceeded" in shown
+    assert "customer 2 may have 5,000 bytes stored and has 4,936; this image needs 100" in shown
     assert ledger.accounting.totals(2).reserved == 0
     assert "quota  " not in dlcs("plan", "2/1/a").stdout  # it takes the place of what it has
     assert "quota  " not in dlcs("plan", "2/1/new", "--channels", "thumbs").stdout

@@ -183,7 +183,7 @@ def test_a_passing_trouble_is_overcome(setting: Setting, passing: Answer) -> Non
 
 
 def test_each_attempt_writes_a_file_of_its_own(setting: Setting) -> None:
-    """An attempt that timed out here may go on there, into the very file that its successor is writing."""
+    """An attempt that timed out here may continue there, in the very file that its successor is writing."""
     setting.server.answers = [Answer(503), CONVERTED]
     setting.convert()
     first, second = (json.loads(asked.body)["destination"] for asked in setting.server.asked)
@@ -408,7 +408,7 @@ def test_a_folder_that_only_we_see_is_waited_for(setting: Setting) -> None:
 
 
 def test_a_file_without_a_suffix_goes_by_one_of_its_format(setting: Setting) -> None:
-    """Appetiser would encode a JP2 anew if it is not named as one."""
+    """Appetiser would encode a JP2 again if it is not named as one."""
     setting.source = setting.source.rename(setting.folder / "original")
     setting.source.write_bytes(b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x14ftypjp2 \0\0\0\0jp2 ")
     setting.convert()

@@ -116,8 +116,8 @@ def test_malformed_credentials_are_refused_and_not_shown(
     with caplog.at_level(logging.DEBUG), pytest.raises(PermanentError) as refused:
         store(aws).get(rule("env:PARTNER_CREDENTIALS"))
     assert refused.value.code == "origin_credentials_malformed"
-    told = "".join(traceback.format_exception(refused.value)) + caplog.text
-    assert "hunter2" not in told
+    shown = "".join(traceback.format_exception(refused.value)) + caplog.text
+    assert "hunter2" not in shown
 
 
 @pytest.mark.parametrize("kind", ["s3", "secretsmanager", "env"])

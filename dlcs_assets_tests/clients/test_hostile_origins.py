@@ -97,7 +97,7 @@ def outcome(origin: Origin, folder: Path, **options: Any) -> str:
 
 
 def check_words(error: IngestError) -> None:
-    """Check that an error is short and plain, tells what to do, and keeps secrets."""
+    """Check that an error is short and plain, says what to do, and shows no secret."""
     text = f"{error.cause} {error.remedy}"
     assert text.isprintable()
     assert len(text) < 1000
@@ -461,7 +461,7 @@ def test_user_and_password_of_a_redirect_are_not_sent(tmp_path: Path) -> None:
 
 @pytest.fixture
 def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the certificate of the one host that this machine trusts."""
+    """Return the certificate of the one host that this machine trusts."""
     file = certificate(tmp_path, "good.example")
     monkeypatch.setenv("SSL_CERT_FILE", str(file))
     ANSWERS["good.example"] = ANSWERS["other.example"] = [["127.0.0.1"]]
@@ -509,7 +509,7 @@ def test_a_handshake_that_never_ends_is_ended(tmp_path: Path) -> None:
         assert code == "origin_unreachable"
 
 
-# Downloads that go on
+# Downloads that continue
 
 
 def in_turn(*behaviours: Behaviour) -> Behaviour:
@@ -531,8 +531,8 @@ def half(etag: str) -> Behaviour:
 
 
 def part(start: int, data: bytes, etag: str = '"v1"', whole: int = len(LARGE)) -> Behaviour:
-    told = f"Content-Range: bytes {start}-{start + len(data) - 1}/{whole}"
-    return says(head(length(len(data)), told, f"ETag: {etag}", status="206 Partial Content"), data)
+    content_range = f"Content-Range: bytes {start}-{start + len(data) - 1}/{whole}"
+    return says(head(length(len(data)), content_range, f"ETag: {etag}", status="206 Partial Content"), data)
 
 
 WHOLE = says(head(length(len(LARGE))), LARGE)

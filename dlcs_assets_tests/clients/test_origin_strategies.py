@@ -86,8 +86,8 @@ def test_refused_credentials_name_strategy_and_are_read_again(
             origins.fetch(basic(f"{server.url}/a.jpg?token={TOKEN}"), tmp_path / "original")
         assert refused.value.code == "origin_login_refused"
         assert "origin strategy 'partner' (basic-http-authentication)" in refused.value.cause
-        told = "".join(traceback.format_exception(refused.value)) + caplog.text
-        assert [secret for secret in (TOKEN, BASIC, PASSWORD) if secret in told] == []
+        shown = "".join(traceback.format_exception(refused.value)) + caplog.text
+        assert [secret for secret in (TOKEN, BASIC, PASSWORD) if secret in shown] == []
         server.answers[:] = [Answer(200, IMAGE)]
         monkeypatch.setenv("PARTNER", json.dumps({"user": "user", "password": "corrected"}))
         origins.fetch(basic(server.url), tmp_path / "original")
@@ -138,8 +138,8 @@ HALF = len(IMAGE) // 2
 
 
 def rest(start: int = HALF, etag: str = '"v1"', data: bytes = IMAGE, total: str | None = None) -> Answer:
-    told = f"bytes {start}-{len(data) - 1}/{total or len(data)}"
-    return Answer(206, data[start:], (("ETag", etag), ("Content-Range", told), ("Content-Type", "image/tiff")))
+    content_range = f"bytes {start}-{len(data) - 1}/{total or len(data)}"
+    return Answer(206, data[start:], (("ETag", etag), ("Content-Range", content_range), ("Content-Type", "image/tiff")))
 
 
 def test_an_interrupted_download_continues_where_it_ended(origins: Origins, tmp_path: Path) -> None:

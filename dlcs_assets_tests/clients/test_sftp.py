@@ -59,11 +59,11 @@ class Server:
 
 @contextmanager
 def opened(server: Server, answered: Callable[[int], int] = int) -> Iterator[Any]:
-    """Open the page with paramiko; `answered` says with how many bytes the server answers where so many were asked."""
+    """Open the page with paramiko; `answered` says with how many bytes the server answers a request for that many."""
     import paramiko  # type: ignore[import-untyped]  # its stubs would be one more package
-    from paramiko.sftp import CMD_READ  # type: ignore[import-untyped]  # likewise
+    from paramiko.sftp import CMD_READ  # type: ignore[import-untyped]  # as above
 
-    class Client(paramiko.SFTPClient):  # type: ignore[misc]  # likewise
+    class Client(paramiko.SFTPClient):  # type: ignore[misc]  # as above
         def _async_request(self, fileobj: object, kind: int, *args: Any) -> Any:
             if kind == CMD_READ:
                 handle, offset, length = args
@@ -190,8 +190,8 @@ def test_refused_credentials_name_the_strategy_and_no_secret(  # noqa: PLR0917 (
     expected = "origin_login_refused" if how in {"password", "key"} else "origin_credentials_malformed"
     assert refused.value.code == expected
     assert "origin strategy 'digitisation' (sftp)" in refused.value.cause
-    told = "".join(traceback.format_exception(refused.value)) + caplog.text
-    assert [secret for secret in (*given.values(), PASSWORD) if secret in told] == []
+    shown = "".join(traceback.format_exception(refused.value)) + caplog.text
+    assert [secret for secret in (*given.values(), PASSWORD) if secret in shown] == []
 
 
 def others(server: Server) -> tuple[str, ...]:
@@ -263,7 +263,7 @@ def test_an_interrupted_download_continues_where_it_ended(server: Server, origin
     with relay_to(server.sshd.port, break_after=passed, on_break=wait_for_the_file) as relay:
         fetched = origins.fetch(server.origin(port=relay.port), path)
         assert relay.connections == 2
-        assert relay.bytes < passed + len(IMAGE)  # begun anew, it would have been more than that
+        assert relay.bytes < passed + len(IMAGE)  # from scratch, it would have been more than that
     assert fetched.path.read_bytes() == IMAGE
     assert fetched.sha256 == SHA256
 
@@ -359,8 +359,8 @@ def test_an_invalid_line_of_known_hosts_is_refused(server: Server, line: str) ->
 def scanned(server: Server, *options: str) -> list[str]:
     """Return what ssh-keyscan prints of the server, in the form of the customers file."""
     command = ["ssh-keyscan", *options, "-p", str(server.sshd.port), "127.0.0.1"]
-    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
-    return [check_known_host(line) for line in told if not line.startswith("#")]
+    scanned = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    return [check_known_host(line) for line in scanned if not line.startswith("#")]
 
 
 def test_lines_as_ssh_keyscan_prints_them_are_known_hosts(server: Server, origins: Origins, tmp_path: Path) -> None:

@@ -44,9 +44,9 @@ def test_a_notification_reaches_subscribers_with_its_attributes(aws: Aws, notifi
         sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=endpoint)
         notifications.publish(topic, '{"id":12}', {"CustomerId": "2"})
         (message,) = sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=1)["Messages"]
-    told = json.loads(message["Body"])
-    assert told["Message"] == '{"id":12}'
-    assert told["MessageAttributes"] == {"CustomerId": {"Type": "String", "Value": "2"}}
+    envelope = json.loads(message["Body"])
+    assert envelope["Message"] == '{"id":12}'
+    assert envelope["MessageAttributes"] == {"CustomerId": {"Type": "String", "Value": "2"}}
 
 
 def test_a_topic_that_is_not_there_is_permanent_and_is_named(notifications: Notifications) -> None:

@@ -117,7 +117,7 @@ def test_bytes_are_stored_with_their_checksum(storage: Storage, bucket: str) -> 
 
 
 def test_the_checksum_goes_with_the_bytes_for_s3_to_compare(file: Path) -> None:
-    """A file that changes on its way is not published."""
+    """A file that changes during its upload is not published."""
     with scripted_server(Answer(400, b"<Error><Code>XAmzContentChecksumMismatch</Code></Error>")) as server:
         storage = storage_at(server.url)
         with pytest.raises(TransientError):

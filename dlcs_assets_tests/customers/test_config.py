@@ -22,7 +22,7 @@ def problems(text: str | bytes) -> list[str]:
 
 
 def of_customer(text: str) -> list[str]:
-    """Return what is wrong with a customer's fields, the first of which stands in line 3."""
+    """Return what is wrong with a customer's fields; the first of these is in line 3."""
     indented = "".join(f"    {line}\n" for line in text.splitlines())
     return problems(f"customers:\n  2:\n{indented}")
 

@@ -66,7 +66,7 @@ def test_any_other_size_is_refused_by_name(text: str) -> None:
         (",200", None, None, None),
         ("200,200", None, None, None),
         ("pct:200", None, None, None),
-        # iiif-net can be told to make an error of this one too; the image's own size is what readers expect.
+        # iiif-net can make this one an error too; the image's own size is what readers expect.
         ("!200,200", LANDSCAPE, PORTRAIT, SQUARE),
     ],
 )

@@ -63,7 +63,7 @@ def test_every_row_of_the_plan(line: str) -> None:
 
 
 def described(found: IngestPlan) -> list[str]:
-    """Give the columns from `row` on."""
+    """Return the columns from `row` on."""
     keys = {
         "{id}": found.conversion is not Conversion.NONE,
         "{id}/original": found.keep_original,

@@ -22,7 +22,7 @@ def mistakes(manifest: Manifest) -> list[tuple[int, str]]:
     return [(mistake.line, mistake.text) for mistake in manifest.mistakes]
 
 
-def told(text: str, *, customer: int | None = None) -> list[tuple[int, str]]:
+def mistakes_of(text: str, *, customer: int | None = None) -> list[tuple[int, str]]:
     return mistakes(read_manifest(text.encode(), customer=customer))
 
 
@@ -92,7 +92,7 @@ def test_ids_are_completed_from_columns_and_options() -> None:
 
 def test_a_record_of_several_lines_has_the_number_of_its_first() -> None:
     text = 'id,origin,roles\n2/1/a,https://h/a,"one,\ntwo"\n2/1/b,,\n'
-    assert [line for line, _ in told(text)] == [2, 4]  # a role with a line break in it is none
+    assert [line for line, _ in mistakes_of(text)] == [2, 4]  # a role with a line break in it is none
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_a_record_of_several_lines_has_the_number_of_its_first() -> None:
     ],
 )
 def test_a_mistake_is_reported_with_its_line(text: str, line: int, said: str) -> None:
-    (found,) = told(text)
+    (found,) = mistakes_of(text)
     assert found[0] == line
     assert said in found[1]
 
@@ -159,7 +159,7 @@ def test_a_byte_that_is_not_utf_8_is_reported_with_its_line() -> None:
 
 def test_an_id_of_a_customer_other_than_the_option_is_a_mistake() -> None:
     """Otherwise a wrong --customer would send images to the batch of another customer."""
-    assert told("id,origin\n2/1/a,https://h/a\n", customer=3) == [
+    assert mistakes_of("id,origin\n2/1/a,https://h/a\n", customer=3) == [
         (2, "2/1/a is not of customer 3 (asset_id_malformed). Correct the id, or --customer.")
     ]
 

@@ -24,7 +24,7 @@ def asset(*channels: tuple[str, int], **fields: Any) -> dict[str, Any]:
 
 
 def wrapped(message: dict[str, Any], **attributes: str) -> str:
-    """Give what SNS makes of a message."""
+    """Return a message in the envelope of SNS."""
     return json.dumps(
         {
             "Type": "Notification",

@@ -117,7 +117,7 @@ def test_sizes_of_a_policy_are_made_whatever_the_orientation() -> None:
 
 
 def test_measured_sizes_with_one_key_are_recorded_as_the_larger() -> None:
-    """s.json must not list two thumbnails of which only one can be stored."""
+    """s.json must not list two thumbnails if only one can be stored."""
     assert split([(100, 70), (100, 71), (71, 100)]).sizes == (Size(100, 71),)
 
 

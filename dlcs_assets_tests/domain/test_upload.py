@@ -38,7 +38,7 @@ def test_sequencers_are_compared_as_s3_says(sequencer: str, other: str, later: b
 
 
 @pytest.mark.parametrize(
-    ("told", "known", "news"),
+    ("upload", "known", "status"),
     [
         (EVENT, None, UploadStatus.INGEST),
         (EVENT, EVENT, UploadStatus.OUTDATED),
@@ -58,9 +58,9 @@ def test_sequencers_are_compared_as_s3_says(sequencer: str, other: str, later: b
     ],
 )
 def test_an_event_of_an_object_is_classified_as_new_or_not(
-    told: Upload, known: Upload | None, news: UploadStatus
+    upload: Upload, known: Upload | None, status: UploadStatus
 ) -> None:
-    assert classify_upload(told, known, NOW if known else None) is news
+    assert classify_upload(upload, known, NOW if known else None) is status
 
 
 def test_a_listing_overtaken_by_an_event_is_outdated() -> None:

@@ -24,7 +24,7 @@ WAIT = BUDGET = timedelta(seconds=4)
 
 @dataclass(kw_only=True, eq=False)
 class SlowQueue(Queues):
-    """A queue that has messages from a moment on, and takes so many seconds for each answer."""
+    """A queue that has messages from a moment on, and takes a number of seconds for each answer."""
 
     waiting: int
     from_moment: float = 0.0
@@ -43,7 +43,7 @@ class SlowQueue(Queues):
         return [QueueMessage(str(self._given - number), BODY, "receipt", None) for number in range(count)]
 
     def delete(self, url: str, messages: Iterable[QueueMessage]) -> None:
-        """It was not given for good anyway."""
+        """It was not given permanently anyway."""
 
 
 @pytest.fixture

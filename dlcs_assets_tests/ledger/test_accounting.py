@@ -32,7 +32,7 @@ SPAWN = multiprocessing.get_context("spawn")
 
 
 class Shelf:
-    """One image in work, and what is done with it."""
+    """One image in progress, and what is done with it."""
 
     def __init__(self, ledger: Ledger, image: str) -> None:
         self.image = image
@@ -211,7 +211,7 @@ def test_what_a_killed_run_reserved_is_free_once_it_is_released(desk: Desk, url:
 
 
 def ingest(ledger: Ledger, image: str, size: int) -> bool:
-    """Do what a run does with an image; tell whether it fitted in."""
+    """Do what a run does with an image; return whether it fitted in."""
     shelf = Shelf(ledger, image)
     try:
         shelf.reserve(LEAST_BYTES, JP2)
@@ -275,7 +275,7 @@ def test_processes_racing_for_the_last_bytes_stay_in_the_quota(desk: Desk, url: 
 
 
 def take_in(ledger: Ledger, *images: str, limit: int = 3) -> IntakeCount:
-    """Send full messages in one transaction; customer 2 may have so many images, others any number."""
+    """Send full messages in one transaction; customer 2 may have up to `limit` images, others any number."""
     received = [
         InboxMessage(
             new_id(),

@@ -81,7 +81,7 @@ def test_the_tally_of_a_batch_follows_the_states_of_its_images(desk: Desk, ledge
 def test_an_image_counts_once_however_often_it_comes(desk: Desk, ledger: Ledger) -> None:
     for _ in range(3):
         send(desk, "2/1/p", 7, count=1)
-        reject(desk, 7, "2/1/p")  # some of its messages were wrong: the others tell how it is
+        reject(desk, 7, "2/1/p")  # some of its messages were wrong: the others show how it is
         reject(desk, 7, "2/1/bad")
     assert find(ledger, 7).tally == Tally(pending=1, rejected=1)
     work(desk)
@@ -136,9 +136,9 @@ def test_a_batch_is_finished_once_and_published_once(desk: Desk, ledger: Ledger)
     assert finish(ledger) == [7]
     assert finish(ledger, LATER + timedelta(hours=1)) == []
     assert find(ledger, 7).finished_at == LATER
-    (told,) = unpublished(ledger)
-    assert told.attributes == {"CustomerId": "2"}
-    assert json.loads(told.body) == {
+    (notification,) = unpublished(ledger)
+    assert notification.attributes == {"CustomerId": "2"}
+    assert json.loads(notification.body) == {
         "id": 7,
         "customer": 2,
         "count": 3,
@@ -155,14 +155,14 @@ def test_a_retry_changes_the_tally_of_a_finished_batch_only(desk: Desk, ledger: 
     send(desk, "2/1/p", 7, count=1)
     work(desk, {"2/1/p": BROKEN})
     assert finish(ledger) == [7]
-    (told,) = unpublished(ledger)
+    (notification,) = unpublished(ledger)
     assert ledger.reports.retry(Selection(batch=7), now=NOW) == ["2/1/p"]
     assert find(ledger, 7).tally == Tally(pending=1)
     work(desk, lane=Lane.RETRY)
     assert find(ledger, 7).tally == Tally(done=1)
     assert find(ledger, 7).finished_at == LATER
     assert finish(ledger, LATER + timedelta(hours=1)) == []
-    assert unpublished(ledger) == [told]
+    assert unpublished(ledger) == [notification]
 
 
 def test_a_later_ingest_does_not_change_an_earlier_batch(desk: Desk, ledger: Ledger) -> None:
@@ -278,8 +278,8 @@ def test_images_are_reported_with_the_reason_of_their_failure(desk: Desk, ledger
     reject(desk, 7)
     work(desk, {"2/1/b": BROKEN})
     send(desk, "2/1/c", 7)
-    told = [(image.image_id, image.state, image.reason) for image in ledger.batches.images(7, 2)]
-    assert told == [
+    listed = [(image.image_id, image.state, image.reason) for image in ledger.batches.images(7, 2)]
+    assert listed == [
         ("2/1/a", "done", None),
         ("2/1/b", "failed", "It is broken (image_unreadable). Replace it"),
         ("2/1/bad", "rejected", "There is no such policy (unknown_policy). Correct it"),
@@ -329,11 +329,11 @@ def test_what_was_sent_is_not_sent_again(ledger: Ledger) -> None:
     finish(ledger)
     ledger.outbox.explain_unsent(BATCH_COMPLETED, "No topic")
     assert ledger.outbox.unsent(BATCH_COMPLETED) == (1, "No topic")
-    (told,) = unpublished(ledger)  # held, and due all the same
-    assert told.id == notification_id(7, 2)
-    ledger.outbox.mark_published(told.id, now=LATER)
+    (notification,) = unpublished(ledger)  # held, and due all the same
+    assert notification.id == notification_id(7, 2)
+    ledger.outbox.mark_published(notification.id, now=LATER)
     assert unpublished(ledger) == []
     assert ledger.outbox.unsent(BATCH_COMPLETED) == (0, None)
-    sent = ledger.outbox.get(told.id)
+    sent = ledger.outbox.get(notification.id)
     assert sent is not None
     assert (sent.published_at, sent.attempts, sent.error) == (LATER, 1, None)

@@ -32,7 +32,7 @@ def at_once(url: str, work: Callable[[Ledger, int], Result]) -> list[Result]:
         try:
             ledger = Ledger(url)
         except BaseException:
-            barrier.abort()  # the others would wait for ever
+            barrier.abort()  # the others would wait indefinitely
             raise
         try:
             barrier.wait()

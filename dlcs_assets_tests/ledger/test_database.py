@@ -20,7 +20,7 @@ from dlcs_testing import postgresql
 
 
 def refusal(url: str) -> str:
-    """Return what is said of a URL, having made sure that not even the traceback tells its password."""
+    """Return the error about a URL; ensure that not even the traceback shows its password."""
     with pytest.raises(UnusableLedgerError) as caught:
         Ledger(url)
     assert "secret" not in "".join(traceback.format_exception(caught.value))

@@ -95,7 +95,7 @@ PASSING = [
 def test_only_a_backfill_is_tried_again_in_its_own_lane(
     desk: Desk, error: TransientError | ServiceDownError, lane: Lane, next_lane: Lane
 ) -> None:
-    """A large backfill whose service is down would else crowd out the retries of all others."""
+    """A large backfill whose service is down would otherwise crowd out the retries of all others."""
     desk.send("2/1/a", lane=lane)
     claim = desk.claim(lane=lane)
     state = desk.ledger.results.finish(claim, claim.items[0], error, schedule=SCHEDULE, now=NOW)

@@ -54,11 +54,11 @@ def rows(desk: Desk, space: int) -> dict[str, list[tuple[Any, ...]]]:
                 messages.c.id, messages.c.state, messages.c.code, messages.c.body, messages.c.customer
             ).order_by(messages.c.id),
         }
-        told = {name: connection.execute(query).all() for name, query in found.items()}
+        rows = {name: connection.execute(query).all() for name, query in found.items()}
     of_space = {
-        "images": [row for row in told["images"] if row.id.startswith(f"2/{space}/")],
-        "requests": [row for row in told["requests"] if row.image_id.startswith(f"2/{space}/")],
-        "messages": [row for row in told["messages"] if row.id.startswith(f"{space}-")],
+        "images": [row for row in rows["images"] if row.id.startswith(f"2/{space}/")],
+        "requests": [row for row in rows["requests"] if row.image_id.startswith(f"2/{space}/")],
+        "messages": [row for row in rows["messages"] if row.id.startswith(f"{space}-")],
     }
     return {
         name: [(str(row[0]).replace(f"2/{space}/", "").removeprefix(f"{space}-"), *row[1:]) for row in kept]

@@ -40,7 +40,7 @@ class House:
         return claim.items[0].request_id
 
     def forget(self, before: datetime, *, bodies: datetime = NOW - DAY, dry_run: bool = False) -> dict[str, int]:
-        """Return what went, without the kinds of which nothing did."""
+        """Return how many rows were deleted, without the kinds with none."""
         done = self.desk.ledger.retention.enforce(history=before, bodies=bodies, dry_run=dry_run)
         assert done.keys() == NOTHING.keys()
         return {name: count for name, count in done.items() if count}

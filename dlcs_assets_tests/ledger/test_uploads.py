@@ -27,7 +27,7 @@ def entry(upload: Upload, message_id: str = "m-1#0") -> InboxMessage:
     return replace(entry, message=IngestMessage(asset_id, upload.modified, None, origin))
 
 
-def tell(desk: Desk, *uploads: Upload, now: datetime = NOW) -> IntakeCount:
+def take_in(desk: Desk, *uploads: Upload, now: datetime = NOW) -> IntakeCount:
     return desk.take_in([entry(upload, f"m-{now}#{n}") for n, upload in enumerate(uploads)], now)
 
 
@@ -40,7 +40,7 @@ def due(desk: Desk) -> list[AssetId]:
 
 
 def test_an_upload_registers_its_image_and_asks_for_it(desk: Desk) -> None:
-    assert tell(desk, EVENT).accepted == 1
+    assert take_in(desk, EVENT).accepted == 1
     assert due(desk) == [AssetId(2, 1, "a")]
     registered = desk.ledger.reports.registration(AssetId(2, 1, "a"))
     assert registered is not None
@@ -48,75 +48,75 @@ def test_an_upload_registers_its_image_and_asks_for_it(desk: Desk) -> None:
 
 
 def test_an_event_that_comes_in_two_messages_is_one_request(desk: Desk) -> None:
-    assert tell(desk, EVENT, EVENT).duplicates == 1
-    assert tell(desk, EVENT, now=NOW + MINUTE).duplicates == 1
+    assert take_in(desk, EVENT, EVENT).duplicates == 1
+    assert take_in(desk, EVENT, now=NOW + MINUTE).duplicates == 1
 
 
 def test_an_older_event_that_comes_late_is_ignored(desk: Desk) -> None:
-    tell(desk, replace(EVENT, sequencer="0B"))
-    assert tell(desk, replace(EVENT, etag="e0"), now=NOW + MINUTE).ignored == 1
-    assert tell(desk, replace(EVENT, sequencer="0AFF", etag="e0"), now=NOW + MINUTE).ignored == 1
+    take_in(desk, replace(EVENT, sequencer="0B"))
+    assert take_in(desk, replace(EVENT, etag="e0"), now=NOW + MINUTE).ignored == 1
+    assert take_in(desk, replace(EVENT, sequencer="0AFF", etag="e0"), now=NOW + MINUTE).ignored == 1
 
 
 def test_a_newer_event_asks_again_even_for_the_same_bytes(desk: Desk) -> None:
-    tell(desk, EVENT)
-    assert tell(desk, replace(EVENT, sequencer="0B"), now=NOW + MINUTE).accepted == 1
-    assert tell(desk, replace(EVENT, sequencer="0C", etag="e2"), now=NOW + MINUTE).accepted == 1
+    take_in(desk, EVENT)
+    assert take_in(desk, replace(EVENT, sequencer="0B"), now=NOW + MINUTE).accepted == 1
+    assert take_in(desk, replace(EVENT, sequencer="0C", etag="e2"), now=NOW + MINUTE).accepted == 1
 
 
 def test_the_order_of_one_key_is_nothing_to_another(desk: Desk) -> None:
-    tell(desk, EVENT)
+    take_in(desk, EVENT)
     others = [replace(EVENT, key="2/1/b", sequencer="01"), replace(EVENT, bucket="more-scans", sequencer="01")]
-    assert tell(desk, *others).accepted == 2
+    assert take_in(desk, *others).accepted == 2
 
 
 def test_an_event_whose_image_was_rejected_can_be_taken_in_again(desk: Desk) -> None:
     """Its cause may be fixed; then it is sent again, with the id and the sequencer that it had."""
     refused = replace(entry(EVENT), rejection=Rejection("customer_not_configured", "Not ours", "Add it"))
     assert desk.take_in([refused]).rejected == 1
-    assert tell(desk, EVENT).duplicates == 1
+    assert take_in(desk, EVENT).duplicates == 1
     desk.ledger.inbox.mark_requeued([refused.id])
-    assert tell(desk, EVENT).accepted == 1
-    assert tell(desk, EVENT).duplicates == 1
+    assert take_in(desk, EVENT).accepted == 1
+    assert take_in(desk, EVENT).duplicates == 1
 
 
 def test_a_listing_finds_what_had_no_event(desk: Desk) -> None:
     missed = replace(LISTED, key="2/1/missed")
-    tell(desk, EVENT)
+    take_in(desk, EVENT)
     assert unknown(desk, LISTED, missed) == [missed]
-    assert tell(desk, missed).accepted == 1
+    assert take_in(desk, missed).accepted == 1
     assert unknown(desk, LISTED, missed) == []
 
 
 def test_a_late_event_of_a_listed_object_is_ignored(desk: Desk) -> None:
     """An object that a listing found must not be ingested again for the event that follows, only for a newer one."""
-    tell(desk, LISTED)
-    assert tell(desk, EVENT, now=NOW + MINUTE).ignored == 1
-    assert tell(desk, replace(EVENT, sequencer="09", etag="e0"), now=NOW + MINUTE).ignored == 1
-    assert tell(desk, replace(EVENT, sequencer="0B"), now=NOW + MINUTE).accepted == 1
+    take_in(desk, LISTED)
+    assert take_in(desk, EVENT, now=NOW + MINUTE).ignored == 1
+    assert take_in(desk, replace(EVENT, sequencer="09", etag="e0"), now=NOW + MINUTE).ignored == 1
+    assert take_in(desk, replace(EVENT, sequencer="0B"), now=NOW + MINUTE).accepted == 1
 
 
 def test_a_listing_finds_an_object_replaced_without_an_event(desk: Desk) -> None:
     """Another ETag is a new upload, and the event that arrives late for it is none."""
-    tell(desk, EVENT)
+    take_in(desk, EVENT)
     again = replace(LISTED, etag="e2", listed_at=NOW + MINUTE)
     assert unknown(desk, again) == [again]
-    assert tell(desk, again, now=NOW + MINUTE).accepted == 1
-    assert tell(desk, replace(EVENT, etag="e2", sequencer="0B"), now=NOW + 2 * MINUTE).ignored == 1
+    assert take_in(desk, again, now=NOW + MINUTE).accepted == 1
+    assert take_in(desk, replace(EVENT, etag="e2", sequencer="0B"), now=NOW + 2 * MINUTE).ignored == 1
 
 
 def test_a_listing_that_an_event_has_overtaken_changes_nothing(desk: Desk) -> None:
     old = replace(LISTED, etag="e0")
     assert unknown(desk, old) == [old]
-    tell(desk, EVENT, now=NOW + MINUTE)
-    assert tell(desk, old, now=NOW + MINUTE).ignored == 1
+    take_in(desk, EVENT, now=NOW + MINUTE)
+    assert take_in(desk, old, now=NOW + MINUTE).ignored == 1
     assert unknown(desk, replace(LISTED, listed_at=NOW + 2 * MINUTE)) == []
 
 
 def test_listed_keys_outside_the_convention_are_rejected_once(desk: Desk) -> None:
     """Each listing finds them again, whatever characters they have; they are stored and reported once."""
     odd = [replace(LISTED, key=key) for key in ("thumbs.db", "2/1/\x00", "2/1/\ud800", "2/1/" + "x" * 1000)]
-    assert tell(desk, *odd).rejected == 4
+    assert take_in(desk, *odd).rejected == 4
     assert unknown(desk, *[replace(each, listed_at=NOW + 60 * MINUTE) for each in odd]) == []
 
 

@@ -11,7 +11,7 @@ HOUR = timedelta(hours=1)
 BUSY = TransientError("origin_unavailable", "503", remedy="Wait")
 
 
-def told(desk: Desk) -> list[tuple[str, str, int]]:
+def stalled(desk: Desk) -> list[tuple[str, str, int]]:
     return [(each.why, each.example, each.count) for each in desk.ledger.health.stalled(NOW - HOUR)]
 
 
@@ -35,7 +35,7 @@ def test_it_says_why_and_the_oldest_comes_first(desk: Desk) -> None:
     desk.send("2/1/given", now=NOW - 2 * HOUR)
     desk.reserve()
     desk.send("2/1/nameless", None, now=NOW - 4 * HOUR)
-    assert told(desk) == [
+    assert stalled(desk) == [
         ("are in work", "2/1/in-work", 1),
         ("wait for their registration", "2/1/nameless", 1),
         ("are tried again after origin_unavailable", "2/1/again", 1),
@@ -50,8 +50,8 @@ def test_what_has_ended_is_not_stalled(desk: Desk) -> None:
 
 def test_a_backfill_may_take_its_time_until_an_attempt_fails(desk: Desk) -> None:
     desk.send("2/1/one", lane=Lane.BACKFILL, now=NOW - 3 * HOUR)
-    assert told(desk) == []
+    assert stalled(desk) == []
     claim = desk.claim(lane=Lane.BACKFILL, now=NOW - 3 * HOUR)
     desk.ledger.results.finish(claim, claim.items[0], BUSY, schedule=SCHEDULE, now=NOW - 3 * HOUR)
     desk.ledger.claims.release_run(claim.run_id, schedule=SCHEDULE, now=NOW - 3 * HOUR)
-    assert told(desk) == [("are tried again after origin_unavailable", "2/1/one", 1)]
+    assert stalled(desk) == [("are tried again after origin_unavailable", "2/1/one", 1)]

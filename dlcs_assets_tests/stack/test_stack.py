@@ -238,7 +238,7 @@ def test_a_killed_code_server_is_restarted_and_ticks_continue(tmp_path: Path) ->
         tmp_path / "data",
         components=DAGSTER,
         definitions=python_file(tmp_path, DEFINITIONS),
-        on_ready=lambda told: ready.append(told.service.name),
+        on_ready=lambda readiness: ready.append(readiness.service.name),
     )
     with stack.running() as up:
         ui = up.environment["DLCS_UI_URL"]

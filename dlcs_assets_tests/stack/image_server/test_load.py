@@ -60,7 +60,7 @@ def test_concurrent_requests_decode_their_source_twice_at_most(tmp_path: Path) -
                 return asyncio.create_task(workers.render(source, description, job))
 
             first = ask(600)
-            while not workers.decodes:  # noqa: ASYNC110 (nobody announces that a decode began)
+            while not workers.decodes:  # noqa: ASYNC110 (nothing announces that a decode began)
                 await asyncio.sleep(0)
             bodies = await asyncio.gather(first, *(ask(width) for width in WIDTHS))
             return workers.decodes, [decoded(body).size for body in bodies]
