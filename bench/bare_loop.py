@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,11 @@ from bench.thumbnail_work import workers
 from dlcs_assets.clients.sqs import Queues
 from dlcs_assets.defs.resources import make_services
 from dlcs_assets.domain.ingest_request import IngestMessage, parse_message, register
-from dlcs_assets.domain.results import WorkItem
-from dlcs_assets.domain.stages import STAGES, Stage
-from dlcs_assets.ingest.cleanup import tidy
-from dlcs_assets.ingest.job import Job, Services
-from dlcs_assets.ingest.jp2 import make_jp2
-from dlcs_assets.ingest.original import make_original
+from dlcs_assets.domain.results import ObjectKind, StageResult, WorkItem
+from dlcs_assets.domain.stages import STAGES
+from dlcs_assets.ingest.context import ImageContext, Services
+from dlcs_assets.ingest.image import ingest_image
 from dlcs_assets.ingest.policy import ingest_policy
-from dlcs_assets.ingest.thumbnails import make_thumbnails
 from dlcs_assets.ledger.records import new_id
 from dlcs_assets.settings import Settings
 
@@ -46,19 +43,28 @@ def ingest(system: RunningSystem, messages: Sequence[dict[str, Any]], queue_name
         list(threads.map(ingest_one, received))
 
 
+class NoLedger:
+    """What images ask of the ledger (`ImageLedger`), where there is none."""
+
+    def check_claim(self) -> None:
+        pass
+
+    def origins_among(self, _bucket: str, _keys: Collection[str]) -> set[str]:
+        return set()
+
+    def reserve(self, _limit: int, _new_bytes: int, _replaces: Collection[ObjectKind]) -> None:
+        pass
+
+    def commit(self, _result: StageResult, _invalidate: Sequence[str]) -> None:
+        pass
+
+    def forget_object(self, _bucket: str, _key: str) -> None:
+        pass
+
+
 def make_all(item: WorkItem, services: Services, settings: Settings, sizes: Executor) -> None:
     """Take an image through all stages, without events and rows."""
     with tempfile.TemporaryDirectory(dir=settings.scratch) as folder:
-        job = Job(
-            item,
-            services,
-            ingest_policy(settings),
-            Path(folder),
-            guard=lambda: None,
-            origins_among=lambda *_: set(),
-            reserve=lambda *_: None,
-        )
-        job.results[Stage.ORIGINAL] = make_original(job)
-        job.results[Stage.JP2] = make_jp2(job)
-        make_thumbnails(job, sizes)
-        tidy(job)
+        image = ImageContext(item, "none", services, ingest_policy(settings), Path(folder), NoLedger())
+        for _ in ingest_image(image, sizes):
+            pass

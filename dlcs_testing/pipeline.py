@@ -21,7 +21,7 @@ from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.partition_key import partition_key
 from dlcs_assets.domain.stages import STAGES, Lane, Stage
 from dlcs_assets.ingest.chunk import ChunkOptions, ImageEnded, StageDone, ingest_chunk
-from dlcs_assets.ingest.job import Services
+from dlcs_assets.ingest.context import Services
 from dlcs_assets.ingest.policy import ingest_policy, retry_schedule
 from dlcs_assets.intake.messages import deliver, read_message
 from dlcs_assets.ledger.ledger import Ledger

@@ -21,7 +21,7 @@ from dlcs_assets.domain.request_states import RequestState
 from dlcs_assets.domain.stages import Lane, Stage
 from dlcs_assets.domain.thumbnails import ThumbnailMaker
 from dlcs_assets.ingest.chunk import ChunkOptions, ImageEnded, StageDone, ingest_chunk
-from dlcs_assets.ingest.job import Services
+from dlcs_assets.ingest.context import Services
 from dlcs_assets.ingest.policy import ingest_policy, retry_schedule
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.ledger.records import RetrySchedule

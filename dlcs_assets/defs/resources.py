@@ -26,7 +26,7 @@ from dlcs_assets.clients.sns import Notifications
 from dlcs_assets.clients.sqs import Queues
 from dlcs_assets.clients.storage import Storage
 from dlcs_assets.domain.image_servers import ImageServerKind, SourceAccess
-from dlcs_assets.ingest.job import Services
+from dlcs_assets.ingest.context import Services
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.settings import Settings
 

@@ -1,4 +1,4 @@
-"""Many images at a time: each goes through its stages in a thread of its own; what happens is told as it happens."""
+"""Many images at a time: each goes its way in a thread of its own; what happens is reported as it happens."""
 
 from __future__ import annotations
 
@@ -8,45 +8,36 @@ import queue
 import shutil
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
 
 from dlcs_assets.domain.errors import IngestError, PermanentError, TransientError
-from dlcs_assets.domain.ingest_plan import Conversion
 from dlcs_assets.domain.ingest_spec import IngestPolicy
 from dlcs_assets.domain.request_states import RequestState
-from dlcs_assets.domain.results import StageResult, WorkItem
-from dlcs_assets.domain.stages import STAGES, Stage
-from dlcs_assets.domain.storage_keys import transient_key
-from dlcs_assets.ingest.cleanup import paths_to_close, tidy
-from dlcs_assets.ingest.job import Job, Services
-from dlcs_assets.ingest.jp2 import make_jp2
-from dlcs_assets.ingest.original import drop_transient, make_original
+from dlcs_assets.domain.results import ObjectKind, StageResult, WorkItem
+from dlcs_assets.ingest.context import ImageContext, Services, Stopwatch
+from dlcs_assets.ingest.image import StageDone, ingest_image
 from dlcs_assets.ingest.scratch import folder_name
-from dlcs_assets.ingest.threads import DaemonThreads
-from dlcs_assets.ingest.thumbnails import make_thumbnails
 from dlcs_assets.ledger.engine import UNAVAILABLE
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.ledger.records import RetrySchedule
 from dlcs_assets.ledger.results import Claim, ClaimLostError
 
+__all__ = ["ChunkOptions", "DaemonThreads", "ImageEnded", "StageDone", "ingest_chunk"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
 log = logging.getLogger(__name__)
 
-# How long a run that is told to end waits for calls in progress, in each of three places: ECS kills after 30 seconds.
+# How long a run that was asked to end waits for calls in progress, in each of three places: ECS kills after 30 seconds.
 GRACE_SECONDS = 4.0
-
-
-@dataclass(frozen=True, slots=True)
-class StageDone:
-    """A stage of an image has ended well and the ledger has it. `picture` is a small JPEG that anyone may see."""
-
-    item: WorkItem
-    result: StageResult
-    picture: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,156 +61,154 @@ class ChunkOptions:
 
 
 def ingest_chunk(
-    claim: Claim, ledger: Ledger, services: Services, rules: IngestPolicy, options: ChunkOptions
+    claim: Claim, ledger: Ledger, services: Services, policy: IngestPolicy, options: ChunkOptions
 ) -> Iterator[StageDone | ImageEnded]:
-    """Work on all images of the claim; yield what happens, in the order in which it happens.
+    """Work on all images of the claim; yield events in the order in which they happen.
 
     At the end, also if the iterator is closed early, what is unfinished is given back.
     """
-    happened: queue.SimpleQueue[StageDone | ImageEnded] = queue.SimpleQueue()
+    events: queue.SimpleQueue[StageDone | ImageEnded] = queue.SimpleQueue()
     stop = threading.Event()
-    pulse = threading.Thread(target=_keep_alive, args=(ledger, claim.token, options.heartbeat, stop), daemon=True)
-    pulse.start()
-    images = DaemonThreads(options.images_in_flight, "image")
-    sizes = DaemonThreads(options.thumbnails_in_flight, "thumbnail")
-    worker = _Worker(claim, ledger, services, rules, options, sizes, stop, happened)
+    heartbeat = threading.Thread(target=_keep_alive, args=(ledger, claim.token, options.heartbeat, stop), daemon=True)
+    heartbeat.start()
+    image_threads = DaemonThreads(options.images_in_flight, "image")
+    thumbnail_threads = DaemonThreads(options.thumbnails_in_flight, "thumbnail")
+    worker = _Worker(claim, ledger, services, policy, options, thumbnail_threads, stop, events)
     unfinished = {item.request_id for item in claim.items}
     try:
         for item in claim.items:
-            images.submit(worker.work_on, item)
+            image_threads.submit(worker.work_on, item)
         while unfinished:
-            event = happened.get()
+            event = events.get()
             if isinstance(event, ImageEnded):
                 unfinished.discard(event.item.request_id)
             yield event
     finally:
         stop.set()
         _release(claim, ledger, options)
-        # All is done, or the run is told to end: then others may have the images already.
-        patience = GRACE_SECONDS if unfinished else None
-        images.abandon(patience)
-        sizes.abandon(patience)
-        pulse.join(patience)
+        # All is done, or the run was asked to end: then others may have the images already.
+        grace_seconds = GRACE_SECONDS if unfinished else None
+        image_threads.abandon(grace_seconds)
+        thumbnail_threads.abandon(grace_seconds)
+        heartbeat.join(grace_seconds)
 
 
 @dataclass(frozen=True, slots=True)
 class _Worker:
+    """What all images of a chunk have in common."""
+
     claim: Claim
     ledger: Ledger
     services: Services
-    rules: IngestPolicy
+    policy: IngestPolicy
     options: ChunkOptions
-    sizes: Executor
+    thumbnail_threads: Executor
     stop: threading.Event
-    happened: queue.SimpleQueue[StageDone | ImageEnded]
+    events: queue.SimpleQueue[StageDone | ImageEnded]
 
     def work_on(self, item: WorkItem) -> None:
+        """Take an image its whole way, and end the attempt."""
+        folder = self.options.scratch / folder_name(item.request_id, self.claim.token)
+        ledger = _HeldImage(self.claim, item, self.ledger, self.stop)
+        image = ImageContext(item, self.claim.run_id, self.services, self.policy, folder, ledger)
         error: IngestError | None = None
         state: RequestState | None = None
-        folder = self.options.scratch / folder_name(item.request_id, self.claim.token)
-        began, about = time.monotonic(), self._about(item)
+        watch, log_fields = Stopwatch(), image.log_fields
         try:
             folder.mkdir(parents=True)
             try:
-                self._stages(item, folder)
+                for event in ingest_image(image, self.thumbnail_threads):
+                    self.events.put(event)
             except IngestError as raised:
                 error = raised
-            state = self.ledger.results.finish(
-                self.claim, item, error, schedule=self.options.schedule, now=datetime.now(UTC)
-            )
-            about["milliseconds"] = round((time.monotonic() - began) * 1000)
-            log.info("%s is %s", item.asset_id, state.value, extra=about)
+            state = self._finish(item, error)
+            log_fields["milliseconds"] = watch.milliseconds
+            log.info("%s is %s", item.asset_id, state.value, extra=log_fields)
         except ClaimLostError:
-            log.warning("%s was given to another run; this one leaves it alone", item.asset_id, extra=about)
+            log.warning("%s was given to another run; this one skips it", item.asset_id, extra=log_fields)
         except Exception as raised:  # a bug costs one image, and says where it is
-            log.exception("unexpected error at %s", item.asset_id, extra=about)
+            log.exception("unexpected error at %s", item.asset_id, extra=log_fields)
             error = _unexpected(raised)
-            state = self._fail(item, error)
+            try:
+                state = self._finish(item, error)
+            except Exception:  # the ledger itself may be what failed; reconcile finds the image then
+                log.exception("the ledger could not record the failure of %s", item.asset_id, extra=log_fields)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-            self.happened.put(ImageEnded(item, state, error))
+            self.events.put(ImageEnded(item, state, error))
 
-    def _fail(self, item: WorkItem, error: IngestError) -> RequestState | None:
-        try:
-            return self.ledger.results.finish(
-                self.claim, item, error, schedule=self.options.schedule, now=datetime.now(UTC)
-            )
-        except Exception:  # the ledger itself may be what failed; reconcile finds the image then
-            log.exception("the ledger could not record the failure of %s", item.asset_id, extra=self._about(item))
-            return None
+    def _finish(self, item: WorkItem, error: IngestError | None) -> RequestState:
+        return self.ledger.results.finish(
+            self.claim, item, error, schedule=self.options.schedule, now=datetime.now(UTC)
+        )
 
-    def _stages(self, item: WorkItem, folder: Path) -> None:
-        stage = Stage.ORIGINAL
-        job: Job | None = None
-        try:
-            job = Job(
-                item,
-                self.services,
-                self.rules,
-                folder,
-                guard=lambda: self._guard(item),
-                origins_among=self.ledger.reports.origins_among,
-                reserve=partial(self.ledger.results.reserve_quota, self.claim, item),
-            )
-            for stage in STAGES:
-                if stage in item.stages:
-                    self._stage(job, stage)
-            self._tidy(job)
-        except IngestError as error:
-            error.stage = error.stage or stage
-            raise
-        finally:
-            if job and job.plan.transient:
-                self._drop_transient(job)
 
-    def _stage(self, job: Job, stage: Stage) -> None:
-        self._guard(job.item)
-        if stage in job.item.done and not _is_needed_again(job, stage):
-            job.results[stage] = job.item.done[stage]
-            self.happened.put(StageDone(job.item, job.item.done[stage]))
-            return
-        picture = None
-        match stage:
-            case Stage.ORIGINAL:
-                result = make_original(job)
-            case Stage.JP2:
-                result = make_jp2(job)
-            case Stage.THUMBNAILS:
-                thumbnails = make_thumbnails(job, self.sizes)
-                result, picture = thumbnails.result, thumbnails.picture
-        # The plan may have become definite only now, with the original at hand.
-        result = replace(result, recipe=job.spec.recipes()[stage])
-        job.results[stage] = result
-        invalidate = paths_to_close(job, result) if self.rules.tells_cdn else ()
-        self.ledger.results.commit(self.claim, job.item, result, invalidate=invalidate, now=datetime.now(UTC))
-        self.happened.put(StageDone(job.item, result, picture))
+@dataclass(frozen=True, slots=True)
+class _HeldImage:
+    """The ledger, for one image that this run holds (`ImageLedger`)."""
 
-    def _tidy(self, job: Job) -> None:
-        self._guard(job.item)
-        gone = {(self.services.storage.storage_bucket, key) for key in tidy(job)}
-        for stored in job.item.objects:
-            if (stored.bucket, stored.key) in gone:
-                self.ledger.results.remove_object(stored.bucket, stored.key)
+    claim: Claim
+    item: WorkItem
+    ledger: Ledger
+    stop: threading.Event
 
-    def _drop_transient(self, job: Job) -> None:
-        try:
-            drop_transient(job)
-        except IngestError as error:  # the bucket's lifecycle rule deletes it within days
-            log.warning(
-                "the transient object of %s stays for now: %s", job.item.asset_id, error, extra=self._about(job.item)
-            )
-            return
-        stored = job.services.storage.storage_bucket
-        self.ledger.results.remove_object(stored, transient_key(job.item.asset_id, job.item.request_id))
-
-    def _about(self, item: WorkItem) -> dict[str, str | int]:
-        """Return the fields of a line in the log that is about this image."""
-        return {"image": str(item.asset_id), "request": item.request_id, "run": self.claim.run_id}
-
-    def _guard(self, item: WorkItem) -> None:
+    def check_claim(self) -> None:
         if self.stop.is_set():
-            raise ClaimLostError(f"the run is ending; {item.asset_id} is given back")
-        self.ledger.claims.check(self.claim.token, item.asset_id)
+            raise ClaimLostError(f"the run is ending; {self.item.asset_id} is given back")
+        self.ledger.claims.check(self.claim.token, self.item.asset_id)
+
+    def origins_among(self, bucket: str, keys: Collection[str]) -> set[str]:
+        return self.ledger.reports.origins_among(bucket, keys)
+
+    def reserve(self, limit: int, new_bytes: int, replaces: Collection[ObjectKind]) -> None:
+        self.ledger.results.reserve_quota(self.claim, self.item, limit, new_bytes, replaces)
+
+    def commit(self, result: StageResult, invalidate: Sequence[str]) -> None:
+        self.ledger.results.commit(self.claim, self.item, result, invalidate=invalidate, now=datetime.now(UTC))
+
+    def forget_object(self, bucket: str, key: str) -> None:
+        self.ledger.results.remove_object(bucket, key)
+
+
+class DaemonThreads(Executor):
+    """Like `ThreadPoolExecutor`, but its threads do not keep a process alive that is to end.
+
+    A thread that waits for the answer of a service cannot be interrupted; an orchestrator that stops a task kills it
+    half a minute later.
+    """
+
+    def __init__(self, threads: int, name: str) -> None:
+        self._max_threads = threads
+        self._name = name
+        self._work: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Call it in a thread, as soon as one is free."""
+        future: Future[T] = Future()
+        self._work.put((future, partial(fn, *args, **kwargs)))
+        with self._lock:
+            if len(self._threads) < self._max_threads:
+                name = f"{self._name}_{len(self._threads)}"
+                self._threads.append(threading.Thread(target=self._serve, name=name, daemon=True))
+                self._threads[-1].start()
+        return future
+
+    def abandon(self, seconds: float | None) -> None:
+        """Begin nothing more, and wait for what is in progress, up to this time (None: without a limit)."""
+        with suppress(queue.Empty):
+            while waiting := self._work.get_nowait():
+                waiting[0].cancel()
+        for _ in self._threads:
+            self._work.put(None)
+        give_up = None if seconds is None else time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(None if give_up is None else max(0.0, give_up - time.monotonic()))
+
+    def _serve(self) -> None:
+        while (work := self._work.get()) is not None:
+            _fulfil(*work)
 
 
 def _release(claim: Claim, ledger: Ledger, options: ChunkOptions) -> None:
@@ -227,12 +216,6 @@ def _release(claim: Claim, ledger: Ledger, options: ChunkOptions) -> None:
         ledger.claims.release_run(claim.run_id, schedule=options.schedule, now=datetime.now(UTC))
     except UNAVAILABLE:  # reconcile does it, once the claims are no longer renewed
         log.exception("the ledger could not take back the images of run %s", claim.run_id, extra={"run": claim.run_id})
-
-
-def _is_needed_again(job: Job, stage: Stage) -> bool:
-    """Tell whether a finished stage must be done over: the file that the conversion needs went with the old run."""
-    unconverted = Stage.JP2 in job.item.stages and Stage.JP2 not in job.item.done
-    return stage is Stage.ORIGINAL and unconverted and job.plan.conversion is not Conversion.NONE
 
 
 def _unexpected(error: Exception) -> IngestError:
@@ -250,7 +233,7 @@ def _unexpected(error: Exception) -> IngestError:
         )
     return PermanentError(
         "internal_error",
-        f"An error that nobody foresaw: {type(error).__name__}",
+        f"Unexpected error: {type(error).__name__}",
         remedy="The traceback is in the run's log; please report it",
     )
 
@@ -261,3 +244,12 @@ def _keep_alive(ledger: Ledger, token: str, every: timedelta, stop: threading.Ev
             ledger.claims.heartbeat(token, now=datetime.now(UTC))
         except Exception:  # one missed beat is no reason to give up: claims outlive several
             log.exception("heartbeat failed")
+
+
+def _fulfil(future: Future[T], call: Callable[[], T]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(call())
+    except BaseException as error:  # noqa: BLE001 (the caller that waits for the result gets it)
+        future.set_exception(error)

@@ -1,19 +1,23 @@
-"""The first stage: the original is fetched, looked at, and kept where the plan says so."""
+"""The first stage: the original is fetched or peeked at, and kept where the plan says so."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from dlcs_assets.clients.transfer import Fetched
 from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.ingest_plan import Conversion, ImageServerSource
-from dlcs_assets.domain.media_type import sniff
+from dlcs_assets.domain.ingest_spec import IngestSpec, origin_of
+from dlcs_assets.domain.media_type import SourceFormat, sniff
 from dlcs_assets.domain.quota import LEAST_BYTES, stored_kinds
 from dlcs_assets.domain.recipe import is_only_released
 from dlcs_assets.domain.redaction import shown_url
-from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
+from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult, WorkItem
 from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.domain.storage_keys import original_key, transient_key
-from dlcs_assets.ingest.image_probe import probe_image
-from dlcs_assets.ingest.job import Job, Stopwatch
+from dlcs_assets.ingest.context import ImageContext, Stopwatch
+from dlcs_assets.ingest.image_probe import ImageInfo, probe_image
 
 HEAD_BYTES = 65536
 UNKNOWN_TYPE = "application/octet-stream"
@@ -22,111 +26,166 @@ GENERAL_TYPES = frozenset({"text/plain", "application/xml", "application/zip"})
 PARTICULAR = ("text/", "application/")
 
 
-def make_original(job: Job) -> StageResult:
-    """Do what the plan says of the original; the job then knows its bytes, its format and the final plan."""
-    if (released := _released(job)) is not None:
-        return released
-    watch = Stopwatch()
-    facts: dict[str, object] = {"origin": shown_url(job.origin.url)}
-    if job.origin.note:
-        facts["note"] = job.origin.note
+@dataclass(frozen=True, slots=True)
+class PeekedOriginal:
+    """What a peek at the origin showed: the format of the first bytes, and what the origin says of the rest."""
+
+    format: SourceFormat | None
+    content_type: str | None
+    bytes: int | None
+    version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedOriginal:
+    """An original in the scratch folder. `image` is its header, where the plan reads it as an image."""
+
+    file: Fetched
+    format: SourceFormat | None
+    image: ImageInfo | None = None
+
+    @property
+    def content_type(self) -> str | None:
+        """What the origin claims."""
+        return self.file.content_type
+
+
+def peek_at_origin(image: ImageContext) -> PeekedOriginal:
+    """Read the original's first bytes at its origin, without fetching it. Raises the errors of the error tree."""
+    origin = origin_of(image.item.asset_id, image.item.registration, image.policy)
+    peeked = image.services.origins.peek(origin)
+    return PeekedOriginal(sniff(peeked.head), peeked.content_type, peeked.size, peeked.version)
+
+
+def fetch_original(image: ImageContext, spec: IngestSpec) -> FetchedOriginal:
+    """Download the original to the scratch folder, and check that it is an image where one is read.
+
+    Raises the errors of the error tree.
+    """
+    image.require_room(spec, LEAST_BYTES, stored_kinds(spec.plan, image.item.stages))
+    path = image.folder / "original"
+    file = image.services.origins.fetch(spec.origin, path)
+    with path.open("rb") as content:
+        source_format = sniff(content.read(HEAD_BYTES))
+    if spec.plan.source is ImageServerSource.NONE:
+        return FetchedOriginal(file, source_format)
+    _require_image(source_format)
+    header = probe_image(path, max_pixels=image.policy.max_pixels)
+    return FetchedOriginal(file, header.format, header)
+
+
+def wants_peek(spec: IngestSpec) -> bool:
+    """Return whether a peek tells the facts about an original that is not fetched."""
+    return spec.plan.source is ImageServerSource.ORIGIN or spec.plan.row == "file"
+
+
+def released_original(item: WorkItem, spec: IngestSpec) -> StageResult | None:
+    """Return the known facts of an original that is no longer kept, where that is all that changed and no one needs it.
+
+    Nothing is fetched for that.
+    """
+    before = item.latest.get(Stage.ORIGINAL)
+    if before is None or not is_only_released(before.recipe, spec.recipes()[Stage.ORIGINAL]):
+        return None
+    if Stage.JP2 in item.stages and spec.plan.conversion is not Conversion.NONE:
+        return None
+    facts = {**before.facts, "plan": spec.plan.row, "why": spec.plan.why}
+    facts.pop("location", None)
+    return StageResult(Stage.ORIGINAL, spec.plan.original_outcome, before.data_version, facts)
+
+
+def make_original(
+    image: ImageContext, spec: IngestSpec, seen: FetchedOriginal | PeekedOriginal | None, watch: Stopwatch
+) -> StageResult:
+    """Keep the original where the plan says so, and return the facts about it."""
+    plan, origin = spec.plan, spec.origin
+    facts: dict[str, object] = {"origin": shown_url(origin.url)}
+    if origin.note:
+        facts["note"] = origin.note
     objects: tuple[ObjectRecord, ...] = ()
-    if job.plan.fetch:
-        fetch_original(job)
-        assert job.fetched is not None
-        objects = _keep(job)
-        data_version = job.fetched.sha256
-        facts |= {"bytes": job.fetched.bytes, "sha256": job.fetched.sha256, "media_type": _media_type(job)}
-        if job.fetched.version:
-            facts["origin_version"] = job.fetched.version
-        if job.picture:
-            facts |= {"width": job.picture.width, "height": job.picture.height}
-            if job.picture.has_orientation:
-                facts["orientation"] = job.picture.orientation
-    elif job.plan.source is ImageServerSource.ORIGIN or job.plan.row == "file":
-        peeked = job.peek()
-        if job.plan.thumbnails:
-            _require_image(job)
-        data_version = peeked.version or str(peeked.size)
-        facts |= {"bytes": peeked.size, "media_type": _media_type(job), "origin_version": peeked.version}
-    else:
-        data_version = "nothing"
+    match seen:
+        case FetchedOriginal(file=file, image=header):
+            objects = _keep(image, spec, seen)
+            data_version = file.sha256
+            facts |= {"bytes": file.bytes, "sha256": file.sha256, "media_type": media_type_of(image, seen)}
+            if file.version:
+                facts["origin_version"] = file.version
+            if header:
+                facts |= {"width": header.width, "height": header.height}
+                if header.has_orientation:
+                    facts["orientation"] = header.orientation
+        case PeekedOriginal() if wants_peek(spec):
+            if plan.thumbnails:
+                _require_image(seen.format)
+            data_version = seen.version or str(seen.bytes)
+            facts |= {
+                "bytes": seen.bytes,
+                "media_type": media_type_of(image, seen),
+                "origin_version": seen.version,
+            }
+        case _:
+            data_version = "nothing"
     facts |= {
-        "location": _location(job, objects),
-        "plan": job.plan.row,
-        "why": job.plan.why,
+        "location": _location(image, spec, objects),
+        "plan": plan.row,
+        "why": plan.why,
         "milliseconds": watch.milliseconds,
     }
     return StageResult(
         Stage.ORIGINAL,
-        job.plan.original_outcome,
+        plan.original_outcome,
         data_version,
         {name: value for name, value in facts.items() if value is not None},
         objects,
     )
 
 
-def _released(job: Job) -> StageResult | None:
-    """Return what is known of an original that is kept no longer, where nothing else changed and nobody needs it."""
-    before = job.item.latest.get(Stage.ORIGINAL)
-    if before is None or not is_only_released(before.recipe, job.spec.recipes()[Stage.ORIGINAL]):
-        return None
-    if Stage.JP2 in job.item.stages and job.plan.conversion is not Conversion.NONE:
-        return None
-    facts = {**before.facts, "plan": job.plan.row, "why": job.plan.why}
-    facts.pop("location", None)
-    return StageResult(Stage.ORIGINAL, job.plan.original_outcome, before.data_version, facts)
-
-
-def fetch_original(job: Job) -> None:
-    """Bring the original to the scratch folder, from our own storage if it was kept there, else from its origin."""
-    job.require_room(LEAST_BYTES, stored_kinds(job.plan, job.item.stages))
-    path = job.folder / "original"
-    job.fetched = job.services.origins.fetch(job.origin, path)
-    with path.open("rb") as file:
-        job.format = sniff(file.read(HEAD_BYTES))
-    if job.plan.source is not ImageServerSource.NONE:
-        _require_image(job)
-        job.picture = probe_image(path, max_pixels=job.rules.max_pixels)
-        job.format = job.picture.format
-    job.replan()
-
-
-def put_transient(job: Job) -> ObjectRecord:
+def put_transient(image: ImageContext, original: FetchedOriginal) -> ObjectRecord:
     """Store the original for the image server to read, under a key of this request's own."""
-    return _put(job, transient_key(job.item.asset_id, job.item.request_id), ObjectKind.TRANSIENT)
+    item = image.item
+    return _put(image, original, transient_key(item.asset_id, item.request_id), ObjectKind.TRANSIENT)
 
 
-def drop_transient(job: Job) -> None:
+def drop_transient(image: ImageContext) -> None:
     """Delete what `put_transient` stored. A lifecycle rule on `transient/` is the safety net, not the plan."""
-    storage = job.services.storage
-    storage.delete(storage.storage_bucket, [transient_key(job.item.asset_id, job.item.request_id)])
+    storage = image.services.storage
+    key = transient_key(image.item.asset_id, image.item.request_id)
+    storage.delete(storage.storage_bucket, [key])
+    image.ledger.forget_object(storage.storage_bucket, key)
 
 
-def _keep(job: Job) -> tuple[ObjectRecord, ...]:
-    job.guard()
-    if job.plan.keep_original:
-        assert job.fetched is not None
-        job.require_room(job.fetched.bytes, [ObjectKind.ORIGINAL])
-        return (_put(job, original_key(job.item.asset_id), ObjectKind.ORIGINAL),)
-    # Whoever shares our disk reads the file that we have.
-    if job.plan.transient and not job.made_from_files:
-        return (put_transient(job),)
+def media_type_of(image: ImageContext, seen: FetchedOriginal | PeekedOriginal) -> str:
+    """Return what the bytes are; where they don't tell, what is registered, then what the origin claims."""
+    registered = image.item.registration.media_type
+    if seen.format and seen.format.media_type in GENERAL_TYPES and registered and registered.startswith(PARTICULAR):
+        return registered
+    if seen.format:
+        return seen.format.media_type
+    return registered or seen.content_type or UNKNOWN_TYPE
+
+
+def _keep(image: ImageContext, spec: IngestSpec, original: FetchedOriginal) -> tuple[ObjectRecord, ...]:
+    image.ledger.check_claim()
+    if spec.plan.keep_original:
+        image.require_room(spec, original.file.bytes, [ObjectKind.ORIGINAL])
+        return (_put(image, original, original_key(image.item.asset_id), ObjectKind.ORIGINAL),)
+    # A server that shares our disk reads the file that we have.
+    if spec.plan.transient and not image.thumbnails_from_files:
+        return (put_transient(image, original),)
     return ()
 
 
-def _put(job: Job, key: str, kind: ObjectKind) -> ObjectRecord:
-    assert job.fetched is not None
-    storage = job.services.storage
+def _put(image: ImageContext, original: FetchedOriginal, key: str, kind: ObjectKind) -> ObjectRecord:
+    storage, file = image.services.storage, original.file
     stored = storage.put_file(
-        job.fetched.path, storage.storage_bucket, key, content_type=_media_type(job), sha256=job.fetched.sha256
+        file.path, storage.storage_bucket, key, content_type=media_type_of(image, original), sha256=file.sha256
     )
-    return ObjectRecord(stored.bucket, stored.key, kind, stored.bytes, job.fetched.sha256, stored.content_type)
+    return ObjectRecord(stored.bucket, stored.key, kind, stored.bytes, file.sha256, stored.content_type)
 
 
-def _require_image(job: Job) -> None:
-    if job.format is None or not job.format.is_image:
-        what = job.format.media_type if job.format else "of no known image format"
+def _require_image(source_format: SourceFormat | None) -> None:
+    if source_format is None or not source_format.is_image:
+        what = source_format.media_type if source_format else "of no known image format"
         raise PermanentError(
             "not_an_image",
             f"What the origin served is {what}, not an image",
@@ -135,21 +194,11 @@ def _require_image(job: Job) -> None:
         )
 
 
-def _media_type(job: Job) -> str:
-    """Return what the bytes are; where they don't tell, what is registered, then what the origin claims."""
-    registered = job.item.registration.media_type
-    if job.format and job.format.media_type in GENERAL_TYPES and registered and registered.startswith(PARTICULAR):
-        return registered
-    if job.format:
-        return job.format.media_type
-    seen = job.fetched or job.peeked
-    return registered or (seen.content_type if seen else None) or UNKNOWN_TYPE
-
-
-def _location(job: Job, objects: tuple[ObjectRecord, ...]) -> str | None:
+def _location(image: ImageContext, spec: IngestSpec, objects: tuple[ObjectRecord, ...]) -> str | None:
     kept = [stored for stored in objects if stored.kind is ObjectKind.ORIGINAL]
     if kept:
-        return S3Location(kept[0].bucket, kept[0].key).uri(job.rules.s3_uri_region)
-    if job.origin.optimised and job.origin.location and job.plan.source is ImageServerSource.ORIGIN:
-        return job.origin.location.uri(job.rules.s3_uri_region)
+        return S3Location(kept[0].bucket, kept[0].key).uri(image.policy.s3_uri_region)
+    origin = spec.origin
+    if origin.optimised and origin.location and spec.plan.source is ImageServerSource.ORIGIN:
+        return origin.location.uri(image.policy.s3_uri_region)
     return None

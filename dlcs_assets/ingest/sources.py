@@ -1,18 +1,22 @@
-"""What thumbnails are made from, and by which identifier: an object in S3, or a file on a shared disk."""
+"""What thumbnails are made from, and by which identifier: an object in S3, or a file in the scratch folder."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from dlcs_assets.domain.errors import PermanentError
+from dlcs_assets.domain.image_servers import require_readable
 from dlcs_assets.domain.ingest_plan import ImageServerSource
+from dlcs_assets.domain.ingest_spec import IngestSpec, KnownFormat
+from dlcs_assets.domain.results import StageResult
 from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.domain.storage_keys import jp2_key, original_key, transient_key
-from dlcs_assets.ingest.job import Job
-from dlcs_assets.ingest.original import fetch_original, put_transient
+from dlcs_assets.ingest.context import ImageContext
+from dlcs_assets.ingest.original import FetchedOriginal, PeekedOriginal, peek_at_origin
 
 FOR_ALL_TO_READ = 0o444
 FOR_ALL_TO_ENTER = 0o555
@@ -20,86 +24,111 @@ FOR_ALL_TO_ENTER = 0o555
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What the image server, or Appetiser, reads. `file` and `brought` are about a shared disk only.
+    """What the image server, or Appetiser, reads. `file` and `downloaded` are about the scratch folder only.
 
-    `brought` says what had to be downloaded to it because this run did not have the file.
+    `downloaded` says what had to be downloaded for that. `at_hand` is a file of the same picture, to compare with.
     """
 
     identifier: str
     file: Path | None = None
-    brought: str | None = None
+    downloaded: str | None = None
+    at_hand: Path | None = None
 
 
-def provide_source(job: Job) -> Source:
-    """See to it that what thumbnails are made from is where it is looked for. Raises the errors of the error tree."""
-    return _on_disk(job) if job.made_from_files else Source(_in_s3(job))
+def require_readable_source(
+    image: ImageContext,
+    spec: IngestSpec,
+    seen: FetchedOriginal | PeekedOriginal | None,
+    results: Mapping[Stage, StageResult],
+) -> None:
+    """Refuse what the image server cannot read; the origin is peeked at where it must be, and no one has.
 
-
-def require_source(job: Job) -> None:
-    """See whether what was stored to make thumbnails from is still there.
-
-    Raises `PermanentError`, code `source_missing`: making thumbnails again would not bring it back.
+    Raises `PermanentError`, code `image_server_reads_no_jp2`.
     """
-    storage, asset_id = job.services.storage, job.item.asset_id
-    match job.plan.source:
-        case ImageServerSource.JP2:
-            key, made_by = jp2_key(asset_id), Stage.JP2
-        case ImageServerSource.ORIGINAL:
-            key, made_by = original_key(asset_id), Stage.ORIGINAL
-        case _:
-            return
+    if image.thumbnails_by_appetiser or image.services.image_server.reads_jp2:
+        return
+    if seen is None and spec.plan.source is ImageServerSource.ORIGIN:
+        seen = peek_at_origin(image)
+    source_format = seen.format if seen else None
+    media_type = source_format.media_type if source_format else KnownFormat.recorded(results).media_type
+    require_readable(spec.plan, media_type)
+
+
+def needs_original(image: ImageContext, spec: IngestSpec) -> bool:
+    """Return whether thumbnails can only be made with the original in the scratch folder.
+
+    That is so where files are read and the plan stores none, and where its transient object is gone or was never made.
+    """
+    source = spec.plan.source
+    if image.thumbnails_from_files:
+        return source not in {ImageServerSource.JP2, ImageServerSource.ORIGINAL}
+    key = transient_key(image.item.asset_id, image.item.request_id)
+    storage = image.services.storage
+    return source is ImageServerSource.TRANSIENT and storage.head(storage.storage_bucket, key) is None
+
+
+def provide_source(
+    image: ImageContext, spec: IngestSpec, original: FetchedOriginal | None, jp2: Path | None, *, fetched_late: bool
+) -> Source:
+    """Return what thumbnails are made from, and ensure that it is there.
+
+    `original` and `jp2` are what this run has in the scratch folder (`fetched_late`: the original for this alone).
+    Raises the errors of the error tree.
+    """
+    is_jp2 = spec.plan.source is ImageServerSource.JP2
+    path = jp2 if is_jp2 else original.file.path if original else None
+    if not image.thumbnails_from_files:
+        return Source(_object_in_s3(image, spec), at_hand=path)
+    downloaded = "the original, from its origin" if fetched_late else None
+    if path is None:
+        key, made_by = _stored(image, spec)
+        path = image.folder / ("image.jp2" if is_jp2 else "original")
+        downloaded = _download(image, key, path, made_by)
+    _make_readable(path)
+    services = image.services
+    seen_as = (
+        services.appetiser.seen_by_appetiser if image.thumbnails_by_appetiser else services.image_server.identifier_of
+    )
+    return Source(seen_as(path), path, downloaded, at_hand=path)
+
+
+def require_source(image: ImageContext, spec: IngestSpec) -> None:
+    """Check that what was stored to make thumbnails from is still there.
+
+    Raises `PermanentError`, code `source_missing`: making thumbnails again would not restore it.
+    """
+    if spec.plan.source not in {ImageServerSource.JP2, ImageServerSource.ORIGINAL}:
+        return
+    key, made_by = _stored(image, spec)
+    storage = image.services.storage
     if storage.head(storage.storage_bucket, key) is None:
         raise _missing(key, made_by)
 
 
-def _in_s3(job: Job) -> str:
-    storage, asset_id = job.services.storage, job.item.asset_id
-    match job.plan.source:
-        case ImageServerSource.ORIGIN:
-            assert job.origin.location is not None
-            return job.origin.location.uri(job.rules.s3_uri_region)
-        case ImageServerSource.TRANSIENT:
-            key = transient_key(asset_id, job.item.request_id)
-            if job.fetched is None and storage.head(storage.storage_bucket, key) is None:
-                fetch_original(job)
-                job.guard()
-                put_transient(job)
-        case ImageServerSource.JP2:
-            key = jp2_key(asset_id)
-            if Stage.JP2 not in job.results:
-                require_source(job)
-        case _:
-            key = original_key(asset_id)
-            if Stage.ORIGINAL not in job.results:
-                require_source(job)
-    return S3Location(storage.storage_bucket, key).uri(job.rules.s3_uri_region)
+def _object_in_s3(image: ImageContext, spec: IngestSpec) -> str:
+    region = image.policy.s3_uri_region
+    if spec.plan.source is ImageServerSource.ORIGIN:
+        assert spec.origin.location is not None
+        return spec.origin.location.uri(region)
+    if spec.plan.source is ImageServerSource.TRANSIENT:
+        key = transient_key(image.item.asset_id, image.item.request_id)
+    else:
+        key, made_by = _stored(image, spec)
+        if made_by not in image.item.stages:  # otherwise this run, or an earlier one of the request, has just stored it
+            require_source(image, spec)
+    return S3Location(image.services.storage.storage_bucket, key).uri(region)
 
 
-def _on_disk(job: Job) -> Source:
-    brought = None
-    match job.plan.source:
-        case ImageServerSource.JP2:
-            path = job.jp2
-            if path is None:
-                path = job.jp2 = job.folder / "image.jp2"
-                brought = _download(job, jp2_key(job.item.asset_id), path, Stage.JP2)
-        case ImageServerSource.ORIGINAL if job.fetched is None:
-            path = job.folder / "original"
-            brought = _download(job, original_key(job.item.asset_id), path, Stage.ORIGINAL)
-        case _:
-            if job.fetched is None:
-                fetch_original(job)
-                brought = "the original, from its origin"
-            assert job.fetched is not None
-            path = job.fetched.path
-    _open_up(path)
-    services = job.services
-    seen = services.appetiser.seen_by_appetiser if job.by_appetiser else services.image_server.identifier_of
-    return Source(seen(path), path, brought)
+def _stored(image: ImageContext, spec: IngestSpec) -> tuple[str, Stage]:
+    """Return the key of the stored JP2 or original, and the stage that stores it."""
+    asset_id = image.item.asset_id
+    if spec.plan.source is ImageServerSource.JP2:
+        return jp2_key(asset_id), Stage.JP2
+    return original_key(asset_id), Stage.ORIGINAL
 
 
-def _download(job: Job, key: str, path: Path, made_by: Stage) -> str:
-    storage = job.services.storage
+def _download(image: ImageContext, key: str, path: Path, made_by: Stage) -> str:
+    storage = image.services.storage
     try:
         storage.download(storage.storage_bucket, key, path)
     except PermanentError as error:
@@ -109,7 +138,7 @@ def _download(job: Job, key: str, path: Path, made_by: Stage) -> str:
     return f"{key}, from the storage bucket"
 
 
-def _open_up(path: Path) -> None:
+def _make_readable(path: Path) -> None:
     """Let a server that is another user read the file, whatever our umask was. What is Appetiser's can't be changed."""
     for each, mode in ((path, FOR_ALL_TO_READ), (path.parent, FOR_ALL_TO_ENTER)):
         with suppress(PermissionError):

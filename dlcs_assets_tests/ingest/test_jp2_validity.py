@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from dlcs_assets.domain.errors import PermanentError
+from dlcs_assets.ingest.jp2 import is_only_profile, validity_faults
 from dlcs_assets.ingest.jp2_structure import read_jp2_structure
-from dlcs_assets.ingest.jp2_validity import faults, only_profile
 from dlcs_testing.pictures import drawing, encoded
 
 GOOD = [
@@ -29,7 +29,7 @@ def write(data: bytes, folder: Path) -> Path:
 
 @pytest.mark.parametrize("data", GOOD, ids=["tiles", "precincts", "plain"])
 def test_what_encoders_write_is_valid(data: bytes, tmp_path: Path) -> None:
-    assert faults(write(data, tmp_path)) == []
+    assert validity_faults(write(data, tmp_path)) == []
 
 
 @pytest.mark.parametrize(
@@ -41,18 +41,18 @@ def test_what_encoders_write_is_valid(data: bytes, tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_named(at: bytes, value: bytes, name: str, tmp_path: Path) -> None:
-    found = faults(write(GOOD[0].replace(at, value, 1), tmp_path))
+    found = validity_faults(write(GOOD[0].replace(at, value, 1), tmp_path))
     assert name in found
-    assert not only_profile(found)
+    assert not is_only_profile(found)
 
 
 def test_what_jpylyzer_cannot_read_is_not_a_jp2(tmp_path: Path) -> None:
-    assert faults(write(b"\x00\x00", tmp_path))
+    assert validity_faults(write(b"\x00\x00", tmp_path))
 
 
 def test_a_profile_that_jp2_does_not_allow_has_its_own_reason() -> None:
-    assert only_profile(["iccNoLUTBasedProfile"])
-    assert not only_profile(["iccNoLUTBasedProfile", "methIsValid"])
+    assert is_only_profile(["iccNoLUTBasedProfile"])
+    assert not is_only_profile(["iccNoLUTBasedProfile", "methIsValid"])
 
 
 @pytest.mark.parametrize("seed", range(150))
@@ -66,6 +66,6 @@ def test_what_is_cut_short_or_has_lost_bytes_is_broken_to_both(seed: int, tmp_pa
     else:
         del data[at : at + dice.randint(1, 9)]
     path = write(bytes(data), tmp_path)
-    assert faults(path)
+    assert validity_faults(path)
     with pytest.raises(PermanentError, match="The JP2 is broken"):
         read_jp2_structure(path)

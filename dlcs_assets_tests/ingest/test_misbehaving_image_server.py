@@ -23,7 +23,7 @@ from dlcs_assets.domain.ingest_request import AssetFields, IngestMessage
 from dlcs_assets.domain.request_states import RequestState
 from dlcs_assets.domain.stages import STAGES, Lane
 from dlcs_assets.ingest.chunk import ChunkOptions, ImageEnded, ingest_chunk
-from dlcs_assets.ingest.job import Services
+from dlcs_assets.ingest.context import Services
 from dlcs_assets.ingest.policy import ingest_policy
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger.inbox import IntakePolicy

@@ -7,7 +7,7 @@ from itertools import count
 
 import pytest
 
-from dlcs_assets.ingest.threads import DaemonThreads
+from dlcs_assets.ingest.chunk import DaemonThreads
 
 
 def test_results_come_in_the_order_of_what_was_asked() -> None:

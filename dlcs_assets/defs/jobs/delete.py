@@ -14,7 +14,7 @@ from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.invalidation import paths_to_invalidate
 from dlcs_assets.domain.partition_key import partition_key
 from dlcs_assets.domain.request_states import RequestState
-from dlcs_assets.ingest.deletion import delete_objects
+from dlcs_assets.ingest.cleanup import delete_image_objects
 from dlcs_assets.ingest.policy import retry_schedule
 from dlcs_assets.ledger.attempts import ClaimLostError
 from dlcs_assets.ledger.deletions import Deletion, DeletionClaim
@@ -60,8 +60,8 @@ def _delete(
         error: IngestError | None = None
         try:
             ledger.deletions.check(claim, deletion)
-            deleted, left = delete_objects(storage, deletion.asset_id, ledger.reports.origins_among)
-            rows.append(f"| {deletion.asset_id} | {deleted} | {', '.join(left) or 'nothing'} |")
+            deleted, skipped = delete_image_objects(storage, deletion.asset_id, ledger.reports.origins_among)
+            rows.append(f"| {deletion.asset_id} | {deleted} | {', '.join(skipped) or 'nothing'} |")
         except ClaimLostError:
             context.log.warning("%s was given to another run", deletion.asset_id)
             continue
