@@ -21,6 +21,7 @@ _SOC, _SIZ, _COD, _SOT, _SOD, _EOC = 0xFF4F, 0xFF51, 0xFF52, 0xFF90, 0xFF93, 0xF
 _TLM, _PLM, _PLT = 0xFF55, 0xFF57, 0xFF58
 _FIRST_MARKER: Final = 0xFF01
 _SOT_BYTES: Final = 12
+_EMPTY_TABLE: Final = 3  # bytes of a table of packet lengths without any
 _DEFAULT_PRECINCT: Final = 2**15
 
 
@@ -137,6 +138,7 @@ def _read_main_header(file: BinaryIO, start: int, end: int) -> tuple[Jp2Structur
         length = _segment_length(file, at, end)
         # Only two are read, and both are short; tables of packet lengths need not come into memory.
         segments[marker] = read_at(file, at + 4, length - 2) if marker in {_SIZ, _COD} else b""
+        _check_packet_lengths(file, marker, at, length)
         at += 2 + length
     if _COD not in segments:
         raise BrokenJp2Error("its codestream does not say how it is coded")
@@ -190,8 +192,16 @@ def _tile_part_markers(file: BinaryIO, at: int, end: int) -> set[int]:
     markers: set[int] = set()
     while (marker := _marker(file, at, end)) != _SOD:
         markers.add(marker)
-        at += 2 + _segment_length(file, at, end)
+        length = _segment_length(file, at, end)
+        _check_packet_lengths(file, marker, at, length)
+        at += 2 + length
     return markers
+
+
+def _check_packet_lengths(file: BinaryIO, marker: int, at: int, length: int) -> None:
+    """Refuse a table of packet lengths that ends within a number: jpylyzer 2.2 would read on without an end."""
+    if marker in {_PLT, _PLM} and length > _EMPTY_TABLE and read_at(file, at + 1 + length, 1)[0] & 0x80:
+        raise BrokenJp2Error(f"the table of packet lengths at byte {at} breaks off")
 
 
 def _segment_length(file: BinaryIO, at: int, end: int) -> int:

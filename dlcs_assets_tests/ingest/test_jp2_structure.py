@@ -107,6 +107,14 @@ def without_last_tile(data: bytes) -> bytes:
     return whole[: codestream - 4] + struct.pack(">I", len(whole) - codestream + 4) + whole[codestream:]
 
 
+def with_endless_packet_length(data: bytes) -> bytes:
+    """Let the last number of the first table of packet lengths go on where there is nothing more."""
+    at = data.index(b"\xff\x58")
+    (length,) = struct.unpack(">H", data[at + 2 : at + 4])
+    last = at + 1 + length
+    return data[:last] + bytes([data[last] | 0x80]) + data[last + 1 :]
+
+
 @pytest.mark.parametrize(
     ("data", "what"),
     [
@@ -119,6 +127,7 @@ def without_last_tile(data: bytes) -> bytes:
         (TILED[:-2] + b"\0\0", "no marker at byte"),
         (TILED[:-100], "breaks off in box 'jp2c', 100 bytes before its end"),
         (without_last_tile(TILED), "5 of 6 tiles"),
+        (with_endless_packet_length(TILED), "table of packet lengths at byte 226 breaks off"),
     ],
 )
 def test_what_is_wrong_is_reported(data: bytes, what: str, tmp_path: Path) -> None:
