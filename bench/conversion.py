@@ -40,7 +40,7 @@ class Page:
 
 
 def measure(system: RunningSystem, pages: list[Path], *, quick: bool) -> Iterator[Result]:
-    """Let the encoders take turns, each with all of the machine that it can use."""
+    """Alternate between the encoders, each with all of the machine that it can use."""
     encoders: dict[str, Callable[[Page], None]] = {
         "embedded": lambda page: _by_appetiser(system, page),
         **{name: lambda page, name=name: _by_program(name, page) for name in PROGRAMS if shutil.which(name)},  # type: ignore[misc] # a default binds it

@@ -80,7 +80,7 @@ def _bare_loop() -> Iterator[Result]:
             bare_loop.ingest(system, messages, f"bare-{turn}")
             used.append((time.process_time() - before) * 1000 / CHUNK)
             rates.append(CHUNK / (time.monotonic() - began))
-    # The first turn imports what the others use.
+    # The first round imports what the others use.
     yield of_many("orchestration", "milliseconds_of_processor_bare_loop", used[1:], "ms")
     yield of_many("orchestration", "images_per_second_bare_loop", rates[1:], "/s")
 

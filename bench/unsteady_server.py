@@ -1,4 +1,4 @@
-"""A small HTTP server in the place of an image server: it takes its time, and fails the more the harder it is pressed.
+"""A small HTTP server in the place of an image server: it takes its time, and fails the more the higher its load is.
 
 It draws nothing: whatever image is asked for, it gives the picture that was made for that size before.
 """

@@ -61,7 +61,7 @@ def test_messages_are_received_in_order_and_gone_once_deleted(sqs: Any, url: str
     assert depth(sqs, url) == (0, 0)
 
 
-def test_what_is_not_deleted_comes_back(sqs: Any, url: str) -> None:
+def test_a_message_that_is_not_deleted_is_delivered_again(sqs: Any, url: str) -> None:
     sqs.send_message(QueueUrl=url, MessageBody="again")
     (first,) = sqs.receive_message(QueueUrl=url)["Messages"]
     assert "Messages" not in sqs.receive_message(QueueUrl=url)

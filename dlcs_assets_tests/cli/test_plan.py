@@ -103,7 +103,7 @@ def test_secrets_of_the_origin_are_not_shown(desk: Desk) -> None:
         (["2/1/x", "--origin", "https://h/x.txt"], 2, "no_default_channels"),
     ],
 )
-def test_where_there_can_be_no_plan_the_reason_is_given(arguments: list[str], status: int, said: str) -> None:
+def test_an_image_without_a_plan_has_the_reason(arguments: list[str], status: int, said: str) -> None:
     done = dlcs("plan", *arguments)
     assert (done.exit_code, done.stdout) == (status, "")
     assert said in done.stderr

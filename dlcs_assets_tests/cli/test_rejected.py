@@ -13,7 +13,7 @@ def queue_name(url: str) -> str:
 
 
 @pytest.mark.usefixtures("ledger")
-def test_no_rejected_message_is_no_error() -> None:
+def test_an_empty_list_of_rejected_messages_is_not_an_error() -> None:
     assert dlcs("rejected").stdout == "No message is rejected.\n"
     assert json.loads(dlcs("rejected", "--json").stdout) == []
 
@@ -52,7 +52,7 @@ def test_a_message_is_sent_again_to_the_queue_it_came_from(desk: Desk, aws: Aws)
     assert [row["body"] for row in desk.ledger.inbox.rejected()] == ["two"]
 
 
-def test_all_go_at_once_each_record_of_an_event_by_itself(
+def test_all_are_sent_at_once_and_each_record_of_an_event_alone(
     desk: Desk, aws: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DLCS_UPLOADS_QUEUE_URL", aws.priority)

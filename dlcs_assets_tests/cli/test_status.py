@@ -70,7 +70,7 @@ def test_json_has_what_the_ledger_knows_of_each_image(four: Desk) -> None:
 
 
 @pytest.mark.usefixtures("ledger")
-def test_an_empty_ledger_is_no_error() -> None:
+def test_an_empty_ledger_is_not_an_error() -> None:
     assert dlcs("status").stdout == "0 images\n"
     assert json.loads(dlcs("status", "--json").stdout) == []
 

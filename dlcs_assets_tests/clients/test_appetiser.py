@@ -201,7 +201,7 @@ def test_each_attempt_writes_a_file_of_its_own(setting: Setting) -> None:
         (Answer(200, b"not JSON"), "appetiser_unreadable"),
     ],
 )
-def test_what_may_pass_is_transient(setting: Setting, fault: Answer, code: str) -> None:
+def test_a_failure_that_may_pass_is_transient(setting: Setting, fault: Answer, code: str) -> None:
     setting.server.answers = [fault]
     with pytest.raises(TransientError) as caught:
         setting.convert(timeout_seconds=0.3, attempts=2)
@@ -209,7 +209,7 @@ def test_what_may_pass_is_transient(setting: Setting, fault: Answer, code: str) 
     assert not isinstance(caught.value, ServiceDownError)
 
 
-def test_what_retry_after_asks_for_is_handed_on(setting: Setting) -> None:
+def test_the_time_of_retry_after_is_passed_on(setting: Setting) -> None:
     setting.server.answers = [Answer(503, b"", (("Retry-After", "1800"),))]
     with pytest.raises(TransientError) as caught:
         setting.convert()
@@ -219,7 +219,7 @@ def test_what_retry_after_asks_for_is_handed_on(setting: Setting) -> None:
 
 
 @pytest.mark.parametrize("written", [None, b""])
-def test_a_jp2_that_is_not_there_is_not_believed(setting: Setting, written: bytes | None) -> None:
+def test_a_missing_jp2_is_not_accepted(setting: Setting, written: bytes | None) -> None:
     if written is None:
         setting.server.work = lambda _: None
     else:
@@ -352,7 +352,7 @@ def test_thumbnails_are_requested_and_returned_by_their_pixels(setting: Setting)
     assert [path.name for path in setting.folder.iterdir()] == ["source.tif"]
 
 
-def test_thumbnails_by_way_of_a_jp2_leave_none(setting: Setting) -> None:
+def test_thumbnails_made_by_way_of_a_jp2_leave_no_jp2(setting: Setting) -> None:
     setting.server.answers = [LISTED]
     assert len(thumbnails(setting, {**WHOLE, "picture.jp2": b"a JP2"}, by_way_of_jp2=True)) == 2
     body = json.loads(setting.server.asked[0].body)
@@ -371,7 +371,7 @@ def test_thumbnails_by_way_of_a_jp2_leave_none(setting: Setting) -> None:
         ({**WHOLE, "source_40_30.jpg": jpeg(40, 31)}, "thumbnail_wrong_size"),
     ],
 )
-def test_a_thumbnail_is_not_believed_until_it_was_decoded(
+def test_a_thumbnail_is_not_accepted_until_it_was_decoded(
     setting: Setting, written: dict[str, bytes], code: str
 ) -> None:
     setting.server.answers = [LISTED]
@@ -393,7 +393,7 @@ def test_a_thumbnail_is_not_believed_until_it_was_decoded(
         ({}, "appetiser_unreadable"),
     ],
 )
-def test_an_answer_without_the_thumbnails_is_asked_for_again(setting: Setting, said: dict[str, Any], code: str) -> None:
+def test_an_answer_without_thumbnails_is_requested_again(setting: Setting, said: dict[str, Any], code: str) -> None:
     setting.server.answers = [answer(said)]
     with pytest.raises(TransientError) as caught:
         thumbnails(setting, WHOLE)
@@ -407,7 +407,7 @@ def test_a_folder_that_only_we_see_is_waited_for(setting: Setting) -> None:
     assert len(thumbnails(setting, WHOLE)) == 2
 
 
-def test_a_file_without_a_suffix_goes_by_one_of_its_format(setting: Setting) -> None:
+def test_a_file_without_a_suffix_gets_that_of_its_format(setting: Setting) -> None:
     """Appetiser would encode a JP2 again if it is not named as one."""
     setting.source = setting.source.rename(setting.folder / "original")
     setting.source.write_bytes(b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x14ftypjp2 \0\0\0\0jp2 ")

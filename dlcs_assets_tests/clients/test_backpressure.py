@@ -139,7 +139,7 @@ def client_of(url: str, **options: Any) -> Iterator[ImageServer]:
         (GOOD, 4),
     ],
 )
-def test_what_the_image_server_answers_moves_the_limit(answer: Answer, places: int) -> None:
+def test_answers_of_the_image_server_change_the_limit(answer: Answer, places: int) -> None:
     with scripted_server(answer) as server, client_of(server.url, timeout_seconds=0.2) as client:
         try:
             ask(client)

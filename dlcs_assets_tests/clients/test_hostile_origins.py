@@ -304,7 +304,7 @@ def test_each_misbehaving_origin_has_its_code_and_leaves_no_file(case: Case, tmp
         *("10.0.0.1", "172.16.0.1", "192.168.1.1", "100.64.0.1"),
     ],
 )
-def test_nothing_is_asked_of_an_address_that_is_not_public(host: str, tmp_path: Path) -> None:
+def test_no_request_is_sent_to_an_address_that_is_not_public(host: str, tmp_path: Path) -> None:
     with raw_server(says(head(length(1)), b"x")) as server:
         url = f"http://{host}:{server.port}/x"
         assert outcome(plain(url), tmp_path, private_networks=[]) == "origin_address_refused"

@@ -123,7 +123,7 @@ def test_a_size_that_the_server_refuses_is_left_out_with_reason(body: str) -> No
         (Answer(fault="hang"), TransientError, "image_server_timeout", 3),
     ],
 )
-def test_what_answers_mean(answer: Answer, kind: type[IngestError], code: str, times: int) -> None:
+def test_each_answer_has_its_error_and_code(answer: Answer, kind: type[IngestError], code: str, times: int) -> None:
     with scripted_server(answer) as server:
         with pytest.raises(IngestError) as caught:
             ask(server, attempts=3, timeout_seconds=0.2)
@@ -230,7 +230,7 @@ def info_of(server: ScriptedServer, **options: Any) -> Size:
         client.close()
 
 
-def test_info_gives_the_size_as_it_is_served() -> None:
+def test_info_returns_the_size_as_it_is_served() -> None:
     body = json.dumps({"width": 64, "height": 56, "profile": "level2"}).encode()
     with scripted_server(Answer(503), Answer(200, body)) as server:
         assert info_of(server) == Size(64, 56)

@@ -53,7 +53,7 @@ def test_an_empty_bucket_is_one_page(listings: Listings, bucket: str) -> None:
     assert (page.objects, page.is_last) == ((), True)
 
 
-def test_a_bucket_is_listed_where_it_is(aws: Aws, bucket: str) -> None:
+def test_a_bucket_is_listed_at_its_endpoint(aws: Aws, bucket: str) -> None:
     with scripted_server(Answer(500)) as elsewhere:
         listings = Listings(s3=S3ClientFactory(endpoint_url=elsewhere.url, max_attempts=1))
         page = listings.page(bucket, OriginBucket(endpoint=aws.endpoint, region="us-east-1"), after=None)

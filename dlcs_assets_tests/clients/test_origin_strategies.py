@@ -192,7 +192,7 @@ def test_a_rest_that_comes_in_pieces_is_put_together(origins: Origins, tmp_path:
         assert ranges(server) == [None, f"bytes={HALF}-", f"bytes={HALF + HALF // 2}-"]
 
 
-def test_a_server_that_sends_less_than_it_has_is_not_believed(origins: Origins, tmp_path: Path) -> None:
+def test_an_answer_shorter_than_announced_is_not_accepted(origins: Origins, tmp_path: Path) -> None:
     with scripted_server(broken(), rest(total=str(len(IMAGE) + 1))) as server:
         with pytest.raises(TransientError) as caught:
             origins.fetch(plain(server.url), tmp_path / "original")

@@ -83,7 +83,7 @@ def test_an_original_is_stored_with_its_size_type_and_checksum(server: ScriptedS
         (Answer(200, b"no gzip", (("Content-Encoding", "gzip"),)), TransientError, "origin_broke_off", 2),
     ],
 )  # fmt: skip
-def test_what_goes_wrong_has_a_code_and_leaves_no_file(
+def test_each_failure_has_its_code_and_leaves_no_file(
     answer: Answer, kind: type[IngestError], code: str, times: int, tmp_path: Path
 ) -> None:
     with scripted_server(answer) as server:
@@ -131,7 +131,7 @@ def test_a_download_is_stopped_at_the_size_limit(answer: Answer, tmp_path: Path)
         assert list(tmp_path.iterdir()) == []
 
 
-def test_a_body_that_is_compressed_all_the_same_is_unpacked(tmp_path: Path) -> None:
+def test_a_body_compressed_without_being_asked_for_is_unpacked(tmp_path: Path) -> None:
     with scripted_server(Answer(200, gzip.compress(IMAGE), (("Content-Encoding", "gzip"),))) as server:
         fetched = fetch(http(server.url), tmp_path)
         assert (fetched.bytes, fetched.sha256) == (len(IMAGE), SHA256)

@@ -68,7 +68,7 @@ def test_the_time_of_retry_after_is_waited() -> None:
     assert time.monotonic() - began >= 0.2
 
 
-def test_a_pause_beyond_the_budget_is_not_begun() -> None:
+def test_a_pause_beyond_the_budget_is_not_started() -> None:
     """A service that asks for an hour must not hold a worker for an hour: the ledger retries later."""
     work = FailsFirst(transient(timedelta(hours=1)))
     began = time.monotonic()

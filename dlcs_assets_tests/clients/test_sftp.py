@@ -150,7 +150,7 @@ def test_the_path_is_unescaped(server: Server, origins: Origins, tmp_path: Path)
         ("/secret.tif", "origin_refused"),
     ],
 )
-def test_what_is_not_there_or_not_readable_is_permanent(
+def test_a_missing_or_unreadable_file_is_permanent(
     server: Server, origins: Origins, tmp_path: Path, path: str, code: str
 ) -> None:
     with pytest.raises(PermanentError) as caught:
@@ -274,7 +274,7 @@ def test_no_byte_is_fetched_twice(server: Server, origins: Origins, tmp_path: Pa
     assert len(IMAGE) < relay.bytes < 1.02 * len(IMAGE)
 
 
-def test_a_server_may_answer_with_less_than_was_asked_for(server: Server) -> None:
+def test_a_server_may_answer_with_less_than_requested(server: Server) -> None:
     with opened(server, lambda asked: min(asked, 10_000)) as remote:
         assert b"".join(read_ahead(remote, 70_000, len(IMAGE))) == IMAGE[70_000:]
 

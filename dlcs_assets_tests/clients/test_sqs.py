@@ -52,7 +52,7 @@ def test_what_is_sent_is_received_with_its_time(queues: Queues, url: str) -> Non
     assert before <= message.sent_at <= datetime.now(UTC) + timedelta(seconds=1)
 
 
-def test_more_than_ten_go_in_batches(queues: Queues, url: str) -> None:
+def test_more_than_ten_messages_are_sent_in_batches(queues: Queues, url: str) -> None:
     bodies = [f"message {number}" for number in range(23)]
     assert queues.send(url, (body for body in bodies)) == 23
     assert queues.depth(url) == QueueDepth(waiting=23, in_flight=0, delayed=0)
@@ -60,7 +60,7 @@ def test_more_than_ten_go_in_batches(queues: Queues, url: str) -> None:
     assert queues.depth(url) == QueueDepth(waiting=0, in_flight=0, delayed=0)
 
 
-def test_no_more_are_received_than_asked_for(queues: Queues, url: str) -> None:
+def test_no_more_are_received_than_requested(queues: Queues, url: str) -> None:
     queues.send(url, ["a", "b", "c"])
     assert len(queues.receive(url, limit=2)) == 2
     assert queues.depth(url) == QueueDepth(waiting=1, in_flight=2, delayed=0)

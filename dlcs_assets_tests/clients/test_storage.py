@@ -60,7 +60,7 @@ def test_a_file_is_stored_whole_under_any_key(storage: Storage, bucket: str, fil
     assert storage.list_keys(bucket, "") == []
 
 
-def test_a_big_file_goes_in_parts_and_keeps_its_checksum(
+def test_a_big_file_is_sent_in_parts_and_keeps_its_checksum(
     storage: Storage, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(storage_module, "_PART_BYTES", 5 * 2**20)
@@ -106,7 +106,7 @@ def test_the_last_request_of_an_upload_in_parts_has_its_checksum(
     assert int.from_bytes(base64.b64decode(completed.headers["x-amz-checksum-crc32"])) == zlib.crc32(bytes(6 * 2**20))
 
 
-def test_of_an_object_that_is_not_there_there_is_no_digest(storage: Storage, bucket: str) -> None:
+def test_a_missing_object_has_no_digest(storage: Storage, bucket: str) -> None:
     assert storage.digest(bucket, "nothing") is None
 
 
@@ -126,7 +126,7 @@ def test_the_checksum_goes_with_the_bytes_for_s3_to_compare(file: Path) -> None:
         assert base64.b64decode(server.asked[0].headers["x-amz-checksum-sha256"]).hex() == SHA256
 
 
-def test_an_object_that_is_not_there_is_none(storage: Storage, bucket: str) -> None:
+def test_a_missing_object_is_none(storage: Storage, bucket: str) -> None:
     assert storage.head(bucket, "missing") is None
 
 

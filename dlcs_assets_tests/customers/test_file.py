@@ -149,7 +149,7 @@ def test_a_long_list_of_problems_is_cut_for_the_tick(path: Path) -> None:
         opened(path).customers()
 
 
-def test_a_folder_that_cannot_hold_the_copy_is_no_reason_to_stop(path: Path) -> None:
+def test_a_folder_that_cannot_hold_the_copy_is_not_an_error(path: Path) -> None:
     path.write_text(GOOD)
     (path.parent / "taken").write_text("")
     assert numbers(CustomersFile(path, path.parent / "taken" / "last-good.yaml", None)) == {2}

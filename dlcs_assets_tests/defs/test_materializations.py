@@ -79,7 +79,7 @@ def test_facts_are_shown_as_what_they_are(
     assert event(instance, Stage.THUMBNAILS, facts={name: value}).metadata[name] == shown
 
 
-def test_a_picture_is_shown_and_links_are_links(instance: dg.DagsterInstance) -> None:
+def test_a_thumbnail_is_shown_and_links_are_links(instance: dg.DagsterInstance) -> None:
     made = event(instance, Stage.THUMBNAILS, picture=b"jpeg", links={"info": "https://example.org/info.json"})
     assert made.metadata["picture"] == dg.MetadataValue.md("![2/1/a,b](data:image/jpeg;base64,anBlZw==)")
     assert made.metadata["info"] == dg.MetadataValue.url("https://example.org/info.json")

@@ -23,7 +23,7 @@ def test_a_chunk_is_of_one_customer_and_one_space() -> None:
     assert images_of(planned) == [["2/1/a", "2/1/b"], ["2/2/a"], ["3/1/a"]]
 
 
-def test_images_of_other_stages_go_in_a_run_of_their_own() -> None:
+def test_images_of_other_stages_get_a_run_of_their_own() -> None:
     assert images_of([due("2/1/a"), due("2/1/b", THUMBNAILS), due("2/1/c")]) == [["2/1/a", "2/1/c"], ["2/1/b"]]
 
 
@@ -45,5 +45,5 @@ def test_the_range_of_a_chunk_is_from_its_first_key_to_its_last() -> None:
     assert {chunk.lane for chunk in chunks} == {Lane.RETRY}
 
 
-def test_of_nothing_there_are_no_chunks() -> None:
+def test_without_images_there_are_no_chunks() -> None:
     assert plan_chunks([], Lane.INGEST, 10) == []

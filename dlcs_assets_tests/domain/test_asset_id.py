@@ -59,7 +59,7 @@ def test_a_malformed_id_is_quoted() -> None:
     assert refused.value.cause == "AssetId '1/str/image' is invalid. Must be in format customer/space/asset"
 
 
-def test_the_constructor_refuses_what_parse_cannot_give() -> None:
+def test_the_constructor_refuses_what_parse_cannot_return() -> None:
     for customer, space, asset in [(1, 2, "a/b"), (-1, 2, "a"), (1, 2**31, "a"), (1, 2, "")]:
         with pytest.raises(InvalidAssetIdError):
             AssetId(customer, space, asset)
@@ -126,7 +126,7 @@ def test_searching_for_a_customers_space_finds_only_its_own_keys() -> None:
     assert "/2/5/" not in partition_key(AssetId(12, 5, "x"))
 
 
-def test_every_id_comes_back_from_its_partition_key() -> None:
+def test_every_id_can_be_read_from_its_partition_key() -> None:
     generator = random.Random(20251122)
     alphabet = "ab9 .%,[]*'\"\\()&;$`+?#=~_-éß漢\N{GRINNING FACE}\u2028\u00a0"
     for _ in range(3000):

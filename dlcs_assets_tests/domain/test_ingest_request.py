@@ -184,7 +184,7 @@ def test_a_notification_of_sns_holds_the_message() -> None:
         ('{"_type": "event", "params": {}}', "legacy_form", "_type"),
     ],
 )
-def test_a_message_that_is_no_request_is_refused_with_its_reason(body: str, code: str, named: str) -> None:
+def test_an_invalid_message_is_refused_with_its_reason(body: str, code: str, named: str) -> None:
     rejected = refusal(body)
     assert rejected.code == code
     assert named in rejected.cause
@@ -205,7 +205,7 @@ def test_what_a_message_omits_keeps_its_registered_value() -> None:
     )
 
 
-def test_what_a_message_says_expressly_is_registered() -> None:
+def test_what_a_message_states_explicitly_is_registered() -> None:
     registered = Registration("https://example.org/1.tif", "image/tiff", BOTH, 400, ("staff",))
     fields = AssetFields(media_type="image/jpeg", channels=(), max_unauthorised=-1, roles=())
     assert register(fields, registered) == Registration("https://example.org/1.tif", "image/jpeg")
@@ -230,5 +230,5 @@ def test_an_image_without_an_origin_cannot_be_registered() -> None:
         Registration("https://example.org/1.tif", "image/tiff", (*BOTH, RequestedChannel(Channel.FILE)), 0, ("a", "b")),
     ],
 )
-def test_a_registration_comes_back_from_a_database_column(registration: Registration) -> None:
+def test_a_registration_can_be_read_from_a_database_column(registration: Registration) -> None:
     assert Registration.of_json(json.loads(json.dumps(registration.to_json()))) == registration

@@ -126,7 +126,7 @@ def test_a_creation_is_nothing_to_do() -> None:
         ('{"TopicArn": "t", "Message": "{"}', "not_json"),
     ],
 )
-def test_what_is_no_notification_is_refused_with_its_reason(body: str, code: str) -> None:
+def test_an_invalid_notification_is_refused_with_its_reason(body: str, code: str) -> None:
     with pytest.raises(MessageRejectedError) as refused:
         parse_modified(body, {}, None)
     assert refused.value.code == code

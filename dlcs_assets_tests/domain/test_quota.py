@@ -31,13 +31,13 @@ def fits(*, stored: int, new: int, limit: int, replaced: int = 0, reserved: int 
         (99, 0, 100, 100, False),
     ],
 )
-def test_what_fits_in_is_what_the_dlcs_lets_in(
+def test_an_image_fits_if_the_dlcs_would_accept_it(
     stored: int, replaced: int, new: int, limit: int, expected: bool
 ) -> None:
     assert fits(stored=stored, replaced=replaced, new=new, limit=limit) is expected
 
 
-def test_what_other_images_have_reserved_is_taken() -> None:
+def test_what_other_images_have_reserved_counts_as_used() -> None:
     assert fits(stored=500, reserved=400, new=100, limit=1000)
     assert not fits(stored=500, reserved=401, new=100, limit=1000)
 
@@ -103,7 +103,7 @@ def test_only_what_will_be_stored_counts(channels: str, optimised: bool, expecte
     assert stored_kinds(plan, STAGES) == expected
 
 
-def test_a_stage_that_is_not_asked_for_stores_nothing() -> None:
+def test_a_stage_that_is_not_requested_stores_nothing() -> None:
     channels = [DeliveryChannel(Channel.IIIF_IMG, "default"), DeliveryChannel(Channel.FILE, "none")]
     plan = plan_ingest(channels, optimised=False, is_jp2=None)
     assert stored_kinds(plan, [Stage.ORIGINAL]) == (ORIGINAL,)

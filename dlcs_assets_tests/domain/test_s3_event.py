@@ -46,7 +46,7 @@ def test_an_upload_is_an_event() -> None:
     )
 
 
-def test_a_deletion_is_no_upload_and_has_neither_size_nor_etag() -> None:
+def test_a_deletion_is_not_an_upload_and_has_no_size_or_etag() -> None:
     body = json.dumps({"Records": [record("ObjectRemoved:Delete"), record("s3:ObjectCreated:Copy", size=1)]})
     found = [each for each in events(body) if isinstance(each, S3Event)]
     assert [(each.event_name, each.is_upload, each.size) for each in found] == [
@@ -142,7 +142,7 @@ def test_a_record_is_a_message_of_its_own_too() -> None:
         ({"size": True, "eTag": "abc-2", "sequencer": "0f"}, None, "abc-2", "0f"),
     ],
 )
-def test_what_cannot_order_or_compare_events_is_as_good_as_none(
+def test_fields_that_cannot_compare_events_count_as_missing(
     stored: dict[str, Any], size: int | None, etag: str | None, sequencer: str | None
 ) -> None:
     found = event(json.dumps({"Records": [record(**stored)]}))

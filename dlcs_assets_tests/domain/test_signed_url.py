@@ -26,7 +26,7 @@ UNSIGNED = [
 
 
 @pytest.mark.parametrize("url", SIGNED)
-def test_of_a_signed_address_the_query_goes(url: str) -> None:
+def test_the_query_of_a_signed_address_is_removed(url: str) -> None:
     assert is_signed(url)
     assert unsigned(url) == url.partition("?")[0] + "?…"
     assert was_signed(unsigned(url))
@@ -40,7 +40,7 @@ def test_any_other_address_stays_as_it_is(url: str) -> None:
     assert not was_signed(url)
 
 
-def test_another_signature_makes_no_other_origin() -> None:
+def test_another_signature_is_not_another_origin() -> None:
     first, second = (f"https://example.org/p.tif?X-Amz-Signature={each}" for each in ("a", "b"))
     assert origin_mark(first) == origin_mark(second) == origin_mark(unsigned(first))
     assert origin_mark("https://example.org/p.tif?id=1") != origin_mark("https://example.org/p.tif?id=2")

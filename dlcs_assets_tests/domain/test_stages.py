@@ -24,5 +24,5 @@ def test_a_replacing_request_has_the_more_urgent_lane_of_both(new: Lane, old: La
     assert new.or_better([old]) is lane
 
 
-def test_every_lane_can_take_the_place_of_every_other() -> None:
+def test_every_lane_can_replace_every_other() -> None:
     assert all(new.or_better(Lane) in Lane for new in Lane)

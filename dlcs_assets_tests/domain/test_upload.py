@@ -120,5 +120,5 @@ def test_folder_markers_and_files_sent_by_message_are_ignored(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["2/1/sent", "sent/1/a", "2/1/a", "sent"])
-def test_other_keys_do(key: str) -> None:
+def test_all_other_keys_are_uploads(key: str) -> None:
     assert not is_no_upload(key)

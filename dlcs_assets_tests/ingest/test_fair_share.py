@@ -30,7 +30,7 @@ class Backlog:
         return plan_chunks(images, Lane.INGEST, 1)
 
 
-def dealt(
+def allotted(
     due: Mapping[int, int] | Backlog,
     in_flight: Mapping[tuple[Lane, int], int] | None = None,
     *,
@@ -44,55 +44,55 @@ def dealt(
     return dict(Counter(chunk.customer for chunk in allocate(allotments, backlog.offer)))
 
 
-def in_turn(customers: Sequence[int], in_flight: Mapping[tuple[Lane, int], int]) -> list[int]:
+def order_of(customers: Sequence[int], in_flight: Mapping[tuple[Lane, int], int]) -> list[int]:
     allotments = allot(Lane.INGEST, customers, in_flight, most_in_lane=9, limit_of=lambda _: None)
     return [turn.customer for turn in allotments.order]
 
 
 def test_a_single_customer_gets_all_runs_of_the_lane() -> None:
-    assert dealt({2: 100}) == {2: 4}
-    assert dealt({2: 100}, {(Lane.INGEST, 2): 3}) == {2: 1}
-    assert dealt({2: 100}, {(Lane.INGEST, 2): 4}) == {}
+    assert allotted({2: 100}) == {2: 4}
+    assert allotted({2: 100}, {(Lane.INGEST, 2): 3}) == {2: 1}
+    assert allotted({2: 100}, {(Lane.INGEST, 2): 4}) == {}
 
 
 def test_runs_are_shared_out_whatever_one_customer_has_due() -> None:
-    assert dealt({2: 50_000, 12: 3}) == {2: 2, 12: 2}
-    assert dealt({2: 100, 12: 100, 22: 100}) == {2: 2, 12: 1, 22: 1}
+    assert allotted({2: 50_000, 12: 3}) == {2: 2, 12: 2}
+    assert allotted({2: 100, 12: 100, 22: 100}) == {2: 2, 12: 1, 22: 1}
 
 
 def test_a_customer_with_less_in_flight_comes_first() -> None:
     """Runs of the same lane count, and otherwise the order of the ledger is kept."""
-    assert in_turn([2, 12, 22], {}) == [2, 12, 22]
-    assert in_turn([2, 12, 22], {(Lane.INGEST, 2): 2, (Lane.INGEST, 12): 1, (Lane.RETRY, 22): 5}) == [22, 12, 2]
-    assert dealt({2: 100, 12: 100}, {(Lane.INGEST, 2): 3}) == {12: 1}
+    assert order_of([2, 12, 22], {}) == [2, 12, 22]
+    assert order_of([2, 12, 22], {(Lane.INGEST, 2): 2, (Lane.INGEST, 12): 1, (Lane.RETRY, 22): 5}) == [22, 12, 2]
+    assert allotted({2: 100, 12: 100}, {(Lane.INGEST, 2): 3}) == {12: 1}
 
 
 def test_a_full_lane_takes_one_run_of_each_customer_without_any() -> None:
     """One customer's large ingest must not keep others out of the lane until it has ended."""
     full = {(Lane.INGEST, 2): 4}
-    assert dealt({2: 100, 12: 5}, full) == {12: 1}
-    assert dealt({2: 100, 12: 5, 22: 5}, full) == {12: 1, 22: 1}
-    assert dealt({12: 5}, {**full, (Lane.INGEST, 12): 1}) == {}
+    assert allotted({2: 100, 12: 5}, full) == {12: 1}
+    assert allotted({2: 100, 12: 5, 22: 5}, full) == {12: 1, 22: 1}
+    assert allotted({12: 5}, {**full, (Lane.INGEST, 12): 1}) == {}
 
 
 def test_a_lane_is_never_more_than_twice_as_full_as_it_should_be() -> None:
     newcomers = dict.fromkeys(range(10, 30), 5)
-    assert sum(dealt(newcomers, {(Lane.INGEST, 2): 4}).values()) == 4
-    assert dealt(newcomers, {(Lane.INGEST, 2): 8}) == {}
+    assert sum(allotted(newcomers, {(Lane.INGEST, 2): 4}).values()) == 4
+    assert allotted(newcomers, {(Lane.INGEST, 2): 8}) == {}
 
 
 def test_backfills_of_all_customers_stay_within_their_limit() -> None:
-    assert dealt({2: 100, 12: 100, 22: 100}, lane=Lane.BACKFILL, most=2) == {2: 1, 12: 1}
-    assert dealt({12: 100}, {(Lane.BACKFILL, 2): 2}, lane=Lane.BACKFILL, most=2) == {}
-    assert dealt({12: 100}, {(Lane.INGEST, 2): 4}, lane=Lane.BACKFILL, most=2) == {12: 2}
+    assert allotted({2: 100, 12: 100, 22: 100}, lane=Lane.BACKFILL, most=2) == {2: 1, 12: 1}
+    assert allotted({12: 100}, {(Lane.BACKFILL, 2): 2}, lane=Lane.BACKFILL, most=2) == {}
+    assert allotted({12: 100}, {(Lane.INGEST, 2): 4}, lane=Lane.BACKFILL, most=2) == {12: 2}
 
 
 def test_the_limit_of_a_customer_spans_all_lanes_but_urgent_ones() -> None:
     """Runs of the priority and delete lanes neither count nor are held back."""
     in_flight = {(Lane.BACKFILL, 2): 1, (Lane.PRIORITY, 2): 3, (Lane.DELETE, 2): 2}
-    assert dealt({2: 100}, in_flight, limits={2: 3}) == {2: 2}
-    assert dealt({2: 100}, {**in_flight, (Lane.RETRY, 2): 2}, limits={2: 3}) == {}
-    assert dealt({2: 100}, in_flight, limits={2: 1}, lane=Lane.PRIORITY) == {2: 1}
+    assert allotted({2: 100}, in_flight, limits={2: 3}) == {2: 2}
+    assert allotted({2: 100}, {**in_flight, (Lane.RETRY, 2): 2}, limits={2: 3}) == {}
+    assert allotted({2: 100}, in_flight, limits={2: 1}, lane=Lane.PRIORITY) == {2: 1}
 
 
 def test_what_the_limit_of_a_customer_leaves_goes_to_others() -> None:
@@ -104,18 +104,18 @@ def test_what_the_limit_of_a_customer_leaves_goes_to_others() -> None:
 
 def test_a_customer_whose_images_are_all_held_takes_no_share() -> None:
     """It has images due, but none that can be dispatched: the next customer gets the run."""
-    assert dealt({2: 0, 12: 5}, most=1) == {12: 1}
+    assert allotted({2: 0, 12: 5}, most=1) == {12: 1}
 
 
 def test_no_more_customers_are_queried_than_runs_are_allowed() -> None:
     backlog = Backlog(dict.fromkeys(range(500), 5))
-    assert sum(dealt(backlog).values()) == 8
+    assert sum(allotted(backlog).values()) == 8
     assert backlog.asked == 8
 
 
 @pytest.mark.parametrize("due", [{}, {2: 0}])
 def test_where_nothing_is_due_nothing_is_allotted(due: dict[int, int]) -> None:
-    assert dealt(due) == {}
+    assert allotted(due) == {}
 
 
 def test_dagster_runs_urgent_lanes_first_and_backfills_last() -> None:

@@ -56,7 +56,7 @@ def test_a_profile_that_jp2_does_not_allow_has_its_own_reason() -> None:
 
 
 @pytest.mark.parametrize("seed", range(150))
-def test_what_is_cut_short_or_has_lost_bytes_is_broken_to_both(seed: int, tmp_path: Path) -> None:
+def test_a_damaged_jp2_is_broken_to_jpylyzer_and_to_us(seed: int, tmp_path: Path) -> None:
     """Our own reading, which comes first and takes a fraction of the time, misses no such damage."""
     dice = random.Random(seed)
     data: Any = bytearray(dice.choice(GOOD))

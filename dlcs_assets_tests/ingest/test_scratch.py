@@ -62,7 +62,7 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     assert clear_scratch(tmp_path, set(), before=NOW) == {"folders": 0}
 
 
-def test_no_scratch_folder_is_no_error(tmp_path: Path) -> None:
+def test_a_missing_scratch_folder_is_not_an_error(tmp_path: Path) -> None:
     assert clear_scratch(tmp_path / "missing", set(), before=NOW) == {"folders": 0}
 
 

@@ -10,13 +10,13 @@ import pytest
 from dlcs_assets.ingest.chunk import DaemonThreads
 
 
-def test_results_come_in_the_order_of_what_was_asked() -> None:
+def test_results_are_in_the_order_of_the_calls() -> None:
     threads = DaemonThreads(3, "test")
     assert list(threads.map(lambda number: number * 2, range(20))) == [number * 2 for number in range(20)]
     threads.abandon(None)
 
 
-def test_no_more_threads_are_at_work_than_were_allowed() -> None:
+def test_no_more_threads_work_than_are_allowed() -> None:
     threads, at_once, most, lock = DaemonThreads(2, "test"), 0, 0, threading.Lock()
 
     def work(_: int) -> None:

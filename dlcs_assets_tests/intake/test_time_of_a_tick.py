@@ -72,7 +72,7 @@ def test_a_wait_for_nothing_ends(ledger: Ledger) -> None:
     assert queue.clock() < 5
 
 
-def test_a_tick_begins_nothing_that_would_end_after_its_time(ledger: Ledger) -> None:
+def test_a_tick_starts_nothing_that_would_end_after_its_time(ledger: Ledger) -> None:
     queue = SlowQueue(waiting=500, answer_seconds=1.5)
     assert tick(queue, ledger, timedelta(0)).received == 2 * MAX_BATCH_SIZE
     assert queue.clock() <= BUDGET.total_seconds()

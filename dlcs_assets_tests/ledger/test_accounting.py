@@ -31,7 +31,7 @@ WORKERS = 4
 SPAWN = multiprocessing.get_context("spawn")
 
 
-class Shelf:
+class ClaimedImage:
     """One image in progress, and what is done with it."""
 
     def __init__(self, ledger: Ledger, image: str) -> None:
@@ -60,16 +60,16 @@ class Shelf:
 def keep(desk: Desk, image: str, **sizes: int) -> None:
     """Let an image be done, with what it has in storage."""
     desk.send(image)
-    shelf = Shelf(desk.ledger, image)
-    shelf.commit(Stage.ORIGINAL, **{kind: size for kind, size in sizes.items() if kind in {"original", "transient"}})
-    shelf.commit(Stage.JP2, **{kind: size for kind, size in sizes.items() if kind == "jp2"})
-    shelf.commit(Stage.THUMBNAILS, **{kind: size for kind, size in sizes.items() if kind in {"thumbnail", "sizes"}})
-    shelf.finish()
+    claimed = ClaimedImage(desk.ledger, image)
+    claimed.commit(Stage.ORIGINAL, **{kind: size for kind, size in sizes.items() if kind in {"original", "transient"}})
+    claimed.commit(Stage.JP2, **{kind: size for kind, size in sizes.items() if kind == "jp2"})
+    claimed.commit(Stage.THUMBNAILS, **{kind: size for kind, size in sizes.items() if kind in {"thumbnail", "sizes"}})
+    claimed.finish()
 
 
-def begin(desk: Desk, image: str) -> Shelf:
+def begin(desk: Desk, image: str) -> ClaimedImage:
     desk.send(image)
-    return Shelf(desk.ledger, image)
+    return ClaimedImage(desk.ledger, image)
 
 
 def reserved(desk: Desk) -> int:
@@ -117,10 +117,10 @@ def test_a_reservation_counts_for_other_images_but_not_its_own(desk: Desk) -> No
 
 
 def test_a_refusal_leaves_the_reservation_as_it_was(desk: Desk) -> None:
-    shelf = begin(desk, "2/1/a")
-    shelf.reserve(LEAST_BYTES, JP2)
+    claimed = begin(desk, "2/1/a")
+    claimed.reserve(LEAST_BYTES, JP2)
     with pytest.raises(PermanentError):
-        shelf.reserve(LIMIT + 1, JP2)
+        claimed.reserve(LIMIT + 1, JP2)
     assert reserved(desk) == LEAST_BYTES
 
 
@@ -133,40 +133,40 @@ def test_another_customers_images_are_not_counted(desk: Desk) -> None:
 
 def test_what_is_committed_is_no_longer_reserved(desk: Desk) -> None:
     """Counted twice it would keep others out of room that is there."""
-    shelf = begin(desk, "2/1/a")
-    shelf.reserve(LEAST_BYTES, JP2, ORIGINAL)
-    shelf.reserve(600, ORIGINAL)
-    shelf.commit(Stage.ORIGINAL, original=600)
+    claimed = begin(desk, "2/1/a")
+    claimed.reserve(LEAST_BYTES, JP2, ORIGINAL)
+    claimed.reserve(600, ORIGINAL)
+    claimed.commit(Stage.ORIGINAL, original=600)
     assert desk.ledger.accounting.totals(2) == Usage(2, None, images=1, source=600)
-    shelf.reserve(400, JP2)
-    shelf.commit(Stage.JP2, jp2=400)
+    claimed.reserve(400, JP2)
+    claimed.commit(Stage.JP2, jp2=400)
     assert desk.ledger.accounting.totals(2) == Usage(2, None, images=1, source=1000)
 
 
 def test_a_transient_original_does_not_use_up_the_reservation(desk: Desk) -> None:
     """Room that is reserved for the JP2 must not go to another image before the JP2 is stored."""
-    shelf = begin(desk, "2/1/a")
-    shelf.reserve(LEAST_BYTES, JP2)
-    shelf.commit(Stage.ORIGINAL, transient=5000)
+    claimed = begin(desk, "2/1/a")
+    claimed.reserve(LEAST_BYTES, JP2)
+    claimed.commit(Stage.ORIGINAL, transient=5000)
     assert reserved(desk) == LEAST_BYTES
 
 
 def test_only_the_growth_of_a_reingested_image_is_reserved(desk: Desk) -> None:
     """What it has stored counts already: reserved as well it would count twice."""
     keep(desk, "2/1/a", jp2=950)
-    shelf = Shelf(desk.ledger, "2/1/a")
-    shelf.reserve(LEAST_BYTES, JP2)
+    claimed = ClaimedImage(desk.ledger, "2/1/a")
+    claimed.reserve(LEAST_BYTES, JP2)
     assert reserved(desk) == 0
-    shelf.reserve(1000, JP2)
+    claimed.reserve(1000, JP2)
     assert reserved(desk) == 50
-    shelf.commit(Stage.JP2, jp2=1000)
+    claimed.commit(Stage.JP2, jp2=1000)
     assert desk.ledger.accounting.totals(2) == Usage(2, None, images=1, source=1000)
 
 
 def test_room_that_an_image_gives_up_is_free_once_committed(desk: Desk) -> None:
     """Until then its old JP2 is there, and it stays if the image fails."""
     keep(desk, "2/1/a", jp2=1000)
-    shrinking, other = Shelf(desk.ledger, "2/1/a"), begin(desk, "2/1/b")
+    shrinking, other = ClaimedImage(desk.ledger, "2/1/a"), begin(desk, "2/1/b")
     shrinking.reserve(300, JP2)
     with pytest.raises(PermanentError):
         other.reserve(LEAST_BYTES, JP2)
@@ -176,17 +176,17 @@ def test_room_that_an_image_gives_up_is_free_once_committed(desk: Desk) -> None:
 
 @pytest.mark.parametrize("error", [None, NOT_FOUND])
 def test_the_end_of_an_image_frees_what_it_reserved(desk: Desk, error: PermanentError | None) -> None:
-    shelf = begin(desk, "2/1/a")
-    shelf.reserve(LIMIT, JP2)
-    shelf.finish(error)
+    claimed = begin(desk, "2/1/a")
+    claimed.reserve(LIMIT, JP2)
+    claimed.finish(error)
     assert reserved(desk) == 0
 
 
 def test_a_run_that_lost_its_claim_reserves_nothing(desk: Desk) -> None:
-    shelf = begin(desk, "2/1/a")
-    desk.ledger.claims.release_run(shelf.run_id, schedule=SCHEDULE, now=NOW)
+    claimed = begin(desk, "2/1/a")
+    desk.ledger.claims.release_run(claimed.run_id, schedule=SCHEDULE, now=NOW)
     with pytest.raises(ClaimLostError):
-        shelf.reserve(LEAST_BYTES, JP2)
+        claimed.reserve(LEAST_BYTES, JP2)
     assert reserved(desk) == 0
 
 
@@ -212,16 +212,16 @@ def test_what_a_killed_run_reserved_is_free_once_it_is_released(desk: Desk, url:
 
 def ingest(ledger: Ledger, image: str, size: int) -> bool:
     """Do what a run does with an image; return whether it fitted in."""
-    shelf = Shelf(ledger, image)
+    claimed = ClaimedImage(ledger, image)
     try:
-        shelf.reserve(LEAST_BYTES, JP2)
-        shelf.commit(Stage.ORIGINAL, transient=size)
-        shelf.reserve(size, JP2)
+        claimed.reserve(LEAST_BYTES, JP2)
+        claimed.commit(Stage.ORIGINAL, transient=size)
+        claimed.reserve(size, JP2)
     except PermanentError as error:
-        shelf.finish(error)
+        claimed.finish(error)
         return False
-    shelf.commit(Stage.JP2, jp2=size)
-    shelf.finish()
+    claimed.commit(Stage.JP2, jp2=size)
+    claimed.finish()
     return True
 
 

@@ -227,7 +227,7 @@ def test_a_batch_counts_images_of_all_lanes(desk: Desk, ledger: Ledger) -> None:
     assert finish(ledger) == [7]
 
 
-def test_no_more_batches_are_finished_at_a_time_than_asked_for(desk: Desk, ledger: Ledger) -> None:
+def test_batches_are_finished_up_to_the_limit_at_a_time(desk: Desk, ledger: Ledger) -> None:
     for number in (1, 2, 3):
         send(desk, f"2/1/p{number}", number, count=1)
     work(desk)

@@ -47,7 +47,7 @@ def test_a_database_that_does_not_exist_is_named(postgresql_server: postgresql.S
     assert 'database "nowhere" does not exist' in refusal(postgresql_server.url("nowhere"))
 
 
-def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "ledger.db").write_text("These are my notes. " * 100)
     assert "file is not a database" in refusal(f"sqlite:///{tmp_path}/ledger.db")
     assert "its folder cannot be made" in refusal(f"sqlite:///{tmp_path}/ledger.db/ledger.db")

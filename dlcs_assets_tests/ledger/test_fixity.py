@@ -17,7 +17,7 @@ def two(desk: Desk) -> Desk:
     return desk
 
 
-def turn(desk: Desk, limit: int) -> list[str]:
+def next_images(desk: Desk, limit: int) -> list[str]:
     return [deposit.image_id for deposit in desk.ledger.fixity.next(limit)]
 
 
@@ -29,13 +29,13 @@ def test_objects_never_audited_come_first_then_the_longest_ago(two: Desk) -> Non
     (second,) = fixity.next(1)
     assert {first.image_id, second.image_id} == {"2/1/one", "2/1/two"}
     assert fixity.record(second, None, now=NOW + HOUR)
-    assert turn(two, 2) == [first.image_id, second.image_id]
-    assert turn(two, 1) == [first.image_id]
+    assert next_images(two, 2) == [first.image_id, second.image_id]
+    assert next_images(two, 1) == [first.image_id]
 
 
 def test_what_is_in_progress_is_not_audited(desk: Desk) -> None:
     desk.store("2/1/one", end=False)
-    assert turn(desk, 9) == []
+    assert next_images(desk, 9) == []
 
 
 def test_an_image_requested_during_its_audit_has_no_result(desk: Desk) -> None:

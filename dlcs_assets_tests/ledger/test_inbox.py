@@ -8,7 +8,7 @@ from dlcs_assets.ledger.records import InboxMessage, Rejection
 from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, Desk
 
 
-def test_a_full_message_registers_its_image_and_asks_for_it(desk: Desk) -> None:
+def test_a_full_message_registers_its_image_and_requests_it(desk: Desk) -> None:
     assert desk.send("2/1/a").accepted == 1
     assert desk.state("2/1/a") == "pending"
     registered = desk.ledger.reports.registration(AssetId(2, 1, "a"))
@@ -88,7 +88,7 @@ def test_a_newer_request_supersedes_one_that_was_not_begun(desk: Desk) -> None:
     assert claim.items[0].registration.origin == "https://example.org/second.jpg"
 
 
-def test_a_newer_request_waits_for_one_in_work(desk: Desk) -> None:
+def test_a_newer_request_waits_for_one_in_progress(desk: Desk) -> None:
     desk.send("2/1/a")
     claim = desk.claim()
     desk.send("2/1/a")

@@ -67,7 +67,7 @@ def rows(desk: Desk, space: int) -> dict[str, list[tuple[Any, ...]]]:
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_together_they_come_to_the_same_as_one_by_one(desk: Desk, seed: int) -> None:
+def test_new_images_taken_in_together_end_as_one_by_one(desk: Desk, seed: int) -> None:
     for message in drawn(seed, space=1):
         desk.take_in([message])
     desk.take_in(drawn(seed, space=2))

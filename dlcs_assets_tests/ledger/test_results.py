@@ -16,7 +16,7 @@ NOT_FOUND = PermanentError("origin_not_found", "It is gone", remedy="Find it", s
 BUSY = TransientError("origin_unavailable", "503", remedy="Wait", stage=Stage.ORIGINAL)
 
 
-def test_an_image_in_work_is_held_by_one_run(desk: Desk) -> None:
+def test_an_image_in_progress_is_held_by_one_run(desk: Desk) -> None:
     desk.send("2/1/a")
     desk.claim("run-1")
     other = desk.ledger.claims.claim_images([AssetId(2, 1, "a")], [Stage.THUMBNAILS], "run-2", now=NOW)
@@ -167,7 +167,7 @@ def test_outcomes_are_unreported_until_dagster_has_them(desk: Desk) -> None:
     assert (str(asset_id), request_id, run_id, missing.stage) == ("2/1/a", item.request_id, "run-1", Stage.JP2)
 
 
-def test_runs_in_work_are_those_with_claims_or_open_chunks(desk: Desk) -> None:
+def test_active_runs_are_those_with_claims_or_open_chunks(desk: Desk) -> None:
     desk.send("2/1/a")
     claim = desk.claim("run-1")
     later = NOW + timedelta(seconds=30)
@@ -177,7 +177,7 @@ def test_runs_in_work_are_those_with_claims_or_open_chunks(desk: Desk) -> None:
     assert desk.ledger.claims.active_runs() == {}
 
 
-def test_failed_images_are_asked_for_again_by_hand_by_their_code(desk: Desk) -> None:
+def test_failed_images_can_be_retried_by_their_code(desk: Desk) -> None:
     for name in ("a", "b"):
         desk.send(f"2/1/{name}", batch=5)
     claim = desk.claim()

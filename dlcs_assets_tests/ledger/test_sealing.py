@@ -61,7 +61,7 @@ def test_with_a_key_secrets_are_stored_encrypted_and_read_back(url: str) -> None
     assert SECRET not in stored(url)
 
 
-def test_without_a_key_all_is_stored_as_it_is(url: str) -> None:
+def test_without_a_key_nothing_is_encrypted(url: str) -> None:
     with opened(url, None) as desk:
         fill(desk)
     assert SECRET in stored(url)

@@ -29,7 +29,7 @@ def test_a_newer_signature_is_kept_for_its_own_run(desk: Desk) -> None:
     assert registered(desk) == f"{URL}?…"
 
 
-def test_a_query_that_is_no_signature_stays(desk: Desk) -> None:
+def test_a_query_that_is_not_a_signature_is_kept(desk: Desk) -> None:
     desk.send(PAGE, f"{URL}?id=7")
     claim = desk.claim()
     desk.ledger.results.finish(claim, claim.items[0], None, schedule=SCHEDULE, now=NOW)

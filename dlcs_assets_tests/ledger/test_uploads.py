@@ -39,7 +39,7 @@ def due(desk: Desk) -> list[AssetId]:
     return [image.asset_id for image in desk.ledger.dispatch.due([Lane.INGEST], limit=100, now=NOW + 60 * MINUTE)]
 
 
-def test_an_upload_registers_its_image_and_asks_for_it(desk: Desk) -> None:
+def test_an_upload_registers_its_image_and_requests_it(desk: Desk) -> None:
     assert take_in(desk, EVENT).accepted == 1
     assert due(desk) == [AssetId(2, 1, "a")]
     registered = desk.ledger.reports.registration(AssetId(2, 1, "a"))
@@ -58,13 +58,13 @@ def test_an_older_event_that_comes_late_is_ignored(desk: Desk) -> None:
     assert take_in(desk, replace(EVENT, sequencer="0AFF", etag="e0"), now=NOW + MINUTE).ignored == 1
 
 
-def test_a_newer_event_asks_again_even_for_the_same_bytes(desk: Desk) -> None:
+def test_a_newer_event_is_a_new_request_even_for_the_same_bytes(desk: Desk) -> None:
     take_in(desk, EVENT)
     assert take_in(desk, replace(EVENT, sequencer="0B"), now=NOW + MINUTE).accepted == 1
     assert take_in(desk, replace(EVENT, sequencer="0C", etag="e2"), now=NOW + MINUTE).accepted == 1
 
 
-def test_the_order_of_one_key_is_nothing_to_another(desk: Desk) -> None:
+def test_the_order_of_events_is_kept_for_each_key_alone(desk: Desk) -> None:
     take_in(desk, EVENT)
     others = [replace(EVENT, key="2/1/b", sequencer="01"), replace(EVENT, bucket="more-scans", sequencer="01")]
     assert take_in(desk, *others).accepted == 2

@@ -25,7 +25,7 @@ def test_a_request_unfinished_after_an_hour_is_stalled(desk: Desk) -> None:
     assert found.describe(NOW) == "2 of customer 2 wait for their turn, for up to 4.0 h, such as 2/1/old"
 
 
-def test_it_says_why_and_the_oldest_comes_first(desk: Desk) -> None:
+def test_stalled_requests_have_a_reason_and_the_oldest_is_first(desk: Desk) -> None:
     desk.send("2/1/again", now=NOW - 3 * HOUR)
     claim = desk.claim(now=NOW - 3 * HOUR)
     desk.ledger.results.finish(claim, claim.items[0], BUSY, schedule=SCHEDULE, now=NOW - 3 * HOUR)

@@ -57,7 +57,7 @@ def test_an_object_put_in_each_bucket_is_read_back(s3: S3Client, bucket: str) ->
     assert s3.get_object(Bucket=bucket, Key="2/1/page 1")["Body"].read() == b"bytes"
 
 
-def test_a_key_and_a_key_below_it_live_side_by_side(s3: S3Client) -> None:
+def test_a_key_and_a_key_below_it_can_both_be_stored(s3: S3Client) -> None:
     """The DLCS's keys are of this form, and not every S3 look-alike can hold both."""
     s3.put_object(Bucket="dlcs-storage", Key="2/1/both", Body=b"jp2")
     s3.put_object(Bucket="dlcs-storage", Key="2/1/both/original", Body=b"tiff")

@@ -32,12 +32,12 @@ def test_an_image_of_more_pixels_may_take_more() -> None:
     assert done.stdout == "2000000000\n"
 
 
-def test_what_never_ends_is_ended() -> None:
+def test_a_decoder_that_never_ends_is_ended() -> None:
     done = run("with limited(0, seconds=0):\n    while True: pass")
     assert done.returncode == -signal.SIGXCPU
 
 
-def test_afterwards_there_is_no_limit_but_those_from_before() -> None:
+def test_afterwards_the_limits_of_before_apply_again() -> None:
     kinds = (resource.RLIMIT_AS, resource.RLIMIT_CPU)
     before = [resource.getrlimit(kind) for kind in kinds]
     with suppress(ZeroDivisionError), limited(5):

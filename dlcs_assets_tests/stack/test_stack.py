@@ -218,7 +218,7 @@ def test_a_folder_of_version_0_1_is_emptied_and_used(tmp_path: Path) -> None:
 
 
 @pytest.mark.e2e
-def test_the_whole_stack_comes_up_ticks_and_goes_down(tmp_path: Path) -> None:
+def test_the_whole_stack_starts_ticks_and_stops(tmp_path: Path) -> None:
     stack = Stack(tmp_path / "data", definitions=python_file(tmp_path, DEFINITIONS))
     with stack.running() as up:
         ui = up.environment["DLCS_UI_URL"]

@@ -106,7 +106,7 @@ def test_a_thumbnail_folder_that_is_not_there_is_a_422(appetiser: Appetiser, tmp
     assert _complaints(answer) == {"body.thumbDir": "path_not_directory"}
 
 
-def test_the_jp2_and_the_thumbnails_need_a_place(appetiser: Appetiser, tmp_path: Path) -> None:
+def test_the_jp2_and_the_thumbnails_need_a_destination(appetiser: Appetiser, tmp_path: Path) -> None:
     answer = appetiser.convert(_source(tmp_path), operation="ingest", sizes=["10,"])
     assert _complaints(answer) == {"body.destination": "missing", "body.thumbDir": "missing"}
 
@@ -145,7 +145,7 @@ def test_an_unknown_name_is_a_422_that_lists_the_known(
 
 
 @pytest.mark.parametrize(("body", "kind"), [(b"{", "json_invalid"), (b"", "missing"), (b"[1]", "model_type")])
-def test_a_body_that_is_no_request_is_a_422(appetiser: Appetiser, body: bytes, kind: str) -> None:
+def test_an_invalid_body_is_a_422(appetiser: Appetiser, body: bytes, kind: str) -> None:
     response = appetiser.client.post("/convert", content=body)
     assert response.status_code == 422
     (item,) = response.json()["detail"]

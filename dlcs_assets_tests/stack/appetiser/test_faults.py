@@ -81,7 +81,7 @@ def test_unsupported_modes_fail(faulty: Appetiser, tmp_path: Path, thumb_dir: Pa
     assert mode in answer.body["detail"]
 
 
-def test_a_jp2_is_passed_on_only_if_it_is_named_so(faulty: Appetiser, tmp_path: Path) -> None:
+def test_a_jp2_is_copied_only_if_it_has_the_suffix(faulty: Appetiser, tmp_path: Path) -> None:
     named, unnamed = tmp_path / "page.jp2", tmp_path / "original"
     quarters(600, 400).save(named, "JPEG2000", irreversible=False)
     unnamed.write_bytes(named.read_bytes())

@@ -233,7 +233,7 @@ def test_one_pixel_is_an_image(appetiser: Appetiser, tmp_path: Path, thumb_dir: 
         image.load()
 
 
-def test_of_many_frames_the_first_is_taken(appetiser: Appetiser, tmp_path: Path) -> None:
+def test_the_first_of_many_frames_is_used(appetiser: Appetiser, tmp_path: Path) -> None:
     frames = [Image.new("RGB", (40, 40), colour) for colour in (GREEN, RED)]
     for name in ("a.gif", "a.tif"):
         jp2 = _converted(appetiser, frames[0], tmp_path / name, save_all=True, append_images=frames[1:])

@@ -83,7 +83,7 @@ def test_a_large_image_is_not_overtaken_by_later_small_ones() -> None:
     assert done == ["large", "small"]
 
 
-def test_an_image_larger_than_the_whole_budget_goes_alone() -> None:
+def test_an_image_larger_than_the_budget_is_converted_alone() -> None:
     budget = PixelBudget(100)
     done: list[object] = []
     with budget.hold(1000):

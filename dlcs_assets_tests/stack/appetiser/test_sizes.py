@@ -66,7 +66,7 @@ def test_a_size_that_does_not_make_the_image_smaller_is_dropped(size: str) -> No
     ("size", "expected"),
     [("200,40", (100, 40)), ("50,500", (50, 80)), ("50,40", (50, 40)), ("^200,500", (200, 500)), ("^50,", (50, 40))],
 )
-def test_of_two_free_edges_only_those_within_the_image_are_kept(size: str, expected: tuple[int, int]) -> None:
+def test_edges_beyond_the_image_are_cut_to_it_without_a_caret(size: str, expected: tuple[int, int]) -> None:
     assert thumbnail_size(size, 100, 80) == expected
 
 

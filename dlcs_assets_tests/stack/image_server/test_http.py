@@ -57,7 +57,7 @@ def faulty_s3() -> Iterator[FaultyS3]:
         thread.join()
 
 
-def test_a_thumbnail_is_a_jpeg_of_the_size_asked_for(server: Server, page: str) -> None:
+def test_a_thumbnail_is_a_jpeg_of_the_requested_size(server: Server, page: str) -> None:
     answer = server.get(page, "full/!1000,1000/0/default.jpg?cache=recache")
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "image/jpeg"

@@ -39,7 +39,7 @@ def test_a_percent_encoded_key_with_odd_characters_is_found(server: Server, key:
     assert decoded(answer.content).size == (30, 20)
 
 
-def test_the_form_in_which_the_dlcs_engine_asks_is_understood(server: Server) -> None:
+def test_identifiers_as_the_dlcs_engine_writes_them_are_read(server: Server) -> None:
     server.put("2/1/foo", PICTURE)
     answer = server.get(f"s3:%2f%2feu-west-1%2f{BUCKET}%2f2%2f1%2ffoo", "full/!30,30/0/default.jpg")
     assert decoded(answer.content).size == (30, 20)

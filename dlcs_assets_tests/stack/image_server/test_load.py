@@ -72,7 +72,7 @@ def test_concurrent_requests_decode_their_source_twice_at_most(tmp_path: Path) -
     assert [width for width, _ in sizes] == [600, *WIDTHS]
 
 
-def test_the_sizes_of_a_page_asked_for_together_fetch_it_once(serve: Callable[..., Server]) -> None:
+def test_the_sizes_of_a_page_requested_together_fetch_it_once(serve: Callable[..., Server]) -> None:
     server = serve(workers=2)
     page = server.put("2/1/page", encoded(quadrants(600, 400), "PNG"))
     with ThreadPoolExecutor(len(WIDTHS)) as pool:

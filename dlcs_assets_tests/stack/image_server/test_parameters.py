@@ -106,7 +106,7 @@ def test_version_2_knows_full_and_no_caret() -> None:
         ("pct:0,0,.001,.001", Box(0, 0, 1, 1)),
     ],
 )
-def test_a_region_is_cut_to_the_picture(region: str, box: Box) -> None:
+def test_a_region_is_cut_to_the_image(region: str, box: Box) -> None:
     assert job_of((1000, 600), f"{region}/max/0/default.jpg").box == box
 
 

@@ -221,7 +221,7 @@ def test_the_qualities_are_what_they_say(server: Server, version: int) -> None:
 
 
 @pytest.mark.parametrize(("extension", "kind"), [("jpg", "JPEG"), ("webp", "WEBP"), ("gif", "GIF"), ("tif", "TIFF")])
-def test_every_format_offered_is_what_it_says(server: Server, extension: str, kind: str) -> None:
+def test_every_format_offered_is_delivered_as_such(server: Server, extension: str, kind: str) -> None:
     for quality in ("default", "gray", "bitonal"):
         asked = f"full/60,/0/{quality}.{extension}"
         picture = fetched(server, encoded(quadrants(120, 80), "PNG"), asked)
