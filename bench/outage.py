@@ -80,7 +80,7 @@ def says_why(text: str) -> bool:
         "The image server at",
         "can't be reached",
         "image_server_down",
-        "See that the image server is up",
+        "Check that the image server is up",
     )
     return all(word in " ".join(text.split()) for word in words)
 

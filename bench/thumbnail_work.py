@@ -75,7 +75,7 @@ def _has_all_sizes(client: ImageServer, sizes: Executor, page: Page) -> bool:
     session = client.session()
 
     def size_of(ask: ThumbnailAsk) -> Size | None:
-        thumbnail = session.thumbnail(page.identifier, ask.parameter, session.words(ask), page.size)
+        thumbnail = session.thumbnail(page.identifier, ask.parameter, session.size_parameter(ask), page.size)
         return thumbnail.size if isinstance(thumbnail, ThumbnailBytes) else None
 
     try:

@@ -319,7 +319,7 @@ class Settings(BaseSettings):
     def thumbnails_of_jp2(self) -> bool:
         """Whether who makes thumbnails reads JP2s."""
         by_appetiser = self.thumbnails_by is ThumbnailMaker.APPETISER
-        return by_appetiser or self.image_server_kind is ImageServerKind.CANTALOUPE or self.image_server_reads_jp2
+        return by_appetiser or self.image_server_kind.dialect.reads_jp2 or self.image_server_reads_jp2
 
     @property
     def thumbnail_sources(self) -> SourceAccess:

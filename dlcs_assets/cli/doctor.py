@@ -61,7 +61,7 @@ def _made(check: Check, settings: Settings) -> list[Finding]:
     except Exception as error:  # noqa: BLE001 (what answers there is not what it should be; the other checks continue)
         # The error's text is not shown: it may hold what it was given.
         return [
-            fail(name, f"the check broke off with {type(error).__name__}", "See that its address is the right one.")
+            fail(name, f"the check broke off with {type(error).__name__}", "Check that its address is the right one.")
         ]
 
 

@@ -27,10 +27,16 @@ _LIFECYCLE_REMEDY: Final = (
     "Put the rules of deploy/s3/lifecycle.json on the bucket: they delete what an ingest that ended badly leaves there."
 )
 _S3: Final = Peer(
-    "S3", "storage", ours=True, remedy="See that S3 answers, and that the credentials are valid and may do this."
+    "S3",
+    "storage",
+    is_internal=True,
+    remedy="Check that S3 answers, and that the credentials are valid and may do this.",
 )
 _SQS: Final = Peer(
-    "SQS", "queue", ours=True, remedy="See that SQS answers, that the queue exists, and that the credentials are valid."
+    "SQS",
+    "queue",
+    is_internal=True,
+    remedy="Check that SQS answers, that the queue exists, and that the credentials are valid.",
 )
 _QUEUES: Final = {
     "ingest queue": "ingest_queue_url",

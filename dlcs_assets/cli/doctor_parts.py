@@ -52,7 +52,7 @@ def check_ledger(settings: Settings) -> Iterator[Finding]:
     try:
         found = _version_at(settings.ledger_url)
     except UnusableLedgerError as error:
-        yield fail("ledger", str(error), "See that the database is up, and that DLCS_LEDGER_URL leads there.")
+        yield fail("ledger", str(error), "Check that the database is up, and that DLCS_LEDGER_URL leads there.")
         return
     if found == SCHEMA_VERSION:
         yield ok("ledger", f"version {found} at {where}")

@@ -13,7 +13,7 @@ from dlcs_assets.cli.connection import load_settings, open_ledger
 from dlcs_assets.clients.sqs import Queues
 from dlcs_assets.ledger.engine import UNAVAILABLE
 from dlcs_assets.metrics.measuring import measure
-from dlcs_assets.metrics.openmetrics import CONTENT_TYPE, openmetrics
+from dlcs_assets.metrics.metric import CONTENT_TYPE, openmetrics
 
 LOOPBACK: Final = "127.0.0.1"
 

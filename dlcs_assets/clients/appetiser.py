@@ -142,9 +142,9 @@ class Appetiser(ManagedService):
         }
 
         def ask(request: dict[str, Any]) -> httpx.Response:
-            with self.turn(url) as turn:
-                response = turn.client.post(url, json={**common, **request})
-                turn.status = response.status_code
+            with self.permit(url) as permit:
+                response = permit.client.post(url, json={**common, **request})
+                permit.status = response.status_code
             if not response.is_success:
                 raise refusals.error(response, self.url)
             return response

@@ -16,11 +16,14 @@ from dlcs_assets.domain.errors import IngestError, PermanentError, TransientErro
 from dlcs_assets.domain.iiif_size import Size
 
 PEER: Final = Peer(
-    "Appetiser", "appetiser", ours=True, remedy="See that Appetiser is up (GET /ping) and read its log; then retry."
+    "Appetiser",
+    "appetiser",
+    is_internal=True,
+    remedy="Check that Appetiser is up (GET /ping) and read its log; then retry.",
 )
 _UNKNOWN_RESPONSE: Final = "Unknown response from Appetiser"
 _REFUSED_REMEDY: Final = "Look whether the image opens elsewhere; put a good one at its origin, then ingest it again."
-_SHARED_REMEDY: Final = "See that both mount the same scratch folder, and check DLCS_APPETISER_SCRATCH_ROOT."
+_SHARED_REMEDY: Final = "Check that both mount the same scratch folder, and check DLCS_APPETISER_SCRATCH_ROOT."
 # Texts of errors of its machine, which the next attempt, or the next image, may not meet.
 _NOT_THE_IMAGE: Final = ("no space left", "cannot allocate memory", "out of memory", "stale file handle")
 _UNSEEN: Final = {"path_not_file": "source", "path_not_directory": "thumbDir"}

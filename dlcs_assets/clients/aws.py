@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from dlcs_assets.clients.http import Peer, one_line
 from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDownError, TransientError, is_retryable
+from dlcs_assets.domain.origin import OriginBucket
 
 if TYPE_CHECKING:
     from boto3.session import Session
     from botocore.config import Config
+    from mypy_boto3_s3.client import S3Client
 
 _SESSION_LOCK: Final = threading.Lock()
 _NOT_FOUND: Final = frozenset(
@@ -81,10 +83,33 @@ class S3ClientFactory:
         )
 
 
+class S3Clients:
+    """S3 clients by place, each made when it is first needed. `make` takes endpoint and region."""
+
+    def __init__(self, make: Callable[[str | None, str | None], Any]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._clients: dict[OriginBucket, S3Client] = {}
+
+    def get(self, place: OriginBucket = OriginBucket()) -> S3Client:  # noqa: B008 (it is frozen)
+        """Return the client for buckets of a place; without one, for those where our own storage is."""
+        with self._lock:
+            if place not in self._clients:
+                self._clients[place] = self._make(place.endpoint, place.region)
+            return self._clients[place]
+
+    def close(self) -> None:
+        """Close all of them."""
+        with self._lock:
+            clients, self._clients = self._clients, {}
+        for client in clients.values():
+            client.close()
+
+
 def make_client(
     service: Literal["s3", "secretsmanager", "sns", "sqs"], *, profile_name: str | None = None, **options: Any
 ) -> Any:
-    """Make a boto3 client. The session is shared: a new one reads botocore's description of the service anew."""
+    """Make a boto3 client. The session is shared: a new one reads botocore's description of the service again."""
     with _SESSION_LOCK:  # sessions, unlike clients, are not for several threads
         return _session(profile_name).client(service, **options)
 
@@ -142,7 +167,7 @@ def _error_of(error: Exception, peer: Peer, what: str) -> IngestError:
             cause = f"{what}: {one_line(str(error))}"
             return PermanentError(f"{peer.code}_refused", cause, remedy=peer.remedy)
         case _:
-            # BrokenServiceError connections and time limits, and credentials that could not be had at this moment.
+            # Broken connections and time limits, and credentials that are not available at this moment.
             cause = f"{what}: {one_line(str(error))}"
             return TransientError(f"{peer.code}_unavailable", cause, remedy=peer.remedy)
 

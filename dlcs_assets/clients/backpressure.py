@@ -1,4 +1,4 @@
-"""How hard a service is pressed: a limit in flight that follows its answers, and a circuit for when it is down."""
+"""Backpressure: a limit in flight that follows a service's answers, and a circuit breaker for when it is down."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _SAMPLE: Final = 10  # answers whose mean latency is compared
 class Signal(Enum):
     """What an answer says about the load. The value is what the limit is multiplied by."""
 
-    WELL = 1.0
+    GOOD = 1.0
     FAILED = 0.9  # perhaps for reasons of its own
     TOO_SLOW = 0.75
     OVERLOADED = 0.5
 
 
 class AimdLimiter:
-    """Additive increase, multiplicative decrease: one more place per round of good answers, at once fewer after others.
+    """Additive increase, multiplicative decrease: a permit more per round of good answers, fewer after others at once.
 
-    A round is as many answers as there are places. Growing latency is a mean of ten answers or more that is `slowdown`
-    times the least mean so far; with a single place in flight the latency is not of our making, and is the new measure.
+    A round is as many answers as there are permits. Growing latency is a mean of ten answers or more that is `slowdown`
+    times the least mean so far; with a single permit the latency is not of our making, and is the new measure.
     """
 
     def __init__(self, ceiling: int, *, slowdown: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -48,15 +48,15 @@ class AimdLimiter:
         self._is_slow = False
 
     @property
-    def places(self) -> int:
+    def permits(self) -> int:
         """How many requests may be in flight now."""
         return int(self._limit)
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """Wait for a place, and hold it."""
+    def acquire(self) -> Iterator[None]:
+        """Wait for a permit, and hold it."""
         with self._changed:
-            self._changed.wait_for(lambda: self._in_flight < self.places)
+            self._changed.wait_for(lambda: self._in_flight < self.permits)
             self._in_flight += 1
         try:
             yield
@@ -65,39 +65,39 @@ class AimdLimiter:
                 self._in_flight -= 1
                 self._changed.notify_all()
 
-    def ended(self, began: float, verdict: Signal) -> None:
-        """Take note of an answer to a request that began at that moment of the clock, and still holds its place."""
+    def ended(self, began: float, signal: Signal) -> None:
+        """Note the answer to a request that began at that moment of the clock, and still holds its permit."""
         with self._changed:
             if began < self._cut_at:
-                return  # it speaks of the load before the last cut
-            if verdict is not Signal.WELL:
-                self._cut(verdict)
+                return  # it was measured under the load before the last cut
+            if signal is not Signal.GOOD:
+                self._cut(signal)
                 return
-            if self._in_flight >= self.places and not self._is_slow:
+            if self._in_flight >= self.permits and not self._is_slow:
                 self._limit = min(self._ceiling, self._limit + 1 / self._limit)
             self._latencies.append(self._clock() - began)
-            if len(self._latencies) >= max(_SAMPLE, self.places):
+            if len(self._latencies) >= max(_SAMPLE, self.permits):
                 self._compare(fmean(self._latencies))
 
     def _compare(self, latency: float) -> None:
         self._latencies.clear()
-        # While it is, nothing is added: a few places would else be won back before the next comparison.
-        self._is_slow = latency > self._slowdown * self._least and self.places > 1
+        # While it is, nothing is added: otherwise a few permits would be won back before the next comparison.
+        self._is_slow = latency > self._slowdown * self._least and self.permits > 1
         if self._is_slow:
             self._cut(Signal.TOO_SLOW)
         else:
-            self._least = latency if self.places == 1 else min(latency, self._least)
+            self._least = latency if self.permits == 1 else min(latency, self._least)
 
-    def _cut(self, verdict: Signal) -> None:
-        self._limit = max(1.0, self._limit * verdict.value)
-        if verdict is not Signal.FAILED:
+    def _cut(self, signal: Signal) -> None:
+        self._limit = max(1.0, self._limit * signal.value)
+        if signal is not Signal.FAILED:
             self._cut_at = self._clock()
             self._latencies.clear()
 
 
 @dataclass
 class Call:
-    """A call that the circuit let through. Whoever makes it fills in what became of it."""
+    """A call that the circuit let through. The caller sets how it ended."""
 
     answered: bool = False
     down: ServiceDownError | None = None
@@ -138,7 +138,7 @@ class CircuitBreaker:
             if self._probing or self._clock() < self._probe_at:
                 assert self._last is not None
                 raise CircuitOpenError(
-                    self._last.code, f"{self._last.cause}; it was not asked again yet", remedy=self._last.remedy
+                    self._last.code, f"{self._last.cause}; it was not called again yet", remedy=self._last.remedy
                 )
             self._probing = True
             return True

@@ -84,7 +84,7 @@ class CredentialStore:
             if value is None:
                 raise _missing(rule)
             return value
-        peer = Peer("The store of credentials", "origin_credentials", ours=True, remedy=_remedy(rule))
+        peer = Peer("The store of credentials", "origin_credentials", is_internal=True, remedy=_remedy(rule))
         with aws_errors(peer, f"Reading the credentials of origin strategy {rule}"):
             if kind == "secretsmanager":
                 return self._read_secret(name)

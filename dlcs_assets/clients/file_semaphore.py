@@ -1,4 +1,4 @@
-"""Places that all processes of a machine share, as locks on files: the kernel frees those of the dead."""
+"""Permits that all processes of a machine share, as locks on files: the kernel frees those of dead processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LONGEST_PAUSE_SECONDS: Final = 0.02
 
 
 class FileSemaphore:
-    """`count` places under a folder. Threads of one process queue for them; one of them looks at a time."""
+    """`count` permits under a folder. Threads of one process queue for them; one thread at a time looks for one."""
 
     def __init__(self, folder: Path, count: int) -> None:
         self._folder = folder
@@ -24,8 +24,8 @@ class FileSemaphore:
         self._looking = threading.Lock()
 
     @contextmanager
-    def hold(self) -> Iterator[None]:
-        """Wait for a place, and hold it."""
+    def acquire(self) -> Iterator[None]:
+        """Wait for a permit, and hold it."""
         with self._looking:
             taken = self._take()
         try:
@@ -36,7 +36,7 @@ class FileSemaphore:
     def _take(self) -> int:
         self._folder.mkdir(parents=True, exist_ok=True)
         while True:
-            # In random order, so that processes that look at the same time don't meet at the same file.
+            # In random order, so that processes that look at the same time don't try the same file.
             for number in random.sample(range(self._count), self._count):
                 if (taken := _lock(self._folder / f"{number}.lock")) is not None:
                     return taken
@@ -54,8 +54,8 @@ def _lock(path: Path) -> int | None:
     return descriptor
 
 
-def held_under(folder: Path) -> int:
-    """Count the places under a folder that somebody holds, without keeping anybody from them."""
+def permits_held(folder: Path) -> int:
+    """Return how many permits under a folder are held, without keeping any process from one."""
     return sum(_is_held(path) for path in folder.glob("*.lock"))
 
 
@@ -65,7 +65,7 @@ def _is_held(path: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        # Shared: whoever looks for a place at this very moment takes another one, or looks again.
+        # Shared: a process that looks for a permit at this very moment takes another one, or looks again.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

@@ -1,4 +1,4 @@
-"""What the clients of HTTP services share: one connection pool, a limit in flight, and errors in our own words."""
+"""What the clients of HTTP services share: a connection pool, a limit in flight, and the errors of the error tree."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from dlcs_assets.clients.retrying import Retrying, parse_retry_after
 from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDownError, TransientError, is_retryable
 from dlcs_assets.domain.redaction import shown_url
 
-_SPARE_CONNECTIONS: Final = 2  # for questions outside the places in flight
+_SPARE_CONNECTIONS: Final = 2  # for requests that need no permit
 
 
 @dataclass(frozen=True)
 class Peer:
-    """Whom a client talks to, in the words of its errors.
+    """The service that a client calls, as its errors name it.
 
-    `code` is the first part of their codes. `ours` says that we run it: when it does not answer, every image waits.
+    `code` is the first part of their codes. `is_internal` says that we run it: when it does not answer, every image
+    waits.
     """
 
     name: str
     code: str
-    ours: bool
+    is_internal: bool
     remedy: str
 
 
@@ -46,29 +47,29 @@ class HttpService(LazyClient[httpx.Client]):
     first_delay_seconds: float = 0.5
     longest_delay_seconds: float = 20.0
 
-    _slots: threading.BoundedSemaphore = field(init=False, repr=False)
+    _permits: threading.BoundedSemaphore = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._slots = threading.BoundedSemaphore(self.in_flight)
+        self._permits = threading.BoundedSemaphore(self.in_flight)
 
     @contextmanager
-    def slot(self) -> Iterator[httpx.Client]:
-        """Hold one of the places in flight. Taken per attempt, so that nobody holds one while pausing."""
-        with self._slots:
+    def acquire(self) -> Iterator[httpx.Client]:
+        """Hold a permit for one attempt: none is held during the pause before the next one."""
+        with self._permits:
             yield self.client
 
     @property
     def client(self) -> httpx.Client:
-        """The one client, for questions that must not wait for a place in flight, such as whether the service is up."""
+        """The one client, for requests that must not wait for a permit, such as whether the service is up."""
         return self._client.get(self.make_client)
 
     @property
     def retrying(self) -> Retrying:
-        """How this service's calls are repeated."""
+        """How calls of this service are repeated."""
         return Retrying(self.attempts, self.retry_budget_seconds, self.first_delay_seconds, self.longest_delay_seconds)
 
     def make_client(self) -> httpx.Client:
-        """Make the one client. Services of ours are not behind a proxy: the environment is not asked."""
+        """Make the one client. Internal services are not behind a proxy, so the environment's is ignored."""
         return httpx.Client(
             timeout=httpx.Timeout(self.timeout_seconds, connect=self.connect_timeout_seconds, pool=None),
             limits=httpx.Limits(max_connections=self.in_flight + _SPARE_CONNECTIONS),
@@ -84,7 +85,7 @@ def no_cookies() -> CookieJar:
 
 
 class BodyTooLongError(Exception):
-    """A response body goes on beyond the limit."""
+    """A response body is longer than the limit."""
 
 
 def read_body(response: httpx.Response, *, max_bytes: int, deadline: float) -> bytes:
@@ -111,36 +112,36 @@ def check_deadline(deadline: float) -> None:
 
 
 def error_of_exception(error: httpx.HTTPError | httpx.InvalidURL, peer: Peer, url: str) -> IngestError:
-    """Say in our own words why a request got no answer."""
+    """Return the error of the error tree for a request that got no answer."""
     where = f"{peer.name} at {shown_url(url)}"
-    kind, what, cause = _reading_of(error, peer)
+    kind, what, cause = _classify(error, peer)
     return kind(f"{peer.code}_{what}", f"{where} {cause}", remedy=peer.remedy)
 
 
-def _reading_of(error: httpx.HTTPError | httpx.InvalidURL, peer: Peer) -> tuple[type[IngestError], str, str]:
-    reading: tuple[type[IngestError], str, str]
+def _classify(error: httpx.HTTPError | httpx.InvalidURL, peer: Peer) -> tuple[type[IngestError], str, str]:
+    found: tuple[type[IngestError], str, str]
     said = one_line(str(error), limit=200)  # it may quote what came, whatever that was
     match error:
-        case httpx.ConnectError() if not peer.ours and _is_certificate_error(error):
-            reading = PermanentError, "certificate_invalid", "has no valid TLS certificate"
-        case httpx.ConnectError() | httpx.ConnectTimeout() if peer.ours:
-            reading = ServiceDownError, "down", f"can't be reached: {said or 'no answer in time'}"
+        case httpx.ConnectError() if not peer.is_internal and _is_certificate_error(error):
+            found = PermanentError, "certificate_invalid", "has no valid TLS certificate"
+        case httpx.ConnectError() | httpx.ConnectTimeout() if peer.is_internal:
+            found = ServiceDownError, "down", f"can't be reached: {said or 'no answer in time'}"
         case httpx.ConnectError() | httpx.ConnectTimeout():
-            reading = TransientError, "unreachable", f"can't be reached: {said or 'no answer in time'}"
+            found = TransientError, "unreachable", f"can't be reached: {said or 'no answer in time'}"
         case httpx.TimeoutException():
-            reading = TransientError, "timeout", "took too long to answer"
+            found = TransientError, "timeout", "took too long to answer"
         case httpx.TooManyRedirects():
-            reading = PermanentError, "redirects", "redirects without end"
+            found = PermanentError, "redirects", "redirects without end"
         case httpx.UnsupportedProtocol() | httpx.InvalidURL() | httpx.LocalProtocolError():
-            # Their texts quote the URL or the headers, and with them what must not be shown.
-            reading = PermanentError, "address_invalid", "is not, or leads not to, a valid HTTP URL"
+            # Their texts quote the URL or the headers, which may hold secrets.
+            found = PermanentError, "address_invalid", "is not, or leads not to, a valid HTTP URL"
         case _:
-            reading = TransientError, "broke_off", f"broke off its answer: {said or type(error).__name__}"
-    return reading
+            found = TransientError, "broke_off", f"broke off its answer: {said or type(error).__name__}"
+    return found
 
 
 def error_of_status(status: int, headers: Mapping[str, str], peer: Peer, url: str, *, detail: str = "") -> IngestError:
-    """Say in our own words what an answer that is no success means, where the client knows no better."""
+    """Return the error of the error tree for an answer that is no success, where the client has none of its own."""
     cause = f"{peer.name} answered {status} for {shown_url(url)}{': ' if detail else ''}{detail}"
     if is_retryable(status):
         return TransientError(
@@ -153,7 +154,7 @@ def error_of_status(status: int, headers: Mapping[str, str], peer: Peer, url: st
 
 
 def one_line(text: str, *, limit: int = 500) -> str:
-    """Put what a service said into one printable line of reasonable length."""
+    """Return a service's text as one printable line of up to `limit` characters."""
     line = "".join(c if c.isprintable() else " " for c in text)
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 

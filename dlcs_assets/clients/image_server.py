@@ -1,4 +1,4 @@
-"""The client of the image server (Cantaloupe's part in the DLCS): the picture behind an identifier, at a size.
+"""The client of the image server (in the DLCS Cantaloupe): the image behind an identifier, at a size.
 
 A session is one image: its requests carry the load balancer's cookies, so that one server task opens the source once.
 """
@@ -83,7 +83,7 @@ class ImageServer(ManagedService):
         return f"{root.rstrip('/')}/{relative}" if root else relative
 
     def is_up(self) -> bool:
-        """Tell whether anything answers. A 403 of /health is an answer; a gateway's error is not."""
+        """Return whether anything answers. A 403 of /health is an answer; a gateway's error is not."""
         try:
             response = self.client.get(f"{self.url.rstrip('/')}/health", timeout=self.connect_timeout_seconds)
         except (httpx.HTTPError, httpx.InvalidURL):
@@ -91,7 +91,7 @@ class ImageServer(ManagedService):
         return response.status_code not in _GATEWAY_STATUSES
 
     def check(self) -> None:
-        """See that what answers at the URL is an image server: it refuses a size that is none, with a 400.
+        """Check that what answers at the URL is an image server: it refuses an impossible size with a 400.
 
         Raises `TransientError`, code `image_server_wrong_address`, for anything else that answers.
         """
@@ -103,7 +103,7 @@ class ImageServer(ManagedService):
         if status != httpx.codes.BAD_REQUEST and not is_retryable(status):
             raise TransientError(
                 "image_server_wrong_address",
-                f"What answers at {shown_url(base)} is no image server: it said {status} to a size that is none",
+                f"What answers at {shown_url(base)} is no image server: it answered {status} to an impossible size",
                 remedy="Correct DLCS_IMAGE_SERVER_URL and DLCS_IMAGE_SERVER_PATH.",
             )
 
@@ -131,9 +131,9 @@ class ImageServerSession:
         self._lock = threading.Lock()
         self.seen_late = 0
 
-    def words(self, ask: ThumbnailAsk) -> str:
-        """Return what to ask this server for, to get a thumbnail."""
-        return self._server.kind.words(ask)
+    def size_parameter(self, ask: ThumbnailAsk) -> str:
+        """Return the size parameter that gets a thumbnail from this kind of server."""
+        return self._server.kind.size_parameter(ask)
 
     def info(self, identifier: str) -> Size:
         """Return the size of the picture as it is served. Raises the errors of the error tree."""
@@ -141,7 +141,7 @@ class ImageServerSession:
         return self._call(lambda: read_info(self._get_in_time(url)))
 
     def thumbnail(self, identifier: str, parameter: str, ask: str, image: Size) -> Thumbnail:
-        """Fetch the picture at the size that `parameter` means for `image`, asked for in the words of `ask`.
+        """Fetch the picture at the size that `parameter` means for `image`, asked for by the size parameter `ask`.
 
         What is returned has been decoded and has that size. Raises the errors of the error tree.
         """
@@ -164,7 +164,7 @@ class ImageServerSession:
         except TransientError as error:
             if error.code != WRONG_SIZE or len(failures) > 1:
                 raise
-            # It was asked again, and what comes is always the same.
+            # It was requested again, and the answer is always the same.
             raise PermanentError(error.code, error.cause, remedy=error.remedy) from error
 
     def _call(self, work: Callable[[], T]) -> T:
@@ -176,16 +176,16 @@ class ImageServerSession:
                 raise
             raise TransientError(
                 "image_server_disk_not_shared",
-                f"The file is on the shared disk for us, and not for the image server ({error.cause})",
-                remedy="See that both mount the same scratch folder, that its user may read there, and that "
+                f"The file is on the shared disk for the run, and not for the image server ({error.cause})",
+                remedy="Check that both mount the same scratch folder, that its user may read there, and that "
                 "DLCS_IMAGE_SERVER_SCRATCH_ROOT says where.",
             ) from error
 
     def _get_in_time(self, url: str) -> Answer:
-        """Ask again for a while where the shared disk is late: NFS may hide a new file for seconds."""
+        """Repeat the request for a while where the shared disk is late: NFS may hide a new file for seconds."""
         while True:
             answer = self._get(url)
-            # What is on its way may be there already, and not be whole.
+            # A file that is still being written may be visible already, and not be whole.
             late = answer.is_missing or answer.is_unreadable
             if self._file is None or not late or time.monotonic() > self._patient_until:
                 return answer
@@ -199,13 +199,13 @@ class ImageServerSession:
             if self._cookies:
                 headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in self._cookies.items())
         try:
-            with self._server.turn(url) as turn:
-                # From here on: time spent waiting for a place is not the server's.
+            with self._server.permit(url) as permit:
+                # From here on: the wait for a permit is not the server's time.
                 deadline = time.monotonic() + self._server.timeout_seconds
-                with turn.client.stream("GET", url, headers=headers) as response:
+                with permit.client.stream("GET", url, headers=headers) as response:
                     self._keep_cookies(response)
                     body = read_body(response, max_bytes=_MAX_BODY_BYTES, deadline=deadline)
-                turn.status = response.status_code
+                permit.status = response.status_code
             return Answer(url, response.status_code, response.headers, body)
         except BodyTooLongError as error:
             raise TransientError(

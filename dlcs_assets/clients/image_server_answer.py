@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -12,20 +13,20 @@ from dlcs_assets.clients.http import Peer, error_of_status, one_line
 from dlcs_assets.clients.jpeg import NotAJpegError, decode_jpeg, measure_jpeg
 from dlcs_assets.domain.errors import IngestError, PermanentError, TransientError
 from dlcs_assets.domain.iiif_size import Size, is_size_asked, parse_size
+from dlcs_assets.domain.image_servers import DIALECTS
 
 PEER: Final = Peer(
     "The image server",
     "image_server",
-    ours=True,
-    remedy="See that the image server is up and read its log; then retry.",
+    is_internal=True,
+    remedy="Check that the image server is up, and read its log; then retry.",
 )
 WRONG_SIZE: Final = "thumbnail_wrong_size"
 SOURCE_MISSING: Final = "image_server_source_missing"
 FORBIDDEN: Final = "image_server_forbidden"
-# Cantaloupe, without ^ or above its max_scale; Laya.
-_REFUSALS_OF_SIZE: Final = ("scales in excess of", "image dimensions exceed largest")
-# libvips, by way of iiif-processor, which says so with a 500.
-_UNREADABLE: Final = "unsupported image format"
+# Of all kinds: a server may be one that the settings call by the name of a similar one.
+_REFUSES_SIZE: Final = tuple(text for dialect in DIALECTS.values() for text in dialect.refuses_size)
+_UNREADABLE: Final = tuple(text for dialect in DIALECTS.values() for text in dialect.unreadable)
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,8 @@ class Answer:
         return one_line(self.body[:2000].decode("utf-8", "replace").strip())
 
     def refuses_the_size(self) -> bool:
-        """Tell whether it says that this size is not made, and not that the request is wrong."""
-        text = self.text().lower()
-        return any(sign in text for sign in _REFUSALS_OF_SIZE)
+        """Return whether it says that this size is not made, rather than that the request is wrong."""
+        return self._has_any(_REFUSES_SIZE)
 
     @property
     def is_missing(self) -> bool:
@@ -73,11 +73,15 @@ class Answer:
     @property
     def is_unreadable(self) -> bool:
         """Whether the server finds the source, and can't make a picture of it."""
-        unknown = self.status == httpx.codes.INTERNAL_SERVER_ERROR and _UNREADABLE in self.text().lower()
+        unknown = self.status == httpx.codes.INTERNAL_SERVER_ERROR and self._has_any(_UNREADABLE)
         return unknown or self.status == httpx.codes.NOT_IMPLEMENTED
 
+    def _has_any(self, texts: Sequence[str]) -> bool:
+        said = self.text().lower()
+        return any(text in said for text in texts)
+
     def check(self) -> None:
-        """Raise what an answer without success means."""
+        """Raise the error that an answer without success means."""
         if httpx.codes.is_success(self.status):
             return
         raise self._error()
@@ -90,7 +94,7 @@ class Answer:
                 return TransientError(
                     SOURCE_MISSING,
                     "The image server does not find the image",
-                    remedy="See that the image server reads the bucket and region, or the folder, that we write to.",
+                    remedy="Check that the image server reads the bucket and region, or the folder, that we write to.",
                 )
             case httpx.codes.FORBIDDEN if "pixel" in detail.lower():
                 return PermanentError(
@@ -103,7 +107,7 @@ class Answer:
                 return TransientError(
                     FORBIDDEN,
                     f"The image server may not read the image: {detail}",
-                    remedy="See that its S3 credentials may read the bucket.",
+                    remedy="Check that its S3 credentials may read the bucket.",
                 )
             case _ if self.is_unreadable:
                 return PermanentError(
@@ -142,7 +146,7 @@ def read_thumbnail(answer: Answer, parameter: str, image: Size, began: float) ->
             raise TransientError(
                 WRONG_SIZE,
                 f"The image server gave {size.width} x {size.height} for {parameter} of {image.width} x {image.height}",
-                remedy="See that the image server reads sources anew (StreamStrategy), and its caches; then retry.",
+                remedy="Check that the image server keeps no sources (StreamStrategy), and its caches; then retry.",
             )
         decode_jpeg(answer.body)
     except NotAJpegError as error:

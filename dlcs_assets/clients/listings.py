@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from dlcs_assets.clients.aws import S3ClientFactory, aws_errors
+from dlcs_assets.clients.aws import S3ClientFactory, S3Clients, aws_errors
 from dlcs_assets.clients.lazy import LazyClient
-from dlcs_assets.clients.origins.s3_ambient import S3Clients
 from dlcs_assets.clients.origins.strategy import PEER
 from dlcs_assets.domain.origin import OriginBucket
 

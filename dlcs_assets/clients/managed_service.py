@@ -1,4 +1,4 @@
-"""What the clients of services that we run have in common: they press gently, and give up at once on what is down."""
+"""What the clients of internal services share: backpressure, and a circuit breaker for when one is down."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _SERVER_ERRORS: Final = 500  # and above
 
 
 @dataclass
-class Turn:
-    """A place in flight. Whoever holds it notes the status of the answer, once that has come as a whole."""
+class Permit:
+    """The right to one request. The caller sets the status once the whole answer has come."""
 
     client: httpx.Client
     status: int | None = None
@@ -31,7 +31,7 @@ class Turn:
 
 @dataclass(kw_only=True, eq=False)
 class ManagedService(HttpService):
-    """A service of ours. `in_flight` holds over all processes that share `slots_folder`, where there is one."""
+    """An internal service. `in_flight` is for all processes together that share `slots_folder`, where there is one."""
 
     peer: ClassVar[Peer]
 
@@ -41,7 +41,7 @@ class ManagedService(HttpService):
     circuit_failures: int = 5
     circuit_pause_seconds: float = 5.0
 
-    # How many requests this process may have in flight, and whether calls are made at all.
+    # The permits of this process, and whether calls are made at all.
     limit: AimdLimiter = field(init=False, repr=False)
     circuit: CircuitBreaker = field(init=False, repr=False)
     _shared: FileSemaphore | None = field(init=False, repr=False)
@@ -52,37 +52,37 @@ class ManagedService(HttpService):
         self.circuit = CircuitBreaker(self.circuit_failures, self.circuit_pause_seconds)
         self._shared = None
         if self.slots_folder is not None:
-            # By its address: several stacks on one machine have nothing to share.
+            # By its address: several stacks on one machine share nothing.
             own = f"{self.peer.code}-{hashlib.sha256(self.url.encode()).hexdigest()[:12]}"
             self._shared = FileSemaphore(Path(self.slots_folder) / own, self.in_flight)
 
     @contextmanager
-    def turn(self, url: str) -> Iterator[Turn]:
-        """Hold a place in flight for one attempt. Raises CircuitOpenError, and the errors that httpx's mean."""
+    def permit(self, url: str) -> Iterator[Permit]:
+        """Hold a permit for one attempt. Raises CircuitOpenError, and httpx's errors as those of the error tree."""
         limit = self.limit
-        shared = self._shared.hold() if self._shared else nullcontext()
-        with limit.place(), shared, self.circuit.call() as call:
+        shared = self._shared.acquire() if self._shared else nullcontext()
+        with limit.acquire(), shared, self.circuit.call() as call:
             began = time.monotonic()
-            turn = Turn(self.client)
+            permit = Permit(self.client)
             try:
-                yield turn
+                yield permit
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 meaning = error_of_exception(error, self.peer, url)
                 if isinstance(meaning, ServiceDownError):
                     call.down = meaning
                 else:
-                    limit.ended(began, _verdict_of_error(error))
+                    limit.ended(began, _signal_of_error(error))
                 raise meaning from error
-            if turn.status is not None:
+            if permit.status is not None:
                 call.answered = True
-                limit.ended(began, _verdict_of_status(turn.status))
+                limit.ended(began, _signal_of_status(permit.status))
 
 
-def _verdict_of_error(error: Exception) -> Signal:
+def _signal_of_error(error: Exception) -> Signal:
     return Signal.OVERLOADED if isinstance(error, httpx.TimeoutException) else Signal.FAILED
 
 
-def _verdict_of_status(status: int) -> Signal:
+def _signal_of_status(status: int) -> Signal:
     if status in _OVERLOADED:
         return Signal.OVERLOADED
-    return Signal.FAILED if status >= _SERVER_ERRORS else Signal.WELL
+    return Signal.FAILED if status >= _SERVER_ERRORS else Signal.GOOD

@@ -11,7 +11,10 @@ from dlcs_assets.clients.http import Peer
 from dlcs_assets.clients.lazy import LazyClient
 
 _PEER: Final = Peer(
-    "SNS", "topic", ours=True, remedy="See that SNS answers, that the topic exists, and that the credentials are valid."
+    "SNS",
+    "topic",
+    is_internal=True,
+    remedy="Check that SNS answers, that the topic exists, and that the credentials are valid.",
 )
 
 

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _PEER: Final = Peer(
-    "SQS", "queue", ours=True, remedy="See that SQS answers, that the queue exists, and that the credentials are valid."
+    "SQS",
+    "queue",
+    is_internal=True,
+    remedy="Check that SQS answers, that the queue exists, and that the credentials are valid.",
 )
 MAX_BATCH_SIZE: Final = 10  # messages that SQS gives, or takes, in one request
 _REQUESTS_IN_FLIGHT: Final = 8

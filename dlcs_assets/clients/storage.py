@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _PEER: Final = Peer(
     "Storage",
     "storage",
-    ours=True,
-    remedy="See that S3 answers, that its credentials are valid, and that they may read and write the bucket.",
+    is_internal=True,
+    remedy="Check that S3 answers, that its credentials are valid, and that they may read and write the bucket.",
 )
 _PART_BYTES: Final = 64 * 2**20
 _READ_BYTES: Final = 2**20

@@ -93,5 +93,5 @@ def _disk_errors() -> Iterator[None]:
         raise TransientError(
             "scratch_not_writable",
             f"The scratch folder can't be written: {error.strerror}",
-            remedy="See that DLCS_SCRATCH exists, is writable, and has room.",
+            remedy="Check that DLCS_SCRATCH exists, is writable, and has room.",
         ) from error

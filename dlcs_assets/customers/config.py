@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from dlcs_assets.clients.credentials import check_reference
-from dlcs_assets.clients.known_hosts import check_known_host
+from dlcs_assets.clients.origins.sftp import check_known_host
 from dlcs_assets.customers.fields import Value, parse_yaml
 from dlcs_assets.customers.patterns import compile_search
 from dlcs_assets.domain.customers import Customer, Customers, Quota
@@ -31,7 +31,8 @@ _UNITS: Final = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12} | {
     "GiB": 2**30,
     "TiB": 2**40,
 }
-_WITH_CREDENTIALS: Final = (OriginStrategy.BASIC_HTTP, OriginStrategy.SFTP)
+_WITH_CREDENTIALS: Final = tuple(strategy for strategy in OriginStrategy if strategy.with_credentials)
+_WITH_KNOWN_HOSTS: Final = tuple(strategy for strategy in OriginStrategy if strategy.with_known_hosts)
 
 
 def parse_customers(data: bytes, *, reads_jp2: bool = True) -> Customers:
@@ -251,10 +252,10 @@ def _check_combination(item: Value, fields: Mapping[str, Value], strategy: Origi
         fields["credentials"].refuse(f"is given; expected with {' and '.join(_WITH_CREDENTIALS)} only")
     if optimised and strategy is not OriginStrategy.S3_AMBIENT:
         fields["optimised"].refuse(f"is true; expected with {OriginStrategy.S3_AMBIENT} only")
-    if strategy is OriginStrategy.SFTP and "known_hosts" not in fields:
-        item.refuse("lacks 'known_hosts'; expected with the strategy sftp, as ssh-keyscan prints them")
-    if strategy is not OriginStrategy.SFTP and "known_hosts" in fields:
-        fields["known_hosts"].refuse("is given; expected with sftp only")
+    if strategy in _WITH_KNOWN_HOSTS and "known_hosts" not in fields:
+        item.refuse(f"lacks 'known_hosts'; expected with the strategy {strategy}, as ssh-keyscan prints them")
+    if strategy not in _WITH_KNOWN_HOSTS and "known_hosts" in fields:
+        fields["known_hosts"].refuse(f"is given; expected with {' and '.join(_WITH_KNOWN_HOSTS)} only")
 
 
 def _matching(text: str, pattern: re.Pattern[str], what: str) -> str:

@@ -333,7 +333,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             url=settings.image_server_url,
             path=settings.image_server_path,
             kind=settings.image_server_kind,
-            cache=settings.image_server_cache if settings.image_server_kind is ImageServerKind.CANTALOUPE else "",
+            cache=settings.image_server_cache if settings.image_server_kind.dialect.has_cache_parameter else "",
             reads_jp2=settings.thumbnails_of_jp2,
             scratch_root=str(settings.scratch.absolute()) if shared else None,
             server_scratch_root=settings.image_server_scratch_root,

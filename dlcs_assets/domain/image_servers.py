@@ -1,8 +1,9 @@
-"""What kinds of image servers there are, how they see sources, and which plans each of them can serve."""
+"""The kinds of image servers, how they read sources, and which plans each of them can serve."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -21,39 +22,81 @@ READS_NO_JP2_REMEDY: Final = (
 
 
 class ImageServerKind(StrEnum):
-    """Which image server it is. The embedded one behaves as Cantaloupe."""
+    """Which image server it is; how it differs from others is in `DIALECTS`. The embedded one behaves as Cantaloupe."""
 
     CANTALOUPE = "cantaloupe"
     IIIF_PROCESSOR = "iiif-processor"
 
-    def words(self, ask: ThumbnailAsk) -> str:
-        """Return the size parameter to send for a thumbnail.
+    @property
+    def dialect(self) -> Dialect:
+        """How this kind of server is talked to."""
+        return DIALECTS[self]
 
-        iiif-processor refuses a box one of whose edges is longer than the image's, though the result would fit: it is
-        asked for the pixels themselves.
-        """
-        if self is ImageServerKind.CANTALOUPE:
-            return ask.ask
-        upscale = "^" if ask.parameter.startswith("^") else ""
-        return f"{upscale}{ask.expected.width},{ask.expected.height}"
+    def size_parameter(self, ask: ThumbnailAsk) -> str:
+        """Return the size parameter to send for a thumbnail."""
+        return self.dialect.size_parameter(ask)
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How a kind of image server differs from others.
+
+    `size_parameter` says how a thumbnail is asked for. `reads_jp2`: whether its usual build reads JP2s.
+    `has_cache_parameter`: whether it takes Cantaloupe's `?cache=`. `refuses_size` and `unreadable`: what the text of an
+    answer says, in lower case, if this size is never made, or if the source can't be read though the status is 500.
+    """
+
+    size_parameter: Callable[[ThumbnailAsk], str]
+    reads_jp2: bool
+    has_cache_parameter: bool
+    refuses_size: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
+
+
+def _as_in_the_policy(ask: ThumbnailAsk) -> str:
+    return ask.ask
+
+
+def _in_pixels(ask: ThumbnailAsk) -> str:
+    """For servers that refuse a box one of whose edges is longer than the image's, though the result would fit."""
+    upscale = "^" if ask.parameter.startswith("^") else ""
+    return f"{upscale}{ask.expected.width},{ask.expected.height}"
+
+
+# A new image server is an entry here, and a name in ImageServerKind.
+DIALECTS: Final[Mapping[ImageServerKind, Dialect]] = {
+    ImageServerKind.CANTALOUPE: Dialect(
+        size_parameter=_as_in_the_policy,
+        reads_jp2=True,
+        has_cache_parameter=True,
+        # Without ^ or above its max_scale; the second is Laya's, which the embedded server and others are like.
+        refuses_size=("scales in excess of", "image dimensions exceed largest"),
+    ),
+    ImageServerKind.IIIF_PROCESSOR: Dialect(
+        size_parameter=_in_pixels,
+        reads_jp2=False,
+        has_cache_parameter=False,
+        unreadable=("unsupported image format",),  # libvips
+    ),
+}
 
 
 class SourceAccess(StrEnum):
-    """How the image server sees what it reads: as objects in S3, or as files on a disk that it shares with the runs."""
+    """Where the image server reads sources: objects in S3, or files on a disk that it shares with the runs."""
 
     S3 = "s3"
     DISK = "disk"
 
 
 def leads_to_jp2(channel: Channel, policy: str | None) -> bool:
-    """Tell whether images of this channel and policy are served, and their thumbnails made, from a JP2."""
+    """Return whether images of this channel and policy are served, and their thumbnails made, from a JP2."""
     return channel is Channel.IIIF_IMG and policy is not None and policy != USE_ORIGINAL
 
 
 def check_readable(requested: Sequence[RequestedChannel] | None) -> None:
     """Refuse channels for a server that reads no JP2, where they make one. Raises `MessageRejectedError`.
 
-    Channels and policies that are left to the customer's defaults are not looked at: those are refused beforehand.
+    Channels and policies that are left to the customer's defaults are not checked: those are refused beforehand.
     """
     for item in requested or ():
         if leads_to_jp2(item.channel, item.policy):

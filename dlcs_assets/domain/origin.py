@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Self
 from urllib.parse import SplitResult, urlsplit
 
 from dlcs_assets.domain.errors import PermanentError
@@ -16,12 +16,31 @@ from dlcs_assets.domain.text import is_storable
 
 
 class OriginStrategy(StrEnum):
-    """How an original is fetched, in the DLCS's words."""
+    """How an original is fetched, in the DLCS's words: a line for each strategy, with what its rules are checked for.
 
-    DEFAULT = "default"
-    BASIC_HTTP = "basic-http-authentication"
-    S3_AMBIENT = "s3-ambient"
-    SFTP = "sftp"
+    `schemes`: the addresses that it can read. `with_credentials`, `with_known_hosts`: whether a rule has to name them.
+    How it reads is in `dlcs_assets.clients.origins`.
+    """
+
+    schemes: frozenset[str]
+    with_credentials: bool
+    with_known_hosts: bool
+
+    DEFAULT = "default", {"http", "https"}
+    BASIC_HTTP = "basic-http-authentication", {"http", "https"}, True
+    S3_AMBIENT = "s3-ambient", {"s3", "http", "https"}
+    SFTP = "sftp", {"sftp"}, True, True
+
+    def __new__(
+        cls, value: str, schemes: Iterable[str] = (), with_credentials: bool = False, with_known_hosts: bool = False
+    ) -> Self:
+        """Make a member from its line."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.schemes = frozenset(schemes)
+        member.with_credentials = with_credentials
+        member.with_known_hosts = with_known_hosts
+        return member
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +52,15 @@ class OriginBucket:
 
     @property
     def is_elsewhere(self) -> bool:
-        """Tell whether the image server can't read it."""
+        """Whether the image server can't read it."""
         return self.endpoint is not None or self.region is not None
 
 
 @dataclass(frozen=True, slots=True)
 class OriginStrategyRule:
-    """A customer's rule: origins in which `finds` finds something are fetched so.
+    """A customer's rule: origins in which `finds` finds something are fetched by this strategy.
 
-    `finds` searches case-insensitively, unanchored, and may raise `PermanentError` where that takes for ever.
+    `finds` searches case-insensitively, unanchored, and may raise `PermanentError` where that takes too long.
     `credentials` says where user and password are, never what they are. `known_hosts` are lines as OpenSSH has them.
     """
 
@@ -61,10 +80,10 @@ class OriginStrategyRule:
 class Origin:
     """An origin and its strategy.
 
-    `location` is set for `s3-ambient` only: nobody can use the ambient credentials for any other origin by mistake.
+    `location` is set for `s3-ambient` only: the ambient credentials can't be used for any other origin by mistake.
     `optimised` says that the image server reads it where it is. `note` says what a person may wonder about. `rule` is
     the customer's that matched, if one did; `bucket` says where the location's bucket is. `private_networks` are those
-    of the customer, from which it may be read beside public addresses.
+    of the customer, from which it may be read in addition to public addresses.
     """
 
     url: str
@@ -86,7 +105,7 @@ def classify_origin(
     own_buckets: Collection[str],
     rules: Sequence[OriginStrategyRule] = (),
 ) -> Origin:
-    """Tell how an origin is fetched. Raises `PermanentError` for one that can't be, or must not be.
+    """Return how an origin is fetched. Raises `PermanentError` for one that can't be, or must not be.
 
     The first of the rules, by their order, that finds something decides; then come the portal's bucket and the listed
     ones. The ambient credentials reach everything of ours, so they are used for listed buckets only, whatever a rule
@@ -129,16 +148,9 @@ def classify_origin(
     return _web_origin(url, note=f"read over plain HTTP: the bucket '{location.bucket}' is not listed as an origin")
 
 
-_SCHEMES: Final = {
-    OriginStrategy.DEFAULT: ("http", "https"),
-    OriginStrategy.BASIC_HTTP: ("http", "https"),
-    OriginStrategy.SFTP: ("sftp",),
-}
-
-
 def _by_rule(url: str, rule: OriginStrategyRule) -> Origin:
     parts = _parts(url)
-    if parts.scheme not in _SCHEMES[rule.strategy]:
+    if parts.scheme not in rule.strategy.schemes:
         raise _mismatch(url, rule)
     if rule.strategy is OriginStrategy.BASIC_HTTP and parts.username is not None:
         # A regex without end finds https://partner.example in https://partner.example@elsewhere.example as well.
@@ -173,7 +185,7 @@ def _parts(url: str) -> SplitResult:
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise _malformed(url) from error
-    if parts.scheme not in {"http", "https", "s3", "sftp"}:
+    if not any(parts.scheme in strategy.schemes for strategy in OriginStrategy):
         raise PermanentError(
             "origin_scheme_not_supported",
             f"The origin {shown_url(url)} is neither an http(s), nor an s3, nor an sftp address.",

@@ -118,7 +118,7 @@ def _ask_image_server(
     session: ImageServerSession, identifier: str, planned: ThumbnailPlan, size: Size, threads: Executor
 ) -> tuple[list[ThumbnailBytes], list[str]]:
     def ask(one: ThumbnailAsk) -> ThumbnailBytes | Refused:
-        return session.thumbnail(identifier, one.parameter, session.words(one), size)
+        return session.thumbnail(identifier, one.parameter, session.size_parameter(one), size)
 
     made: list[ThumbnailBytes] = []
     refused: list[str] = []

@@ -1,1 +1,1 @@
-"""Numbers by which an installation is watched: measured in one place, told in two forms."""
+"""Numbers by which an installation is monitored: measured in one place, published in two forms."""

@@ -1,4 +1,4 @@
-"""Measures an installation: the ledger, the queues, and the disks and places that this machine can see."""
+"""Measures an installation: the ledger, the queues, and the disks and permits of this machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from dlcs_assets.clients.file_semaphore import held_under
+from dlcs_assets.clients.file_semaphore import permits_held
 from dlcs_assets.clients.sqs import Queues
 from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.ledger.ledger import Ledger
@@ -19,7 +19,7 @@ RECENT: Final = timedelta(minutes=15)
 
 
 def measure(ledger: Ledger, queues: Queues, settings: Settings, *, now: datetime) -> list[Metric]:
-    """Return all metrics. What can't be measured from here at the moment has no values."""
+    """Return all metrics. A metric that can't be measured from here at the moment has no values."""
     return [*_of_ledger(ledger, settings, now), *_of_queues(queues, settings), *_of_machine(settings)]
 
 
@@ -47,7 +47,7 @@ def _of_ledger(ledger: Ledger, settings: Settings, now: datetime) -> Iterator[Me
         watch.waiting_for_services(),
     )
     yield _one(
-        "stalled_images", "Images on their way for longer than DLCS_STALLED_AFTER.", sum(s.count for s in stalled)
+        "stalled_images", "Images in progress for longer than DLCS_STALLED_AFTER.", sum(s.count for s in stalled)
     )
     yield _one("damaged_objects", "Stored objects that the fixity audit found damaged.", len(ledger.fixity.damaged()))
     yield _one(
@@ -58,12 +58,12 @@ def _of_ledger(ledger: Ledger, settings: Settings, now: datetime) -> Iterator[Me
     yield _one(
         "unpublished_notifications", "Notifications that are to be published and are not yet.", watch.unpublished()
     )
-    yield _one("unreported_outcomes", "Outcomes that Dagster has not been told yet.", watch.unreported())
+    yield _one("unreported_outcomes", "Outcomes that are not yet reported to Dagster.", watch.unreported())
     yield _one("images_in_work", "Images that a run holds.", watch.in_progress())
     beat = watch.oldest_heartbeat()
     yield _one(
         "oldest_heartbeat",
-        "Age of the oldest sign of life among runs at work; 0 where none is.",
+        "Age of the oldest heartbeat among runs at work; 0 if there is none.",
         (now - beat).total_seconds() if beat else 0,
         Unit.SECONDS,
     )
@@ -83,7 +83,7 @@ def _of_queues(queues: Queues, settings: Settings) -> Iterator[Metric]:
             continue
         try:
             depth = queues.depth(url)
-        except IngestError:  # the sensor of that queue tells it
+        except IngestError:  # the sensor of that queue reports it
             continue
         waiting[name], received[name] = depth.waiting + depth.delayed, depth.in_flight
     yield _by("queue_waiting_messages", "Messages to be received, about.", "queue", waiting)
@@ -95,7 +95,7 @@ def _of_machine(settings: Settings) -> Iterator[Metric]:
         "requests_in_flight",
         "Requests in flight to a service from the runs of this machine.",
         "service",
-        _places_held(settings.slots),
+        _permits_by_service(settings.slots),
     )
     folder = settings.scratch
     size, free = (_size(folder), shutil.disk_usage(folder).free) if folder.is_dir() else (None, None)
@@ -111,11 +111,11 @@ def _one(name: str, meaning: str, value: float | None, unit: Unit = Unit.COUNT) 
     return Metric(name, meaning, unit, None, {} if value is None else {"": value})
 
 
-def _places_held(slots: Path) -> dict[str, float]:
+def _permits_by_service(slots: Path) -> dict[str, float]:
     held: dict[str, float] = {}
     for folder in slots.iterdir() if slots.is_dir() else ():
         service = folder.name.rpartition("-")[0]
-        held[service] = held.get(service, 0) + held_under(folder)
+        held[service] = held.get(service, 0) + permits_held(folder)
     return held
 
 

@@ -40,12 +40,12 @@ class Answers:
         self.clock = Clock()
         self.limit = AimdLimiter(ceiling, slowdown=2.0, clock=self.clock)
 
-    def come(self, count: int, *, seconds: float = 0.1, verdict: Signal = Signal.WELL) -> None:
+    def come(self, count: int, *, seconds: float = 0.1, verdict: Signal = Signal.GOOD) -> None:
         for _ in range(count):
             began = self.clock.now
             with ExitStack() as places:
-                for _ in range(self.limit.places):
-                    places.enter_context(self.limit.place())
+                for _ in range(self.limit.permits):
+                    places.enter_context(self.limit.acquire())
                 self.clock.now += seconds
                 self.limit.ended(began, verdict)
 
@@ -53,21 +53,21 @@ class Answers:
 def test_a_round_of_quick_answers_adds_one_permit_to_the_limit() -> None:
     """It grows by one a round, not by one an answer, and never above its ceiling."""
     answers = Answers(ceiling=8)
-    assert answers.limit.places == 4
+    assert answers.limit.permits == 4
     answers.come(4)
-    assert answers.limit.places == 4
+    assert answers.limit.permits == 4
     answers.come(1)
-    assert answers.limit.places == 5
+    assert answers.limit.permits == 5
     answers.come(500)
-    assert answers.limit.places == 8
+    assert answers.limit.permits == 8
 
 
 def test_permits_that_are_not_needed_are_not_added() -> None:
     answers = Answers()
     for _ in range(100):
-        with answers.limit.place():
-            answers.limit.ended(answers.clock.now, Signal.WELL)
-    assert answers.limit.places == 4
+        with answers.limit.acquire():
+            answers.limit.ended(answers.clock.now, Signal.GOOD)
+    assert answers.limit.permits == 4
 
 
 @pytest.mark.parametrize(("verdict", "left"), [(Signal.OVERLOADED, 8), (Signal.FAILED, 14)])
@@ -75,7 +75,7 @@ def test_a_failure_reduces_permits_at_once(verdict: Signal, left: int) -> None:
     answers = Answers()
     answers.come(500)
     answers.come(1, verdict=verdict)
-    assert answers.limit.places == left
+    assert answers.limit.permits == left
 
 
 def test_refusals_of_one_round_halve_the_limit_once() -> None:
@@ -86,22 +86,22 @@ def test_refusals_of_one_round_halve_the_limit_once() -> None:
     answers.clock.now += 0.1
     for _ in range(16):
         answers.limit.ended(began, Signal.OVERLOADED)
-    assert answers.limit.places == 8
+    assert answers.limit.permits == 8
 
 
 def test_there_is_always_one_permit() -> None:
     answers = Answers()
     answers.come(50, verdict=Signal.OVERLOADED)
-    assert answers.limit.places == 1
+    assert answers.limit.permits == 1
 
 
 def test_growing_latency_reduces_permits() -> None:
     answers = Answers()
     answers.come(500, seconds=0.1)
     answers.come(16, seconds=0.19)
-    assert answers.limit.places == 16
+    assert answers.limit.permits == 16
     answers.come(16, seconds=0.25)
-    assert answers.limit.places == 12
+    assert answers.limit.permits == 12
 
 
 def test_larger_images_are_not_taken_for_overload_indefinitely() -> None:
@@ -109,7 +109,7 @@ def test_larger_images_are_not_taken_for_overload_indefinitely() -> None:
     answers = Answers()
     answers.come(500, seconds=0.1)
     answers.come(2000, seconds=0.9)
-    assert answers.limit.places == 16
+    assert answers.limit.permits == 16
 
 
 def ask(client: ImageServer) -> None:
@@ -145,7 +145,7 @@ def test_answers_of_the_image_server_change_the_limit(answer: Answer, places: in
             ask(client)
         except IngestError:
             assert answer is not GOOD
-        assert client.limit.places == places
+        assert client.limit.permits == places
 
 
 def test_requests_in_flight_reach_the_ceiling_but_do_not_pass_it() -> None:
@@ -154,7 +154,7 @@ def test_requests_in_flight_reach_the_ceiling_but_do_not_pass_it() -> None:
         server.work = lambda _asked: time.sleep(0.02)  # an answer takes some time
         with ThreadPoolExecutor(20) as pool:
             list(pool.map(lambda _: ask(client), range(120)))
-        assert client.limit.places == 6
+        assert client.limit.permits == 6
         assert 4 < server.most_at_once <= 6
 
 
@@ -170,7 +170,7 @@ def test_waiting_for_a_permit_does_not_count_as_latency() -> None:
 HOLDS_A_PLACE = """
 import pathlib, sys
 from dlcs_assets.clients.file_semaphore import FileSemaphore
-with FileSemaphore(pathlib.Path(sys.argv[1]), int(sys.argv[2])).hold():
+with FileSemaphore(pathlib.Path(sys.argv[1]), int(sys.argv[2])).acquire():
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -187,7 +187,7 @@ def test_a_killed_process_returns_its_permit_to_the_others(tmp_path: Path) -> No
         got_one = threading.Event()
 
         def hold() -> None:
-            with FileSemaphore(tmp_path / "slots", 2).hold():
+            with FileSemaphore(tmp_path / "slots", 2).acquire():
                 got_one.set()
 
         thread = threading.Thread(target=hold)
@@ -247,7 +247,7 @@ def test_the_circuit_opens_after_consecutive_failures() -> None:
     with pytest.raises(CircuitOpenError) as caught:
         succeed(circuit)
     assert caught.value.code == "image_server_down"
-    assert caught.value.cause == "The image server can't be reached; it was not asked again yet"
+    assert caught.value.cause == "The image server can't be reached; it was not called again yet"
 
 
 def test_one_call_at_a_time_tries_whether_the_service_is_back() -> None:

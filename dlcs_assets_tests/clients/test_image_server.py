@@ -9,6 +9,7 @@ import pytest
 from dlcs_assets.clients.image_server import ImageServer, Refused, ThumbnailBytes
 from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDownError, TransientError
 from dlcs_assets.domain.iiif_size import Size
+from dlcs_assets.domain.image_servers import DIALECTS, ImageServerKind
 from dlcs_testing.pictures import jpeg
 from dlcs_testing.scripted_server import Answer, ScriptedServer, refused_url, scripted_server
 
@@ -262,3 +263,8 @@ def test_a_server_that_is_down_is_a_service_down() -> None:
         client.session().info(IDENTIFIER)
     assert caught.value.code == "image_server_down"
     client.close()
+
+
+def test_each_kind_of_image_server_has_a_dialect() -> None:
+    """A kind without one would fail when the first thumbnail is asked for."""
+    assert DIALECTS.keys() == set(ImageServerKind)

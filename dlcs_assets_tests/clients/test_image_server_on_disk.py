@@ -128,7 +128,7 @@ def test_a_web_server_that_is_not_an_image_server_is_reported(status: int) -> No
         with pytest.raises(TransientError) as caught:
             client.check()
         assert caught.value.code == "image_server_wrong_address"
-        assert f"{server.url}/iiif/3/ is no image server: it said {status}" in caught.value.cause
+        assert f"{server.url}/iiif/3/ is no image server: it answered {status}" in caught.value.cause
 
 
 def test_where_nothing_answers_the_server_is_down() -> None:

@@ -129,7 +129,7 @@ def test_a_server_that_fails_under_load_gets_fewer_requests(image_server: str, p
         done, _ = all_pages(client, pages)
         assert done == dict.fromkeys(pages, SIZES)
         assert server.requests <= 1.5 * len(SIZES) * len(pages)
-        assert client.limit.places < 8
+        assert client.limit.permits < 8
 
 
 def test_calls_fail_at_once_while_the_server_is_down(image_server: str, pages: list[str]) -> None:

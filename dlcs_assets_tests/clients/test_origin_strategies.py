@@ -15,6 +15,7 @@ import pytest
 
 from dlcs_assets.clients.aws import S3ClientFactory
 from dlcs_assets.clients.origins import Origins
+from dlcs_assets.clients.origins.client import READERS
 from dlcs_assets.clients.transfer import Fetched
 from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDownError, TransientError
 from dlcs_assets.domain.origin import Origin, OriginBucket, OriginStrategy, OriginStrategyRule
@@ -286,3 +287,8 @@ def test_an_object_denied_on_the_way_is_not_fetched_again(tmp_path: Path) -> Non
         fetch(ambient("b", "k", OriginBucket()), at(server.url), tmp_path)
     assert caught.value.code == "origin_refused"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_each_origin_strategy_has_a_reader() -> None:
+    """A strategy without one would fail when the first image of a customer is fetched."""
+    assert READERS.keys() == set(OriginStrategy)

@@ -20,9 +20,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from dlcs_assets.clients.aws import S3ClientFactory
-from dlcs_assets.clients.known_hosts import check_known_host
 from dlcs_assets.clients.origins import Origins
 from dlcs_assets.clients.origins.read_ahead import read_ahead
+from dlcs_assets.clients.origins.sftp import check_known_host
 from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDownError, TransientError
 from dlcs_assets.domain.origin import Origin, OriginStrategy, OriginStrategyRule, classify_origin
 from dlcs_testing.processes import eventually

@@ -90,7 +90,7 @@ def embedded(folder: Path) -> Iterator[ImageServer]:
 
 def thumbnail(server: ImageServer, name: str, parameter: str = "!300,300", image: Size = PAGE) -> Image:
     (ask,) = plan_thumbnails([parameter], image).asks
-    answer = server.session().thumbnail(name, parameter, server.kind.words(ask), image)
+    answer = server.session().thumbnail(name, parameter, server.kind.size_parameter(ask), image)
     assert isinstance(answer, ThumbnailBytes)
     return decoded(answer.data)
 

@@ -17,10 +17,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from dlcs_assets.cli.metrics import handler
 from dlcs_assets.clients.file_semaphore import FileSemaphore
-from dlcs_assets.metrics.embedded import embedded
 from dlcs_assets.metrics.measuring import measure
-from dlcs_assets.metrics.metric import Metric, Unit
-from dlcs_assets.metrics.openmetrics import CONTENT_TYPE, openmetrics
+from dlcs_assets.metrics.metric import CONTENT_TYPE, Metric, Unit, embedded, openmetrics
 from dlcs_testing.harness import System, full_message
 from dlcs_testing.pictures import jpeg
 
@@ -93,7 +91,7 @@ def test_a_failure_that_was_made_good_counts_as_recent_only(system: System) -> N
 def test_requests_in_flight_are_those_that_hold_a_place(system: System) -> None:
     folder = system.settings.slots / "appetiser-0123456789ab"
     slots = FileSemaphore(folder, 3)
-    with slots.hold(), slots.hold():
+    with slots.acquire(), slots.acquire():
         assert values(system)["dlcs_requests_in_flight"]["appetiser"] == 2
     assert values(system)["dlcs_requests_in_flight"]["appetiser"] == 0
 

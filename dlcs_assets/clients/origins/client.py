@@ -1,21 +1,19 @@
-"""The one client of all origins: retries, limits and credentials; how each is read its strategy's module knows."""
+"""The one client of all origins: retries, limits and credentials. The module of a strategy knows how it is read."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import httpx
 
-from dlcs_assets.clients.aws import S3ClientFactory
+from dlcs_assets.clients.aws import S3ClientFactory, S3Clients
 from dlcs_assets.clients.credentials import CredentialStore
 from dlcs_assets.clients.http import HttpService
-from dlcs_assets.clients.origins import s3_ambient as ambient
-from dlcs_assets.clients.origins import sftp, web
+from dlcs_assets.clients.origins import s3_ambient, sftp, web
 from dlcs_assets.clients.origins.addresses import resolve
-from dlcs_assets.clients.origins.s3_ambient import S3Clients
-from dlcs_assets.clients.origins.strategy import PEER, Limits, Peeked, Terms
-from dlcs_assets.clients.s3_objects import download_object
+from dlcs_assets.clients.origins.strategy import FetchOptions, Limits, OriginReader, Peeked
 from dlcs_assets.clients.transfer import Fetched, PartialFile, TooManyBytesError
 from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDownError, TransientError
 from dlcs_assets.domain.networks import parse_network
@@ -23,10 +21,18 @@ from dlcs_assets.domain.origin import Origin, OriginStrategy
 from dlcs_assets.domain.redaction import shown_url
 from dlcs_assets.domain.signed_url import was_signed
 
+# A strategy is a module with the functions of `OriginReader`, a line here, and a line in `OriginStrategy`.
+READERS: Final[Mapping[OriginStrategy, OriginReader]] = {
+    OriginStrategy.DEFAULT: web,
+    OriginStrategy.BASIC_HTTP: web,
+    OriginStrategy.S3_AMBIENT: s3_ambient,
+    OriginStrategy.SFTP: sftp,
+}
+
 
 @dataclass(kw_only=True, eq=False)
 class Origins(HttpService):
-    """The origins of all customers, by the strategies `default`, `basic-http-authentication`, `s3-ambient`, `sftp`."""
+    """The origins of all customers, by all strategies."""
 
     s3: S3ClientFactory
     max_bytes: int = 10 * 2**30
@@ -50,8 +56,8 @@ class Origins(HttpService):
     def fetch(self, origin: Origin, destination: Path) -> Fetched:
         """Download an original to a file. Raises the errors of the error tree, codes `origin_*`.
 
-        A download that breaks off goes on where it ended, if the origin can do so. An empty original, one above
-        `max_bytes` and one that breaks off for good leave no file behind.
+        A download that breaks off continues where it ended, if the origin can do so. An empty original, one above
+        `max_bytes` and one that still breaks off at the last attempt leave no file behind.
         """
         _check_signature(origin)
         file = PartialFile(destination, max_bytes=self.max_bytes)
@@ -68,7 +74,7 @@ class Origins(HttpService):
         return fetched
 
     def peek(self, origin: Origin, limit: int = 65536) -> Peeked:
-        """Look at an original without fetching it: what its server says of it, and its first `limit` bytes."""
+        """Return what an original's server says of it, and its first `limit` bytes, without fetching it."""
         _check_signature(origin)
         peeked = self.retrying.call(lambda: self._peek(origin, limit))
         if not peeked.head:
@@ -89,40 +95,25 @@ class Origins(HttpService):
         return resolve(host, port)
 
     def _fetch(self, origin: Origin, file: PartialFile) -> Fetched:
-        with self.slot() as client, self._terms(origin) as terms:
-            if origin.location is not None:
-                return download_object(
-                    self._s3.get(origin.bucket),
-                    origin.location,
-                    file,
-                    peer=PEER,
-                    time_limit_seconds=self.timeout_seconds,
-                )
-            if origin.strategy is OriginStrategy.SFTP:
-                return sftp.fetch(origin, file, terms)
-            return web.fetch(client, origin, file, terms)
+        with self.acquire() as client, self._options(origin, client) as options:
+            return READERS[origin.strategy].fetch(origin, file, options)
 
     def _peek(self, origin: Origin, limit: int) -> Peeked:
-        with self.slot() as client, self._terms(origin) as terms:
-            if origin.location is not None:
-                return ambient.peek(self._s3.get(origin.bucket), origin.location, limit)
-            if origin.strategy is OriginStrategy.SFTP:
-                return sftp.peek(origin, limit, terms)
-            return web.peek(client, origin, limit, terms)
+        with self.acquire() as client, self._options(origin, client) as options:
+            return READERS[origin.strategy].peek(origin, limit, options)
 
     @contextmanager
-    def _terms(self, origin: Origin) -> Iterator[Terms]:
-        """Give the terms, with the credentials that the strategy asks for; forget those that are refused.
+    def _options(self, origin: Origin, client: httpx.Client) -> Iterator[FetchOptions]:
+        """Yield the options, with the credentials that the strategy needs.
 
-        They may be corrected, then.
-
-        That a bucket's own endpoint does not answer is that customer's trouble alone, not a service of ours down.
+        Credentials that are refused are forgotten, as they may be corrected. A bucket's own endpoint that does not
+        answer is that customer's trouble alone, not an internal service that is down.
         """
-        with_credentials = origin.strategy in {OriginStrategy.BASIC_HTTP, OriginStrategy.SFTP}
         try:
-            credentials = self._store.get(origin.rule) if with_credentials and origin.rule else None
+            needed = origin.strategy.with_credentials and origin.rule
+            credentials = self._store.get(origin.rule) if needed and origin.rule else None
             networks = {*map(parse_network, self.private_networks), *origin.private_networks}
-            yield Terms(self._limits, self.resolve, frozenset(networks), credentials)
+            yield FetchOptions(self._limits, self.resolve, frozenset(networks), credentials, client, self._s3)
         except PermanentError as error:
             if error.code == "origin_login_refused" and origin.rule:
                 self._store.forget(origin.rule)

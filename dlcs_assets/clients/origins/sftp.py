@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import io
+import re
 import socket
 import stat
 import threading
@@ -17,8 +20,8 @@ from dlcs_assets.clients.origins.addresses import AddressRefusedError, connect
 from dlcs_assets.clients.origins.read_ahead import read_ahead
 from dlcs_assets.clients.origins.strategy import (
     PEER,
+    FetchOptions,
     Peeked,
-    Terms,
     address_refused,
     login_refused,
     not_found,
@@ -33,12 +36,15 @@ if TYPE_CHECKING:
     import paramiko  # type: ignore[import-untyped]  # its stubs would be one more package
 
 _PORT: Final = 22
+_HOSTS: Final = re.compile(r"\|1\|[A-Za-z0-9+/=]+\|[A-Za-z0-9+/=]+|[^\s,#@*?!]+(,[^\s,#@*?!]+)*")
+_KNOWN_HOST_FIELDS: Final = 3
+_LENGTH_BYTES: Final = 4  # before each part of a key
 
 
-def fetch(origin: Origin, file: PartialFile, terms: Terms) -> Fetched:
+def fetch(origin: Origin, file: PartialFile, options: FetchOptions) -> Fetched:
     """Download to the file; from where an earlier attempt broke off, if size and time of the original are the same."""
     began = time.monotonic()
-    with _opened(origin, terms) as remote:
+    with _opened(origin, options) as remote:
         known = remote.stat()
         _expect_file(known, origin)
         version = _version(known)
@@ -53,26 +59,26 @@ def fetch(origin: Origin, file: PartialFile, terms: Terms) -> Fetched:
     return Fetched(file.path, file.length, file.sha256, None, version, milliseconds)
 
 
-def peek(origin: Origin, limit: int, terms: Terms) -> Peeked:
+def peek(origin: Origin, limit: int, options: FetchOptions) -> Peeked:
     """Read what the server knows of a file, and its first bytes."""
-    with _opened(origin, terms) as remote:
+    with _opened(origin, options) as remote:
         known = remote.stat()
         _expect_file(known, origin)
         return Peeked(remote.read(limit), known.st_size, None, _version(known))
 
 
 @contextmanager
-def _opened(origin: Origin, terms: Terms) -> Iterator[paramiko.SFTPFile]:
+def _opened(origin: Origin, options: FetchOptions) -> Iterator[paramiko.SFTPFile]:
     """Connect, log in, and open the file. Raises the errors of the error tree."""
     from paramiko import SSHClient
 
-    limits, credentials = terms.limits, terms.credentials
+    limits, credentials = options.limits, options.credentials
     assert credentials is not None  # the customers file says where they are, or is refused
     parts = urlsplit(origin.url)
     host, port = parts.hostname or "", parts.port or _PORT
     with (
         _errors(origin),
-        connect(host, port, limits.connect, terms.networks, terms.resolve) as connection,
+        connect(host, port, limits.connect, options.networks, options.resolve) as connection,
         _ended_after(limits.whole, connection),
         SSHClient() as client,
     ):
@@ -212,3 +218,21 @@ def _version(known: paramiko.SFTPAttributes) -> str | None:
     if known.st_mtime is None or known.st_size is None:
         return None
     return f"{known.st_mtime}-{known.st_size}"
+
+
+def check_known_host(line: str) -> str:
+    """Return the line `hosts key-type key`. Raises ValueError for a line that is none, patterns and marks included."""
+    fields = line.split()[:_KNOWN_HOST_FIELDS]
+    if len(fields) < _KNOWN_HOST_FIELDS or not _HOSTS.fullmatch(fields[0]) or not _is_key(fields[1], fields[2]):
+        raise ValueError("is no line of known_hosts; expected 'host key-type key', as ssh-keyscan prints it")
+    return " ".join(fields)
+
+
+def _is_key(kind: str, text: str) -> bool:
+    """Return whether the key is whole and of that kind, which it begins with."""
+    try:
+        key = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    length = int.from_bytes(key[:_LENGTH_BYTES])
+    return key[_LENGTH_BYTES : _LENGTH_BYTES + length] == kind.encode() and len(key) > _LENGTH_BYTES + length

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
+import httpx
+
+from dlcs_assets.clients.aws import S3Clients
 from dlcs_assets.clients.credentials import Credentials
 from dlcs_assets.clients.http import Peer
 from dlcs_assets.clients.origins.addresses import AddressRefusedError, Resolve
+from dlcs_assets.clients.transfer import Fetched, PartialFile
 from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.networks import Network
 from dlcs_assets.domain.origin import Origin
@@ -17,7 +21,7 @@ from dlcs_assets.domain.text import shown_text
 PEER: Final = Peer(
     "The origin",
     "origin",
-    ours=False,
+    is_internal=False,
     remedy="See whether the origin answers, and correct it if it is wrong; then retry.",
 )
 
@@ -47,13 +51,25 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """On which terms an original is read: limits, the networks that it may be on beside the public one, credentials."""
+class FetchOptions:
+    """What an original is read with: limits, the networks it may be on besides the public one, credentials, clients."""
 
     limits: Limits
     resolve: Resolve
     networks: frozenset[Network]
     credentials: Credentials | None
+    http: httpx.Client
+    s3: S3Clients
+
+
+class OriginReader(Protocol):
+    """What a module of a strategy has. Both functions raise the errors of the error tree, codes `origin_*`."""
+
+    def fetch(self, origin: Origin, file: PartialFile, options: FetchOptions) -> Fetched:
+        """Download an original to the file; continue where an earlier attempt broke off, if the origin can."""
+
+    def peek(self, origin: Origin, limit: int, options: FetchOptions) -> Peeked:
+        """Return what is known of an original that is not fetched, and its first `limit` bytes."""
 
 
 def not_found(url: str, said: str) -> PermanentError:

@@ -18,9 +18,9 @@ from dlcs_assets.clients.origins.content_encoding import UnsupportedContentEncod
 from dlcs_assets.clients.origins.download_limits import DownloadLimits, HeadersTooLargeError, TooSlowError, watching
 from dlcs_assets.clients.origins.strategy import (
     PEER,
+    FetchOptions,
     Limits,
     Peeked,
-    Terms,
     address_refused,
     login_refused,
     not_found,
@@ -55,16 +55,16 @@ def make_client(limits: Limits, connections: int, resolve: Resolve) -> httpx.Cli
     )
 
 
-def fetch(client: httpx.Client, origin: Origin, file: PartialFile, terms: Terms) -> Fetched:
+def fetch(origin: Origin, file: PartialFile, options: FetchOptions) -> Fetched:
     """Download to the file; from where an earlier attempt broke off, if the server can and it is the same original."""
     began = time.monotonic()
     ask = {}
     if file.can_go_on:
         ask = {"Range": f"bytes={file.length}-", "If-Range": str(file.version)}
-    with _answer(client, origin, ask, terms) as response:
+    with _answer(origin, ask, options) as response:
         if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and ask:
             raise _cannot_go_on(file, origin)
-        _expect_success(response, origin, terms.credentials)
+        _expect_success(response, origin, options.credentials)
         partial = response.status_code == httpx.codes.PARTIAL_CONTENT
         if partial and not ask and not _is_from_the_start(response):
             cause = f"The origin sent another part of {shown_url(origin.url)} than was asked for"
@@ -86,12 +86,12 @@ def fetch(client: httpx.Client, origin: Origin, file: PartialFile, terms: Terms)
     return Fetched(file.path, file.length, file.sha256, _content_type(response), _version(response), milliseconds)
 
 
-def peek(client: httpx.Client, origin: Origin, limit: int, terms: Terms) -> Peeked:
+def peek(origin: Origin, limit: int, options: FetchOptions) -> Peeked:
     """Read the first bytes."""
-    with _answer(client, origin, {"Range": f"bytes=0-{limit - 1}"}, terms) as response:
+    with _answer(origin, {"Range": f"bytes=0-{limit - 1}"}, options) as response:
         if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
             return Peeked(b"", 0, None, None)
-        _expect_success(response, origin, terms.credentials)
+        _expect_success(response, origin, options.credentials)
         head = b""
         # A server that knows no ranges sends everything: what is beyond the limit is not read.
         for part in unpacked(response, cut_off=True):
@@ -103,12 +103,12 @@ def peek(client: httpx.Client, origin: Origin, limit: int, terms: Terms) -> Peek
 
 
 @contextmanager
-def _answer(client: httpx.Client, origin: Origin, headers: dict[str, str], terms: Terms) -> Iterator[httpx.Response]:
+def _answer(origin: Origin, headers: dict[str, str], options: FetchOptions) -> Iterator[httpx.Response]:
     """Ask, follow redirects, and give the answer while it is being read. Raises the errors of the error tree."""
-    watch = DownloadLimits(terms.limits)
+    watch = DownloadLimits(options.limits)
     where = shown_url(origin.url)
     try:
-        with watching(watch), closing(_last_answer(client, origin, headers, terms, watch)) as response:
+        with watching(watch), closing(_last_answer(origin, headers, options, watch)) as response:
             yield response
     except AddressRefusedError as error:
         raise address_refused(origin, error) from error
@@ -130,7 +130,7 @@ def _answer(client: httpx.Client, origin: Origin, headers: dict[str, str], terms
 
 
 def _last_answer(
-    client: httpx.Client, origin: Origin, headers: dict[str, str], terms: Terms, watch: DownloadLimits
+    origin: Origin, headers: dict[str, str], options: FetchOptions, watch: DownloadLimits
 ) -> httpx.Response:
     """Return the first answer that is no redirect; its body is yet to be read.
 
@@ -139,13 +139,13 @@ def _last_answer(
     """
     url = httpx.URL(origin.url)
     home = _place(url)
-    auth = _auth(url, origin, terms.credentials)
+    auth = _auth(url, origin, options.credentials)
     for _ in range(_MAX_REDIRECTS + 1):
-        request = client.build_request(
-            "GET", url.copy_with(userinfo=b""), headers=headers, extensions={NETWORKS: terms.networks}
+        request = options.http.build_request(
+            "GET", url.copy_with(userinfo=b""), headers=headers, extensions={NETWORKS: options.networks}
         )
         watch.begin_head()
-        response = client.send(request, auth=auth, stream=True)
+        response = options.http.send(request, auth=auth, stream=True)
         watch.begin_body()
         if response.next_request is None:
             return response

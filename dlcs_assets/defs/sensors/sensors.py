@@ -24,8 +24,8 @@ from dlcs_assets.intake.bucket_scan import BucketScan
 from dlcs_assets.intake.messages import Taken, take_in
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.ledger.outbox import INVALIDATION
-from dlcs_assets.metrics.embedded import embedded
 from dlcs_assets.metrics.measuring import measure
+from dlcs_assets.metrics.metric import embedded
 from dlcs_assets.settings import Settings
 
 SECONDS_BETWEEN_MEASUREMENTS = 60
