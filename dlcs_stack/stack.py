@@ -257,7 +257,7 @@ def _check_installation() -> None:
     missing = [name for name in NEEDED_MODULES if importlib.util.find_spec(name) is None]
     if missing:
         raise data_folder.StackRefusedError(
-            f"The embedded stack needs {', '.join(missing)}, not installed here. Install them: pip install '{EXTRA}'"
+            f"The embedded stack needs {', '.join(missing)} in addition to what is installed: pip install '{EXTRA}'"
         )
 
 
