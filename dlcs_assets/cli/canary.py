@@ -147,6 +147,6 @@ def _report(status: ImageStatus, seconds: float, wrong: str, *, as_json: bool) -
         typer.echo(json.dumps({**shown, "stages": stages, "objects": len(status.objects)}, indent=2))
         return
     console = make_console()
-    rows = [*((name, f"{taken:.1f} s") for name, taken in stages.items()), ("in all", f"{seconds:.1f} s")]
+    rows = [*((name, f"{taken:.1f} s") for name, taken in stages.items()), ("total", f"{seconds:.1f} s")]
     print_table(console, ("stage", "took"), rows)
-    console.print(f"The canary fell: {wrong}" if wrong else f"All is well: {len(status.objects)} objects are right.")
+    console.print(f"The canary failed: {wrong}" if wrong else f"All {len(status.objects)} stored objects are correct.")

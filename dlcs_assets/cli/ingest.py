@@ -1,4 +1,4 @@
-"""`dlcs ingest`: sends messages for a person's own images."""
+"""`dlcs ingest`: sends messages for a user's own images."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def ingest(
     batch: Annotated[int | None, typer.Option(metavar="N", min=1, help="Batch that the images belong to.")] = None,
     max_unauthorised: Annotated[
         int | None,
-        typer.Option(metavar="PIXELS", min=-1, help="Longest edge that everybody may see; -1: no limit."),
+        typer.Option(metavar="PIXELS", min=-1, help="Longest edge that everyone may see; -1: no limit."),
     ] = None,
     roles: Annotated[
         str | None, typer.Option(metavar="ROLES", help="Roles that may see the images, separated by commas.")
@@ -71,7 +71,7 @@ def ingest(
     for image in images:
         check(image, settings)
     if skipped:
-        typer.echo(f"Left out of folders, being no images: {skipped} files.", err=True)
+        typer.echo(f"Skipped in folders: {_not_images(skipped)}.", err=True)
     console = make_console()
     _upload(Console(stderr=True), found, images, settings)
     if not wait:
@@ -86,6 +86,10 @@ def ingest(
     _print_results(console, ended)
     if any(status.state != "done" for status in ended):
         raise typer.Exit(1)
+
+
+def _not_images(count: int) -> str:
+    return "1 file that is not an image" if count == 1 else f"{count} files that are not images"
 
 
 def _upload_origin(asset_id: AssetId, settings: Settings) -> str:
