@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent
+PAGES = sorted((ROOT.parent / "docs").rglob("*.md"))
 MOST_CHARACTERS = 60
 # The folders that keep to it; "." is this one, without those below it.
 FOLDERS = (".", "cli", "clients", "customers", "defs", "domain", "ingest", "instance", "intake", "ledger", "stack")
@@ -25,6 +28,16 @@ def names(folder: str) -> Iterator[str]:
                 yield node.name
 
 
+@cache
+def known_tests() -> frozenset[str]:
+    """Return all names by which the docs may call a test: its own, its file's, and its file's with the folder."""
+    files = list(ROOT.rglob("test_*.py"))
+    folders = (".", *(path.name for path in ROOT.iterdir() if path.is_dir()))
+    tests = {name for folder in folders for name in names(folder)}
+    modules = {name for path in files for name in (path.name, path.stem, path.relative_to(ROOT).as_posix())}
+    return frozenset(tests | modules)
+
+
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_a_test_name_is_short_and_in_plain_words(folder: str) -> None:
     """A long claim is cut off in a report; what does not fit into the name belongs in the docstring."""
@@ -32,3 +45,10 @@ def test_a_test_name_is_short_and_in_plain_words(folder: str) -> None:
     assert found, f"there are no tests in {folder}"
     assert [name for name in found if len(name) > MOST_CHARACTERS] == []
     assert [name for name in found if AVOIDED & set(name.split("_"))] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_test_that_the_docs_name_exists(page: Path) -> None:
+    """A promise in the docs that points at a test must not lose it when the test is renamed or moved."""
+    named = re.findall(r"`(?:dlcs_assets_tests/)?((?:\w+/)*test_\w+(?:\.py)?)`", page.read_text())
+    assert [name for name in named if name not in known_tests()] == []
