@@ -65,7 +65,7 @@ def test_a_folder_is_its_images_and_other_files_are_counted(aws: Aws, tmp_path: 
     (tmp_path / "further").mkdir()
     done = dlcs("ingest", str(tmp_path))
     assert done.stdout == "2/1/a\n2/1/b\n"
-    assert "1 files" in done.stderr
+    assert "Skipped in folders: 1 file that is not an image." in done.stderr
     assert len(messages(aws)) == 2
 
 
