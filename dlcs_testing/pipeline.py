@@ -61,12 +61,16 @@ class Pipeline(Installation):
         """Ingest what is due, chunk by chunk, until nothing is; return how each attempt ended."""
         before = len(self.ended)
         for _ in range(MOST_ROUNDS):
-            due = self.ledger.dispatch.due(LANES, limit=1000, now=datetime.now(UTC))
-            if not due:
+            chunks = self.due()
+            if not chunks:
                 return self.ended[before:]
-            for chunk in _chunks(due):
+            for chunk in chunks:
                 self.run(self.claim(chunk))
         raise AssertionError(f"Not settled after {MOST_ROUNDS} rounds: {self.ledger.reports.counts()}")
+
+    def due(self) -> list[Chunk]:
+        """Return the chunks of what is due now."""
+        return list(_chunks(self.ledger.dispatch.due(LANES, limit=1000, now=datetime.now(UTC))))
 
     def claim(self, chunk: Chunk) -> Claim:
         """Reserve and claim the images of a chunk for a new run."""

@@ -34,7 +34,7 @@ class IngestPolicy:
     engine_open_thumbnails: bool
     max_pixels: int
     profile: str
-    tells_cdn: bool
+    notifies_cdn: bool
     thumbnails_by: ThumbnailMaker
     s3_uri_region: str | None = None
 

@@ -1,4 +1,4 @@
-"""Batches that have ended: noted as finished, and told to whoever listens, as the DLCS tells it."""
+"""Batches that have ended: recorded as finished, and published to those who listen, as the DLCS publishes them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NO_TOPIC: Final = "no topic is configured: set DLCS_BATCH_COMPLETED_TOPIC_ARN"
 
 
 @dataclass(frozen=True)
-class Told:
+class BatchSummary:
     """What one tick found and did."""
 
     open: int
@@ -29,19 +29,19 @@ class Told:
     problem: str | None
 
     def __str__(self) -> str:
-        said = [f"{self.open} batches open"]
+        parts = [f"{self.open} batches open"]
         if self.without_count:
-            said[0] += f" ({self.without_count} without a count: see dlcs batch close)"
+            parts[0] += f" ({self.without_count} without a count: see dlcs batch close)"
         if self.finished:
-            said.append(f"{len(self.finished)} finished: {', '.join(self.finished)}")
+            parts.append(f"{len(self.finished)} finished: {', '.join(self.finished)}")
         if self.sent:
-            said.append(f"{self.sent} notifications sent")
+            parts.append(f"{self.sent} notifications sent")
         if self.unsent:
-            said.append(f"{self.unsent} notifications unsent: {self.problem or 'the next tick sends them'}")
-        return "; ".join(said)
+            parts.append(f"{self.unsent} notifications unsent: {self.problem or 'the next tick sends them'}")
+        return "; ".join(parts)
 
 
-def finish_batches(ledger: Ledger, notifications: Notifications, topic_arn: str | None) -> Told:
+def finish_batches(ledger: Ledger, notifications: Notifications, topic_arn: str | None) -> BatchSummary:
     """Finish what has ended, then publish what is due, this tick's and what is left of earlier ones."""
     finished = ledger.batches.finish_due(now=datetime.now(UTC))
     sent = 0
@@ -49,15 +49,15 @@ def finish_batches(ledger: Ledger, notifications: Notifications, topic_arn: str 
         ledger.outbox.explain_unsent(BATCH_COMPLETED, NO_TOPIC)
     else:
         sent = publish_due(ledger.outbox, notifications, BATCH_COMPLETED, topic_arn)
-    still_open, without_count = ledger.batches.open_batches()
+    open_batches, without_count = ledger.batches.open_batches()
     names = tuple(f"{batch.id} of customer {batch.customer}" for batch in finished)
-    return Told(still_open, without_count, names, sent, *ledger.outbox.unsent(BATCH_COMPLETED))
+    return BatchSummary(open_batches, without_count, names, sent, *ledger.outbox.unsent(BATCH_COMPLETED))
 
 
 def publish_due(outbox: Outbox, notifications: Notifications, topic: str, topic_arn: str) -> int:
     """Publish what is due until one fails or the time is up; return how many were sent.
 
-    Each is noted as sent after it was: if the process dies in between it is sent again, and is the same.
+    Each is recorded as sent after it was: if the process dies in between, the same one is sent again.
     """
     deadline = time.monotonic() + PUBLISHING_BUDGET.total_seconds()
     sent = 0

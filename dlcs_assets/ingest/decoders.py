@@ -1,4 +1,4 @@
-"""Opening a picture with Pillow: only accepted formats, told by the bytes, and nothing decoded that need not be."""
+"""Opening a picture with Pillow: accepted formats only, recognised by the bytes; nothing is decoded without need."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _ORIENTATIONS: Final = range(1, 9)
 
 
 def sniff_image(source: Path | bytes) -> SourceFormat:
-    """Tell the format of a picture. Raises PermanentError `not_an_image` for anything else, naming what it is."""
+    """Return the format of a picture. Raises PermanentError `not_an_image` for anything else, naming what it is."""
     if isinstance(source, Path):
         with source.open("rb") as file:
             head = file.read(HEAD_BYTES)
@@ -99,7 +99,7 @@ def stored_size(image: ImageFile, source_format: SourceFormat) -> tuple[int, int
 
 
 def turned_by_decoder(source_format: SourceFormat) -> bool:
-    """Tell whether a decoded picture is upright already."""
+    """Return whether a decoded picture is upright already."""
     return source_format.media_type == "image/tiff"
 
 
@@ -126,7 +126,7 @@ def _jp2_orientation(source: Path | bytes) -> int | None:
                     content = read_at(file, box.start, min(box.end - box.start, _METADATA_BYTES))
                     found[content[:_UUID_BYTES]] = content[_UUID_BYTES:]
         except BrokenJp2Error:
-            pass  # said by whoever reads its structure
+            pass  # reported by the caller that reads its structure
     xmp = _XMP_ORIENTATION.search(found.get(_XMP_UUID, b""))
     return _exif_orientation(found.get(_EXIF_UUID)) or (int(xmp[1]) if xmp else None)
 

@@ -1,4 +1,4 @@
-"""Whose turn it is: how the places of a lane are shared between the customers that have something due in it."""
+"""Fair share: how the runs of a lane are divided between the customers that have something due in it."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from itertools import zip_longest
 from dlcs_assets.domain.stages import Lane
 from dlcs_assets.ledger.records import Chunk
 
-# What is urgent waits for no customer's other work, nor counts as such.
+# What is urgent does not wait for a customer's other runs, and does not count as one of them.
 WITHOUT_CUSTOMER_LIMIT = frozenset({Lane.PRIORITY, Lane.DELETE})
-# Where the number of runs is a promise to the other lanes, which as many customers as there may be must not break.
+# Where the number of runs is a promise to the other lanes, however many customers there are.
 STRICT = frozenset({Lane.BACKFILL})
 
 
 @dataclass(frozen=True, slots=True)
 class Allotment:
-    """A customer that may have up to `most` new chunks; `first`: it has none in flight in the lane."""
+    """A customer may have up to `max_chunks` new chunks; `first`: it has none in flight in the lane."""
 
     customer: int
-    most: int
+    max_chunks: int
     first: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Allotments:
-    """Who may have new chunks in a lane, in this order.
+    """The customers that may have new chunks in a lane, in this order.
 
-    `room` is how many there may be, `for_first` (no less) how many while they are some customers' first. `at_limit`
-    are customers that wait for their other runs to end.
+    `room` is how many chunks there may be, `for_first` (no less) how many as long as they are some customers' first.
+    `at_limit` are customers that wait for their other runs to end.
     """
 
     order: tuple[Allotment, ...]
@@ -44,13 +44,13 @@ def allot(
     due: Sequence[int],
     in_flight: Mapping[tuple[Lane, int], int],
     *,
-    most_in_lane: int,
+    max_in_lane: int,
     limit_of: Callable[[int], int | None],
 ) -> Allotments:
-    """Give each customer of `due` its turn, those with the least in flight first, else in the order given.
+    """Return the share of each customer of `due`: those with the least in flight first, then in the order given.
 
-    `in_flight` counts chunks that have not ended. A lane that is full is not full for a customer that has nothing in
-    it, unless so many came that way that there are twice as many chunks as there should be.
+    `in_flight` counts chunks that have not ended. A customer that has nothing in a full lane may have a chunk in it all
+    the same, up to twice as many chunks as the lane should have.
     """
     here = Counter({customer: count for (where, customer), count in in_flight.items() if where is lane})
     everywhere: Counter[int] = Counter()
@@ -63,8 +63,8 @@ def allot(
         return None if limit is None else max(limit - everywhere[customer], 0)
 
     may = sorted((customer for customer in due if left(customer) != 0), key=lambda customer: here[customer])
-    room = max(most_in_lane - here.total(), 0)
-    beyond = 0 if lane in STRICT else 2 * most_in_lane - here.total()
+    room = max(max_in_lane - here.total(), 0)
+    beyond = 0 if lane in STRICT else 2 * max_in_lane - here.total()
     for_first = max(room, min(beyond, sum(not here[customer] for customer in may)))
     share = -(-for_first // max(min(for_first, len(may)), 1))  # what a customer does not use is another's next time
     allotments = (
@@ -77,17 +77,17 @@ def allot(
 
 
 def allocate(allotments: Allotments, offer: Callable[[Allotment], Sequence[Chunk]]) -> list[Chunk]:
-    """Choose chunks in rounds, one of each customer in a round. `offer` is asked for no more customers than needed."""
+    """Choose chunks in rounds, one of each customer in a round. `offer` is called for no more customers than needed."""
     offers: list[tuple[Allotment, Sequence[Chunk]]] = []
-    for turn in allotments.order:
+    for allotment in allotments.order:
         if len(offers) >= allotments.for_first:
             break
-        if chunks := offer(turn):
-            offers.append((turn, chunks[: turn.most]))
-    dealt: list[Chunk] = []
+        if chunks := offer(allotment):
+            offers.append((allotment, chunks[: allotment.max_chunks]))
+    chosen: list[Chunk] = []
     for number, round_ in enumerate(zip_longest(*(chunks for _, chunks in offers))):
-        for (turn, _), chunk in zip(offers, round_, strict=True):
-            places = allotments.for_first if turn.first and number == 0 else allotments.room
-            if chunk is not None and len(dealt) < places:
-                dealt.append(chunk)
-    return dealt
+        for (allotment, _), chunk in zip(offers, round_, strict=True):
+            limit = allotments.for_first if allotment.first and number == 0 else allotments.room
+            if chunk is not None and len(chosen) < limit:
+                chosen.append(chunk)
+    return chosen

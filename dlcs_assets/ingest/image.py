@@ -174,7 +174,7 @@ def _definite(spec: IngestSpec, seen: FetchedOriginal | PeekedOriginal | None) -
 
 def _commit(image: ImageContext, spec: IngestSpec, result: StageResult, picture: bytes | None = None) -> StageDone:
     result = replace(result, recipe=spec.recipes()[result.stage])
-    image.ledger.commit(result, paths_to_close(image, spec, result) if image.policy.tells_cdn else ())
+    image.ledger.commit(result, paths_to_close(image, spec, result) if image.policy.notifies_cdn else ())
     return StageDone(image.item, result, picture)
 
 

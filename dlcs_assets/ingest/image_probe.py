@@ -1,4 +1,4 @@
-"""What an image file shows: its format and size as it will be served, and whether two files show the same picture."""
+"""Probing image files: format and size as they will be served, and whether two files show the same picture."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
-_ON_ITS_SIDE: Final = frozenset({5, 6, 7, 8})
+_TRANSPOSED_ORIENTATIONS: Final = frozenset({5, 6, 7, 8})
 # Decoded in full where a format has no smaller version inside: about 150 MB.
 _MAX_DECODED_PIXELS: Final = 50_000_000
 # Of 256 levels. Below it what is left is noise of the compression.
@@ -29,7 +29,7 @@ _SAME_ABOVE: Final = 0.87
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """An image, of which only the header was read. Width and height are those of the picture turned upright.
+    """What the header of an image says. Width and height are those of the picture turned upright.
 
     `has_orientation`: EXIF or XMP state one, be it "upright"; servers may differ in whether they heed it.
     """
@@ -61,7 +61,7 @@ def probe_image(path: Path, *, max_pixels: int) -> ImageInfo:
         stated = orientation_of(image, path, source_format)
         frames = int(getattr(image, "n_frames", 1))
     orientation = stated or 1
-    if orientation in _ON_ITS_SIDE:
+    if orientation in _TRANSPOSED_ORIENTATIONS:
         width, height = height, width
     return ImageInfo(source_format, width, height, orientation, stated is not None, frames)
 
@@ -85,9 +85,9 @@ def fingerprint(source: Path | bytes, size: int = 16) -> bytes:
 
 
 def same_picture(one: bytes, other: bytes) -> bool:
-    """Tell whether two fingerprints may be of the same picture, be it brighter, duller, negative or compressed.
+    """Return whether two fingerprints may be of the same picture, be it brighter, duller, negative or compressed.
 
-    True also where it can't be told: one of them is empty, or of a page that is blank or as good as blank.
+    True also where that is undecidable: one of them is empty, or of a page that is blank or nearly so.
     """
     if not one or not other:
         return True
@@ -99,7 +99,7 @@ def same_picture(one: bytes, other: bytes) -> bool:
 
 
 def _reduced_jp2(path: Path, source_format: SourceFormat, size: int) -> bytes | None:
-    """Decode the smallest resolution that is large enough; None if there is none or it can't be had."""
+    """Decode the smallest resolution that is large enough; None if there is none, or it can't be read."""
     structure = read_jp2_structure(path)
     steps = min(structure.levels, max(0, (min(structure.width, structure.height) // (4 * size)).bit_length() - 1))
     if steps == 0:

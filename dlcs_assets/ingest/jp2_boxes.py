@@ -1,4 +1,4 @@
-"""The boxes of which a JP2 file is made (ISO/IEC 15444-1, annex I)."""
+"""The boxes that a JP2 file consists of (ISO/IEC 15444-1, annex I)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def read_boxes(file: BinaryIO, start: int, end: int) -> Iterator[Box]:
 
 
 def read_at(file: BinaryIO, at: int, length: int) -> bytes:
-    """Read so many bytes at a position. Raises BrokenJp2Error if there are fewer."""
+    """Read `length` bytes at a position. Raises BrokenJp2Error if there are fewer."""
     file.seek(at)
     data = file.read(length)
     if len(data) < length:

@@ -1,4 +1,7 @@
-"""Is a JP2 structurally whole, and how is it cut up? Read as a stream: headers are parsed, image data is skipped."""
+"""The structure of a JP2: whether it is whole, and how it is divided. Headers are parsed, image data is skipped.
+
+It is read before anything else reads the file: jpylyzer and decoders need not end on every broken one.
+"""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def fetch_original(image: ImageContext, spec: IngestSpec) -> FetchedOriginal:
 
 
 def wants_peek(spec: IngestSpec) -> bool:
-    """Return whether a peek tells the facts about an original that is not fetched."""
+    """Return whether the facts about an original that is not fetched come from a peek."""
     return spec.plan.source is ImageServerSource.ORIGIN or spec.plan.row == "file"
 
 
@@ -155,7 +155,7 @@ def drop_transient(image: ImageContext) -> None:
 
 
 def media_type_of(image: ImageContext, seen: FetchedOriginal | PeekedOriginal) -> str:
-    """Return what the bytes are; where they don't tell, what is registered, then what the origin claims."""
+    """Return what the bytes are; where they are ambiguous, what is registered, then what the origin claims."""
     registered = image.item.registration.media_type
     if seen.format and seen.format.media_type in GENERAL_TYPES and registered and registered.startswith(PARTICULAR):
         return registered

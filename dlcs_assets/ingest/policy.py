@@ -18,7 +18,7 @@ def ingest_policy(settings: Settings) -> IngestPolicy:
         engine_open_thumbnails=settings.engine_open_thumbnails,
         max_pixels=settings.max_pixels,
         profile=settings.appetiser_optimisation,
-        tells_cdn=settings.invalidation_topic_arn is not None,
+        notifies_cdn=settings.invalidation_topic_arn is not None,
         thumbnails_by=settings.thumbnails_by,
         s3_uri_region=settings.s3_uri_region,
     )

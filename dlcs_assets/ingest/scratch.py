@@ -1,4 +1,4 @@
-"""Folders in the scratch folder: one for each attempt at an image, and what killed runs left behind of them."""
+"""Folders in the scratch folder: one for each attempt at an image, and those that killed runs left behind."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def clear_scratch(
 def clear_ended(scratch: Path, ended: Callable[[Collection[tuple[str, str]]], AbstractSet[tuple[str, str]]]) -> int:
     """Delete the folders of claims that have ended, however new they are; return how many.
 
-    `ended` is asked for those among (request, end of the token): after the folders were listed, so that no claim is
-    younger than its folder.
+    `ended` returns those among (request, end of the token) that have ended. It is called after the folders were listed,
+    so that no claim is younger than its folder.
     """
     folders = {(_request(folder), folder.name.rpartition("-")[2]): folder for folder in _folders(scratch)}
     gone = ended(folders) if folders else frozenset()
     for work in gone:
-        # The run may be at the same, having ended its claim a moment ago.
+        # The run may be deleting it, too, having ended its claim a moment ago.
         shutil.rmtree(folders[work], ignore_errors=True)
     return len(gone)
 

@@ -29,7 +29,7 @@ _PERHAPS_ELSEWHERE: Final = frozenset(
 )
 # libjpeg's limit.
 MAX_JPEG_EDGE: Final = 65_500
-# What a JPEG can hold as it is. Anything else Appetiser fails at, or shows in other colours, without a JP2 in between.
+# What a JPEG can hold as it is. With anything else Appetiser fails, or changes colours, without a JP2 in between.
 _PLAIN_MODES: Final = frozenset({"L", "RGB"})
 
 
@@ -70,7 +70,7 @@ def make_with_image_server(
 def make_with_appetiser(
     image: ImageContext, spec: IngestSpec, path: Path, results: Mapping[Stage, StageResult]
 ) -> ThumbnailBatch:
-    """Have all sizes made of a file, each asked for by its pixels. Raises the errors of the error tree."""
+    """Request all sizes of a file, each by its pixels. Raises the errors of the error tree."""
     max_pixels = image.policy.max_pixels
     source = _inspect(path, max_pixels)
     planned = plan_thumbnails(spec.sizes, source.size)
@@ -154,7 +154,7 @@ def _ask_appetiser(
     except PermanentError as error:
         if plain or error.code != "conversion_failed":
             raise
-        # The picture may well be whole: Appetiser knows fewer kinds of them than image servers do.
+        # The picture may well be whole: Appetiser knows fewer kinds than image servers do.
         raise PermanentError(
             error.code,
             error.cause,

@@ -35,7 +35,7 @@ def make_thumbnails(  # noqa: PLR0917 (what comes of the stages before)
     threads: Executor,
     watch: Stopwatch,
 ) -> tuple[StageResult, bytes | None]:
-    """Have every size made, publish them, then `s.json`, then remove what is not of the new set.
+    """Make every size, publish them, then `s.json`, then remove what is not of the new set.
 
     Returns the result, and the smallest open thumbnail for people to look at (None if all are restricted). `results`
     are those of the earlier stages, in this run or before. Raises the errors of the error tree.

@@ -1,4 +1,4 @@
-"""What the DLCS's API says of assets that it changed or deleted: taken in as requests and deletions."""
+"""Notifications of the DLCS's API about assets that it changed or deleted: taken in as requests and deletions."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dlcs_assets.domain.errors import MessageRejectedError
 from dlcs_assets.domain.ingest_request import IngestMessage, Named
 from dlcs_assets.domain.modified import AssetDeleted, AssetUpdated, parse_modified
 from dlcs_assets.domain.stages import Lane
-from dlcs_assets.intake.messages import Taken, admit, take_in_as
+from dlcs_assets.intake.messages import IntakeSummary, admit, take_in_as
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.ledger.records import InboxMessage, Rejection
 from dlcs_assets.settings import Settings
 
 
-def take_in_modified(queues: Queues, ledger: Ledger, settings: Settings) -> list[Taken]:
-    """Take in what the queues of notifications hold, those that are configured; return what that was, by queue."""
+def take_in_modified(queues: Queues, ledger: Ledger, settings: Settings) -> list[IntakeSummary]:
+    """Take in the messages of the notification queues that are configured; return a summary for each."""
 
-    def from_queue(url: str) -> Taken:
+    def from_queue(url: str) -> IntakeSummary:
         return take_in_as(lambda message: read_notification(message, url, settings), queues, ledger, url, settings)
 
     return [from_queue(url) for url in (settings.update_queue_url, settings.delete_queue_url) if url]
@@ -42,7 +42,7 @@ def read_notification(message: QueueMessage, url: str, settings: Settings) -> li
 def _deletion(entry: InboxMessage, deleted: AssetDeleted, settings: Settings) -> InboxMessage:
     asset_id = deleted.asset_id
     if customer_source(settings).customers().find(asset_id.customer) is None:
-        return entry  # all of a notification's listeners hear of all customers
+        return entry  # every subscriber of the topic gets the notifications of all customers
     named = Named(asset_id, asset_id.customer)
     return InboxMessage(entry.id, entry.queue, entry.lane, entry.body, could_read=named, deletion=deleted)
 
@@ -51,11 +51,11 @@ def _update(entry: InboxMessage, updated: AssetUpdated, settings: Settings) -> I
     if customer_source(settings).customers().find(updated.asset_id.customer) is None:
         return entry
     message = IngestMessage(updated.asset_id, updated.sent_at, None, updated.fields)
-    outdated = InboxMessage(
+    only_stale = InboxMessage(
         entry.id, entry.queue, entry.lane, entry.body, message, sent_at=entry.sent_at, only_outdated=True
     )
-    admitted = admit(outdated, settings)
-    return entry if admitted.forwarded else admitted  # the engine that has it hears of it itself
+    admitted = admit(only_stale, settings)
+    return entry if admitted.forwarded else admitted  # the engine that has it is notified itself
 
 
 def _rejection(error: MessageRejectedError) -> Rejection:

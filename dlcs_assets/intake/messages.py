@@ -29,7 +29,7 @@ QUICK_SECONDS = 0.5  # for one transaction, with what is received and deleted
 
 
 @dataclass
-class Taken:
+class IntakeSummary:
     """What one tick took in."""
 
     received: int = 0
@@ -41,11 +41,11 @@ class Taken:
             self.counts[name] = self.counts.get(name, 0) + number
 
     def __str__(self) -> str:
-        told = ", ".join(f"{number} {name}" for name, number in self.counts.items() if number)
-        return f"{self.received} messages received" + (f" ({told})" if told else "")
+        counted = ", ".join(f"{number} {name}" for name, number in self.counts.items() if number)
+        return f"{self.received} messages received" + (f" ({counted})" if counted else "")
 
 
-def take_in(queues: Queues, ledger: Ledger, url: str, lane: Lane, settings: Settings) -> Taken:
+def take_in(queues: Queues, ledger: Ledger, url: str, lane: Lane, settings: Settings) -> IntakeSummary:
     """Take ingest messages and S3 events in, waiting for the first to come, so that it is seen at once."""
 
     def read(message: QueueMessage) -> list[InboxMessage]:
@@ -63,14 +63,14 @@ def take_in_as(
     *,
     wait: timedelta = timedelta(0),
     clock: Callable[[], float] = time.monotonic,
-) -> Taken:
-    """Take messages in until the queue is empty or the time budget is spent; `read` tells what they mean.
+) -> IntakeSummary:
+    """Take messages in until the queue is empty or the time budget is spent; `read` returns what they mean.
 
-    The wait for the first message is not of that time: what comes late in the wait is taken in together, too.
+    The wait for the first message does not count: messages that come late in the wait are taken in together, too.
     Without customers in force (NoCustomersError) none is received: they stay in the queue.
     """
     customer_source(settings).customers()
-    taken = Taken()
+    summary = IntakeSummary()
     limit = MAX_BATCH_SIZE
     seconds = wait.total_seconds()
     began = clock()
@@ -78,24 +78,24 @@ def take_in_as(
     began += min(clock() - began, seconds)
     deadline = began + settings.intake_budget.total_seconds()
     while messages:
-        taken.received += len(messages)
+        summary.received += len(messages)
         inbox = [entry for message in messages for entry in read(message)]
-        taken.add(deliver(inbox, queues, ledger, settings))
+        summary.add(deliver(inbox, queues, ledger, settings))
         queues.delete(url, messages)
         before, began = began, clock()
         passed = began - before
-        if began + passed > deadline:  # as the next would end, too, by all that is known
+        if began + passed > deadline:  # when the next would end, too, if it takes as long
             break
         limit = next_limit(limit, len(messages), passed)
         messages = queues.receive(url, limit=limit)
-    return taken
+    return summary
 
 
 def next_limit(limit: int, received: int, seconds: float) -> int:
-    """Return how many messages to ask for, after so many were asked for, came, and were taken in within seconds.
+    """Return how many messages to ask for next, when `received` of `limit` were taken in within `seconds`.
 
-    Of a backlog much goes in one transaction, but not so much that the tick ends long after its time; for a few
-    messages SQS is not asked over and over.
+    Much of a backlog goes in one transaction, but not so much that the tick ends long after its time; for a few
+    messages SQS is not asked again and again.
     """
     if received > limit / 2 and seconds < QUICK_SECONDS:
         return min(2 * limit, MAX_MESSAGES_PER_TRANSACTION)
@@ -179,7 +179,7 @@ def intake_policy(settings: Settings) -> IntakePolicy:
 
 
 def check_registration(asset_id: AssetId, registration: Registration, settings: Settings) -> int | None:
-    """Raise MessageRejectedError for a registration of which it is clear already that it can't be ingested.
+    """Raise MessageRejectedError for a registration that clearly can't be ingested.
 
     Returns how many images the customer may have; None: any number.
     """

@@ -1,4 +1,4 @@
-"""From S3 events to what the inbox takes: which image an object is, or why it is none."""
+"""From S3 events to what the inbox takes: which image an object is, or why it is not one."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ POLICY = IngestPolicy(
     engine_open_thumbnails=False,
     max_pixels=10**9,
     profile="kdu_max",
-    tells_cdn=False,
+    notifies_cdn=False,
     thumbnails_by=ThumbnailMaker.IMAGE_SERVER,
 )
 NOTHING = KnownFormat()

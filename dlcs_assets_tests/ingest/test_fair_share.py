@@ -25,7 +25,7 @@ class Backlog:
 
     def offer(self, turn: Allotment) -> list[Chunk]:
         self.asked += 1
-        count = min(self.of.get(turn.customer, 0), turn.most)
+        count = min(self.of.get(turn.customer, 0), turn.max_chunks)
         images = [DueImage(f"r{n}", AssetId(turn.customer, 1, f"i{n}"), ALL, None) for n in range(count)]
         return plan_chunks(images, Lane.INGEST, 1)
 
@@ -40,12 +40,12 @@ def allotted(
 ) -> dict[int, int]:
     """Return how many new chunks each customer gets of those that it has due."""
     backlog = due if isinstance(due, Backlog) else Backlog(dict(due))
-    allotments = allot(lane, [*backlog.of], in_flight or {}, most_in_lane=most, limit_of=(limits or {}).get)
+    allotments = allot(lane, [*backlog.of], in_flight or {}, max_in_lane=most, limit_of=(limits or {}).get)
     return dict(Counter(chunk.customer for chunk in allocate(allotments, backlog.offer)))
 
 
 def order_of(customers: Sequence[int], in_flight: Mapping[tuple[Lane, int], int]) -> list[int]:
-    allotments = allot(Lane.INGEST, customers, in_flight, most_in_lane=9, limit_of=lambda _: None)
+    allotments = allot(Lane.INGEST, customers, in_flight, max_in_lane=9, limit_of=lambda _: None)
     return [turn.customer for turn in allotments.order]
 
 
@@ -97,9 +97,9 @@ def test_the_limit_of_a_customer_spans_all_lanes_but_urgent_ones() -> None:
 
 def test_what_the_limit_of_a_customer_leaves_goes_to_others() -> None:
     """A customer at its limit is reported, and its share of the lane must not stay unused."""
-    allotments = allot(Lane.INGEST, [2, 12], {(Lane.BACKFILL, 2): 2}, most_in_lane=4, limit_of={2: 2}.get)
+    allotments = allot(Lane.INGEST, [2, 12], {(Lane.BACKFILL, 2): 2}, max_in_lane=4, limit_of={2: 2}.get)
     assert allotments.at_limit == (2,)
-    assert [(turn.customer, turn.most) for turn in allotments.order] == [(12, 4)]
+    assert [(turn.customer, turn.max_chunks) for turn in allotments.order] == [(12, 4)]
 
 
 def test_a_customer_whose_images_are_all_held_takes_no_share() -> None:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
 
 from dlcs_assets.domain.stages import STAGES, Stage
 from dlcs_testing.pictures import jpeg
@@ -41,3 +46,70 @@ def test_a_transient_original_is_removed_after_the_thumbnails(pipeline: Pipeline
     assert pipeline.facts("2/1/page", Stage.ORIGINAL)["plan"] == "7"
     assert pipeline.s3_proxy.count("PUT", "/transient/2/1/page/") == 1
     assert pipeline.storage() == {}
+
+
+def test_an_origin_is_peeked_at_only_where_the_plan_depends_on_it(pipeline: Pipeline) -> None:
+    """A peek and a fetch without a media type; a fetch alone where the registration says enough."""
+    pipeline.ingest("2/1/unknown", pipeline.serve("unknown.jpg", jpeg(30, 20)), "")
+    pipeline.ingest("2/1/typed", pipeline.serve("typed.jpg", jpeg(30, 20)), "", mediaType="image/jpeg")
+    pipeline.ingest("2/1/named", pipeline.serve("named.jpg", jpeg(30, 20)), "iiif-img:default")
+    asked = Counter(each.path for each in pipeline.origin.asked)
+    assert asked == {"/unknown.jpg": 2, "/typed.jpg": 1, "/named.jpg": 1}
+
+
+@pytest.mark.parametrize(
+    ("channels", "stages", "fetched", "sources"),
+    [
+        ("iiif-img:default", [Stage.JP2], 1, 0),
+        ("iiif-img:default", [Stage.JP2, Stage.THUMBNAILS], 1, 0),
+        ("iiif-img:default", [Stage.THUMBNAILS], 0, 1),
+        ("iiif-img:use-original", [Stage.THUMBNAILS], 0, 1),
+        ("thumbs:default", [Stage.THUMBNAILS], 1, 1),
+    ],
+)
+def test_later_stages_alone_fetch_what_they_need(
+    pipeline: Pipeline, channels: str, stages: list[Stage], fetched: int, sources: int
+) -> None:
+    """The original at most once; that the source of thumbnails is still stored is checked where no stage made it."""
+    pipeline.use(s3_endpoint_url=pipeline.s3_proxy.url)
+    pipeline.ingest("2/1/page", pipeline.serve("page.jpg", jpeg(30, 20)), channels, mediaType="image/jpeg")
+    pipeline.origin.asked.clear()
+    pipeline.s3_proxy.asked.clear()
+    pipeline.done.clear()
+    (ended,) = pipeline.run(pipeline.claim_images("2/1/page", stages=stages))
+    assert ended.state == "done"
+    assert [event.result.stage for event in pipeline.done] == stages
+    assert len(pipeline.origin.asked) == fetched
+    uploaded = pipeline.s3_proxy.count("PUT", f"/{pipeline.settings.storage_bucket}/")
+    assert pipeline.s3_proxy.count("HEAD", f"/{pipeline.settings.storage_bucket}/") == uploaded + sources
+    assert pipeline.storage("transient/") == {}
+
+
+def test_thumbnails_of_a_jp2_that_is_gone_say_what_to_do(pipeline: Pipeline) -> None:
+    pipeline.ingest("2/1/page", pipeline.serve("page.jpg", jpeg(30, 20)), "iiif-img:default", mediaType="image/jpeg")
+    pipeline.s3.delete_object(Bucket=pipeline.settings.storage_bucket, Key="2/1/page")
+    (ended,) = pipeline.run(pipeline.claim_images("2/1/page", stages=[Stage.THUMBNAILS]))
+    assert (ended.state, ended.error and ended.error.code) == ("failed", "source_missing")
+    assert ended.error
+    assert ended.error.remedy == "Materialize jp2 of this image, too"
+
+
+def test_a_retry_continues_where_the_attempt_before_failed(pipeline: Pipeline) -> None:
+    """What an attempt completed is not made again by the next one, and yielded all the same."""
+    pipeline.image_server.refusing["/iiif/"] = (500, "no")
+    url = pipeline.serve("page.jpg", jpeg(30, 20))
+    status = pipeline.ingest("2/1/page", url, "iiif-img:default", mediaType="image/jpeg")
+    assert (status.state, status.error_stage) == ("failed", "thumbnails")
+    conversions = pipeline.appetiser.count("POST", "/convert")
+    pipeline.image_server.refusing.clear()
+    pipeline.origin.asked.clear()
+    pipeline.done.clear()
+    pipeline.retry("2/1/page")
+    assert pipeline.status("2/1/page").state == "done"
+    assert [event.result.stage for event in pipeline.done][-1] is Stage.THUMBNAILS
+    assert (len(pipeline.origin.asked), pipeline.appetiser.count("POST", "/convert") - conversions) == (1, 1)
+
+
+def test_ingest_needs_no_dagster() -> None:
+    program = "import sys, dlcs_assets.ingest.chunk; sys.exit('dagster' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -13,7 +13,7 @@ import pytest
 
 from dlcs_assets.clients.sqs import MAX_BATCH_SIZE, QueueMessage, Queues
 from dlcs_assets.domain.stages import Lane
-from dlcs_assets.intake.messages import Taken, read_message, take_in_as
+from dlcs_assets.intake.messages import IntakeSummary, read_message, take_in_as
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger.records import InboxMessage
 from dlcs_assets.settings import Settings
@@ -52,7 +52,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
         yield opened
 
 
-def tick(queue: SlowQueue, ledger: Ledger, wait: timedelta) -> Taken:
+def tick(queue: SlowQueue, ledger: Ledger, wait: timedelta) -> IntakeSummary:
     settings = Settings(customers=(2,), intake_budget=BUDGET)
 
     def read(message: QueueMessage) -> list[InboxMessage]:

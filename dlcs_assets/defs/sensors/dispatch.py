@@ -112,7 +112,7 @@ class _Offers:
 
     def of(self, turn: Allotment) -> list[Chunk]:
         """Return the customer's next chunks, the longest due images first."""
-        limit = turn.most * self._chunk_size
+        limit = turn.max_chunks * self._chunk_size
         due = self._due(turn, limit)
         if used := self.used_if_any_of([_key(image) for image in due]):
             due = self._due(turn, limit + len(used))  # others must not wait behind those that are blocked
@@ -144,7 +144,7 @@ def _turns(ledger: Ledger, lane: Lane, settings: Settings) -> Allotments:
         lane,
         ledger.dispatch.customers_due(lane, now=datetime.now(UTC)),
         ledger.dispatch.in_flight(),
-        most_in_lane=_most_in(lane, settings),
+        max_in_lane=_most_in(lane, settings),
         limit_of=_limits(settings),
     )
 

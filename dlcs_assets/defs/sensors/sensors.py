@@ -21,7 +21,7 @@ from dlcs_assets.domain.stages import Lane
 from dlcs_assets.ingest.batches import finish_batches, publish_due
 from dlcs_assets.intake.asset_notifications import take_in_modified
 from dlcs_assets.intake.bucket_scan import BucketScan
-from dlcs_assets.intake.messages import Taken, take_in
+from dlcs_assets.intake.messages import IntakeSummary, take_in
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.ledger.outbox import INVALIDATION
 from dlcs_assets.metrics.measuring import measure
@@ -80,7 +80,7 @@ def _queue_sensor(name: str, lane: Lane, url: str | None, settings: Settings) ->
     ) -> dg.SensorResult | dg.SkipReason:
         if url is None:
             return dg.SkipReason(f"No queue is configured: set {QUEUE_VARIABLES[name]}")
-        problem, taken = customer_source(settings).problem(), Taken()
+        problem, taken = customer_source(settings).problem(), IntakeSummary()
         try:
             taken = take_in(queues, ledger, url, lane, settings)
             told = " ".join(filter(None, (problem, str(taken))))
