@@ -68,7 +68,7 @@ def _ticks(system: RunningSystem, instance: dg.DagsterInstance, shown: Sequence[
     url = system.settings.ledger_url
     ask_again(url, shown[:PENDING], Lane.BACKFILL)
     yield _median(rounds, f"tick_backfills_{PENDING}_pending", tick("backfills"), GOAL)
-    yield _median(rounds, f"tick_sqs_ingest_beside_{PENDING}_pending", tick("sqs_ingest"), GOAL)
+    yield _median(rounds, f"tick_sqs_ingest_with_{PENDING}_pending", tick("sqs_ingest"), GOAL)
     for each in range(rounds):
         system.send([(image, "https://example.org/x.jpg") for image in shown[-(each + 1) * MESSAGES :][:MESSAGES]])
         yield _seconds(f"tick_sqs_ingest_{MESSAGES}_messages_of_known_images_{each + 1}", tick("sqs_ingest"), GOAL)

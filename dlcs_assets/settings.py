@@ -47,7 +47,9 @@ class Settings(BaseSettings):
         description="Without a customers file: further buckets that may be read as s3-ambient origins, "
         "comma-separated. Not optimised.",
     )
-    s3_endpoint_url: str | None = Field(None, description="Endpoint of S3; default: AWS_ENDPOINT_URL, else AWS itself.")
+    s3_endpoint_url: str | None = Field(
+        None, description="Endpoint of S3; default: AWS_ENDPOINT_URL, otherwise AWS itself."
+    )
     s3_uri_region: str | None = Field(
         None, description="Region to write into image locations (s3://region/bucket/key, the DLCS's own form)."
     )
@@ -65,21 +67,20 @@ class Settings(BaseSettings):
         None, description="SQS queue of the DLCS's notifications of deleted assets (asset-modified, Delete)."
     )
     invalidation_topic_arn: str | None = Field(
-        None, description="SNS topic that is told which paths a CDN is to forget; default: nobody is told."
+        None, description="SNS topic for the paths that a CDN is to invalidate; default: none are published."
     )
     forward_queue_url: str | None = Field(
-        None, description="Queue of the engine beside which this one runs: gets messages that are not ours."
+        None, description="Queue of another engine: receives messages that are not ours."
     )
     batch_completed_topic_arn: str | None = Field(
         None,
-        description="SNS topic to which finished batches are told. Without it notifications are kept, and sent once it "
-        "is set.",
+        description="SNS topic for finished batches. Without it notifications are kept, and sent once it is set.",
     )
 
     # Uploads without events
     swept_buckets: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
-        description="Buckets that are listed for uploads of which no event told, comma-separated: the origin bucket, "
+        description="Buckets that are listed for uploads without an event, comma-separated: the origin bucket, "
         "or those of customers.",
     )
     sweep_interval: Duration = Field(
@@ -129,7 +130,7 @@ class Settings(BaseSettings):
         timedelta(seconds=10), description="With `disk`: how long a new file may take to appear to it."
     )
     image_server_cache: Literal["recache", "nocache", ""] = Field(
-        "recache", description="Value of ?cache= in each request, so that a re-ingested image is read anew."
+        "recache", description="Value of ?cache= in each request, so that a re-ingested image is read again."
     )
     image_server_in_flight: int = Field(
         16, ge=1, description="Thumbnail requests in flight at most, over all runs of a machine."
@@ -172,7 +173,7 @@ class Settings(BaseSettings):
     )
 
     # Work
-    scratch: Path = Field(Path(".dlcs/scratch"), description="Folder for files in work, shared with Appetiser.")
+    scratch: Path = Field(Path(".dlcs/scratch"), description="Folder for files in progress, shared with Appetiser.")
     slots: Path = Field(
         Path(".dlcs/slots"),
         description="Folder of the locks by which the runs of a machine share the limits of requests in flight.",
@@ -187,7 +188,7 @@ class Settings(BaseSettings):
         "commas between them: the first encrypts, all decrypt. Default: they are not encrypted.",
     )
     chunk_size: int = Field(50, ge=1, le=1000, description="Images per run at most.")
-    images_in_flight: int = Field(8, ge=1, description="Images in work at a time in one run.")
+    images_in_flight: int = Field(8, ge=1, description="Images in progress at a time in one run.")
     chunks_in_flight: int = Field(
         4,
         ge=1,
@@ -245,7 +246,7 @@ class Settings(BaseSettings):
     )
     history_retention: Duration = Field(
         timedelta(days=90),
-        description="How long the ledger keeps attempts, outlived requests, chunks and the ids of messages; at least "
+        description="How long the ledger keeps attempts, superseded requests, chunks and the ids of messages; at least "
         "15 days.",
     )
     rejected_retention: Duration = Field(
@@ -259,7 +260,7 @@ class Settings(BaseSettings):
     # Links
     ui_url: str | None = Field(None, description="Base URL of the Dagster UI, for links.")
     public_iiif_url: str | None = Field(
-        None, description="Base URL of the public image services; metadata links there, else to the image server."
+        None, description="Base URL of the public image services; metadata links there, otherwise to the image server."
     )
 
     @field_validator("s3_origin_buckets", "swept_buckets", "private_networks", "customers", mode="before")
