@@ -48,7 +48,7 @@ def test_a_transient_original_is_removed_after_the_thumbnails(pipeline: Pipeline
     assert pipeline.storage() == {}
 
 
-def test_an_origin_is_peeked_at_only_where_the_plan_depends_on_it(pipeline: Pipeline) -> None:
+def test_an_origin_is_peeked_at_only_if_the_plan_depends_on_it(pipeline: Pipeline) -> None:
     """A peek and a fetch without a media type; a fetch alone where the registration says enough."""
     pipeline.ingest("2/1/unknown", pipeline.serve("unknown.jpg", jpeg(30, 20)), "")
     pipeline.ingest("2/1/typed", pipeline.serve("typed.jpg", jpeg(30, 20)), "", mediaType="image/jpeg")
