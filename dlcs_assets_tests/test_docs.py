@@ -120,15 +120,6 @@ def test_files_that_a_page_names_exist(page: Path) -> None:
     assert missing - WRITTEN_LATER == set()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_tests_that_a_page_names_exist(page: Path) -> None:
-    named = set(re.findall(r"\b(test_\w+)", page.read_text()))
-    modules = {path.stem for path in (ROOT / "dlcs_assets_tests").rglob("test_*.py")}
-    if named - modules:
-        source = "".join(path.read_text() for path in (ROOT / "dlcs_assets_tests").rglob("test_*.py"))
-        assert {name for name in named - modules if f"def {name}(" not in source} == set()
-
-
 def table(page: str, heading: str) -> list[list[str]]:
     """Return the cells of the first table below a heading of a page in docs/, without its head."""
     text = (ROOT / "docs" / page).read_text()
@@ -224,23 +215,3 @@ def test_the_files_of_the_ten_changes_exist() -> None:
     named = {path for row in EXTEND_ROWS for cell in row[1:] for path in words(cell) if "/" in path or "." in path}
     missing = {path for path in named if not any((root / path).exists() for root in (ROOT, PACKAGE))}
     assert missing == set()
-
-
-# What the glossary replaces wherever it stands. A word belongs here once no page has it.
-AVOIDED = (
-    *("anew", "be had", "beside", "for ever", "for good", "goes on", "heeds", "in vain", "left alone", "likewise"),
-    *("mended", "nobody", "somebody", "told", "whoever"),
-)
-
-
-@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "glossary.md"], ids=lambda page: page.name)
-def test_a_page_has_none_of_the_avoided_words(page: Path) -> None:
-    """What stands in backticks or in a block of code is a program's own text."""
-    text = re.sub(r"```.*?```|`[^`]*`|^ {4}.*?$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
-    assert [word for word in AVOIDED if re.search(rf"\b{word}\b", text, flags=re.IGNORECASE)] == []
-
-
-def test_the_glossary_has_the_avoided_words() -> None:
-    glossary = (ROOT / "docs/glossary.md").read_text()
-    avoided = " ".join(line.rsplit("|", 2)[1] for line in glossary.splitlines() if line.startswith("| "))
-    assert [word for word in AVOIDED if word not in avoided] == []

@@ -1,4 +1,4 @@
-"""The client of Appetiser, which turns an image on the shared disk into a JPEG 2000, or into thumbnails, beside it."""
+"""The client of Appetiser, which turns an image on the shared disk into a JPEG 2000, or into thumbnails, next to it."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Appetiser(ManagedService):
     def thumbnails(
         self, *, job_id: str, image_id: str, origin: str, source: Path, sizes: Sequence[Size], by_way_of_jp2: bool
     ) -> list[ThumbnailBytes]:
-        """Have the picture made at exactly these sizes, in that order; files are written beside it for a while.
+        """Have the picture made at exactly these sizes, in that order; files are written next to it for a while.
 
         `by_way_of_jp2`: it is first turned upright and brought to sRGB, which `derivatives-only` does not do, and the
         JP2 that comes with it is thrown away. What is returned has been decoded and has its size. Raises as `convert`.
@@ -87,7 +87,7 @@ class Appetiser(ManagedService):
             request: dict[str, Any] = {
                 "operation": "derivatives-only",
                 "thumbDir": self.seen_by_appetiser(folder),
-                # Of all that it is told, pixels with a ^ are the one form that it neither refuses, drops nor changes.
+                # Of all forms, pixels with a ^ are the only one that it neither refuses, drops nor changes.
                 "thumbIIIFSizes": [f"^{size.width},{size.height}" for size in sizes],
             }
             if by_way_of_jp2:

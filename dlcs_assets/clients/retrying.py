@@ -19,7 +19,7 @@ MAX_RETRY_AFTER: Final = timedelta(hours=1)
 
 
 class CircuitOpenError(ServiceDownError):
-    """A service that was found down is left alone: nobody asked, so there is nothing to repeat."""
+    """A service that was found down is skipped: it got no request, so there is nothing to repeat."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Retrying:
         return retrying(work)
 
     def _pause(self, state: tenacity.RetryCallState) -> float:
-        # Spread out also after a Retry-After: all who were told the same moment would come back at once.
+        # Spread out also after a Retry-After: all that got the same moment would come back at once.
         ceiling = min(self.longest_delay_seconds, self.first_delay_seconds * 2 ** (state.attempt_number - 1))
         jitter = random.uniform(0, ceiling)  # noqa: S311 (no secret depends on it)
         error = state.outcome.exception() if state.outcome else None

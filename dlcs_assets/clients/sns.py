@@ -1,4 +1,4 @@
-"""SNS topics: publishing what others are to be told. What is to be told, and whether it was, is the ledger's."""
+"""SNS topics: publishing notifications. What is to be published, and whether it was, is in the ledger."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PEER: Final = Peer(
 class Notifications(LazyClient[Any]):
     """SNS, whichever topic. Raises the errors of the error tree, codes `topic_*`.
 
-    Its patience is short: what could not be sent is kept, and a tick that waits is of use to nobody.
+    Its timeouts are short: what could not be sent is kept, and a tick that waits is of no use.
     """
 
     region_name: str | None = None

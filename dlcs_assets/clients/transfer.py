@@ -29,7 +29,7 @@ class TooManyBytesError(Exception):
 
 
 class PartialFile:
-    """A new file that may come in several goes: what broke off goes on where it ended, hash and length with it.
+    """A new file that may come in several goes: what broke off continues where it ended, hash and length with it.
 
     `version` says which original the bytes are of, in the words of its server; None where they can't be gone on with.
     """

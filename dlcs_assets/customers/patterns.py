@@ -1,7 +1,7 @@
-"""Regular expressions that somebody else wrote: compiled and searched within bounds.
+"""Regular expressions that others wrote: compiled and searched within bounds.
 
 Python's own `re` searches without a time limit, and the expression `(a+)+$` can take years over one address. The
-package `regex` stops when told to; what may grow while compiling is limited here.
+package `regex` can be stopped; what may grow while compiling is limited here.
 """
 
 from __future__ import annotations

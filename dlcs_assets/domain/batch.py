@@ -1,6 +1,6 @@
-"""A batch: images that were submitted together, their numbers, when it has ended, and how that is told.
+"""A batch: images that were submitted together, their numbers, when it has ended, and how that is published.
 
-Nothing here is counted up. The numbers are counted anew from where the images are, so that they can't drift.
+Nothing here is counted up. The numbers are counted each time from where the images are, so that they can't drift.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A batch of a customer. `declared` is how many images it has, as said by whoever submitted it.
+    """A batch of a customer. `declared` is how many images it has, as its submitter said.
 
     `superseded` says that each of its images was asked for again by a later batch.
     """
@@ -74,17 +74,17 @@ class Batch:
 
     @property
     def count(self) -> int | None:
-        """How many images it has: of a batch that was closed those that came. None: nobody has said."""
+        """How many images it has: of a batch that was closed those that came. None: not known."""
         return self.tally.listed if self.closed_at else self.declared
 
     @property
     def not_received(self) -> int | None:
-        """How many images were declared of which no message has come; None if nobody has said how many there are."""
+        """How many images were declared of which no message has come; None if their number is not known."""
         return None if self.count is None else max(self.count - self.tally.listed, 0)
 
     @property
     def has_ended(self) -> bool:
-        """Whether all of its images have ended. Without a count nobody can tell, so it has not."""
+        """Whether all of its images have ended. Without a count that is not known, so it has not."""
         ended = self.tally.completed + self.tally.errors
         return self.count is not None and ended >= self.count and not self.tally.unended
 
@@ -101,7 +101,7 @@ class Batch:
 
 
 def time_left(batch: Batch, ended: int, window: timedelta) -> timedelta | None:
-    """Guess how long the rest takes, if it goes on as in a time in which so many images ended. None: can't be told."""
+    """Estimate how long the rest takes at the rate at which images ended in that time. None: unknown."""
     if batch.finished_at or batch.not_received is None or not ended:
         return None
     return window / ended * (batch.tally.unended + batch.not_received)

@@ -160,7 +160,7 @@ def parse_requested_channels(value: object) -> tuple[RequestedChannel, ...] | No
 
 
 def check_requested(requested: Sequence[RequestedChannel] | None, policies: Policies) -> None:
-    """Refuse policies that nobody has. This much can be said before the media type is known."""
+    """Refuse policies that do not exist. This much can be checked before the media type is known."""
     for item in requested or ():
         known = policies.of(item.channel)
         if item.policy is not None and known is not None and item.policy not in known:

@@ -7,7 +7,7 @@
     MessageRejectedError        a message that cannot become a request
 
 Every one carries a code (a word for programs and for `dlcs retry --reason`), the cause and what to do. None carries
-a credential: whoever raises one passes URLs through `dlcs_assets.domain.redaction.shown_url`.
+a credential: the code that raises one passes URLs through `dlcs_assets.domain.redaction.shown_url`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class IngestError(Exception):
 
 
 class PermanentError(IngestError):
-    """Trying again would give the same result until somebody changes something."""
+    """Trying again would give the same result until a person changes something."""
 
 
 class TransientError(IngestError):

@@ -64,7 +64,7 @@ _PARAMETER: Final = re.compile(
 def parse_size(text: str) -> SizeParameter:
     """Read a size parameter. Raises `InvalidSizeError`.
 
-    `^max` is refused: it means the largest size that a server offers, which nobody knows beforehand.
+    `^max` is refused: it means the largest size that a server offers, which is not known beforehand.
     """
     found = _PARAMETER.fullmatch(text)
     if found is None:

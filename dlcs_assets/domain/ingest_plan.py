@@ -34,7 +34,7 @@ class ImageServerSource(StrEnum):
 class IngestPlan:
     """What will be done for an image.
 
-    `row` is that of the table, with `+file` where the original is delivered as a file beside. `thumbnails`: some are
+    `row` is that of the table, with `+file` where the original is also delivered as a file. `thumbnails`: some are
     made, of the system's default sizes at least. `depends_on_format`: the format was not known; `conversion` and
     `jp2_outcome` are those for an image that is not a JP2.
     """

@@ -1,4 +1,4 @@
-"""A manifest: the images of a batch as somebody wrote them down. Everything that is wrong with it is found at once."""
+"""A manifest: the images of a batch as a person wrote them down. Everything that is wrong with it is found at once."""
 
 from __future__ import annotations
 
@@ -83,14 +83,14 @@ def check_manifest(
     portal_bucket: str | None,
     own_buckets: Collection[str],
 ) -> list[Mistake]:
-    """Find what can't be ingested as the customers are configured: whoever is unknown, policies, origins."""
+    """Find what can't be ingested as the customers are configured: unknown customers, policies, origins."""
     mistakes: list[Mistake] = []
     unknown: set[int] = set()
     for row in manifest.rows:
         customer = find(row.customer) if row.customer is not None else None
         if customer is None:
             if row.customer is not None and row.customer not in unknown:
-                unknown.add(row.customer)  # told once: the same would be said of every line
+                unknown.add(row.customer)  # reported once: it would be the same for every line
                 mistakes.append(
                     Mistake(
                         row.line,
@@ -219,8 +219,8 @@ def _repeated(rows: tuple[Row, ...]) -> list[Mistake]:
     mistakes = []
     for row in rows:
         if row.asset_id and first.setdefault(row.asset_id, row.line) != row.line:
-            told = f"{row.asset_id} is on line {first[row.asset_id]} already. Leave one of them out."
-            mistakes.append(Mistake(row.line, told))
+            cause = f"{row.asset_id} is on line {first[row.asset_id]} already. Leave one of them out."
+            mistakes.append(Mistake(row.line, cause))
     return mistakes
 
 

@@ -16,7 +16,7 @@ from dlcs_assets.domain.text import shown_text
 
 COLUMNS: Final = ("id", "space", "asset", "origin", "mediaType", "deliveryChannels", "maxUnauthorised", "roles")
 _BY_LOWER: Final = {name.lower(): name for name in COLUMNS}
-_COLUMNS_TOLD: Final = f"Columns are {', '.join(COLUMNS)}."
+_COLUMNS_HINT: Final = f"Columns are {', '.join(COLUMNS)}."
 _DELIMITERS: Final = (",", ";", "\t")
 _UTF_16_MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -107,8 +107,8 @@ def _csv_records(text: str) -> Records:
     columns = [_BY_LOWER.get(name.lower()) for name in header]
     mistakes = _unknown(line, header)
     if len(mistakes) == len(header):
-        told = f"this is no header: none of {shown_text(', '.join(header))} is a column. {_COLUMNS_TOLD}"
-        return Records((), (Mistake(line, told),))
+        cause = f"this is no header: none of {shown_text(', '.join(header))} is a column. {_COLUMNS_HINT}"
+        return Records((), (Mistake(line, cause),))
     twice = [name for name, count in Counter(columns).items() if name and count > 1]
     mistakes += [Mistake(line, f"the column {name} is there more than once.") for name in twice]
     records: list[Record] = []
@@ -116,10 +116,10 @@ def _csv_records(text: str) -> Records:
         if isinstance(row, str):
             mistakes.append(Mistake(at, row))
         elif len(row) != len(header) and any(row):
-            told = (
+            cause = (
                 f"this has {len(row)} fields, the header has {len(header)}. Put a field that has a separator in quotes."
             )
-            mistakes.append(Mistake(at, told))
+            mistakes.append(Mistake(at, cause))
         elif any(row):
             values = {name: part for name, part in zip(columns, row, strict=True) if name and part}
             records.append(Record(at, values))
@@ -128,7 +128,7 @@ def _csv_records(text: str) -> Records:
 
 def _unknown(line: int, names: Sequence[str] | Mapping[str, Any]) -> list[Mistake]:
     return [
-        Mistake(line, f"there is no column '{shown_text(name)}'. {_COLUMNS_TOLD}")
+        Mistake(line, f"there is no column '{shown_text(name)}'. {_COLUMNS_HINT}")
         for name in names
         if name.lower() not in _BY_LOWER
     ]

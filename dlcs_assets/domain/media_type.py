@@ -1,4 +1,4 @@
-"""What kind of file it is: told by its first bytes, never by its name or by what a header claims."""
+"""What kind of file it is: by its first bytes, never by its name or by what a header claims."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def thumbnail_set(
 
     Everybody may see those whose longest edge is at most `max_unauthorised`; where that sets no limit (None or -1),
     all of them, but none if the image has roles. (The DLCS engine looks at no roles and leaves those open, too:
-    `engine_open_thumbnails` does likewise.)
+    `engine_open_thumbnails` does the same.)
     """
     by_key: dict[int, Size] = {}
     for size in sorted(made, key=lambda size: size.area, reverse=True):

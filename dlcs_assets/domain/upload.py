@@ -1,4 +1,4 @@
-"""Uploads: objects that become images because of where they were put, and which of what is told of them is news."""
+"""Uploads: objects that become images because of where they were put, and which reports of them are new."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ class Upload:
     listed_at: datetime | None = None
 
     def inbox_id(self) -> str | None:
-        """Name what is told, by whatever way and however often it is told; None where S3 gives nothing to name it by.
+        """Name what is reported, the same each time it is reported; None where S3 gives nothing to name it by.
 
         A hash, since a key may have 1,024 bytes of anything.
         """
         if self.listed_at is not None:
-            told = f"listed {self.etag} {self.size} {self.modified}"
+            version = f"listed {self.etag} {self.size} {self.modified}"
         elif self.sequencer is not None:
-            told = f"event {self.sequencer.upper()}"
+            version = f"event {self.sequencer.upper()}"
         else:
             return None
-        named = f"{self.bucket}\n{self.key}\n{told}"
+        named = f"{self.bucket}\n{self.key}\n{version}"
         return f"s3-{hashlib.sha256(named.encode('utf-8', 'surrogatepass')).hexdigest()[:40]}"
 
     def same_object(self, other: Upload) -> bool:
@@ -51,30 +51,30 @@ class Upload:
 
 
 class UploadStatus(StrEnum):
-    """What is to be done about what is told of an object."""
+    """What is to be done about a report of an object."""
 
     INGEST = "ingest"
-    KNOWN = "known"  # taken in already, by the other of the two ways: remember that both have told
+    KNOWN = "known"  # taken in already, by the other of the two ways: remember that both have reported it
     OUTDATED = "outdated"
 
 
-def classify_upload(told: Upload, known: Upload | None, seen_at: datetime | None) -> UploadStatus:
-    """Compare what is told of an object with what was last taken in of it, at `seen_at`, if anything was.
+def classify_upload(reported: Upload, known: Upload | None, seen_at: datetime | None) -> UploadStatus:
+    """Compare a report of an object with what was last taken in of it, at `seen_at`, if anything was.
 
-    An object is told of by its event and by listings, in any order: whichever is second brings no news. `known` has a
-    `listed_at` if a listing told of it and its event has not come since. Without that, a newer event is an upload of
-    its own, even of the same bytes: somebody did it on purpose.
+    An object is reported by its event and by listings, in any order: the second brings nothing new. `known` has a
+    `listed_at` if a listing reported it and its event has not come since. Without that, a newer event is an upload of
+    its own, even of the same bytes: it was done on purpose.
     """
     if known is None:
         return UploadStatus.INGEST
-    if told.listed_at is not None:
-        if told.same_object(known):
+    if reported.listed_at is not None:
+        if reported.same_object(known):
             return UploadStatus.OUTDATED
         # What came after the listing was asked for is newer than what the listing says.
-        return UploadStatus.OUTDATED if seen_at is not None and seen_at >= told.listed_at else UploadStatus.INGEST
-    if told.sequencer and known.sequencer and not is_later(told.sequencer, known.sequencer):
+        return UploadStatus.OUTDATED if seen_at is not None and seen_at >= reported.listed_at else UploadStatus.INGEST
+    if reported.sequencer and known.sequencer and not is_later(reported.sequencer, known.sequencer):
         return UploadStatus.OUTDATED
-    return UploadStatus.KNOWN if known.listed_at is not None and told.same_object(known) else UploadStatus.INGEST
+    return UploadStatus.KNOWN if known.listed_at is not None and reported.same_object(known) else UploadStatus.INGEST
 
 
 def is_later(sequencer: str, other: str) -> bool:
@@ -102,7 +102,7 @@ def asset_of_key(key: str) -> AssetId:
         asset_id = AssetId.parse(key)
     except MessageRejectedError as error:
         raise _outside(key, error.cause) from error
-    # One image has one key; and whoever reads the origin `s3://bucket/key` strips it.
+    # One image has one key; and what reads the origin `s3://bucket/key` strips it.
     if portal_key(asset_id) != key or key != key.strip():
         raise _outside(key, "slashes, leading zeros or white space too many")
     return asset_id

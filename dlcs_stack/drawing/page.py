@@ -22,7 +22,7 @@ RULING: Final[Colour] = (168, 132, 110)
 
 
 class Layout(StrEnum):
-    """What a page shows beside its script."""
+    """What a page shows in addition to its script."""
 
     TEXT = "text"
     BORDER = "border"

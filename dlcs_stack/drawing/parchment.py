@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 CLOTH = (38, 35, 33)
 TONES = ((228, 211, 176), (222, 205, 172), (233, 219, 189), (216, 196, 158))
 REDUCTION = 4  # everything here is soft: it is painted at a quarter of the edge and enlarged
-GRAIN_TILE = 512  # pixels; the grain repeats, which nobody sees
+GRAIN_TILE = 512  # pixels; the grain repeats, which cannot be seen
 
 
 def parchment(width: int, height: int, *, recto: bool, random: Random) -> Image:

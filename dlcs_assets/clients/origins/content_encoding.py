@@ -1,4 +1,4 @@
-"""Bodies that come packed though nobody asked for it: unpacked piece by piece, so that none fills the memory."""
+"""Bodies that come compressed without being asked for: decompressed piece by piece, so that none fills the memory."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from dlcs_assets.clients.http import check_deadline
 from dlcs_assets.clients.origins.strategy import Limits
 
 # Of the headers of one answer, with interim answers before and what came of the body in the same packet. Below what h11
-# reads at most (100 KB), so that it is told as what it is.
+# reads at most (100 KB), so that it is reported as what it is.
 _MAX_HEAD_BYTES: Final = 96 * 1024
 
 

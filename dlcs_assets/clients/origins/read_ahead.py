@@ -57,17 +57,17 @@ class _ReadAhead:
             yield data
 
     def _ask(self, offset: int, length: int) -> int:
-        from paramiko.sftp import CMD_READ, int64  # type: ignore[import-untyped]  # likewise
+        from paramiko.sftp import CMD_READ, int64  # type: ignore[import-untyped]  # it has no types
 
         client = self._remote.sftp
-        number: int = client._async_request(  # noqa: SLF001 (likewise)
+        number: int = client._async_request(  # noqa: SLF001 (see above)
             self, CMD_READ, self._remote.handle, int64(offset), length
         )
         self._lengths[number] = length
         return number
 
     def _async_response(self, kind: int, message: Any, number: int) -> None:
-        """Take an answer: paramiko calls this for whoever asked."""
+        """Take an answer: paramiko calls this for the one that asked."""
         from paramiko.sftp import CMD_DATA
 
         data, length = b"", self._lengths.pop(number)
@@ -75,5 +75,5 @@ class _ReadAhead:
             data = message.get_string()[:length]  # what is more is none of the file's, and would fill memory
         else:
             with suppress(EOFError):
-                self._remote.sftp._convert_status(message)  # noqa: SLF001 (likewise)
+                self._remote.sftp._convert_status(message)  # noqa: SLF001 (see above)
         self._answers[number] = data

@@ -163,7 +163,7 @@ def _errors(origin: Origin) -> Iterator[None]:
 
 def _know_hosts(client: paramiko.SSHClient, origin: Origin) -> None:
     from paramiko import MissingHostKeyPolicy
-    from paramiko.hostkeys import HostKeyEntry  # type: ignore[import-untyped]  # likewise
+    from paramiko.hostkeys import HostKeyEntry  # type: ignore[import-untyped]  # it has no types
 
     class Refuse(MissingHostKeyPolicy):  # type: ignore[misc]  # of a library without types
         """A host that is not known is not logged in to: it would learn the password."""

@@ -115,7 +115,7 @@ class _CheckedNetwork(httpcore.NetworkBackend):
 
 
 class _WatchedStream(httpcore.NetworkStream):
-    """A connection that is watched by whoever reads."""
+    """A connection whose limits are checked at every read."""
 
     def __init__(self, stream: httpcore.NetworkStream) -> None:
         self._stream = stream
