@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,3 +80,12 @@ def pipeline(services: RunningStack, tmp_path: Path) -> Iterator[Pipeline]:
 
     with running_pipeline(services, tmp_path) as running:
         yield running
+
+
+@pytest.fixture
+def make_pipeline(services: RunningStack, tmp_path: Path) -> Iterator[Callable[..., Pipeline]]:
+    """Make pipelines with settings of the test's choice."""
+    from dlcs_testing.pipeline import running_pipeline  # noqa: PLC0415 (as above)
+
+    with ExitStack() as opened:
+        yield lambda **settings: opened.enter_context(running_pipeline(services, tmp_path, **settings))

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
@@ -27,7 +28,7 @@ from dlcs_assets.defs.partitions import PARTITIONS_NAME, images_partitions
 from dlcs_assets.defs.resources import build_resources, process_ledger
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.partition_key import asset_id_of, partition_key
-from dlcs_assets.domain.stages import STAGES, Stage
+from dlcs_assets.domain.stages import STAGES, Lane, Stage
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.settings import Settings
 from dlcs_testing.installation import Installation, as_body, full_message
@@ -47,7 +48,7 @@ SENSORS = (
 )
 RUN_KEY_TAG = "dagster/run_key"
 MOST_ROUNDS = 12
-QUIET_ROUNDS = 2  # that a run was lost is noted in one round, what it held is due in the next
+QUIET_ROUNDS = 2
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,10 @@ class System(Installation):
         for _ in range(MOST_ROUNDS):
             launched = [run for name in SENSORS for run in self.tick(name).runs]
             quiet = 0 if launched else quiet + 1
-            if quiet == QUIET_ROUNDS:
+            # In a round that launches nothing something may become due: by an update, or because a run was lost.
+            dispatch = self.ledger.dispatch
+            more = dispatch.in_flight() or dispatch.due(list(Lane), limit=1, now=datetime.now(UTC))
+            if quiet == QUIET_ROUNDS or (quiet and not more):
                 return self.runs[before:]
         raise AssertionError(f"Not settled after {MOST_ROUNDS} rounds: {self.ledger.reports.counts()}")
 
@@ -262,7 +266,21 @@ class System(Installation):
 
     @cached_property
     def definitions(self) -> dg.Definitions:
-        return build_definitions(self.settings, resources=impatient_resources(self.settings))
+        made = {**build_resources(self.settings), **impatient_resources(self.settings)}
+        clients = {name: _plain(resource) for name, resource in made.items() if name != "ledger"}
+        ledger = dg.ResourceDefinition.hardcoded_resource(self.ledger)
+        return build_definitions(self.settings, resources={**clients, "ledger": ledger})
+
+
+def _plain(resource: Any) -> dg.ResourceDefinition:
+    """Return what makes the same client for each run, without the checks of its configuration that Dagster repeats."""
+
+    @dg.resource
+    def client(_context: dg.InitResourceContext) -> Iterator[Any]:
+        with resource.client() as made:
+            yield made
+
+    return client
 
 
 @contextmanager

@@ -46,6 +46,10 @@ class Installation:
     appetiser: Proxy
     image_server: Proxy
 
+    def use(self, **settings: Any) -> None:
+        """Continue with other settings, as after a new deployment."""
+        raise NotImplementedError
+
     # What goes in
 
     def serve(self, name: str, data: bytes, **more: Any) -> str:

@@ -6,7 +6,7 @@ Buckets, ledger, image server, Appetiser and origins are real. What sensors and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,21 +17,22 @@ from typing import Any
 
 from dlcs_assets.clients.sqs import QueueMessage, Queues
 from dlcs_assets.defs.resources import make_services
+from dlcs_assets.defs.sensors.dispatch import plan_chunks
 from dlcs_assets.domain.asset_id import AssetId
-from dlcs_assets.domain.partition_key import partition_key
 from dlcs_assets.domain.stages import STAGES, Lane, Stage
 from dlcs_assets.ingest.chunk import ChunkOptions, ImageEnded, StageDone, ingest_chunk
 from dlcs_assets.ingest.context import Services
+from dlcs_assets.ingest.deletion import DeletionEnded, delete_images
 from dlcs_assets.ingest.policy import ingest_policy, retry_schedule
+from dlcs_assets.intake.asset_notifications import read_notification
 from dlcs_assets.intake.messages import deliver, read_message
 from dlcs_assets.ledger.ledger import Ledger
-from dlcs_assets.ledger.records import Chunk, DueImage, new_id
+from dlcs_assets.ledger.records import Chunk, new_id
 from dlcs_assets.ledger.results import Claim
 from dlcs_stack.stack import RunningStack
 from dlcs_testing.harness import impatient_resources
-from dlcs_testing.installation import Installation, as_body, installed, only_the_stacks_environment
+from dlcs_testing.installation import Installation, as_body, full_message, installed, only_the_stacks_environment
 
-LANES = tuple(lane for lane in Lane if lane is not Lane.DELETE)
 MOST_ROUNDS = 20
 
 
@@ -39,11 +40,12 @@ MOST_ROUNDS = 20
 class Pipeline(Installation):
     """An installation in which the test does what sensors and runs do.
 
-    `ended` and `done` are all images and stages that ended, in that order.
+    `ended` and `done` are all images and stages that ended, `chunks` what was worked on, each in that order.
     """
 
     ended: list[ImageEnded] = field(default_factory=list)
     done: list[StageDone] = field(default_factory=list)
+    chunks: list[Chunk] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=count)
 
     def use(self, **settings: Any) -> None:
@@ -51,26 +53,62 @@ class Pipeline(Installation):
         self.settings = self.settings.model_copy(update=settings)
         self.close()
 
-    def send(self, *messages: dict[str, Any] | str) -> None:
-        """Take messages in, as those of the ingest queue."""
+    def send(self, *messages: dict[str, Any] | str, queue: str = "ingest") -> None:
+        """Take messages in as those of a queue: ingest, priority, uploads, update or delete."""
+        lane = Lane.PRIORITY if queue == "priority" else Lane.INGEST
         received = [QueueMessage(f"m{next(self.numbers)}", as_body(each), "receipt", None) for each in messages]
-        entries = [entry for each in received for entry in read_message(each, "ingest", Lane.INGEST, self.settings)]
+        entries = [
+            entry
+            for each in received
+            for entry in (
+                read_notification(each, queue, self.settings)
+                if queue in {"update", "delete"}
+                else read_message(each, queue, lane, self.settings)
+            )
+        ]
         deliver(entries, self.queues, self.ledger, self.settings)
 
     def settle(self) -> list[ImageEnded]:
-        """Ingest what is due, chunk by chunk, until nothing is; return how each attempt ended."""
+        """Ingest and delete what is due, chunk by chunk, until nothing is; return how each attempt to ingest ended."""
         before = len(self.ended)
         for _ in range(MOST_ROUNDS):
-            chunks = self.due()
-            if not chunks:
+            if not self.work():
                 return self.ended[before:]
-            for chunk in chunks:
-                self.run(self.claim(chunk))
         raise AssertionError(f"Not settled after {MOST_ROUNDS} rounds: {self.ledger.reports.counts()}")
+
+    def work(self) -> list[Chunk]:
+        """Ingest and delete what is due now; return the chunks of which that consisted."""
+        chunks = self.due()
+        for chunk in chunks:
+            if chunk.lane is Lane.DELETE:
+                self.delete(chunk)
+            else:
+                self.run(self.claim(chunk))
+        self.chunks += chunks
+        return chunks
 
     def due(self) -> list[Chunk]:
         """Return the chunks of what is due now."""
-        return list(_chunks(self.ledger.dispatch.due(LANES, limit=1000, now=datetime.now(UTC))))
+        now = datetime.now(UTC)
+        due = {lane: self.ledger.dispatch.due([lane], limit=1000, now=now) for lane in Lane}
+        return [chunk for lane in Lane for chunk in plan_chunks(due[lane], lane, self.settings.chunk_size)]
+
+    def ingest_once(self, image: str, origin: str, channels: str) -> None:
+        """Send a full message and let only the first run happen, which ends with its clients."""
+        self.send(full_message(image, origin, channels))
+        self.work()
+        self.close()
+
+    def delete(self, chunk: Chunk) -> list[DeletionEnded]:
+        """Delete the images of a chunk, as a run does; return how that ended."""
+        self.ledger.dispatch.reserve([chunk], datetime.now(UTC))
+        claim = self.ledger.deletions.claim(chunk.id, new_id(), now=datetime.now(UTC))
+        assert claim is not None
+        schedule = retry_schedule(self.settings)
+        tells_cdn = self.settings.invalidation_topic_arn is not None
+        ended = list(delete_images(claim, self.ledger, self.services.storage, schedule, tells_cdn=tells_cdn))
+        self.ledger.claims.release_run(claim.run_id, schedule=schedule, now=datetime.now(UTC))
+        return ended
 
     def claim(self, chunk: Chunk) -> Claim:
         """Reserve and claim the images of a chunk for a new run."""
@@ -93,6 +131,15 @@ class Pipeline(Installation):
             else:
                 self.done.append(event)
         return self.ended[before:]
+
+    def run_by_hand(self, *images: str, stages: Sequence[Stage] = STAGES) -> list[ImageEnded]:
+        """Make some stages of images again, as a person launches it; return how each image ended."""
+        return self.run(self.claim_images(*images, stages=stages))
+
+    def request_of(self, image: str, stage: Stage) -> str:
+        """Return the request by which the stage was done last."""
+        done = [each for each in self.done if str(each.item.asset_id) == image and each.result.stage is stage]
+        return done[-1].item.request_id
 
     def close(self) -> None:
         """Close what is open; it is opened again where it is needed."""
@@ -140,13 +187,3 @@ def running_pipeline(stack: RunningStack, folder: Path, **settings: Any) -> Iter
         pipeline = opened.enter_context(installed(Pipeline, stack, folder, settings))
         opened.callback(pipeline.close)
         yield pipeline
-
-
-def _chunks(due: Iterable[DueImage]) -> Iterator[Chunk]:
-    """Yield chunks of one customer, space and set of stages."""
-    groups: dict[tuple[int, int, frozenset[Stage]], list[DueImage]] = {}
-    for image in due:
-        groups.setdefault((image.asset_id.customer, image.asset_id.space, image.stages), []).append(image)
-    for (customer, space, stages), images in groups.items():
-        keys = sorted(partition_key(image.asset_id) for image in images)
-        yield Chunk(new_id(), Lane.INGEST, customer, space, stages, keys[0], keys[-1], tuple(images))

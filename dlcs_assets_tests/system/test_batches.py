@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,11 +15,12 @@ import pytest
 from dlcs_assets.clients.aws import make_client
 from dlcs_assets.clients.sns import Notifications
 from dlcs_assets.domain.batch import Batch
+from dlcs_assets.ingest.batches import finish_batches
 from dlcs_assets.ledger.batches import BATCH_COMPLETED
-from dlcs_assets_tests.system.running import running_system
-from dlcs_stack.stack import RunningStack
-from dlcs_testing.harness import System, full_message
+from dlcs_testing.harness import System
+from dlcs_testing.installation import Installation, full_message
 from dlcs_testing.pictures import jpeg
+from dlcs_testing.pipeline import Pipeline
 from dlcs_testing.scripted_server import refused_url
 
 BATCH = 12
@@ -45,11 +46,11 @@ class Listener:
 
 
 @pytest.fixture
-def listen() -> Iterator[Callable[[System], Listener]]:
+def listen() -> Iterator[Callable[[Installation], Listener]]:
     """Make a topic for a system, and let it publish there."""
     made: list[Listener] = []
 
-    def listen_to(system: System) -> Listener:
+    def listen_to(system: Installation) -> Listener:
         name = f"topic-{uuid.uuid4().hex}"
         sns, sqs = make_client("sns"), make_client("sqs")
         topic, queue = sns.create_topic(Name=name)["TopicArn"], sqs.create_queue(QueueName=name)["QueueUrl"]
@@ -75,7 +76,7 @@ def light(image: str, count: int | None = None, batch: int = BATCH) -> dict[str,
     return in_batch(full_message(image, "https://example.org/x.jpg", "none"), count, batch)
 
 
-def look(system: System, batch: int = BATCH) -> Batch:
+def look(system: Installation, batch: int = BATCH) -> Batch:
     """Look at the numbers, which balance whenever they are looked at."""
     (found,) = system.ledger.batches.find(batch)
     tally = found.tally
@@ -101,36 +102,43 @@ def bad_messages(count: int) -> list[dict[str, Any]]:
     ]
 
 
-def test_500_messages_that_trickle_in_balance_at_every_look_and_are_told_once(
-    services: RunningStack, tmp_path: Path, listen: Callable[[System], Listener]
+def test_500_messages_balance_at_every_look_and_are_reported_once(
+    make_pipeline: Callable[..., Pipeline], listen: Callable[[Installation], Listener]
 ) -> None:
-    with running_system(services, tmp_path, chunk_size=200) as system:
-        listener = listen(system)
-        count = 500
-        page = system.serve("page.jpg", jpeg(60, 40))
-        bad = bad_messages(count)
-        messages = [light(f"2/1/p{number}", count) for number in range(478)]
-        messages += [in_batch(full_message(f"2/1/real-{n}", page, "iiif-img,thumbs"), count) for n in range(10)]
-        messages += [in_batch(full_message(f"2/1/file-{n}", page, "file"), count) for n in range(5)]
-        messages = [*bad[:3], *messages, *bad[3:], light("2/1/p0", count)]  # and one that comes twice
+    pipeline = make_pipeline(chunk_size=200, images_in_flight=16)
+    listener = listen(pipeline)
+    notifications = Notifications()
+    count = 500
+    page = pipeline.serve("page.jpg", jpeg(60, 40))
+    bad = bad_messages(count)
+    messages = [light(f"2/1/p{number}", count) for number in range(478)]
+    messages += [in_batch(full_message(f"2/1/real-{n}", page, "iiif-img,thumbs"), count) for n in range(10)]
+    messages += [in_batch(full_message(f"2/1/file-{n}", page, "file"), count) for n in range(5)]
+    messages = [*bad[:3], *messages, *bad[3:], light("2/1/p0", count)]  # and one that comes twice
+
+    def finish() -> None:
+        finish_batches(pipeline.ledger, notifications, listener.topic)
+
+    with closing(notifications):
         for start in range(0, len(messages), 110):
-            assert all(batch.finished_at is None for batch in system.ledger.batches.find(BATCH))
+            assert all(batch.finished_at is None for batch in pipeline.ledger.batches.find(BATCH))
             assert listener.told() == []
-            system.send(*messages[start : start + 110])
-            for sensor in ("sqs_ingest", "batches", "due_images"):
-                system.tick(sensor)
-                batch = look(system)
+            pipeline.send(*messages[start : start + 110])
+            for step in (pipeline.work, finish):
+                step()
+                batch = look(pipeline)
                 assert batch.tally.listed < count or batch.has_ended
-        system.settle()
-        assert look(system).finished_at is not None
-        assert (look(system).tally.completed, look(system).tally.errors) == (493, 7)
-        (body,) = listener.told()
-        told = json.loads(body)
-        assert (told["count"], told["completed"], told["errors"]) == (500, 493, 7)
+        pipeline.settle()
+        finish()
+    assert look(pipeline).finished_at is not None
+    assert (look(pipeline).tally.completed, look(pipeline).tally.errors) == (493, 7)
+    (body,) = listener.told()
+    told = json.loads(body)
+    assert (told["count"], told["completed"], told["errors"]) == (500, 493, 7)
 
 
 def test_a_batch_by_both_queues_with_duplicates_ends_when_the_last_image_has(
-    system: System, listen: Callable[[System], Listener]
+    system: System, listen: Callable[[Installation], Listener]
 ) -> None:
     listener = listen(system)
     url = system.serve("page.jpg", jpeg(60, 40))
@@ -148,7 +156,7 @@ def test_a_batch_by_both_queues_with_duplicates_ends_when_the_last_image_has(
 
 
 def test_a_process_that_dies_after_publishing_publishes_the_same_again(
-    system: System, listen: Callable[[System], Listener]
+    system: System, listen: Callable[[Installation], Listener]
 ) -> None:
     listener = listen(system)
     system.send(light("2/1/p", 1))
@@ -165,7 +173,7 @@ def test_a_process_that_dies_after_publishing_publishes_the_same_again(
 
 
 def test_a_tick_says_which_batches_are_open_finished_and_untold(
-    system: System, listen: Callable[[System], Listener]
+    system: System, listen: Callable[[Installation], Listener]
 ) -> None:
     system.send(light("2/1/p", 1), light("2/1/q", 2, batch=13), light("2/1/r", batch=14))
     system.tick("sqs_ingest")
@@ -178,7 +186,7 @@ def test_a_tick_says_which_batches_are_open_finished_and_untold(
 
 
 def test_a_topic_that_does_not_answer_delays_the_notification_and_nothing_else(
-    system: System, listen: Callable[[System], Listener]
+    system: System, listen: Callable[[Installation], Listener]
 ) -> None:
     listener = listen(system)
     system.__dict__["notifications"] = Notifications(endpoint_url=refused_url())
@@ -196,7 +204,7 @@ def test_a_topic_that_does_not_answer_delays_the_notification_and_nothing_else(
 
 
 def test_a_batch_that_nobody_declared_is_told_after_it_was_closed(
-    system: System, listen: Callable[[System], Listener]
+    system: System, listen: Callable[[Installation], Listener]
 ) -> None:
     listener = listen(system)
     system.send(light("2/1/p"), light("2/1/q"))
@@ -208,7 +216,7 @@ def test_a_batch_that_nobody_declared_is_told_after_it_was_closed(
 
 
 def test_a_batch_of_which_every_image_is_in_a_later_one_is_told_as_superseded(
-    system: System, listen: Callable[[System], Listener]
+    system: System, listen: Callable[[Installation], Listener]
 ) -> None:
     listener = listen(system)
     system.send(light("2/1/p", 1))
@@ -220,7 +228,7 @@ def test_a_batch_of_which_every_image_is_in_a_later_one_is_told_as_superseded(
 
 
 def test_a_short_message_whose_registration_never_comes_ends_its_batch_as_an_error(
-    make_system: Callable[..., System], listen: Callable[[System], Listener]
+    make_system: Callable[..., System], listen: Callable[[Installation], Listener]
 ) -> None:
     system = make_system(registration_wait=timedelta(0))
     listener = listen(system)

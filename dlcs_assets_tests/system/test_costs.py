@@ -49,7 +49,7 @@ def counted(services: RunningStack, tmp_path_factory: pytest.TempPathFactory) ->
     with running_system(services, tmp_path_factory.mktemp("costs")) as system:
         system.use(s3_endpoint_url=system.s3_proxy.url)
         for number in range(IMAGES):
-            data = encoded(drawing(1200, 900, seed=number), quality=85)
+            data = encoded(drawing(480, 360, seed=number), quality=85)
             url = system.serve(f"{number}.jpg", data)
             system.send(
                 full_message(f"2/1/{number:02}", url, "iiif-img:default,thumbs:default", mediaType="image/jpeg")

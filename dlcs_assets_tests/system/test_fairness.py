@@ -29,10 +29,10 @@ customers:
 
 @pytest.fixture
 def competing(make_system: Callable[..., System]) -> System:
-    """Return a system in which customer 2 has as many runs under way as it may, and 200 more images in its backfill."""
-    system = make_system()
-    ask(system, 2, 300, Lane.BACKFILL)
-    ask(system, 2, 200, Lane.INGEST)
+    """Return a system in which customer 2 has as many runs under way as it may, and 40 more images in its backfill."""
+    system = make_system(chunk_size=10)
+    ask(system, 2, 60, Lane.BACKFILL)
+    ask(system, 2, 40, Lane.INGEST)
     requests = [request for name in ("backfills", "sqs_ingest") for request in run_requests(system, name)]
     for request in requests:
         begin(system, request)
@@ -90,7 +90,7 @@ def test_a_customer_s_few_images_are_launched_at_the_next_tick_whatever_another_
     assert run.is_success
     assert run.tags["dlcs/customer"] == "12"
     assert competing.states(customer=12) == dict.fromkeys(images, "done")
-    assert Counter(competing.states(customer=2).values()) == {"running": 300, "pending": 200}
+    assert Counter(competing.states(customer=2).values()) == {"running": 60, "pending": 40}
 
 
 def test_customers_share_what_becomes_free_even_if_one_of_them_asked_long_before(competing: System) -> None:
@@ -98,14 +98,14 @@ def test_customers_share_what_becomes_free_even_if_one_of_them_asked_long_before
     for run in competing.instance.get_runs(dg.RunsFilter(tags={"dlcs/lane": Lane.INGEST.value})):
         competing.end_dead(run.run_id)
     assert competing.told_by("reconcile").startswith("4 lost runs ended")
-    ask(competing, 12, 150, Lane.RETRY)  # after the 200 of customer 2, which are due again in this lane
+    ask(competing, 12, 30, Lane.RETRY)  # after the 40 of customer 2, which are due again in this lane
     requests = run_requests(competing, "due_images")
     assert Counter(request.tags["dlcs/customer"] for request in requests) == {"2": 2, "12": 2}
 
 
 def test_a_backfill_keeps_to_its_runs_and_comes_last_in_the_queue(competing: System) -> None:
     assert "2 runs of this lane are in flight already (DLCS_BACKFILL_RUNS)" in competing.told_by("backfills")
-    ask(competing, 12, 100, Lane.BACKFILL)
+    ask(competing, 12, 20, Lane.BACKFILL)
     assert competing.tick("backfills").runs == ()
     runs = competing.instance.get_runs()
     priorities: dict[str, list[int]] = {}

@@ -9,15 +9,11 @@ import dagster as dg
 from dlcs_assets.clients.storage import Storage
 from dlcs_assets.defs import tags
 from dlcs_assets.defs.partitions import DISPATCH_LEASE, LEASE_WAIT, PARTITIONS_NAME, WorkingSet, keys_in_use
-from dlcs_assets.domain.delivery import Channel
-from dlcs_assets.domain.errors import IngestError
-from dlcs_assets.domain.invalidation import paths_to_invalidate
 from dlcs_assets.domain.partition_key import partition_key
 from dlcs_assets.domain.request_states import RequestState
-from dlcs_assets.ingest.cleanup import delete_image_objects
+from dlcs_assets.ingest.deletion import delete_images
 from dlcs_assets.ingest.policy import retry_schedule
-from dlcs_assets.ledger.attempts import ClaimLostError
-from dlcs_assets.ledger.deletions import Deletion, DeletionClaim
+from dlcs_assets.ledger.deletions import DeletionClaim
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.settings import Settings
 
@@ -45,10 +41,10 @@ def delete_job(settings: Settings, asset_graph: Callable[[], Any]) -> dg.JobDefi
         name=DELETE_JOB,
         description="Deletes images that the DLCS's API, or somebody at the command line, said are to be deleted.",
     )
-    def delete_images() -> None:
+    def job() -> None:
         delete_op()
 
-    return delete_images
+    return job
 
 
 def _delete(
@@ -56,43 +52,21 @@ def _delete(
 ) -> None:
     failed = []
     rows = ["| image | objects deleted | left alone |", "| --- | --- | --- |"]
-    for deletion in claim.deletions:
-        error: IngestError | None = None
-        try:
-            ledger.deletions.check(claim, deletion)
-            deleted, skipped = delete_image_objects(storage, deletion.asset_id, ledger.reports.origins_among)
-            rows.append(f"| {deletion.asset_id} | {deleted} | {', '.join(skipped) or 'nothing'} |")
-        except ClaimLostError:
-            context.log.warning("%s was given to another run", deletion.asset_id)
-            continue
-        except IngestError as raised:
-            error = raised
-        paths = _paths(deletion) if settings.invalidation_topic_arn else ()
-        state = ledger.deletions.finish(
-            claim,
-            deletion,
-            error,
-            invalidate=paths,
-            schedule=retry_schedule(settings),
-            now=datetime.now(UTC),
-        )
-        if paths and error is None:
-            context.log.info("%s: a CDN is to forget %s", deletion.asset_id, " ".join(paths))
-        if error is not None:
-            context.log.error("%s is not deleted: %s", deletion.asset_id, error)
-        if state is RequestState.FAILED:
-            failed.append(str(deletion.asset_id))
+    tells_cdn = settings.invalidation_topic_arn is not None
+    for ended in delete_images(claim, ledger, storage, retry_schedule(settings), tells_cdn=tells_cdn):
+        if ended.state is None:
+            context.log.warning("%s was given to another run", ended.asset_id)
+        elif ended.error is not None:
+            context.log.error("%s is not deleted: %s", ended.asset_id, ended.error)
+        else:
+            rows.append(f"| {ended.asset_id} | {ended.deleted} | {', '.join(ended.left) or 'nothing'} |")
+        if ended.invalidated:
+            context.log.info("%s: a CDN is to forget %s", ended.asset_id, " ".join(ended.invalidated))
+        if ended.state is RequestState.FAILED:
+            failed.append(str(ended.asset_id))
     context.add_output_metadata({"deleted": dg.MetadataValue.md("\n".join(rows))})
     if failed:
         raise dg.Failure(f"Not deleted: {', '.join(failed)}. See the log, then: dlcs retry", allow_retries=False)
-
-
-def _paths(deletion: Deletion) -> tuple[str, ...]:
-    """Return the paths to invalidate, if the deletion asks for that."""
-    if "cdn" not in deletion.detail.get("delete_from", ()):
-        return ()
-    channels = [Channel(name) for name in deletion.detail.get("channels", ())]
-    return paths_to_invalidate(deletion.asset_id, channels, deletion.detail.get("customer_name"))
 
 
 def _forget_partitions(instance: dg.DagsterInstance, asset_graph: Any, ledger: Ledger, claim: DeletionClaim) -> None:

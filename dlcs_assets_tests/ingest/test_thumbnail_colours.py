@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from dlcs_assets.domain.thumbnails import ThumbnailMaker
-from dlcs_assets_tests.system.running import running_system
 from dlcs_stack.appetiser.app import AppetiserConfig
 from dlcs_stack.stack import RunningStack
 from dlcs_testing.appetiser_pictures import any_ink_is_blue_profile, red_is_green_profile
 from dlcs_testing.appetiser_service import Appetiser, served
-from dlcs_testing.harness import System, full_message
+from dlcs_testing.installation import full_message
 from dlcs_testing.looking import decoded
 from dlcs_testing.pictures import drawing, encoded
+from dlcs_testing.pipeline import Pipeline, running_pipeline
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -103,42 +103,43 @@ def faulty() -> Iterator[Appetiser]:
 
 
 @pytest.fixture(scope="module")
-def systems(
+def pipelines(
     services: RunningStack, faulty: Appetiser, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, System]]:
+) -> Iterator[dict[str, Pipeline]]:
     """Ingest every sample by each maker, as it is served itself and as a JP2."""
-    by_appetiser: dict[str, Any] = {"thumbnails_by": ThumbnailMaker.APPETISER, "attempts": 1}
+    one_size: dict[str, Any] = {"default_thumbnail_sizes": ("!400,400",)}
+    by_appetiser = {**one_size, "thumbnails_by": ThumbnailMaker.APPETISER, "attempts": 1}
     chosen: dict[str, dict[str, Any]] = {
-        "server": {},
+        "server": one_size,
         "faulty": {**by_appetiser, "appetiser_url": str(faulty.client.base_url)},
         "embedded": by_appetiser,
     }
     with ExitStack() as opened:
-        systems = {
-            maker: opened.enter_context(running_system(services, tmp_path_factory.mktemp(maker), **settings))
+        pipelines = {
+            maker: opened.enter_context(running_pipeline(services, tmp_path_factory.mktemp(maker), **settings))
             for maker, settings in chosen.items()
         }
-        for system in systems.values():
+        for pipeline in pipelines.values():
             for number, data in enumerate(SAMPLES.values()):
-                url = system.serve(f"{number}.bin", data)
-                system.send(full_message(f"{USE_ORIGINAL}/1/{number}", url, "iiif-img:use-original"))
-                system.send(full_message(f"{DEFAULT}/1/{number}", url, "iiif-img:default"))
-            system.settle()
-        yield systems
+                url = pipeline.serve(f"{number}.bin", data)
+                pipeline.send(full_message(f"{USE_ORIGINAL}/1/{number}", url, "iiif-img:use-original"))
+                pipeline.send(full_message(f"{DEFAULT}/1/{number}", url, "iiif-img:default"))
+            pipeline.settle()
+        yield pipelines
 
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_thumbnails_by_appetiser_look_as_an_image_servers(
-    systems: dict[str, System], faulty: Appetiser, name: str, tmp_path: Path
+    pipelines: dict[str, Pipeline], faulty: Appetiser, name: str, tmp_path: Path
 ) -> None:
     number = list(SAMPLES).index(name)
     found = [
-        difference(thumbnail(systems["server"], customer, number), thumbnail(systems[maker], customer, number))
+        difference(thumbnail(pipelines["server"], customer, number), thumbnail(pipelines[maker], customer, number))
         for maker in ("faulty", "embedded")
         for customer in (USE_ORIGINAL, DEFAULT)
     ]
     alone = derivatives_only(faulty, SAMPLES[name], tmp_path)
-    found.append(difference(thumbnail(systems["server"], USE_ORIGINAL, number), alone))
+    found.append(difference(thumbnail(pipelines["server"], USE_ORIGINAL, number), alone))
     print("|", name, "|", " | ".join(shown(levels) for levels in found), "|")  # noqa: T201 (the table)
     for levels, bound in zip(found, BOUNDS[name], strict=True):
         assert (levels is None) is (bound is FAILS)
@@ -146,20 +147,20 @@ def test_thumbnails_by_appetiser_look_as_an_image_servers(
 
 
 def test_to_ask_for_derivatives_only_would_lose_the_profile(
-    systems: dict[str, System], faulty: Appetiser, tmp_path: Path
+    pipelines: dict[str, Pipeline], faulty: Appetiser, tmp_path: Path
 ) -> None:
     name = "RGB, profile, JPEG"
     alone = derivatives_only(faulty, SAMPLES[name], tmp_path)
-    lost = difference(thumbnail(systems["server"], USE_ORIGINAL, list(SAMPLES).index(name)), alone)
+    lost = difference(thumbnail(pipelines["server"], USE_ORIGINAL, list(SAMPLES).index(name)), alone)
     assert lost is not None
     assert max(lost) > 5
 
 
-def thumbnail(system: System, customer: int, number: int) -> Image | None:
+def thumbnail(pipeline: Pipeline, customer: int, number: int) -> Image | None:
     key = f"{customer}/1/{number}/open/400.jpg"
-    found = system.thumbs(key)
+    found = pipeline.thumbs(key)
     if not found:
-        assert "Appetiser refused: " in str(system.status(f"{customer}/1/{number}").reason)
+        assert "Appetiser refused: " in str(pipeline.status(f"{customer}/1/{number}").reason)
     return decoded(found[key].data).convert("RGB") if found else None
 
 

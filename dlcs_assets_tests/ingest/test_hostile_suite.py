@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from dlcs_assets_tests.clients.test_hostile_origins import CASES
-from dlcs_assets_tests.system.hostile_files import File, files
-from dlcs_testing.harness import System, full_message
+from dlcs_assets_tests.ingest.hostile_files import File, files
+from dlcs_testing.installation import full_message
 from dlcs_testing.pictures import jpeg
+from dlcs_testing.pipeline import Pipeline
 from dlcs_testing.raw_server import raw_server
 
 FILES = tuple(files())
@@ -30,35 +31,35 @@ def name_of(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def send_good(system: System) -> list[str]:
+def send_good(pipeline: Pipeline) -> list[str]:
     images = [f"2/1/good-{number}" for number in range(GOOD)]
     for number, image in enumerate(images):
-        system.send(full_message(image, system.serve(f"good-{number}.jpg", jpeg(120, 90 + number)), CHANNELS))
+        pipeline.send(full_message(image, pipeline.serve(f"good-{number}.jpg", jpeg(120, 90 + number)), CHANNELS))
     return images
 
 
-def test_each_hostile_file_fails_for_its_reason_and_the_good_images_among_them_are_done(
-    make_system: Callable[..., System],
+def test_hostile_files_fail_alone_and_good_images_are_done(
+    make_pipeline: Callable[..., Pipeline],
 ) -> None:
-    system = make_system(attempts=1, chunk_size=20)
+    pipeline = make_pipeline(attempts=1, chunk_size=20)
     asked = {f"2/1/{name_of(file.name)}": file for file in FILES}
     assert len(asked) == len(FILES)
     for image, file in asked.items():
-        url = system.serve(name_of(file.name), file.data, headers=(("Content-Type", file.media_type),))
-        system.send(full_message(image, url, CHANNELS))
-    good = send_good(system)
-    system.settle()
-    found = {image: system.status(image).error_code for image in asked}
+        url = pipeline.serve(name_of(file.name), file.data, headers=(("Content-Type", file.media_type),))
+        pipeline.send(full_message(image, url, CHANNELS))
+    good = send_good(pipeline)
+    pipeline.settle()
+    found = {image: pipeline.status(image).error_code for image in asked}
     assert {image: code for image, code in found.items() if code not in asked[image].codes} == {}
-    assert {system.status(image).state for image in good} == {"done"}
-    assert system.left_in_scratch() == []
-    assert set(system.storage()) == set(good), "nothing of a hostile file is published"
+    assert {pipeline.status(image).state for image in good} == {"done"}
+    assert pipeline.left_in_scratch() == []
+    assert set(pipeline.storage()) == set(good), "nothing of a hostile file is published"
 
 
-def test_each_hostile_origin_fails_for_its_reason_and_the_good_images_among_them_are_done(
-    make_system: Callable[..., System],
+def test_hostile_origins_fail_alone_and_good_images_are_done(
+    make_pipeline: Callable[..., Pipeline],
 ) -> None:
-    system = make_system(
+    pipeline = make_pipeline(
         attempts=1, chunk_size=20, images_in_flight=10, origin_max_bytes=100_000, origin_timeout=timedelta(seconds=4)
     )
     asked = {f"2/1/{name_of(case.name)}": case for case in ORIGINS}
@@ -66,18 +67,18 @@ def test_each_hostile_origin_fails_for_its_reason_and_the_good_images_among_them
     with ExitStack() as opened:
         for image, case in asked.items():
             server = opened.enter_context(raw_server(case.behave))
-            system.send(full_message(image, f"{server.url}/x", CHANNELS))
-        good = send_good(system)
-        system.settle()
+            pipeline.send(full_message(image, f"{server.url}/x", CHANNELS))
+        good = send_good(pipeline)
+        pipeline.settle()
     slow = {"origin_too_slow", "origin_timeout"}  # whichever limit is reached first
     wrong = {
         image: code
         for image, case in asked.items()
-        if (code := system.status(image).error_code) != case.code and not (code in slow and case.code in slow)
+        if (code := pipeline.status(image).error_code) != case.code and not (code in slow and case.code in slow)
     }
     assert wrong == {}
-    assert {system.status(image).state for image in good} == {"done"}
-    assert system.left_in_scratch() == []
+    assert {pipeline.status(image).state for image in good} == {"done"}
+    assert pipeline.left_in_scratch() == []
 
 
 def test_there_are_more_than_sixty_and_all_are_listed() -> None:
