@@ -19,6 +19,7 @@ from dlcs_assets.domain.stages import Lane
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger.tables import metadata
 from dlcs_assets.settings import Settings
+from dlcs_stack.samples import DEFAULT_PLAN
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "dlcs_assets"
@@ -215,3 +216,15 @@ def test_the_files_of_the_ten_changes_exist() -> None:
     named = {path for row in EXTEND_ROWS for cell in row[1:] for path in words(cell) if "/" in path or "." in path}
     missing = {path for path in named if not any((root / path).exists() for root in (ROOT, PACKAGE))}
     assert missing == set()
+
+
+def test_the_counts_of_the_vectors_are_those_of_the_rows() -> None:
+    page = (ROOT / "docs/decisions/vectors.md").read_text()
+    rows = re.findall(r"^\| ([^|]+) \| (\d+) \|", page, flags=re.MULTILINE)
+    areas = [area for names, _ in rows for area in names.split(",")]
+    assert f"{sum(int(count) for _, count in rows)} rows in {len(areas)} areas" in page
+
+
+def test_the_demo_has_as_many_pages_as_the_readme_says() -> None:
+    assert len(DEFAULT_PLAN) == 30
+    assert "thirty pages" in (ROOT / "README.md").read_text()

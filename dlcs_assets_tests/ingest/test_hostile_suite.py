@@ -87,6 +87,7 @@ def test_there_are_more_than_sixty_and_all_are_listed() -> None:
     names = [file.name for file in FILES] + [case.name for case in CASES]
     missing = [name for name in names if name not in page]
     assert missing == []
+    assert f"{len(names)} cases" in page
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: name_of(file.name))
