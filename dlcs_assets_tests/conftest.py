@@ -5,6 +5,7 @@ And what many of them share: the stack's services, a pipeline of images without 
 
 from __future__ import annotations
 
+import resource
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -53,6 +54,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServers:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest, so that the others run at the same time."""
     items.sort(key=lambda item: (scope_of(item.nodeid) != WHOLE_SYSTEM, not item.nodeid.startswith(LONG)))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Report what the whole run cost, which says more than its time: that depends on what else the machine does."""
+    if hasattr(config, "workerinput"):
+        return
+    # Of processes that were started those count that have ended and were waited for, and their own such processes.
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    user, system = sum(each.ru_utime for each in usages), sum(each.ru_stime for each in usages)
+    terminalreporter.write_line(f"{user + system:.0f} processor seconds ({user:.0f} user, {system:.0f} system)")
 
 
 @pytest.fixture(scope="session")
