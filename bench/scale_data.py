@@ -62,14 +62,14 @@ def fill_ledger(url: str, images: Sequence[str]) -> None:
     }
     numbered = [(image, new_id(), number) for number, image in enumerate(_series(0))]
     with engine.begin() as connection:
-        for table, rows in rows_of.items():
-            connection.execute(insert(table), list(itertools.chain.from_iterable(itertools.starmap(rows, numbered))))
-            connection.execute(text(_copying(table)), {"series": len(images) // SERIES})
         finished = {"count": None, "submitted_at": BEGAN, "finished_at": BEGAN}
         batches = itertools.product(range(1, len(images) // SERIES + 1), range(1, CUSTOMERS + 1))
         connection.execute(
             insert(schema.batches), [{"id": batch, "customer": customer, **finished} for batch, customer in batches]
         )
+        for table, rows in rows_of.items():
+            connection.execute(insert(table), list(itertools.chain.from_iterable(itertools.starmap(rows, numbered))))
+            connection.execute(text(_copying(table)), {"series": len(images) // SERIES})
     engine.dispose()
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from dlcs_assets.ledger import schema_version as version
 from dlcs_assets.ledger.encryption import use_key
-from dlcs_assets.ledger.engine import BUSY_TIMEOUT_SECONDS, make_engine, unusable
+from dlcs_assets.ledger.engine import BUSY_TIMEOUT_SECONDS, foreign_keys_off, make_engine, unusable
 
 IDLE_TIMEOUT_SECONDS = 20  # shorter than the others' wait, so that they outlast a writer that froze
 WRITE_LOCK = int.from_bytes(b"dlcs")  # any number that others who share the database do not lock
@@ -67,6 +67,14 @@ class Database:
             connection.exec_driver_sql(self._begin_read)
             yield connection
 
+    @contextmanager
+    def _migrating(self) -> Iterator[Connection]:
+        """Open a transaction that may copy and drop tables: on SQLite, foreign keys are checked at its end only."""
+        with self._writers, self._engine.connect() as connection, foreign_keys_off(connection):
+            connection.exec_driver_sql(self._begin_write)
+            yield connection
+            connection.commit()
+
     def close(self) -> None:
         """Close all pooled connections."""
         self._engine.dispose()
@@ -76,7 +84,7 @@ class Database:
             with self.read() as connection:
                 if version.is_current(connection):
                     return
-            with self.write() as connection:
+            with self._migrating() as connection:
                 version.upgrade(connection)
         except DBAPIError as error:
             self.close()

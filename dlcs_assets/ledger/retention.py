@@ -14,37 +14,37 @@ from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.tables import (
     attempts,
     batches,
-    chunk_images,
     chunks,
     messages,
     notifications,
     requests,
 )
 
-SLICE = 1000  # rows of a write transaction: others wait for no longer than some hundredths of a second
+SLICE = 1000  # rows per write transaction: other writers wait for some hundredths of a second at most
 CHUNKS_SLICE = 20  # each with its list of up to 1,000 images
 
 
 @dataclass(frozen=True, slots=True)
 class _Old:
-    """One kind of rows: how they are told, which are old, and what is done about a slice of their ids."""
+    """A kind of rows: its name in reports, which of them are old, and what is done with a slice of their ids."""
 
     name: str
     old: Select[str]
-    let_go: Callable[[Connection, Sequence[str]], object]
+    purge: Callable[[Connection, Sequence[str]], object]
     slice: int
 
 
 class Retention:
-    """Lets go of history in short transactions. What tells the state of an image or of an unfinished batch stays."""
+    """Deletes history in short transactions. What the state of an image or of an unfinished batch rests on stays."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def enforce(self, *, history: datetime, bodies: datetime, dry_run: bool = False) -> dict[str, int]:
-        """Drop what ended before `history`, and the bodies of messages rejected before `bodies`; return what, by kind.
+        """Delete what ended before `history`, and the bodies of messages rejected before `bodies`.
 
-        With `dry_run` it is counted only; attempts are those of requests that stay.
+        Returns how many rows of each kind that were; attempts are those of requests that stay. With `dry_run` they are
+        only counted.
         """
         kinds = [
             _old_attempts(history),
@@ -54,14 +54,14 @@ class Retention:
             _old_bodies(bodies),
             _old_notifications(history),
         ]
-        return {kind.name: self._count(kind) if dry_run else self._let_go(kind) for kind in kinds}
+        return {kind.name: self._count(kind) if dry_run else self._purge(kind) for kind in kinds}
 
     def _count(self, kind: _Old) -> int:
         with self._database.read() as connection:
             return connection.scalar(select(func.count()).select_from(kind.old.subquery())) or 0
 
-    def _let_go(self, kind: _Old) -> int:
-        """Walk over the old rows in the order of their ids: looked for in a read, dropped in a write of their own."""
+    def _purge(self, kind: _Old) -> int:
+        """Walk over the old rows in the order of their ids: each slice is found by a read, and purged by a write."""
         gone, last = 0, ""
         (key,) = kind.old.selected_columns
         while True:
@@ -70,7 +70,7 @@ class Retention:
             if not ids:
                 return gone
             with self._database.write() as connection:
-                kind.let_go(connection, ids)
+                kind.purge(connection, ids)
             gone, last = gone + len(ids), ids[-1]
 
 
@@ -97,26 +97,24 @@ def _old_requests(before: datetime) -> _Old:
         or_(asked.c.id == requests.c.id, asked.c.superseded_by == requests.c.id),
         _of_open_batch(asked.c.batch, asked.c.customer),
     )
-    old = and_(
-        requests.c.state.in_(ENDED),
-        requests.c.finished_at < before,
-        outlived,
-        ~for_open_batch,
+    old = and_(requests.c.finished_at < before, outlived, ~for_open_batch)
+    # Their attempts go with them.
+    return _Old(
+        "requests",
+        select(requests.c.id).where(old),
+        lambda connection, ids: connection.execute(delete(requests).where(requests.c.id.in_(ids))),
+        SLICE,
     )
-
-    def let_go(connection: Connection, ids: Sequence[str]) -> None:
-        connection.execute(delete(attempts).where(attempts.c.request_id.in_(ids)))
-        connection.execute(delete(requests).where(requests.c.id.in_(ids)))
-
-    return _Old("requests", select(requests.c.id).where(old), let_go, SLICE)
 
 
 def _old_chunks(before: datetime) -> _Old:
-    def let_go(connection: Connection, ids: Sequence[str]) -> None:
-        connection.execute(delete(chunk_images).where(chunk_images.c.chunk_id.in_(ids)))
-        connection.execute(delete(chunks).where(chunks.c.id.in_(ids)))
-
-    return _Old("chunks", select(chunks.c.id).where(chunks.c.closed_at < before), let_go, CHUNKS_SLICE)
+    # Their lists of images go with them.
+    return _Old(
+        "chunks",
+        select(chunks.c.id).where(chunks.c.closed_at < before),
+        lambda connection, ids: connection.execute(delete(chunks).where(chunks.c.id.in_(ids))),
+        CHUNKS_SLICE,
+    )
 
 
 def _old_messages(before: datetime) -> _Old:

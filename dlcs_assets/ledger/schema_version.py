@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Column, Connection, MetaData, String, Table, inspect, select
+from sqlalchemy import Column, Connection, MetaData, String, Table, insert, inspect, select
 
 from dlcs_assets.ledger import tables as schema
 from dlcs_assets.ledger.engine import UnusableLedgerError, shown
@@ -17,7 +17,7 @@ VERSION_TABLE: Final = "ledger_version"
 NEWEST: Final = "head"
 
 _alembic = threading.Lock()  # Alembic's `op` and `context` are one for the whole process
-_version = Table(VERSION_TABLE, MetaData(), Column("version_num", String(32)))
+_version = Table(VERSION_TABLE, MetaData(), Column("version_num", String(32), primary_key=True))
 
 
 def is_current(connection: Connection) -> bool:
@@ -42,6 +42,9 @@ def upgrade(connection: Connection, to: str = NEWEST) -> None:
         return
     if found is None:
         _check_empty(connection)
+        if to == NEWEST:
+            _create(connection)
+            return
     elif found > schema.SCHEMA_VERSION:
         raise UnusableLedgerError(
             shown(connection.engine),
@@ -49,6 +52,7 @@ def upgrade(connection: Connection, to: str = NEWEST) -> None:
             "Upgrade dlcs-assets",
         )
     _migrate(connection, to)
+    _check_foreign_keys(connection)
 
 
 def _check_empty(connection: Connection) -> None:
@@ -58,6 +62,22 @@ def _check_empty(connection: Connection) -> None:
             shown(connection.engine),
             f"it holds a table {taken[0]}, but not the ledger's version. Give the ledger a database of its own",
         )
+
+
+def _create(connection: Connection) -> None:
+    """Create the tables as they are today; a test compares them with what the migrations make, which takes longer."""
+    schema.metadata.create_all(connection)
+    _version.create(connection)
+    connection.execute(insert(_version).values(version_num=schema.SCHEMA_VERSION))
+
+
+def _check_foreign_keys(connection: Connection) -> None:
+    """Refuse rows without the rows that they refer to. PostgreSQL has done so by itself, when the key was added."""
+    if connection.dialect.name == "sqlite":
+        broken = {(row[0], row[2]) for row in connection.exec_driver_sql("PRAGMA foreign_key_check")}
+        if broken:
+            names = ", ".join(f"rows of {table} refer to missing rows of {other}" for table, other in sorted(broken))
+            raise UnusableLedgerError(shown(connection.engine), f"{names}. Nothing was changed")
 
 
 def _migrate(connection: Connection, to: str) -> None:

@@ -1,11 +1,12 @@
 """The ledger's tables, as they are today. How older ones become these is in `migrations`.
 
-An image's state is that of its newest request. Nothing here is counted up: totals are sums and counts of rows, so that
-they cannot drift.
+An image's state is that of its newest request. Totals are not counted up, but sums and counts of rows, so that they
+cannot drift. Where the rules of retention allow it, relations are foreign keys: docs/decisions/0031 says where not.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,9 +14,11 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
     DateTime,
     Dialect,
+    ForeignKeyConstraint,
     Index,
     Integer,
     MetaData,
@@ -27,10 +30,13 @@ from sqlalchemy import (
     text,
 )
 
+from dlcs_assets.domain.request_states import ENDED, SUCCESSFUL, TAKEN, TRANSITIONS, MessageState, RequestState
+from dlcs_assets.domain.results import ObjectKind
+from dlcs_assets.domain.stages import Lane, Outcome, Stage
 from dlcs_assets.ledger.column_types import SanitizedText
 from dlcs_assets.ledger.encryption import EncryptedJson, EncryptedText
 
-SCHEMA_VERSION = "0003"  # of the newest file in migrations/versions
+SCHEMA_VERSION = "0004"  # of the newest file in migrations/versions
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -48,7 +54,21 @@ class UtcDateTime(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC)
 
 
+# How an attempt may end: what follows on `running`.
+_ENDS = {each.after for each in TRANSITIONS.values() if RequestState.RUNNING in each.before}
+REPLACED = text("superseded_by IS NOT NULL")  # few: the index costs little
+
 metadata = MetaData()
+
+
+def _one_of(table: str, column: str, values: Iterable[str]) -> CheckConstraint:
+    """Return the constraint that a column holds one of these values (or none, if it is nullable)."""
+    return CheckConstraint(f"{column} IN ({_listed(values)})", name=f"{table}_{column}")
+
+
+def _listed(values: Iterable[str]) -> str:
+    return ", ".join(f"'{value}'" for value in values)
+
 
 images = Table(
     "images",
@@ -116,6 +136,17 @@ requests = Table(
     Index("requests_by_image", "image_id", "state"),
     Index("requests_by_batch", "batch", "customer"),
     Index("requests_by_chunk", "chunk_id"),
+    Index("requests_replaced", "superseded_by", sqlite_where=REPLACED, postgresql_where=REPLACED),
+    ForeignKeyConstraint(["batch", "customer"], ["batches.id", "batches.customer"], name="requests_of_batch"),
+    ForeignKeyConstraint(["chunk_id"], ["chunks.id"], name="requests_of_chunk"),
+    ForeignKeyConstraint(["superseded_by"], ["requests.id"], name="requests_superseded_by"),
+    _one_of("requests", "state", RequestState),
+    _one_of("requests", "lane", Lane),
+    _one_of("requests", "error_stage", Stage),
+    CheckConstraint(f"(finished_at IS NOT NULL) = (state IN ({_listed(ENDED)}))", name="requests_finished"),
+    CheckConstraint(f"chunk_id IS NULL OR state IN ({_listed(TAKEN)})", name="requests_in_chunk"),
+    CheckConstraint("superseded_by IS NULL OR state = 'superseded'", name="requests_replaced"),
+    CheckConstraint(f"error_code IS NULL OR state NOT IN ({_listed(SUCCESSFUL)})", name="requests_error"),
 )
 
 attempts = Table(
@@ -130,6 +161,9 @@ attempts = Table(
     Column("error_stage", String(20)),
     Column("error_cause", SanitizedText),
     PrimaryKeyConstraint("request_id", "number"),
+    ForeignKeyConstraint(["request_id"], ["requests.id"], name="attempts_of_request", ondelete="CASCADE"),
+    _one_of("attempts", "result", [state for state in RequestState if state in _ENDS]),
+    _one_of("attempts", "error_stage", Stage),
 )
 
 messages = Table(
@@ -151,6 +185,8 @@ messages = Table(
     Index("messages_by_state", "state", "received_at"),
     Index("messages_by_request", "request_id"),
     Index("messages_by_batch", "batch", "customer"),
+    _one_of("messages", "state", MessageState),
+    _one_of("messages", "lane", Lane),
 )
 
 chunks = Table(
@@ -168,6 +204,7 @@ chunks = Table(
     Column("closed_at", UtcDateTime),
     Index("chunks_open", "closed_at", "lane"),
     Index("chunks_by_customer", "lane", "customer", "id"),
+    _one_of("chunks", "lane", Lane),
 )
 
 chunk_images = Table(
@@ -178,6 +215,7 @@ chunk_images = Table(
     Column("image_id", String(220), nullable=False),
     Column("request_id", String(32), nullable=False),
     PrimaryKeyConstraint("chunk_id", "position"),
+    ForeignKeyConstraint(["chunk_id"], ["chunks.id"], name="chunk_images_of_chunk", ondelete="CASCADE"),
 )
 
 claims = Table(
@@ -193,6 +231,9 @@ claims = Table(
     Index("claims_by_token", "token"),
     Index("claims_by_run", "run_id"),
     Index("claims_by_customer", "customer", "reserved_bytes"),
+    Index("claims_by_request", "request_id", unique=True),
+    ForeignKeyConstraint(["request_id"], ["requests.id"], name="claims_of_request"),
+    CheckConstraint("reserved_bytes >= 0", name="claims_reserved_bytes"),
 )
 
 outcomes = Table(
@@ -210,6 +251,8 @@ outcomes = Table(
     Column("reported", Boolean, nullable=False, comment="whether Dagster has it"),
     PrimaryKeyConstraint("image_id", "stage"),
     Index("outcomes_unreported", "reported"),
+    _one_of("outcomes", "stage", Stage),
+    _one_of("outcomes", "outcome", Outcome),
 )
 
 DAMAGED = text("damage IS NOT NULL")  # hardly any: the index costs nothing
@@ -232,6 +275,8 @@ objects = Table(
     Index("objects_damaged", "damage", sqlite_where=DAMAGED, postgresql_where=DAMAGED),
     Index("objects_by_image", "image_id"),
     Index("objects_by_kind", "customer", "kind", "space", "bytes"),
+    _one_of("objects", "kind", ObjectKind),
+    CheckConstraint("bytes >= 0", name="objects_bytes"),
 )
 
 batches = Table(

@@ -57,8 +57,9 @@ def test_a_writer_that_freezes_loses_its_transaction(
     postgresql_server: postgresql.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process that was stopped, or whose network went, must not hold up all others indefinitely."""
-    monkeypatch.setattr(database, "IDLE_TIMEOUT_SECONDS", 1)
     url = postgresql_server.new_database()
+    Ledger(url).close()
+    monkeypatch.setattr(database, "IDLE_TIMEOUT_SECONDS", 1)
     frozen, other = Ledger(url), Ledger(url)
     received = [message(number) for number in range(3)]
 

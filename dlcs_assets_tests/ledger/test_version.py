@@ -41,6 +41,17 @@ SAMPLES: dict[type, Any] = {
     String: "x",
     Text: "x",
 }
+# Of columns that hold one of several words, and of those that depend on each other.
+VALID: dict[str, Any] = {
+    "state": "superseded",
+    "lane": "ingest",
+    "stage": "jp2",
+    "error_stage": "jp2",
+    "outcome": "converted",
+    "kind": "jp2",
+    "result": "failed",
+}
+VALID_IN: dict[str, dict[str, Any]] = {"requests": {"chunk_id": None}, "messages": {"state": "accepted"}}
 
 
 @pytest.fixture
@@ -58,6 +69,7 @@ def fill(connection: Connection) -> None:
     for table in tables.sorted_tables:
         if table.name != version.VERSION_TABLE:
             values = {column.name: SAMPLES[type(column.type.as_generic())] for column in table.columns}
+            values |= {name: value for name, value in VALID.items() if name in values} | VALID_IN.get(table.name, {})
             connection.execute(table.insert().values(values))
 
 
@@ -112,10 +124,14 @@ def test_a_step_that_fails_leaves_nothing_of_itself(url: str, engine: Engine, mo
     def fail(*_: object) -> None:
         raise RuntimeError("the disk is full")
 
+    with engine.begin() as connection:
+        version.upgrade(connection, VERSIONS[0])
     with monkeypatch.context() as patch:
         patch.setattr("alembic.runtime.migration.HeadMaintainer.update_to_step", fail)
         with pytest.raises(RuntimeError, match="the disk is full"):
             Ledger(url)
+    with engine.connect() as connection:
+        assert version.found_version(connection) == VERSIONS[0]
     Ledger(url).close()
     with engine.connect() as connection:
         assert version.is_current(connection)

@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 import json
+import re
+from urllib.parse import unquote
 
 import sqlalchemy as sa
 from alembic import op
 
-from dlcs_assets.domain.s3_uri import parse_s3_uri
-
 revision = "0002"
 down_revision = "0001"
+
+# The forms of an address in S3, as they were read when this version was made: what an older ledger becomes must not
+# change with the code of today.
+_REGION = (
+    r"(?:[a-z]{2}|eusc)(?:-gov|-iso[a-z]?|-de)?-(?:north|south|east|west|central|(?:north|south)(?:east|west))-[0-9]"
+)
+_BUCKET = r"(?P<bucket>[^/?#]+)"
+_HOST_BUCKET = r"(?P<bucket>[^/?#]+?)"
+_ANY_REGION = r"[a-z0-9-]+"
+_S3_FORMS = (
+    re.compile(rf"s3://{_REGION}/(?P<bucket>[^/]+)/(?P<key>.*)", re.IGNORECASE | re.DOTALL),
+    re.compile(r"s3://(?P<bucket>[^/]+)/(?P<key>.*)", re.IGNORECASE | re.DOTALL),
+)
+_WEB_FORMS = (
+    re.compile(rf"https?://s3[-.]{_ANY_REGION}\.amazonaws\.com/{_BUCKET}/(?P<key>[^?#]*)", re.IGNORECASE),
+    re.compile(rf"https?://{_HOST_BUCKET}\.s3\.amazonaws\.com/(?P<key>[^?#]*)", re.IGNORECASE),
+    re.compile(rf"https?://{_HOST_BUCKET}\.s3\.{_ANY_REGION}\.amazonaws\.com/(?P<key>[^?#]*)", re.IGNORECASE),
+    re.compile(rf"https?://s3\.amazonaws\.com/{_BUCKET}/(?P<key>[^?#]*)", re.IGNORECASE),
+)
 
 
 def upgrade() -> None:
@@ -136,9 +155,19 @@ def _fill_origins() -> None:
     connection = op.get_bind()
     for row in connection.execute(sa.text("SELECT id, registration FROM images")).all():
         registration = row.registration if isinstance(row.registration, dict) else json.loads(row.registration)
-        location = parse_s3_uri(registration.get("origin", ""))
+        location = _s3_location(registration.get("origin", ""))
         if location is not None:
             connection.execute(
                 sa.text("UPDATE images SET origin_bucket = :bucket, origin_key = :key WHERE id = :id"),
-                {"bucket": location.bucket, "key": location.key, "id": row.id},
+                {"bucket": location[0], "key": location[1], "id": row.id},
             )
+
+
+def _s3_location(origin: str) -> tuple[str, str] | None:
+    for form in _S3_FORMS:
+        if found := form.fullmatch(origin):
+            return found["bucket"], found["key"]
+    for form in _WEB_FORMS:
+        if found := form.fullmatch(origin):
+            return found["bucket"], unquote(found["key"])
+    return None

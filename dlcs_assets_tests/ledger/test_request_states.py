@@ -1,0 +1,246 @@
+"""Histories of a few images, drawn by hypothesis: every change of a request is one that the table of states allows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import Row, delete, select
+
+from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDownError, TransientError
+from dlcs_assets.domain.ingest_request import AssetFields, BatchReference, IngestMessage
+from dlcs_assets.domain.modified import AssetDeleted
+from dlcs_assets.domain.request_states import ENDED, SUCCESSFUL, TAKEN, TRANSITIONS, RequestState
+from dlcs_assets.domain.results import WorkItem
+from dlcs_assets.domain.stages import STAGES, Lane, Stage
+from dlcs_assets.ledger import Ledger
+from dlcs_assets.ledger.claims import Claim
+from dlcs_assets.ledger.deletions import DeletionClaim
+from dlcs_assets.ledger.inbox import IntakePolicy
+from dlcs_assets.ledger.records import Chunk, InboxMessage, new_id
+from dlcs_assets.ledger.reports import Selection
+from dlcs_assets.ledger.tables import attempts, chunks, claims, metadata, requests
+from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, refuse_ftp, result
+from dlcs_testing import postgresql
+
+IMAGES = st.sampled_from([AssetId(2, 1, name) for name in "ab"])
+STAGES_DRAWN = st.sets(st.sampled_from(Stage), min_size=1)
+WAIT = timedelta(minutes=10)
+ERRORS = st.sampled_from(
+    [
+        None,
+        PermanentError("permanent", "It is odd", remedy="None", stage=Stage.ORIGINAL),
+        TransientError("transient", "It is busy", remedy="Wait", stage=Stage.THUMBNAILS),
+        ServiceDownError("down", "It is down", remedy="Start it", stage=Stage.JP2),
+    ]
+)
+ALLOWED = {(before, each.after) for each in TRANSITIONS.values() for before in each.before}
+BEGINNINGS = {each.after for each in TRANSITIONS.values() if not each.before}
+# Two events in one transaction, of which the first cannot be seen from outside.
+AT_ONCE = {
+    (RequestState.RUNNING, RequestState.SUPERSEDED),  # a deletion that failed, of an image that is registered again
+}
+BEGINNINGS_AT_ONCE = {RequestState.RUNNING, RequestState.SUPERSEDED}  # by hand; by another message of the transaction
+
+
+class Histories(RuleBasedStateMachine):
+    """Takes messages in, dispatches, claims, ends and kills runs, as sensors, runs and operators do."""
+
+    ledger: ClassVar[Ledger]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = NOW
+        self.before: dict[str, Row[Any]] = {}
+        self.chunks: list[Chunk] = []
+        self.claims: list[Claim] = []
+        self.deletions: list[DeletionClaim] = []
+
+    @initialize()
+    def begin(self) -> None:
+        with self.ledger._database.write() as connection:
+            for table in reversed(metadata.sorted_tables):
+                connection.execute(delete(table))
+
+    @rule(
+        images=st.lists(IMAGES, min_size=1, max_size=3),
+        full=st.booleans(),
+        lane=st.sampled_from([Lane.INGEST, Lane.PRIORITY]),
+        batch=st.sampled_from([None, 1]),
+        only_outdated=st.booleans(),
+    )
+    def take_in(self, images: list[AssetId], full: bool, lane: Lane, batch: int | None, only_outdated: bool) -> None:
+        fields = AssetFields("https://example.org/page.jpg", None, None, None, None) if full else None
+        reference = BatchReference(batch, None) if batch else None
+        received = [
+            InboxMessage(
+                new_id(), "q", lane, "", IngestMessage(image, None, reference, fields), only_outdated=only_outdated
+            )
+            for image in images
+        ]
+        self.ledger.inbox.take_in(received, policy=IntakePolicy(refuse_ftp, WAIT), now=self.now)
+
+    @rule(image=IMAGES)
+    def request_deletion(self, image: AssetId) -> None:
+        self.ledger.deletions.request([AssetDeleted(image, None, None, frozenset(), ())], now=self.now)
+
+    @rule(minutes=st.sampled_from([1, 11, 61]))
+    def wait(self, minutes: int) -> None:
+        self.now += timedelta(minutes=minutes)
+        self.ledger.inbox.reject_overdue(self.now)
+
+    @rule(lane=st.sampled_from(Lane))
+    def dispatch(self, lane: Lane) -> None:
+        due = self.ledger.dispatch.due([lane], limit=10, now=self.now)
+        if due:
+            planned = Chunk(new_id(), lane, 2, 1, frozenset(STAGES), "/a", "/z", tuple(due))
+            self.chunks += self.ledger.dispatch.reserve([planned], self.now)
+
+    @precondition(lambda self: self.chunks)
+    @rule(starts=st.booleans())
+    def run_chunk(self, starts: bool) -> None:
+        chunk = self.chunks.pop(0)
+        self.ledger.dispatch.mark_launched(chunk.id, chunk.id)
+        if not starts:
+            self.ledger.claims.release_run(chunk.id, schedule=SCHEDULE, now=self.now)
+        elif chunk.lane is Lane.DELETE:
+            deletion = self.ledger.deletions.claim(chunk.id, chunk.id, now=self.now)
+            assert deletion is not None
+            self.deletions.append(deletion)
+        else:
+            claim = self.ledger.claims.claim_chunk(chunk.id, chunk.id, now=self.now)
+            assert claim is not None
+            self.claims.append(claim)
+
+    @rule(images=st.lists(IMAGES, min_size=1, max_size=2, unique=True), stages=STAGES_DRAWN)
+    def launch_by_hand(self, images: list[AssetId], stages: set[Stage]) -> None:
+        self.claims.append(self.ledger.claims.claim_images(images, stages, new_id(), now=self.now))
+
+    @precondition(lambda self: self.claims)
+    @rule(error=ERRORS, finishes=st.booleans())
+    def end_run(self, error: IngestError | None, finishes: bool) -> None:
+        claim = self.claims.pop(0)
+        for item in claim.items if finishes else claim.items[:1]:
+            self._finish(claim, item, error)
+        self.ledger.claims.release_run(claim.run_id, schedule=SCHEDULE, now=self.now)
+
+    def _finish(self, claim: Claim, item: WorkItem, error: IngestError | None) -> None:
+        if error is None:
+            for stage in item.stages:
+                self.ledger.results.commit(claim, item, result(stage), now=self.now)
+        self.ledger.results.finish(claim, item, error, schedule=SCHEDULE, now=self.now)
+
+    @precondition(lambda self: self.deletions)
+    @rule(error=ERRORS, finishes=st.booleans())
+    def end_deletion(self, error: IngestError | None, finishes: bool) -> None:
+        claim = self.deletions.pop(0)
+        for deletion in claim.deletions if finishes else claim.deletions[:1]:
+            self.ledger.deletions.finish(claim, deletion, error, schedule=SCHEDULE, now=self.now)
+        self.ledger.claims.release_run(claim.run_id, schedule=SCHEDULE, now=self.now)
+
+    @precondition(lambda self: self.claims)
+    @rule(by_operator=st.booleans())
+    def kill_run(self, by_operator: bool) -> None:
+        claim = self.claims.pop(0)
+        self.ledger.claims.release_run(claim.run_id, schedule=SCHEDULE, now=self.now)
+        if by_operator:
+            self.ledger.claims.cancel(claim, now=self.now)
+
+    @rule(image=IMAGES)
+    def retry(self, image: AssetId) -> None:
+        self.ledger.reports.retry(Selection(ids=(str(image),)), now=self.now)
+
+    @rule(image=IMAGES, stages=STAGES_DRAWN)
+    def reprocess(self, image: AssetId, stages: set[Stage]) -> None:
+        if self.ledger.reports.registration(image):
+            self.ledger.registrations.request([(image, frozenset(stages))], lane=Lane.BACKFILL, now=self.now)
+
+    @rule()
+    def enforce_retention(self) -> None:
+        self.ledger.retention.enforce(history=self.now - WAIT, bodies=self.now)
+
+    @invariant()
+    def each_change_is_one_of_the_table(self) -> None:
+        with self.ledger._database.read() as connection:
+            rows = {row.id: row for row in connection.execute(select(requests))}
+            held = set(connection.scalars(select(claims.c.request_id)))
+            open_chunks = set(connection.scalars(select(chunks.c.id).where(chunks.c.closed_at.is_(None))))
+            made = {(row.request_id, row.number): row for row in connection.execute(select(attempts))}
+        for row in rows.values():
+            check_row(row)
+            assert (row.state == RequestState.RUNNING) == (row.id in held)
+            assert row.chunk_id is None or row.chunk_id in open_chunks
+            before = self.before.get(row.id)
+            if before is None:
+                assert row.state in BEGINNINGS | BEGINNINGS_AT_ONCE
+            elif row.state != before.state:
+                assert (before.state, row.state) in ALLOWED | AT_ONCE
+        last = {request: max(n for other, n in made if other == request) for request, _ in made}
+        for request, number in last.items():
+            check_error(rows[request], made[request, number])
+        self.before = rows
+
+
+def check_row(row: Row[Any]) -> None:
+    assert (row.finished_at is not None) == (row.state in ENDED)
+    assert row.chunk_id is None or row.state in TAKEN
+    assert row.superseded_by is None or row.state == RequestState.SUPERSEDED
+    if row.state in SUCCESSFUL:
+        assert row.error_code is None
+    assert (row.error_code is None) == (row.error_cause is None) == (row.error_remedy is None)
+    if row.error_code is None:
+        assert row.error_stage is None
+
+
+def check_error(row: Row[Any], attempt: Row[Any]) -> None:
+    """A reason is that of the last attempt, or of something that no stage is named for."""
+    if row.error_code not in {None, attempt.error_code}:
+        assert row.error_stage is None
+    elif row.error_code is not None:
+        assert row.error_stage == attempt.error_stage
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
+    """A ledger that all histories use, one after another."""
+    if request.param == "sqlite":
+        folder: Path = tmp_path_factory.mktemp("ledger")
+        url = f"sqlite:///{folder / 'ledger.db'}"
+    else:
+        server: postgresql.Server = request.getfixturevalue("postgresql_server")
+        url = server.new_database()
+    ledger = Ledger(url)
+    yield ledger
+    ledger.close()
+
+
+def test_histories_of_images_keep_to_the_table_of_states(opened: Ledger) -> None:
+    """New requests begin as the table says, every change is in it, and no row is left half changed."""
+
+    class Opened(Histories):
+        ledger = opened
+
+    run_state_machine_as_test(
+        Opened,
+        settings=settings(
+            max_examples=12,
+            stateful_step_count=25,
+            deadline=None,
+            derandomize=True,
+            suppress_health_check=[*HealthCheck],
+        ),
+    )
