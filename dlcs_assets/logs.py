@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-# Attributes of a record that are told if a call gave them, as `extra`.
+# Attributes of a record that are written if a call set them, as `extra`.
 FIELDS: Final = ("image", "request", "run", "stage", "code", "milliseconds")
 OWN_LOGGER: Final = "dlcs_assets"
 
@@ -21,7 +21,7 @@ class JsonLines(logging.Formatter):
         """Return the line."""
         dagster: Mapping[str, Any] = getattr(record, "dagster_meta", None) or {}
         moment = datetime.fromtimestamp(record.created, UTC)
-        told: dict[str, Any] = {
+        line: dict[str, Any] = {
             "time": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "level": record.levelname,
             "logger": record.name,
@@ -29,11 +29,11 @@ class JsonLines(logging.Formatter):
             "message": dagster.get("orig_message") or record.getMessage(),
         }
         if dagster.get("run_id"):
-            told["run"] = dagster["run_id"]
-        told |= {name: getattr(record, name) for name in FIELDS if getattr(record, name, None) is not None}
+            line["run"] = dagster["run_id"]
+        line |= {name: getattr(record, name) for name in FIELDS if getattr(record, name, None) is not None}
         if record.exc_info:
-            told["exception"] = self.formatException(record.exc_info)
-        return json.dumps(told, default=str, ensure_ascii=False)
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str, ensure_ascii=False)
 
 
 def log_json(logger: logging.Logger) -> logging.Logger:

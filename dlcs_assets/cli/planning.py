@@ -32,13 +32,6 @@ from dlcs_assets.settings import Settings
 
 Lines = list[tuple[str, str]]
 
-_BY_STRATEGY = {
-    OriginStrategy.DEFAULT: "over HTTP",
-    OriginStrategy.BASIC_HTTP: "over HTTP with user and password",
-    OriginStrategy.S3_AMBIENT: "from S3 with our own credentials",
-    OriginStrategy.SFTP: "over SFTP",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Known:
@@ -104,7 +97,7 @@ def _strategy(origin: Origin) -> str:
     if origin.strategy is OriginStrategy.S3_AMBIENT:
         reach = ", optimised: the image server reads it where it is" if origin.optimised else ", not optimised"
     rule = f", by the customer's rule '{origin.rule.id}'" if origin.rule else ""
-    return f"{_BY_STRATEGY[origin.strategy]} (strategy {origin.strategy}){reach}{rule}"
+    return f"{origin.strategy.summary} (strategy {origin.strategy}){reach}{rule}"
 
 
 def _stages(plan: IngestPlan) -> str:

@@ -148,7 +148,7 @@ def _shown(value: object) -> str:
 
 
 def _is_unseen(response: httpx.Response) -> bool:
-    """Tell whether it does not find what we put there: it may yet appear, or the folder is not the same."""
+    """Return whether it does not find what we put there: it may yet appear, or the folder is not the same."""
     try:
         return any(_UNSEEN.get(item["type"]) == item["loc"][-1] for item in response.json()["detail"])
     except (ValueError, LookupError, TypeError):

@@ -99,7 +99,7 @@ class Answer:
             case httpx.codes.FORBIDDEN if "pixel" in detail.lower():
                 return PermanentError(
                     "thumbnail_too_many_pixels",
-                    f"The image server makes no picture of so many pixels: {detail}",
+                    f"The image server makes no picture of that many pixels: {detail}",
                     remedy="Raise its max_pixels, or leave the size out of the policy.",
                 )
             case httpx.codes.FORBIDDEN:

@@ -1,4 +1,4 @@
-"""Is this a whole JPEG, and of which size? For bodies that came with status 200 and may be anything."""
+"""Whether bytes are a whole JPEG, and its size. For bodies that came with status 200 and may be anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our objects in S3: put with their checksum, looked at, read, listed, deleted."""
+"""The project's objects in S3: put with their checksum, inspected, read, listed, deleted."""
 
 import base64
 import hashlib
@@ -97,7 +97,7 @@ class Storage(LazyClient["S3Client"]):
         return StoredObject(bucket, key, len(data), sha256, content_type, etag)
 
     def head(self, bucket: str, key: str) -> StoredObject | None:
-        """Look at an object. None: there is none."""
+        """Return what S3 knows of an object; None if there is none."""
         try:
             with self._request(f"Looking at {bucket}/{key}") as client:
                 found = client.head_object(Bucket=bucket, Key=key)

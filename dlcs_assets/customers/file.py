@@ -68,7 +68,7 @@ class CustomersFile:
         return state.customers
 
     def problem(self) -> str | None:
-        """Say what is wrong with the file as it is now, and what is in force; None if nothing is."""
+        """Return what is wrong with the file as it is now, and what is in force; None if nothing is."""
         return self._current().problem
 
     def _current(self) -> _State:

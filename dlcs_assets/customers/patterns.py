@@ -56,5 +56,5 @@ def compile_search(expression: str, rule: str) -> Callable[[str], bool]:
         try:
             finds(probe)
         except PermanentError:
-            raise ValueError("takes for ever; expected one without repeats inside repeats, such as (a+)+") from None
+            raise ValueError("takes too long; expected one without repeats inside repeats, such as (a+)+") from None
     return finds

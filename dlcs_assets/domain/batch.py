@@ -94,10 +94,10 @@ class Batch:
         if self.finished_at:
             return "finished"
         if self.count is None:
-            return "open: nobody has said how many images it has, so it is not called finished until it is closed"
+            return "open: the number of its images was not declared, so it is not finished until it is closed"
         if self.not_received:
             return f"open: {self.not_received} of {self.count} images have not been received yet"
-        return "all images have ended" if self.has_ended else "in work"
+        return "all images have ended" if self.has_ended else "in progress"
 
 
 def time_left(batch: Batch, ended: int, window: timedelta) -> timedelta | None:

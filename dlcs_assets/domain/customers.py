@@ -1,4 +1,4 @@
-"""What a customer may do and gets without asking: its policies, its default channels, its ways to fetch originals."""
+"""What a customer may do and gets without asking: its policies, its default channels, its origin strategies."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Customer:
     private_networks: tuple[Network, ...] = ()
 
     def origin(self, url: str, *, portal_bucket: str | None, own_buckets: Collection[str]) -> Origin:
-        """Tell how one of its originals is fetched. Raises `PermanentError` as `classify_origin` does."""
+        """Return how one of its originals is fetched. Raises `PermanentError` as `classify_origin` does."""
         origin = classify_origin(
             url,
             customer=self.number,

@@ -151,7 +151,7 @@ def parse_requested_channels(value: object) -> tuple[RequestedChannel, ...] | No
     if len(names) > 1 and (alone := {ALL_CHANNELS, Channel.NONE} & set(names)):
         raise MessageRejectedError(
             "channel_must_be_alone",
-            f"deliveryChannels has other channels beside {' and '.join(sorted(alone))}",
+            f"deliveryChannels has other channels next to {' and '.join(sorted(alone))}",
             remedy="Leave either this channel or the others out.",
         )
     if names == [ALL_CHANNELS]:

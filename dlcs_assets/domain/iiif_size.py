@@ -100,7 +100,7 @@ def validate_policy_size(text: str) -> SizeParameter:
 
 
 def resolve(parameter: SizeParameter, image: Size) -> Size | None:
-    """Give the pixels of a size for an image. None: it would enlarge the image, and has no `^` to allow that."""
+    """Return the pixels of a size for an image. None: it would enlarge the image, and has no `^` to allow that."""
     width, height = parameter.width, parameter.height
     if _is_own_size(parameter, image):
         return image
@@ -122,7 +122,7 @@ def resolve(parameter: SizeParameter, image: Size) -> Size | None:
 
 
 def size_to_ask(parameter: SizeParameter, image: Size) -> str:
-    """Give what to ask an image server for.
+    """Return what to ask an image server for.
 
     `!w,h` that the image fits in gives the image itself, but Cantaloupe answers 400 to it: ask for the own width.
     """
@@ -130,7 +130,7 @@ def size_to_ask(parameter: SizeParameter, image: Size) -> str:
 
 
 def is_size_asked(parameter: SizeParameter, image: Size, measured: Size) -> bool:
-    """Tell whether a picture of the measured size is what the parameter asks for.
+    """Return whether a picture of the measured size is what the parameter asks for.
 
     The edge that the parameter constrains must be exact; the other one may be a pixel off, since servers round in
     their own ways. Cantaloupe does it on an already reduced raster, where a pixel of the short edge is several of the
@@ -161,7 +161,7 @@ def _close(measured: int, exact: Fraction, *, tolerance: int = 1) -> bool:
 
 
 def _is_own_size(parameter: SizeParameter, image: Size) -> bool:
-    """Tell whether the answer is the image itself: `max`, or `!w,h` (not `^!w,h`) that the image fits in."""
+    """Return whether the answer is the image itself: `max`, or `!w,h` (not `^!w,h`) that the image fits in."""
     if parameter.width is None and parameter.height is None:
         return parameter.percent is None
     fits = image.width <= (parameter.width or 0) and image.height <= (parameter.height or 0)

@@ -88,7 +88,7 @@ _WHY: Final = {
     "file": "Only the file is delivered: it is stored, or left where it is if its origin will do; no image is read.",
     "none": "The channel none registers the image and does no more.",
 }
-_KEPT_BESIDE: Final = " The original is kept beside, to be delivered as a file."
+_KEPT_AS_FILE: Final = " The original is kept as well, to be delivered as a file."
 _FILE_AT_ORIGIN: Final = " As a file it is delivered from its origin."
 
 
@@ -145,7 +145,7 @@ def _with_file(plan: IngestPlan, *, optimised: bool) -> IngestPlan:
     row = f"{plan.row}+file"
     if optimised:
         return replace(plan, row=row, why=plan.why + _FILE_AT_ORIGIN)
-    return replace(plan, row=row, keep_original=True, original_outcome=Outcome.KEPT, why=plan.why + _KEPT_BESIDE)
+    return replace(plan, row=row, keep_original=True, original_outcome=Outcome.KEPT, why=plan.why + _KEPT_AS_FILE)
 
 
 def _read_table() -> dict[tuple[str, str, str], IngestPlan]:

@@ -74,7 +74,7 @@ class IngestMessage:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """Whom and what a message names. Of one that is rejected: as much of it as can be read."""
+    """What a message names; of a rejected one, as much as can be read."""
 
     asset_id: AssetId | None = None
     customer: int | None = None
@@ -92,7 +92,7 @@ class Registration:
     roles: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Give plain JSON values, for a database column."""
+        """Return plain JSON values, for a database column."""
         channels = self.channels and [{"channel": str(item.channel), "policy": item.policy} for item in self.channels]
         return {
             "origin": self.origin,
@@ -155,7 +155,7 @@ def named_in(body: str) -> Named:
 
 
 def register(fields: AssetFields, registered: Registration | None) -> Registration:
-    """Give the registration that a message leads to: what it omits keeps its registered value.
+    """Return the registration that a message leads to: what it omits keeps its registered value.
 
     A restricted image must not turn public because a message was short. Raises `MessageRejectedError`.
     """
@@ -199,7 +199,7 @@ def _asset_id(message: Fields, asset: Fields | None) -> AssetId:
         raise MessageRejectedError(
             "asset_id_contradictory",
             f"asset.id is {ids[0]}, but id is {ids[1]}",
-            remedy="Leave the id beside the asset out.",
+            remedy="Leave out the id next to the asset.",
         )
     return ids[0]
 

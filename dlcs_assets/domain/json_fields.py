@@ -37,11 +37,11 @@ class Fields:
         return name.lower() in self._values
 
     def names(self) -> tuple[str, ...]:
-        """Give the names as they were written."""
+        """Return the names as they were written."""
         return self._names
 
     def get(self, name: str) -> Any:
-        """Give a field as it is."""
+        """Return a field as it is."""
         return self._values.get(name.lower())
 
     def object(self, name: str) -> Fields | None:
@@ -106,7 +106,7 @@ class Fields:
         return moment
 
     def malformed(self, name: str, expected: str) -> MessageRejectedError:
-        """Give the error for a field that is not what was expected."""
+        """Return the error for a field that is not what was expected."""
         value = self.get(name)
         return MessageRejectedError(
             "field_malformed",

@@ -65,7 +65,7 @@ def parse_network(text: str) -> Network:
 
 
 def may_be_read_from(address: Address, allowed: Collection[Network] = ()) -> bool:
-    """Tell whether an address is public, or in one of the networks that are allowed.
+    """Return whether an address is public, or in one of the networks that are allowed.
 
     An IPv6 address that stands for one of IPv4 (mapped, NAT64, 6to4) is taken for what it leads to.
     """
@@ -92,5 +92,5 @@ def _is_public(address: Address) -> bool:
     if isinstance(address, IPv4Address):
         return not any(address in network for network in _NOT_PUBLIC)
     if address in _NAT64:
-        return True  # as far as it goes: what it stands for is looked at as well
+        return True  # as far as it goes: the address that it stands for is checked as well
     return address in _PUBLIC_V6 and not any(address in network for network in _NOT_PUBLIC_V6)

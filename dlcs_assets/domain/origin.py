@@ -16,27 +16,34 @@ from dlcs_assets.domain.text import is_storable
 
 
 class OriginStrategy(StrEnum):
-    """How an original is fetched, in the DLCS's words: a line for each strategy, with what its rules are checked for.
+    """How an original is fetched, in the DLCS's words: a line for each strategy.
 
-    `schemes`: the addresses that it can read. `with_credentials`, `with_known_hosts`: whether a rule has to name them.
-    How it reads is in `dlcs_assets.clients.origins`.
+    `summary`: for people. `schemes`: the addresses that it can read. `with_credentials`, `with_known_hosts`: whether a
+    rule has to name them. How it reads is in `dlcs_assets.clients.origins`.
     """
 
+    summary: str
     schemes: frozenset[str]
     with_credentials: bool
     with_known_hosts: bool
 
-    DEFAULT = "default", {"http", "https"}
-    BASIC_HTTP = "basic-http-authentication", {"http", "https"}, True
-    S3_AMBIENT = "s3-ambient", {"s3", "http", "https"}
-    SFTP = "sftp", {"sftp"}, True, True
+    DEFAULT = "default", "over HTTP", {"http", "https"}
+    BASIC_HTTP = "basic-http-authentication", "over HTTP with user and password", {"http", "https"}, True
+    S3_AMBIENT = "s3-ambient", "from S3 with our own credentials", {"s3", "http", "https"}
+    SFTP = "sftp", "over SFTP", {"sftp"}, True, True
 
     def __new__(
-        cls, value: str, schemes: Iterable[str] = (), with_credentials: bool = False, with_known_hosts: bool = False
+        cls,
+        value: str,
+        summary: str = "",
+        schemes: Iterable[str] = (),
+        with_credentials: bool = False,
+        with_known_hosts: bool = False,
     ) -> Self:
         """Make a member from its line."""
         member = str.__new__(cls, value)
         member._value_ = value
+        member.summary = summary
         member.schemes = frozenset(schemes)
         member.with_credentials = with_credentials
         member.with_known_hosts = with_known_hosts

@@ -15,7 +15,7 @@ _ENCODED: Final = re.compile(r"[%,\[\]*'\"\\\x00-\x1f\x7f-\x9f]|\.{3,}")
 
 
 def partition_key(asset_id: AssetId) -> str:
-    """Give the partition key: `/2/1/page-1`.
+    """Return the partition key: `/2/1/page-1`.
 
     The mark in front keeps the UI's filter, a substring match, from mixing customers: `/2/5/` is not in `/12/5/x`.
     """
@@ -23,7 +23,7 @@ def partition_key(asset_id: AssetId) -> str:
 
 
 def asset_id_of(key: str) -> AssetId:
-    """Give the asset id of a partition key. Raises `InvalidAssetIdError` for a key that is none."""
+    """Return the asset id of a partition key. Raises `InvalidAssetIdError` for a key that is none."""
     # Bytes that are no UTF-8 become halves of surrogates, which no id has.
     return AssetId.parse(unquote(key.removeprefix(MARK), errors="surrogateescape"))
 

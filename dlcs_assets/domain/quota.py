@@ -20,7 +20,7 @@ SOURCE_KINDS: Final = (ObjectKind.JP2, ObjectKind.ORIGINAL)
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """How much of its quota a customer has taken, in bytes: stored, and reserved by images in work."""
+    """How much of its quota a customer has taken, in bytes: stored, and reserved by images in progress."""
 
     stored: int
     reserved: int = 0
@@ -42,7 +42,7 @@ def require_room(asset_id: AssetId, limit: int, taken: Taken, *, new: int, repla
     more than the limit.
     """
     if taken.stored - replaced + new + taken.reserved > limit:
-        others = f", {taken.reserved:,} reserved by images in work" if taken.reserved else ""
+        others = f", {taken.reserved:,} reserved by images in progress" if taken.reserved else ""
         instead = f", in place of {replaced:,}" if replaced else ""
         raise PermanentError(
             "quota_exceeded",

@@ -15,7 +15,7 @@ _HOST: Final = re.compile(r"(?:\[[^\]]*\]|[^:]*)(?::[0-9]*)?")
 
 
 def shown_url(url: str) -> str:
-    """Give the URL without user, password, query and fragment; `?…` says that a query or fragment was cut.
+    """Return the URL without user, password, query and fragment; `?…` says that a query or fragment was cut.
 
     What can't be seen, or changes how the rest is seen, is replaced.
     `s3://` addresses carry no secrets, and `?` may be part of a key: they are shown as they are. Never raises.

@@ -41,7 +41,7 @@ class S3Event:
 
     @property
     def is_upload(self) -> bool:
-        """Tell whether there is a new object, or a new version of one."""
+        """Return whether there is a new object, or a new version of one."""
         return self.event_name.removeprefix("s3:").startswith(_CREATED)
 
 
@@ -54,7 +54,7 @@ class S3Record:
 
 
 def holds_s3_events(message: Fields) -> bool:
-    """Tell whether a message is one of S3's."""
+    """Return whether a message is one of S3's."""
     return (
         message.get("Event") == _TEST_EVENT
         or isinstance(message.get("Records"), list)

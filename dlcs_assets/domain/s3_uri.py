@@ -39,13 +39,13 @@ class S3Location:
     region: str | None = None
 
     def uri(self, default_region: str | None = None) -> str:
-        """Give `s3://bucket/key`; with a default region the DLCS's own form, `s3://region/bucket/key`."""
+        """Return `s3://bucket/key`; with a default region the DLCS's own form, `s3://region/bucket/key`."""
         if default_region is None:
             return f"s3://{self.bucket}/{self.key}"
         return f"s3://{self.region or default_region}/{self.bucket}/{self.key}"
 
     def web_address(self) -> str:
-        """Give the https address, by virtual host where the region is known."""
+        """Return the https address, by virtual host where the region is known."""
         if self.region is None:
             return f"https://s3.amazonaws.com/{self.bucket}/{quote(self.key)}"
         return f"https://{self.bucket}.s3.{self.region}.amazonaws.com/{quote(self.key)}"

@@ -12,7 +12,7 @@ _SCHEMES: Final = frozenset({"http", "https"})
 
 
 def is_signed(url: str) -> bool:
-    """Tell whether the query of a web address has a signature."""
+    """Return whether the query of a web address has a signature."""
     try:
         parts = urlsplit(url.strip())
         names = {name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True, max_num_fields=1000)}
@@ -27,5 +27,5 @@ def unsigned(url: str) -> str:
 
 
 def was_signed(url: str) -> bool:
-    """Tell whether a signature was taken from the URL: it is no longer of use for reading anything."""
+    """Return whether a signature was taken from the URL: it is no longer of use for reading anything."""
     return url.endswith(ELLIPSIS)

@@ -9,7 +9,7 @@ _SHOWN: Final = 300
 
 
 def is_storable(text: str) -> bool:
-    """Tell whether a text has neither control characters nor halves of surrogate pairs.
+    """Return whether a text has neither control characters nor halves of surrogate pairs.
 
     Databases and object stores refuse those (a NUL, what UTF-8 can't carry), long after the message was accepted.
     """
@@ -17,7 +17,7 @@ def is_storable(text: str) -> bool:
 
 
 def shown_text(text: str) -> str:
-    """Give a text as an error may quote it: not too long, and storable."""
+    """Return a text as an error may quote it: not too long, and storable."""
     shown = "".join("\N{REPLACEMENT CHARACTER}" if _is_unfit(character) else character for character in text[:_SHOWN])
     return shown if len(text) <= _SHOWN else f"{shown}…"
 

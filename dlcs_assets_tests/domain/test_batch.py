@@ -65,7 +65,7 @@ def test_a_batch_without_a_count_never_ends_and_says_so(tally: Tally) -> None:
     unknown = batch(None, tally)
     assert not unknown.has_ended
     assert unknown.not_received is None
-    assert "nobody has said how many images it has" in unknown.standing
+    assert "the number of its images was not declared" in unknown.standing
 
 
 def test_a_closed_batch_has_what_it_lists_whatever_was_declared() -> None:
@@ -80,7 +80,7 @@ def test_a_closed_batch_has_what_it_lists_whatever_was_declared() -> None:
     ("asked", "standing"),
     [
         (batch(5, Tally(done=2, pending=1)), "open: 2 of 5 images have not been received yet"),
-        (batch(3, Tally(done=2, pending=1)), "in work"),
+        (batch(3, Tally(done=2, pending=1)), "in progress"),
         (batch(3, Tally(done=3)), "all images have ended"),
         (batch(3, Tally(done=2, pending=1), finished_at=LATER), "finished"),
     ],

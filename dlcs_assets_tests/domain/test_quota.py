@@ -61,7 +61,7 @@ def test_a_refusal_names_customer_quota_total_and_remedy() -> None:
     assert refused.value.code == "quota_exceeded"
     assert refused.value.cause == (
         "StoragePolicy size limit exceeded: customer 2 may have 1,000 bytes stored and has 900, 50 reserved by images "
-        "in work; this image needs 1,234,567, in place of 10"
+        "in progress; this image needs 1,234,567, in place of 10"
     )
     assert "quota.bytes of customer 2" in refused.value.remedy
     assert "dlcs retry --reason quota_exceeded" in refused.value.remedy

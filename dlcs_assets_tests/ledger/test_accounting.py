@@ -110,7 +110,7 @@ def test_a_reservation_counts_for_other_images_but_not_its_own(desk: Desk) -> No
     assert desk.ledger.accounting.by_space(2) == [Usage(2, 1, images=1, reserved=600), Usage(2, 3, images=1)]
     with pytest.raises(PermanentError) as refused:
         second.reserve(401, JP2)
-    assert "has 0, 600 reserved by images in work; this image needs 401" in refused.value.cause
+    assert "has 0, 600 reserved by images in progress; this image needs 401" in refused.value.cause
     second.reserve(400, JP2)
     first.reserve(600, JP2)
     assert reserved(desk) == 1000

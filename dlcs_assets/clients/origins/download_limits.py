@@ -1,4 +1,4 @@
-"""What a download may take of us, watched at every packet: time in all, bytes of headers, and its lowest rate."""
+"""Limits of a download, checked at every packet: time in all, bytes of headers, and its lowest rate."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TooSlowError(httpx.TransportError):
 
 
 class HeadersTooLargeError(httpx.TransportError):
-    """The headers of an answer, or interim answers before it, go on beyond the limit."""
+    """The headers of an answer, or interim answers before it, are longer than the limit."""
 
 
 class DownloadLimits:
@@ -42,12 +42,12 @@ class DownloadLimits:
         self._bytes = 0
 
     def begin_head(self) -> None:
-        """Say that an answer is awaited."""
+        """Note that an answer is awaited."""
         self._head_bytes = 0
         self._begun = False
 
     def begin_body(self) -> None:
-        """Say that the headers of an answer are complete."""
+        """Note that the headers of an answer are complete."""
         self._head_bytes = None
 
     def seconds_left(self, at_most: float | None) -> float:

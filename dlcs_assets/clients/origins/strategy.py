@@ -1,4 +1,4 @@
-"""What the origin strategies share: whom they talk to, how long, and what they bring back."""
+"""What the origin strategies share: their interface, limits, and errors."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class OriginReader(Protocol):
 
 
 def not_found(url: str, said: str) -> PermanentError:
-    """Say that there is no original at an origin."""
+    """Return the error for an origin that has no original."""
     return PermanentError(
         "origin_not_found",
         f"The origin {said} for {shown_url(url)}",
@@ -82,7 +82,7 @@ def not_found(url: str, said: str) -> PermanentError:
 
 
 def refused(url: str, said: str) -> PermanentError:
-    """Say that an origin does not let us read an original."""
+    """Return the error for an origin that does not let us read an original."""
     return PermanentError(
         "origin_refused",
         f"The origin {said} for {shown_url(url)}",
@@ -91,7 +91,7 @@ def refused(url: str, said: str) -> PermanentError:
 
 
 def address_refused(origin: Origin, refused: AddressRefusedError) -> PermanentError:
-    """Say that an origin is, or leads to, where it must not be read from."""
+    """Return the error for an origin that is, or leads to, an address that must not be read from."""
     return PermanentError(
         "origin_address_refused",
         f"The origin {shown_url(origin.url)} leads to {shown_text(str(refused))}, which is not a public address",
@@ -101,7 +101,7 @@ def address_refused(origin: Origin, refused: AddressRefusedError) -> PermanentEr
 
 
 def login_refused(origin: Origin) -> PermanentError:
-    """Say that an origin does not take the credentials, and whose they are; never what they are."""
+    """Return the error for an origin that refuses the credentials: it says whose they are, never what they are."""
     assert origin.rule is not None
     return PermanentError(
         "origin_login_refused",

@@ -63,7 +63,7 @@ def fetch(origin: Origin, file: PartialFile, options: FetchOptions) -> Fetched:
         ask = {"Range": f"bytes={file.length}-", "If-Range": str(file.version)}
     with _answer(origin, ask, options) as response:
         if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and ask:
-            raise _cannot_go_on(file, origin)
+            raise _cannot_continue(file, origin)
         _expect_success(response, origin, options.credentials)
         partial = response.status_code == httpx.codes.PARTIAL_CONTENT
         if partial and not ask and not _is_from_the_start(response):
@@ -71,8 +71,8 @@ def fetch(origin: Origin, file: PartialFile, options: FetchOptions) -> Fetched:
             raise TransientError("origin_broke_off", cause, remedy=PEER.remedy)
         if not (ask and partial):
             file.begin(_resumable_version(response))
-        elif not _goes_on(response, file):
-            raise _cannot_go_on(file, origin)
+        elif not _continues(response, file):
+            raise _cannot_continue(file, origin)
         file.expect(_content_length(response))
         file.append(unpacked(response))
         whole = _whole_length(response) if partial else None
@@ -104,7 +104,7 @@ def peek(origin: Origin, limit: int, options: FetchOptions) -> Peeked:
 
 @contextmanager
 def _answer(origin: Origin, headers: dict[str, str], options: FetchOptions) -> Iterator[httpx.Response]:
-    """Ask, follow redirects, and give the answer while it is being read. Raises the errors of the error tree."""
+    """Send the request, follow redirects, and yield the answer to be read. Raises the errors of the error tree."""
     watch = DownloadLimits(options.limits)
     where = shown_url(origin.url)
     try:
@@ -169,7 +169,7 @@ def _check_location(response: httpx.Response) -> None:
 
 
 def _leave(response: httpx.Response) -> None:
-    """Be done with a redirect; if little is left of it, its connection stays of use."""
+    """Close a redirect; if little is left of its body, read it first, so that the connection can be reused."""
     length = response.headers.get("content-length", "")
     try:
         if _LENGTH.fullmatch(length) and int(length) <= _MAX_REDIRECT_BYTES:
@@ -213,14 +213,14 @@ def _expect_success(response: httpx.Response, origin: Origin, credentials: Crede
             raise error_of_status(status, response.headers, PEER, origin.url)
 
 
-def _cannot_go_on(file: PartialFile, origin: Origin) -> TransientError:
+def _cannot_continue(file: PartialFile, origin: Origin) -> TransientError:
     file.begin(None)
-    cause = f"The download of {shown_url(origin.url)} broke off, and the origin can't go on where it ended"
+    cause = f"The download of {shown_url(origin.url)} broke off, and the origin can't continue where it ended"
     return TransientError("origin_broke_off", cause, remedy=PEER.remedy)
 
 
-def _goes_on(response: httpx.Response, file: PartialFile) -> bool:
-    """Tell whether the answer is the rest of the very bytes that came before."""
+def _continues(response: httpx.Response, file: PartialFile) -> bool:
+    """Return whether the answer is the rest of the very bytes that came before."""
     found = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
     if found is None or int(found[1]) != file.length:
         return False
