@@ -1,4 +1,4 @@
-"""Images in work: claimed by a run, kept by its heartbeat, given back when the run ends without finishing them."""
+"""Images in progress: claimed by a run, kept by its heartbeat, returned when the run ends without finishing them."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class Claims:
     def release_run(self, run_id: str, *, schedule: RetrySchedule, now: datetime) -> int:
         """Give back all that a run holds that will not come back; return how many images became due again.
 
-        An image that was in work is counted an attempt, so that one that kills its run is not tried for ever.
+        An image that was in work is counted an attempt, so that one that kills its run is not retried indefinitely.
         """
         with self._database.write() as connection:
             held = connection.scalars(select(claims.c.request_id).where(claims.c.run_id == run_id)).all()
@@ -134,7 +134,7 @@ class Claims:
     def cancel(self, claim: Claim, *, now: datetime) -> int:
         """End what a run gave back because a person terminated it; return how many images that were.
 
-        It would else be launched again at once, to the surprise of whoever stopped it.
+        Otherwise it would be launched again at once, to the surprise of the operator who stopped it.
         """
         with self._database.write() as connection:
             return change_state(
@@ -165,7 +165,7 @@ class Claims:
         return found
 
     def claimed_requests(self) -> set[str]:
-        """Return the ids of the requests in work."""
+        """Return the ids of the requests that runs hold."""
         with self._database.read() as connection:
             return set(connection.scalars(select(claims.c.request_id)))
 

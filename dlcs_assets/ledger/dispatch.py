@@ -139,7 +139,7 @@ class Dispatch:
 
     @contextmanager
     def lease(self, name: str, *, ttl: timedelta = LEASE_TTL, wait: timedelta = timedelta(0)) -> Iterator[bool]:
-        """Hold a named lease, in all processes at most one holder at a time; yields whether it was to be had."""
+        """Hold a named lease, in all processes at most one holder at a time; yields whether it was available."""
         holder, give_up = new_id(), time.monotonic() + wait.total_seconds()
         while not (held := self._take_lease(name, holder, ttl)) and time.monotonic() < give_up:
             time.sleep(LEASE_POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""What has been on its way for too long, and the numbers by which an installation is watched."""
+"""What has been in progress for too long, and the numbers by which an installation is monitored."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WHY: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Stalled:
-    """Images of a customer that are on their way for the same reason. `since`: when the first one was asked for."""
+    """Images of a customer that are unfinished for the same reason. `since`: when the first one was requested."""
 
     customer: int
     lane: Lane
@@ -118,11 +118,11 @@ class Health:
         )
 
     def unpublished(self) -> int:
-        """Count the notifications that nobody has been told yet."""
+        """Count the notifications that have not been published."""
         return self._count(select(func.count()).where(notifications.c.published_at.is_(None)))
 
     def unreported(self) -> int:
-        """Count the outcomes that Dagster has not been told yet."""
+        """Count the outcomes that have not been reported to Dagster."""
         return self._count(select(func.count()).where(outcomes.c.reported.is_(False)))
 
     def in_progress(self) -> int:

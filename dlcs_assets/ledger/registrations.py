@@ -33,7 +33,7 @@ class Entry:
 
 
 class Registrations:
-    """All registered images, whether or not Dagster has their keys at the moment."""
+    """All registered images, whether or not Dagster has their partition keys."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
