@@ -18,6 +18,7 @@ from bench.result import Result, of_many
 from bench.scale_data import ask_again, fill_dagster, fill_ledger, image_ids, keys_of
 from bench.system import RunningSystem
 from dlcs_assets.definitions import build_definitions
+from dlcs_assets.defs.catalog import Catalog
 from dlcs_assets.defs.jobs.prune_partitions import Window, prune
 from dlcs_assets.defs.resources import build_resources
 from dlcs_assets.domain.stages import Lane, Stage
@@ -75,7 +76,9 @@ def _ticks(system: RunningSystem, instance: dg.DagsterInstance, shown: Sequence[
     yield _median(rounds, "tick_reconcile_with_chunks_open", tick("reconcile"), GOAL)
     graph = build_definitions(system.settings).resolve_asset_graph()
     window = Window(datetime.now(UTC) - timedelta(days=30), len(shown) - PRUNED)
-    yield _seconds(f"prune_{PRUNED}_keys", lambda: prune(instance, graph, system.ledger, window))
+    yield _seconds(
+        f"prune_{PRUNED}_keys", lambda: prune(instance, Catalog.of(system.settings), graph, system.ledger, window)
+    )
 
 
 def _pages(system: RunningSystem, key: str, rounds: int) -> Iterator[Result]:
@@ -84,7 +87,7 @@ def _pages(system: RunningSystem, key: str, rounds: int) -> Iterator[Result]:
         page.set_default_timeout(PAGE_TIMEOUT_MILLISECONDS)
 
         def partitions() -> None:
-            page.goto(f"/assets/{Stage.THUMBNAILS}?view=partitions")
+            page.goto(f"/assets/dlcs/{Stage.THUMBNAILS}?view=partitions")
             page.get_by_text(key, exact=True).first.wait_for()
 
         def one() -> None:

@@ -12,8 +12,9 @@ from typing import Any
 import dagster as dg
 from sqlalchemy import Table, event, insert, text
 
+from dlcs_assets.defs.catalog import Catalog
 from dlcs_assets.defs.materializations import Upstream, materialization
-from dlcs_assets.defs.partitions import KEYS_PER_STATEMENT, PARTITIONS_NAME
+from dlcs_assets.defs.partitions import KEYS_PER_STATEMENT
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.partition_key import partition_key
 from dlcs_assets.domain.request_states import RequestState
@@ -32,6 +33,7 @@ COPY_EVENTS = """INSERT INTO event_logs
   SELECT e.run_id, replace(e.event, :last, p.partition), e.dagster_event_type, e.timestamp, e.step_key, e.asset_key,
     p.partition
   FROM event_logs e, dynamic_partitions p WHERE e.partition = :last AND p.partition <> :last"""
+CATALOG = Catalog()
 COPY_TAGS = """INSERT INTO asset_event_tags (event_id, asset_key, key, value, event_timestamp)
   SELECT copy.id, t.asset_key, t.key, t.value, t.event_timestamp
   FROM event_logs copy, event_logs e, asset_event_tags t
@@ -82,12 +84,14 @@ def _hurry(connection: sqlite3.Connection, _: object) -> None:
 def fill_dagster(instance: dg.DagsterInstance, keys: Sequence[str]) -> None:
     """Add the keys, all materialised: one is reported, and its events are copied for the others within SQLite."""
     for start in range(0, len(keys), KEYS_PER_STATEMENT):
-        instance.add_dynamic_partitions(PARTITIONS_NAME, keys[start : start + KEYS_PER_STATEMENT])
+        instance.add_dynamic_partitions(CATALOG.partitions_name, keys[start : start + KEYS_PER_STATEMENT])
     last = keys[-1]
     asset_id = AssetId.parse(last.removeprefix("/"))
     for copied in (True, False):  # reported again at the end, so that Dagster notes it as the newest of the asset
         for stage in STAGES:
-            event = materialization(asset_id, new_id(), _result(str(asset_id), stage), upstream=Upstream(instance))
+            event = materialization(
+                asset_id, new_id(), _result(str(asset_id), stage), upstream=Upstream(instance, CATALOG)
+            )
             instance.report_runless_asset_event(event)
         if copied:
             with sqlite3.connect(Path(instance.root_directory) / "history" / "runs" / "index.db") as connection:

@@ -7,13 +7,14 @@ from typing import Any
 
 import dagster as dg
 
-from dlcs_assets.defs.assets import ingest_assets
-from dlcs_assets.defs.checks import LEDGER, ledger_checks
+from dlcs_assets.defs.assets import ingest_assets, ledger_asset
+from dlcs_assets.defs.catalog import Catalog
+from dlcs_assets.defs.checks import ledger_checks
 from dlcs_assets.defs.jobs.delete import delete_job
-from dlcs_assets.defs.jobs.fixity import fixity_job
-from dlcs_assets.defs.jobs.ingest import INGEST_JOB
+from dlcs_assets.defs.jobs.fixity import fixity_audit
+from dlcs_assets.defs.jobs.ingest import ingest_job
 from dlcs_assets.defs.jobs.maintenance import maintenance_job
-from dlcs_assets.defs.jobs.reprocess import backfill_job
+from dlcs_assets.defs.jobs.reprocess import reprocess_images
 from dlcs_assets.defs.loggers import json_loggers
 from dlcs_assets.defs.resources import build_resources
 from dlcs_assets.defs.schedules import schedule
@@ -27,16 +28,16 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
     def asset_graph() -> Any:
         return definitions.resolve_asset_graph()
 
-    maintenance, fixity = maintenance_job(settings, asset_graph), fixity_job(settings)
+    maintenance = maintenance_job(asset_graph)
     definitions = dg.Definitions(
-        assets=[ingest_assets(settings), LEDGER],
+        assets=[ingest_assets(settings), ledger_asset(settings)],
         asset_checks=ledger_checks(settings),
-        jobs=[INGEST_JOB, backfill_job(settings), delete_job(settings, asset_graph), maintenance, fixity],
+        jobs=[ingest_job(Catalog.of(settings)), reprocess_images, delete_job(asset_graph), maintenance, fixity_audit],
         schedules=[
             schedule(maintenance, settings.maintenance_cron, "DLCS_MAINTENANCE_CRON"),
-            schedule(fixity, settings.fixity_cron, "DLCS_FIXITY_CRON"),
+            schedule(fixity_audit, settings.fixity_cron, "DLCS_FIXITY_CRON"),
         ],
-        sensors=ingest_sensors(settings),
+        sensors=ingest_sensors(),
         loggers=json_loggers() if settings.log_format == "json" else None,
         resources={**build_resources(settings), **(resources or {})},
         # One process per run: a step process of its own would work on beside the successor of a killed run.

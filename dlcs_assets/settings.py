@@ -54,6 +54,13 @@ class Settings(BaseSettings):
         None, description="Region to write into image locations (s3://region/bucket/key, the DLCS's own form)."
     )
 
+    # Dagster
+    asset_key_prefix: str = Field(
+        "dlcs",
+        pattern=r"^[A-Za-z][A-Za-z0-9_]{0,49}$",
+        description="First part of the asset keys in Dagster; one for each installation of a Dagster instance.",
+    )
+
     # Queues
     ingest_queue_url: str | None = Field(None, description="SQS queue of ingest messages.")
     priority_queue_url: str | None = Field(None, description="SQS queue of priority ingest messages.")

@@ -181,7 +181,7 @@ def test_private_names_of_dagster_are_those_of_the_page() -> None:
 
 def test_the_sensors_of_the_page_are_those_of_the_code(definitions: dg.RepositoryDefinition) -> None:
     rows = {tuple(words(row[0])): words(row[1]) for row in table("operate.md", "Sensors")}
-    assert {(sensor.name,) for sensor in definitions.sensor_defs} == set(rows)
+    assert rows == {(sensor.name,): {each.job_name for each in sensor.targets} for sensor in definitions.sensor_defs}
 
 
 def test_the_jobs_of_the_page_are_those_of_the_code(definitions: dg.RepositoryDefinition) -> None:
@@ -193,7 +193,7 @@ def test_the_jobs_of_the_page_are_those_of_the_code(definitions: dg.RepositoryDe
 
 def test_the_checks_of_the_page_are_those_of_the_code(definitions: dg.RepositoryDefinition) -> None:
     named = {(name, of) for row in table("operate.md", "Checks") for name in words(row[0]) for of in words(row[1])}
-    assert named == {(key.name, key.asset_key.path[-1]) for key in definitions.asset_graph.asset_check_keys}
+    assert named == {(key.name, key.asset_key.to_user_string()) for key in definitions.asset_graph.asset_check_keys}
 
 
 def test_the_lanes_of_the_page_have_the_priorities_of_the_code() -> None:

@@ -58,7 +58,7 @@ def open_lineage(page: Page) -> dict[str, Locator]:
 
 def open_partition(page: Page, stage: Stage, key: str) -> None:
     """Open the page of an asset's partitions and look one up by its name."""
-    page.goto(f"/assets/{stage}?view=partitions")
+    page.goto(f"/assets/dlcs/{stage}?view=partitions")
     page.get_by_placeholder("Filter by name").fill(key)
     page.get_by_text(key, exact=True).first.click()
     page.get_by_text("Latest materialization", exact=True).wait_for()

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from dlcs_assets.defs.catalog import Catalog
 from dlcs_assets.domain.stages import Stage
 
 LOCATION = "dlcs-assets"
@@ -97,7 +98,7 @@ class DagsterApi:
 
     def partitions(self, stage: Stage, prefix: str) -> dict[str, str]:
         """Return materialized, failed, materializing or missing for each partition whose key starts so."""
-        statuses = self.query(PARTITIONS, asset={"path": [stage]})["assetPartitionStatuses"]
+        statuses = self.query(PARTITIONS, asset=_key(stage))["assetPartitionStatuses"]
         groups = {  # a partition may be in several: the last counts
             "missing": statuses["unmaterializedPartitions"],
             "materialized": statuses["materializedPartitions"],
@@ -108,12 +109,12 @@ class DagsterApi:
 
     def partition_keys(self) -> list[str]:
         """Return the keys of all partitions in Dagster's order, in which ranges run."""
-        keys: list[str] = self.query(KEYS, asset={"path": [Stage.ORIGINAL]})["partitionKeys"]
+        keys: list[str] = self.query(KEYS, asset=_key(Stage.ORIGINAL))["partitionKeys"]
         return keys
 
     def materializations(self, stage: Stage, key: str) -> list[dict[str, Any]]:
         """Return the metadata of each materialisation of a partition, newest first."""
-        found = self.query(MATERIALIZATIONS, asset={"path": [stage]}, keys=[key])["assetMaterializations"]
+        found = self.query(MATERIALIZATIONS, asset=_key(stage), keys=[key])["assetMaterializations"]
         return [{entry["label"]: _value(entry) for entry in each["metadataEntries"]} for each in found]
 
     def ticks(self, sensor: str) -> list[dict[str, Any]]:
@@ -129,7 +130,7 @@ class DagsterApi:
                 "repositoryName": REPOSITORY,
                 "repositoryLocationName": LOCATION,
                 "pipelineName": IMPLICIT_JOB,
-                "assetSelection": [{"path": [stage]} for stage in stages],
+                "assetSelection": [_key(stage) for stage in stages],
                 "assetCheckSelection": [],
             },
             "mode": "default",
@@ -146,7 +147,7 @@ class DagsterApi:
 
     def launch_backfill(self, stages: Iterable[Stage], keys: Sequence[str]) -> str:
         """Launch a backfill as the UI does for "Materialize" on several partitions; return its id."""
-        params = {"assetSelection": [{"path": [stage]} for stage in stages], "partitionNames": list(keys), "tags": []}
+        params = {"assetSelection": [_key(stage) for stage in stages], "partitionNames": list(keys), "tags": []}
         launched = self.query(LAUNCH_BACKFILL, params=params)
         assert launched["__typename"] == "LaunchBackfillSuccess", launched
         return str(launched["backfillId"])
@@ -154,6 +155,10 @@ class DagsterApi:
     def backfill_status(self, backfill_id: str) -> str:
         """Return REQUESTED, COMPLETED_SUCCESS, COMPLETED_FAILED, ..."""
         return str(self.query(BACKFILL, id=backfill_id)["status"])
+
+
+def _key(stage: Stage) -> dict[str, list[str]]:
+    return {"path": list(Catalog().asset(stage).path)}
 
 
 def _run(found: Mapping[str, Any]) -> Run:

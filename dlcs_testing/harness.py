@@ -22,10 +22,10 @@ from dlcs_assets.clients.sns import Notifications
 from dlcs_assets.clients.sqs import Queues
 from dlcs_assets.definitions import build_definitions
 from dlcs_assets.defs import tags
+from dlcs_assets.defs.catalog import Catalog
 from dlcs_assets.defs.jobs.delete import DELETE_JOB
 from dlcs_assets.defs.jobs.ingest import INGEST_JOB
-from dlcs_assets.defs.partitions import PARTITIONS_NAME, images_partitions
-from dlcs_assets.defs.resources import build_resources, process_ledger
+from dlcs_assets.defs.resources import ClientResource, build_resources, process_ledger
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.partition_key import asset_id_of, partition_key
 from dlcs_assets.domain.stages import STAGES, Lane, Stage
@@ -94,6 +94,7 @@ class System(Installation):
         sensor = repository.get_sensor_def(name)
         # Ready to use: that Dagster makes them again for each tick takes longer than the ticks themselves.
         ready = {
+            "settings": self.settings,
             "ledger": self.ledger,
             "queues": self.queues,
             "listings": self.listings,
@@ -161,10 +162,11 @@ class System(Installation):
 
     def begin(self, request: dg.RunRequest) -> str:
         """Let Dagster start the run of a request in a process that then does nothing more; return the run's id."""
-        job = self.definitions.resolve_job_def(INGEST_JOB.name)
+        job = self.definitions.resolve_job_def(INGEST_JOB)
         tags = {**request.tags, RUN_KEY_TAG: str(request.run_key)}
         selection = set(request.asset_selection or ())
-        run = self.instance.create_run_for_job(job.get_subset(asset_selection=selection), tags=tags)
+        subset = job.get_subset(asset_selection=selection, asset_check_selection=set())
+        run = self.instance.create_run_for_job(subset, tags=tags, asset_selection=frozenset(selection))
         self.instance.report_dagster_event(
             dg.DagsterEvent(dg.DagsterEventType.PIPELINE_START.value, job.name), run_id=run.run_id
         )
@@ -194,12 +196,10 @@ class System(Installation):
         self, tags: dict[str, str], stages: Sequence[Stage], run_config: Mapping[str, Any] | None = None
     ) -> dg.DagsterRun:
         with without_dagsters_own_warning():
-            result = self.definitions.resolve_job_def(INGEST_JOB.name).execute_in_process(
-                instance=self.instance,
-                run_config=run_config,
-                tags=tags,
-                asset_selection=[dg.AssetKey(stage.value) for stage in stages],
-                raise_on_error=False,
+            assets = {self.catalog.asset(stage) for stage in stages}
+            job = self.definitions.resolve_job_def(INGEST_JOB)
+            result = job.get_subset(asset_selection=assets, asset_check_selection=set()).execute_in_process(
+                instance=self.instance, run_config=run_config, tags=tags, raise_on_error=False
             )
         self.runs.append(result.dagster_run)
         return result.dagster_run
@@ -208,9 +208,9 @@ class System(Installation):
 
     def partitions(self, stage: Stage) -> dict[str, str]:
         """Return materialized, failed or missing by image, as Dagster's asset pages show it."""
-        keys = self.instance.get_dynamic_partitions(PARTITIONS_NAME)
-        asset = dg.AssetKey(stage.value)
-        found = self.instance.get_status_by_partition(asset, keys, images_partitions) or dict.fromkeys(keys)
+        keys = self.instance.get_dynamic_partitions(self.catalog.partitions_name)
+        asset = self.catalog.asset(stage)
+        found = self.instance.get_status_by_partition(asset, keys, self.catalog.partitions) or dict.fromkeys(keys)
         return {str(asset_id_of(key)): status.value.lower() if status else "missing" for key, status in found.items()}
 
     def partition(self, image: str) -> tuple[str, str, str]:
@@ -221,7 +221,7 @@ class System(Installation):
     def metadata(self, image: str, stage: Stage) -> dict[str, Any]:
         """Return the metadata of an image's newest materialisation of a stage."""
         found = self.instance.fetch_materializations(
-            dg.AssetRecordsFilter(asset_key=dg.AssetKey(stage.value), asset_partitions=[key_of(image)]), limit=1
+            dg.AssetRecordsFilter(asset_key=self.catalog.asset(stage), asset_partitions=[key_of(image)]), limit=1
         )
         materialization = found.records[0].asset_materialization
         assert materialization is not None
@@ -249,6 +249,10 @@ class System(Installation):
     # Its parts
 
     @property
+    def catalog(self) -> Catalog:
+        return Catalog.of(self.settings)
+
+    @property
     def ledger(self) -> Ledger:
         return process_ledger(self.settings.ledger_url, None)
 
@@ -267,12 +271,12 @@ class System(Installation):
     @cached_property
     def definitions(self) -> dg.Definitions:
         made = {**build_resources(self.settings), **impatient_resources(self.settings)}
-        clients = {name: _plain(resource) for name, resource in made.items() if name != "ledger"}
+        clients = {name: _plain(each) for name, each in made.items() if isinstance(each, ClientResource)}
         ledger = dg.ResourceDefinition.hardcoded_resource(self.ledger)
         return build_definitions(self.settings, resources={**clients, "ledger": ledger})
 
 
-def _plain(resource: Any) -> dg.ResourceDefinition:
+def _plain(resource: ClientResource[Any]) -> dg.ResourceDefinition:
     """Return what makes the same client for each run, without the checks of its configuration that Dagster repeats."""
 
     @dg.resource

@@ -1,10 +1,12 @@
-"""The three assets. Every image is a partition of each; one run works on a chunk of them and tells of each alone."""
+"""The three assets. Every image is a partition of each; one run works on a chunk of them and reports on each."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from urllib.parse import quote
 
 import dagster as dg
+from pydantic import Field
 
 from dlcs_assets.clients.appetiser import Appetiser
 from dlcs_assets.clients.image_server import ImageServer
@@ -12,8 +14,9 @@ from dlcs_assets.clients.origins import Origins
 from dlcs_assets.clients.storage import Storage
 from dlcs_assets.customers import customer_source
 from dlcs_assets.defs import tags
+from dlcs_assets.defs.catalog import Catalog
+from dlcs_assets.defs.checks import stage_check_results, stage_check_specs
 from dlcs_assets.defs.materializations import UPSTREAM, Upstream, materialization
-from dlcs_assets.defs.partitions import images_partitions
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.partition_key import asset_id_of
 from dlcs_assets.domain.recipe import CODE_VERSIONS
@@ -29,61 +32,117 @@ from dlcs_assets.ledger.results import Claim
 from dlcs_assets.settings import Settings
 
 GROUP = "ingest"
-# Of outcomes that Dagster has. Should the run die before the ledger has that, reconcile sees for itself.
+OWNERS = ["team:dlcs"]
+# Outcomes of which Dagster has the event. Should the run die before the ledger knows that, reconcile finds out.
 REPORT_BATCH_SIZE = 30
 
+# The first sentences are plain: the UI's lists show them as they are written.
 DESCRIPTIONS = {
-    Stage.ORIGINAL: "The original, fetched from the **origin** of the image (HTTP or S3), and kept in S3 where the "
-    "delivery channels ask for it.",
-    Stage.JP2: "The tile-ready JPEG 2000 in S3, converted by **Appetiser** (`POST /convert`), or a copy of an original "
-    "that is one already.",
-    Stage.THUMBNAILS: "IIIF thumbnails in S3 with their `s.json`, made by the **image server** (Cantaloupe) from what "
-    "is stored, one request per size.",
+    Stage.ORIGINAL: "The original, fetched from the image's origin. It is kept in S3 where the delivery channels ask "
+    "for it.",
+    Stage.JP2: "The tile-ready JPEG 2000 in S3. It is converted by Appetiser (`POST /convert`), or copied from an "
+    "original that is one already.",
+    Stage.THUMBNAILS: "IIIF thumbnails in S3, with their s.json. They are made by the image server from what is "
+    "stored, one request per size.",
 }
 BY_APPETISER = (
-    "IIIF thumbnails in S3 with their `s.json`, made by **Appetiser** (`POST /convert`), all sizes in one request."
+    "IIIF thumbnails in S3, with their s.json. They are made by Appetiser (`POST /convert`), all sizes in one request."
 )
-KINDS = {Stage.ORIGINAL: {"s3", "http"}, Stage.JP2: {"s3", "jpeg2000"}, Stage.THUMBNAILS: {"s3", "iiif"}}
-ICONS_NOTE = "One partition per image: `/customer/space/asset`."
+PARTITIONS_NOTE = "One partition per image: `/customer/space/asset`."
+FORMATS = {Stage.ORIGINAL: "as-delivered", Stage.JP2: "jpeg2000", Stage.THUMBNAILS: "jpeg"}
 
 
-def ingest_assets(settings: Settings) -> dg.AssetsDefinition:
-    """Return the multi-asset of the three stages."""
+class IngestConfig(dg.Config):
+    """What a person may choose for one run in the launchpad. Whatever is empty is as in the settings."""
+
+    images_in_flight: int | None = Field(
+        default=None, ge=1, description="Images at a time; default: DLCS_IMAGES_IN_FLIGHT."
+    )
+    image_server_in_flight: int | None = Field(
+        default=None, ge=1, description="Thumbnails at a time; default: DLCS_IMAGE_SERVER_IN_FLIGHT."
+    )
+    attempts: int | None = Field(
+        default=None, ge=1, description="Attempts until an image fails; default: DLCS_ATTEMPTS."
+    )
+
+    def applied_to(self, settings: Settings) -> Settings:
+        """Return the settings of the run."""
+        return settings.model_copy(update=self.model_dump(exclude_none=True))
+
+
+def asset_specs(settings: Settings) -> list[dg.AssetSpec]:
+    """Return the assets of the three stages and of the ledger."""
+    catalog = Catalog.of(settings)
     by_appetiser = {Stage.THUMBNAILS: BY_APPETISER} if settings.thumbnails_by is ThumbnailMaker.APPETISER else {}
     descriptions = {**DESCRIPTIONS, **by_appetiser}
-    specs = [
+    return [
         dg.AssetSpec(
-            stage.value,
-            deps=[UPSTREAM[stage].value] if stage in UPSTREAM else [],
-            description=f"{descriptions[stage]}\n\n{ICONS_NOTE}",
+            catalog.asset(stage),
+            deps=[catalog.asset(UPSTREAM[stage])] if stage in UPSTREAM else [],
+            description=f"{descriptions[stage]}\n\n{PARTITIONS_NOTE}",
             group_name=GROUP,
-            kinds=KINDS[stage],
+            owners=OWNERS,
+            tags={tags.STAGE: stage.value, tags.FORMAT: FORMATS[stage]},
+            kinds={"s3"},
             code_version=CODE_VERSIONS[stage],
-            partitions_def=images_partitions,
-            # Dagster would else add an empty materialisation of its own for every partition, hiding ours.
+            partitions_def=catalog.partitions,
+            # Otherwise Dagster adds an empty materialisation of its own for every partition, hiding ours.
             skippable=True,
         )
         for stage in Stage
     ]
 
+
+def ledger_asset(settings: Settings) -> dg.AssetSpec:
+    """Return the ledger as an asset that is never materialised. It bears the checks on all images together."""
+    return dg.AssetSpec(
+        Catalog.of(settings).ledger,
+        description="What was requested and how it ended, one row per request. Runs and sensors write it; "
+        "`dlcs status` shows it.",
+        group_name=GROUP,
+        owners=OWNERS,
+        kinds={"sqlite" if settings.ledger_url.startswith("sqlite") else "postgres"},
+    )
+
+
+def ingest_assets(settings: Settings) -> dg.AssetsDefinition:
+    """Return the multi-asset of the three stages."""
+
     @dg.multi_asset(
         name="ingest_images",
-        specs=specs,
+        specs=asset_specs(settings),
+        check_specs=stage_check_specs(Catalog.of(settings)),
         can_subset=True,
         backfill_policy=dg.BackfillPolicy.multi_run(settings.chunk_size),
     )
     def ingest(  # noqa: PLR0917 (Dagster passes the resources by name)
         context: dg.AssetExecutionContext,
+        config: IngestConfig,
+        settings: dg.ResourceParam[Settings],
         ledger: dg.ResourceParam[Ledger],
         storage: dg.ResourceParam[Storage],
         origins: dg.ResourceParam[Origins],
         appetiser: dg.ResourceParam[Appetiser],
         image_server: dg.ResourceParam[ImageServer],
-    ) -> Iterator[dg.AssetMaterialization]:
+    ) -> Iterator[dg.AssetMaterialization | dg.AssetCheckResult]:
         services = Services(origins, storage, appetiser, image_server)
-        yield from _Run(context, ledger, services, settings).events()
+        own = config.applied_to(settings)
+        run = _Run(context, ledger, services, own)
+        if context.selected_asset_keys:
+            yield from run.events()
+        yield from stage_check_results(context.selected_asset_check_keys, ledger, own)
+        run.report()
 
-    return ingest
+    return with_code_references(ingest)
+
+
+def with_code_references(assets: dg.AssetsDefinition) -> dg.AssetsDefinition:
+    """Let the UI link to the code of assets, wherever it is installed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        (linked,) = dg.with_source_code_references([assets])
+    assert isinstance(linked, dg.AssetsDefinition)
+    return linked
 
 
 class _Run:
@@ -98,12 +157,13 @@ class _Run:
         self._settings = settings
         self._stages = frozenset(Stage(key.path[-1]) for key in context.selected_asset_keys)
         self._ended: list[ImageEnded] = []
+        self._claimed: Claim | None = None
 
     def events(self) -> Iterator[dg.AssetMaterialization]:
-        """Yield a materialisation for each stage of each image as it ends; raise Failure if an image failed."""
+        """Yield a materialisation for each stage of each image as it ends."""
         if problem := customer_source(self._settings).problem():
             self._context.log.warning(problem)
-        claim = self._claim()
+        claim = self._claimed = self._claim()
         try:
             yield from self._work(claim)
         except dg.DagsterExecutionInterruptedError:
@@ -112,22 +172,21 @@ class _Run:
             if run is not None and run.status is dg.DagsterRunStatus.CANCELING:
                 self._ledger.claims.cancel(claim, now=datetime.now(UTC))
             raise
-        self._tell(claim)
 
     def _work(self, claim: Claim) -> Iterator[dg.AssetMaterialization]:
-        upstream = Upstream(self._context.instance)
-        told: list[tuple[AssetId, Stage, str]] = []
+        upstream = Upstream(self._context.instance, Catalog.of(self._settings))
+        done: list[tuple[AssetId, Stage, str]] = []
         for event in ingest_chunk(claim, self._ledger, self._services, ingest_policy(self._settings), self._options()):
             if isinstance(event, ImageEnded):
                 self._ended.append(event)
                 continue
             if event.result.stage in self._stages:
                 yield self._materialization(event, upstream)
-                told.append((event.item.asset_id, event.result.stage, event.item.request_id))
-            if len(told) >= REPORT_BATCH_SIZE:
-                self._ledger.results.mark_reported(told)
-                told.clear()
-        self._ledger.results.mark_reported(told)
+                done.append((event.item.asset_id, event.result.stage, event.item.request_id))
+            if len(done) >= REPORT_BATCH_SIZE:
+                self._ledger.results.mark_reported(done)
+                done.clear()
+        self._ledger.results.mark_reported(done)
 
     def _claim(self) -> Claim:
         run_id, keys = self._context.run.run_id, self._context.partition_keys
@@ -167,8 +226,11 @@ class _Run:
             links=picture_links(self._settings, event),
         )
 
-    def _tell(self, claim: Claim) -> None:
-        """Log what became of every image that is not done; end red if one failed for good."""
+    def report(self) -> None:
+        """Log how every image ended that is not done; end red, by a Failure, if one failed permanently."""
+        claim = self._claimed
+        if claim is None:
+            return
         failed = [ended for ended in self._ended if ended.state is RequestState.FAILED]
         pending = [ended for ended in self._ended if ended.state is RequestState.PENDING]
         unregistered = [left for left in claim.skipped if left[1] == "it is not registered"]

@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from dlcs_assets.defs import tags
+from dlcs_assets.defs.catalog import Catalog
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.partition_key import partition_key
 from dlcs_assets.domain.recipe import CODE_VERSIONS
@@ -25,27 +26,26 @@ class Upstream:
     guessed makes it miss changes.
     """
 
-    def __init__(self, instance: dg.DagsterInstance) -> None:
+    def __init__(self, instance: dg.DagsterInstance, catalog: Catalog) -> None:
         self._instance = instance
+        self.catalog = catalog
 
     def tags(self, stage: Stage, key: str) -> dict[str, str]:
         """Return the tags that name the newest record of the stage's upstream, as it is stored now."""
         upstream = UPSTREAM.get(stage)
-        latest = newest(self._instance, upstream, key) if upstream else None
+        latest = newest(self._instance, self.catalog.asset(upstream), key) if upstream else None
         if upstream is None or latest is None or latest.asset_materialization is None:
             return {}
-        version = (latest.asset_materialization.tags or {}).get("dagster/data_version", "")
+        name = self.catalog.asset(upstream).to_user_string()
         return {
-            f"dagster/input_data_version/{upstream}": version,
-            f"dagster/input_event_pointer/{upstream}": str(latest.storage_id),
+            f"{tags.INPUT_DATA_VERSION}/{name}": (latest.asset_materialization.tags or {}).get(tags.DATA_VERSION, ""),
+            f"{tags.INPUT_EVENT_POINTER}/{name}": str(latest.storage_id),
         }
 
 
-def newest(instance: dg.DagsterInstance, stage: Stage, key: str) -> dg.EventLogRecord | None:
-    """Return the record of the newest materialisation of one stage of one image."""
-    found = instance.fetch_materializations(
-        dg.AssetRecordsFilter(asset_key=dg.AssetKey(stage.value), asset_partitions=[key]), limit=1
-    )
+def newest(instance: dg.DagsterInstance, asset: dg.AssetKey, key: str) -> dg.EventLogRecord | None:
+    """Return the record of the newest materialisation of one image in an asset."""
+    found = instance.fetch_materializations(dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[key]), limit=1)
     return found.records[0] if found.records else None
 
 
@@ -68,13 +68,13 @@ def materialization(
     metadata |= {name: dg.MetadataValue.url(url) for name, url in (links or {}).items()}
     metadata["request"] = request_id
     return dg.AssetMaterialization(
-        asset_key=dg.AssetKey(result.stage.value),
+        asset_key=upstream.catalog.asset(result.stage),
         partition=key,
         description=result.outcome.value,
         metadata=metadata,
         tags={
-            "dagster/data_version": result.data_version,
-            "dagster/code_version": CODE_VERSIONS[result.stage],
+            tags.DATA_VERSION: result.data_version,
+            tags.CODE_VERSION: CODE_VERSIONS[result.stage],
             tags.REQUEST: request_id,
             **upstream.tags(result.stage, key),
         },

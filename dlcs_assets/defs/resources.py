@@ -3,12 +3,13 @@
 Assets, ops and sensors get the plain objects, as `dg.ResourceParam[Storage]` for example.
 """
 
+import json
 import os
 from abc import abstractmethod
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import dagster as dg
 from dagster_aws.s3 import S3Resource
@@ -30,6 +31,8 @@ from dlcs_assets.ingest.context import Services
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.settings import Settings
 
+SECRET_SETTINGS: Final = {"ledger_url", "ledger_key"}
+
 C = TypeVar("C", bound=LazyClient[Any])
 
 
@@ -42,6 +45,26 @@ class LedgerResource(dg.ConfigurableResource[Ledger]):
     def create_resource(self, context: dg.InitResourceContext) -> Ledger:  # noqa: ARG002 (Dagster's signature)
         """Return this process's ledger."""
         return process_ledger(self.url, self.key)
+
+
+class SettingsResource(dg.ConfigurableResource[Settings]):
+    """The settings that are set; docs/settings.md has the defaults of the others."""
+
+    values: dict[str, Any] = Field(description="By name; those that hold secrets are read from the environment.")
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Show these settings, without secrets."""
+        return cls(values=settings.model_dump(mode="json", exclude_unset=True, exclude=SECRET_SETTINGS))
+
+    def create_resource(self, context: dg.InitResourceContext) -> Settings:  # noqa: ARG002 (Dagster's signature)
+        """Return the settings."""
+        return _settings(json.dumps(self.values, sort_keys=True))
+
+
+@lru_cache(maxsize=8)
+def _settings(values: str) -> Settings:
+    return Settings(**json.loads(values))
 
 
 @lru_cache(maxsize=8)
@@ -294,6 +317,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
     slots = str(settings.slots.absolute())
     shared = settings.image_server_sources is SourceAccess.DISK
     return {
+        "settings": SettingsResource.of(settings),
         # Named, not written out: the UI shows resources' configuration, and a database's URL may hold a password.
         "ledger": LedgerResource(
             url=dg.EnvVar("DLCS_LEDGER_URL") if "DLCS_LEDGER_URL" in os.environ else settings.ledger_url,

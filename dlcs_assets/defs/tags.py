@@ -1,4 +1,4 @@
-"""Tags of runs and materialisations: this project's begin with `dlcs/`, Dagster's with `dagster/`."""
+"""Tags of runs, materialisations and assets: this project's begin with `dlcs/`, Dagster's with `dagster/`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ SPACE: Final = "dlcs/space"
 LANE: Final = "dlcs/lane"
 BATCH: Final = "dlcs/batch"
 REQUEST: Final = "dlcs/request"
+# of assets
+STAGE: Final = "dlcs/stage"
+FORMAT: Final = "dlcs/format"
 
 PRIORITY: Final = "dagster/priority"
 PARENT_RUN: Final = "dagster/parent_run_id"  # on a run that a person executes again

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -37,6 +38,20 @@ class Stalled:
         """Return it as a sentence."""
         hours = (now - self.since).total_seconds() / 3600
         return f"{self.count} of customer {self.customer} {self.why}, for up to {hours:.1f} h, such as {self.example}"
+
+
+@dataclass(frozen=True, slots=True)
+class FailedImages:
+    """Images that failed for the same reason. `example` is one of them, and `cause` what was said of it."""
+
+    code: str
+    count: int
+    example: str
+    cause: str
+
+    def describe(self) -> str:
+        """Return it as a sentence."""
+        return f"{self.count} with {self.code}, such as {self.example}: {self.cause}"
 
 
 class Health:
@@ -101,6 +116,27 @@ class Health:
             .group_by(requests.c.error_code)
         )
         return self._counts(query.where(stands if since is None else requests.c.finished_at >= since))
+
+    def failed_for(self, codes: Collection[str]) -> list[FailedImages]:
+        """Return the images whose newest request failed with one of the codes, by code, the most frequent first."""
+        newer = requests.alias("newer")
+        where = (
+            requests.c.state == RequestState.FAILED,
+            requests.c.error_code.in_(codes),
+            ~exists().where(newer.c.image_id == requests.c.image_id, newer.c.id > requests.c.id),
+        )
+        count = func.count().label("count")
+        groups = select(requests.c.error_code, count, func.min(requests.c.id).label("id")).where(*where)
+        with self._database.read() as connection:
+            found = connection.execute(groups.group_by(requests.c.error_code).order_by(count.desc())).all()
+            named = select(requests.c.id, requests.c.image_id, requests.c.error_cause)
+            examples = {
+                row.id: row for row in connection.execute(named.where(requests.c.id.in_([row.id for row in found])))
+            }
+        return [
+            FailedImages(row.error_code, row[1], examples[row.id].image_id, examples[row.id].error_cause or "")
+            for row in found
+        ]
 
     def waiting_for_services(self) -> dict[str, int]:
         """Count what is pending because a service was found down, by the service."""

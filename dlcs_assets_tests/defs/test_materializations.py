@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from dlcs_assets.defs.catalog import Catalog
 from dlcs_assets.defs.materializations import Upstream, materialization, newest
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.recipe import CODE_VERSIONS
@@ -14,6 +15,7 @@ from dlcs_assets.domain.stages import STAGES, Outcome, Stage
 
 IMAGE = AssetId.parse("2/1/a,b")
 KEY = "/2/1/a%2Cb"
+CATALOG = Catalog()
 
 
 @pytest.fixture
@@ -25,19 +27,19 @@ def instance() -> Iterator[dg.DagsterInstance]:
 def event(instance: dg.DagsterInstance, stage: Stage, version: str = "v1", **more: Any) -> dg.AssetMaterialization:
     facts = more.pop("facts", {})
     result = StageResult(stage, Outcome.MADE, version, facts)
-    return materialization(IMAGE, "request-1", result, upstream=Upstream(instance), **more)
+    return materialization(IMAGE, "request-1", result, upstream=Upstream(instance, CATALOG), **more)
 
 
 def report(instance: dg.DagsterInstance, stage: Stage, version: str = "v1") -> int:
     instance.report_runless_asset_event(event(instance, stage, version))
-    record = newest(instance, stage, KEY)
+    record = newest(instance, CATALOG.asset(stage), KEY)
     assert record is not None
     return record.storage_id
 
 
 def test_it_names_asset_partition_request_outcome_and_versions(instance: dg.DagsterInstance) -> None:
     made = event(instance, Stage.ORIGINAL)
-    assert (made.asset_key, made.partition) == (dg.AssetKey("original"), KEY)
+    assert (made.asset_key, made.partition) == (dg.AssetKey(["dlcs", "original"]), KEY)
     assert (made.description, made.metadata["outcome"].value) == ("made", "made")
     assert made.tags == {"dagster/data_version": "v1", "dagster/code_version": "1", "dlcs/request": "request-1"}
     assert set(CODE_VERSIONS) == set(STAGES)
@@ -47,18 +49,18 @@ def test_it_points_at_the_newest_record_of_what_it_was_made_from(instance: dg.Da
     report(instance, Stage.ORIGINAL, "v1")
     second = report(instance, Stage.ORIGINAL, "v2")
     tags = event(instance, Stage.JP2).tags or {}
-    assert tags["dagster/input_event_pointer/original"] == str(second)
-    assert tags["dagster/input_data_version/original"] == "v2"
+    assert tags["dagster/input_event_pointer/dlcs/original"] == str(second)
+    assert tags["dagster/input_data_version/dlcs/original"] == "v2"
 
 
 def test_without_anything_upstream_there_is_no_pointer(instance: dg.DagsterInstance) -> None:
     report(instance, Stage.ORIGINAL)
-    assert "dagster/input_event_pointer/jp2" not in (event(instance, Stage.THUMBNAILS).tags or {})
+    assert "dagster/input_event_pointer/dlcs/jp2" not in (event(instance, Stage.THUMBNAILS).tags or {})
 
 
 def test_another_image_is_never_what_it_was_made_from(instance: dg.DagsterInstance) -> None:
     report(instance, Stage.ORIGINAL)
-    assert Upstream(instance).tags(Stage.JP2, "/2/1/another") == {}
+    assert Upstream(instance, CATALOG).tags(Stage.JP2, "/2/1/another") == {}
 
 
 @pytest.mark.parametrize(

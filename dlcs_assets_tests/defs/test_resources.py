@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,13 @@ import pytest
 
 from dlcs_assets.clients.appetiser import Appetiser
 from dlcs_assets.clients.aws import S3ClientFactory
-from dlcs_assets.defs.resources import AppetiserResource, ClientResource, PooledS3Resource, build_resources
+from dlcs_assets.defs.resources import (
+    AppetiserResource,
+    ClientResource,
+    PooledS3Resource,
+    SettingsResource,
+    build_resources,
+)
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.settings import Settings
 from dlcs_testing.scripted_server import Answer, scripted_server
@@ -87,3 +94,27 @@ def test_a_ledgers_url_and_key_are_named_and_not_shown(monkeypatch: pytest.Monke
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
+
+
+def test_settings_reach_runs_and_ticks_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was set is set, and nothing else; durations, tuples and paths survive the way through Dagster's config."""
+    monkeypatch.setenv("DLCS_CUSTOMERS", "2,5")
+    monkeypatch.setenv("DLCS_DEFAULT_THUMBNAIL_SIZES", "!200,200;!100,100")
+    monkeypatch.setenv("DLCS_SWEPT_BUCKETS", "scans,more-scans")
+    monkeypatch.setenv("DLCS_ATTEMPT_DELAY", "0.5")
+    monkeypatch.setenv("DLCS_SCRATCH", "/work/scratch")
+    monkeypatch.setenv("DLCS_IMAGE_SERVER_KIND", "iiif-processor")
+    settings = Settings().model_copy(update={"stalled_after": timedelta(days=400)})
+    passed_on = SettingsResource.of(settings).process_config_and_initialize()
+    assert passed_on == settings
+    assert passed_on.model_fields_set == settings.model_fields_set
+
+
+def test_settings_are_shown_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DLCS_LEDGER_URL", "postgresql://dlcs:hunter2@database/dlcs")
+    monkeypatch.setenv("DLCS_LEDGER_KEY", "kT2p0WmDk0Gm5nGyVSkqZqjXwPz7zq0hP3y3k2m1a3o=")
+    monkeypatch.setenv("DLCS_CHUNK_SIZE", "7")
+    settings = Settings()
+    resource = SettingsResource.of(settings)
+    assert resource.values == {"chunk_size": 7}
+    assert resource.process_config_and_initialize() == settings

@@ -23,7 +23,7 @@ def system(make_system: Callable[..., System]) -> System:
 
 
 def audit(system: System, **config: int) -> dg.DagsterRun:
-    return system.execute_job("fixity_audit", "read_again", config)
+    return system.execute_job("fixity_audit", "verify_fixity", config)
 
 
 def a_key(system: System) -> str:

@@ -15,7 +15,7 @@ from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
 from dlcs_assets.definitions import build_definitions
 from dlcs_assets.defs.jobs import prune_partitions as keys
-from dlcs_assets.defs.partitions import DISPATCH_LEASE, PARTITIONS_NAME
+from dlcs_assets.defs.partitions import DISPATCH_LEASE
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.stages import STAGES, Lane, Stage
 from dlcs_assets.settings import Settings
@@ -40,9 +40,9 @@ def ingest(system: System, image: str, channels: str = "file") -> None:
     system.settle()
 
 
-def keep_house(system: System, *, dry_run: bool = False) -> dict[str, Any]:
+def enforce_retention(system: System, *, dry_run: bool = False) -> dict[str, Any]:
     """Run the job; return its numbers by name."""
-    run = system.execute_job("maintenance", "keep_house", {"dry_run": dry_run})
+    run = system.execute_job("maintenance", "enforce_retention", {"dry_run": dry_run})
     assert run.is_success, system.log_of(run)
     (output,) = system.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_OUTPUT)
     assert output.dagster_event is not None
@@ -59,38 +59,38 @@ def count_of_runs(system: System) -> int:
 
 def test_a_quiet_image_leaves_the_partitions_and_a_new_message_brings_it_back(system: System) -> None:
     ingest(system, OTHER)
-    assert keep_house(system)["partitions: pruned"] == 2
+    assert enforce_retention(system)["partitions: pruned"] == 2
     assert shown(system) == []
     assert system.states() == {PAGE: "done", OTHER: "done"}
     ingest(system, PAGE)
     assert shown(system) == [PAGE]
     assert system.partition(PAGE) == ("materialized",) * 3
-    assert len(system.instance.fetch_materializations(dg.AssetKey("original"), limit=9).records) == 3
+    assert len(system.instance.fetch_materializations(system.catalog.asset(Stage.ORIGINAL), limit=9).records) == 3
 
 
 def test_a_key_that_comes_back_brings_the_state_that_it_left_with(system: System) -> None:
-    keep_house(system)
-    system.instance.add_dynamic_partitions(PARTITIONS_NAME, [key_of(PAGE)])
+    enforce_retention(system)
+    system.instance.add_dynamic_partitions(system.catalog.partitions_name, [key_of(PAGE)])
     assert system.partition(PAGE) == ("materialized",) * 3
 
 
 def test_an_image_within_the_window_stays(system: System) -> None:
     system.use(partition_window=NEVER)
-    assert keep_house(system)["partitions: kept"] == 1
+    assert enforce_retention(system)["partitions: kept"] == 1
     assert shown(system) == [PAGE]
 
 
 def test_beyond_the_number_of_keys_the_longest_quiet_leave(system: System) -> None:
     ingest(system, OTHER)
     system.use(partition_window=NEVER, partition_keys=1)
-    keep_house(system)
+    enforce_retention(system)
     assert shown(system) == [OTHER]
 
 
 def test_an_image_that_is_asked_for_stays(system: System) -> None:
     system.send(full_message(PAGE, system.serve("page.jpg", jpeg(120, 90)), "file"))
     system.tick("sqs_ingest", run=False)
-    assert keep_house(system)["partitions: pruned"] == 0
+    assert enforce_retention(system)["partitions: pruned"] == 0
     assert shown(system) == [PAGE]
 
 
@@ -98,16 +98,16 @@ def test_an_image_that_is_asked_for_stays(system: System) -> None:
 def test_a_key_of_a_run_that_has_not_ended_stays_until_it_has(system: System, status: dg.DagsterRunStatus) -> None:
     job = system.definitions.resolve_job_def("ingest")
     run = system.instance.create_run_for_job(job, tags={"dagster/partition": key_of(PAGE)}, status=status)
-    assert keep_house(system)["partitions: pruned"] == 0
+    assert enforce_retention(system)["partitions: pruned"] == 0
     assert shown(system) == [PAGE]
     system.instance.report_run_failed(run)
-    assert keep_house(system)["partitions: pruned"] == 1
+    assert enforce_retention(system)["partitions: pruned"] == 1
 
 
 @pytest.mark.parametrize("status", [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING])
 def test_a_key_of_a_backfill_that_has_not_ended_stays_until_it_has(system: System, status: BulkActionStatus) -> None:
     ingest(system, OTHER)
-    targets = {AssetKeyPartitionKey(dg.AssetKey(stage.value), key_of(PAGE)) for stage in STAGES}
+    targets = {AssetKeyPartitionKey(system.catalog.asset(stage), key_of(PAGE)) for stage in STAGES}
     backfill = PartitionBackfill.from_asset_graph_subset(
         backfill_id="backfill",
         backfill_timestamp=0.0,
@@ -119,26 +119,26 @@ def test_a_key_of_a_backfill_that_has_not_ended_stays_until_it_has(system: Syste
         run_config=None,
     )
     system.instance.add_backfill(backfill._replace(status=status))
-    keep_house(system)
+    enforce_retention(system)
     assert shown(system) == [PAGE]
     system.instance.update_backfill(backfill._replace(status=BulkActionStatus.COMPLETED_SUCCESS))
-    keep_house(system)
+    enforce_retention(system)
     assert shown(system) == []
 
 
 def test_keys_that_no_registered_image_has_leave(system: System) -> None:
     system.use(partition_window=NEVER)
-    system.instance.add_dynamic_partitions(PARTITIONS_NAME, [key_of("2/1/unheard-of"), "no key of ours"])
-    assert keep_house(system)["partitions: pruned"] == 2
+    system.instance.add_dynamic_partitions(system.catalog.partitions_name, [key_of("2/1/unheard-of"), "no key of ours"])
+    assert enforce_retention(system)["partitions: pruned"] == 2
     assert shown(system) == [PAGE]
 
 
 def test_a_dry_run_tells_what_would_go_and_takes_nothing(system: System) -> None:
     system.use(run_retention=AT_ONCE)
-    told = keep_house(system, dry_run=True)
+    told = enforce_retention(system, dry_run=True)
     assert (told["dry run"], told["partitions: pruned"], told["runs: kept for their partitions"]) == (True, 1, 1)
     assert shown(system) == [PAGE]
-    assert keep_house(system)["partitions: pruned"] == 1
+    assert enforce_retention(system)["partitions: pruned"] == 1
 
 
 def test_a_run_stays_as_long_as_a_partition_has_its_state_from_it(system: System) -> None:
@@ -149,8 +149,10 @@ def test_a_run_stays_as_long_as_a_partition_has_its_state_from_it(system: System
     before = {image: system.partition(image) for image in (PAGE, OTHER)}
     assert "failed" in before[OTHER]
     system.use(partition_window=NEVER, run_retention=AT_ONCE)
-    assert keep_house(system)["runs: kept for their partitions"] == 2
-    system.instance.add_dynamic_partitions(PARTITIONS_NAME, [key_of("2/1/new")])  # Dagster works the states out anew
+    assert enforce_retention(system)["runs: kept for their partitions"] == 2
+    system.instance.add_dynamic_partitions(
+        system.catalog.partitions_name, [key_of("2/1/new")]
+    )  # Dagster works the states out anew
     assert {image: system.partition(image) for image in (PAGE, OTHER)} == before
 
 
@@ -160,7 +162,7 @@ def test_a_run_whose_images_were_all_done_again_goes_with_its_files(system: Syst
     system.use(partition_window=NEVER, run_retention=AT_ONCE)
     shards = Path(system.instance.root_directory) / "history" / "runs"
     assert list(shards.glob(f"{first}*"))
-    assert keep_house(system)["runs: deleted"] == 1
+    assert enforce_retention(system)["runs: deleted"] == 1
     assert count_of_runs(system) == 1
     assert not list(shards.glob(f"{first}*"))
     assert system.partition(PAGE) == ("materialized",) * 3
@@ -168,7 +170,7 @@ def test_a_run_whose_images_were_all_done_again_goes_with_its_files(system: Syst
 
 def test_an_image_whose_run_was_deleted_is_materialised_again_when_it_comes_back(system: System) -> None:
     system.use(run_retention=AT_ONCE)
-    assert keep_house(system)["runs: deleted"] == 1
+    assert enforce_retention(system)["runs: deleted"] == 1
     assert count_of_runs(system) == 0
     ingest(system, PAGE)
     assert system.partition(PAGE) == ("materialized",) * 3
@@ -177,7 +179,7 @@ def test_an_image_whose_run_was_deleted_is_materialised_again_when_it_comes_back
 def test_of_an_image_that_comes_back_for_one_stage_dagster_learns_the_others_again(system: System) -> None:
     """Its run is gone, and with it what Dagster knew; the ledger knows it still."""
     system.use(run_retention=AT_ONCE)
-    keep_house(system)
+    enforce_retention(system)
     wanted = [(AssetId.parse(PAGE), frozenset({Stage.THUMBNAILS}))]
     system.ledger.registrations.request(wanted, lane=Lane.BACKFILL, now=datetime.now(UTC))
     system.settle()
@@ -192,7 +194,7 @@ def test_a_step_that_fails_is_named_and_does_not_keep_the_others_from_it(
     ingest(system, PAGE)
     system.use(run_retention=AT_ONCE)
     with system.ledger.dispatch.lease(DISPATCH_LEASE):
-        run = system.execute_job("maintenance", "keep_house", {})
+        run = system.execute_job("maintenance", "enforce_retention", {})
     assert run.status is dg.DagsterRunStatus.FAILURE
     said, _ = system.failure_of(run)
     assert "Maintenance failed of partitions (DispatchBusyError: " in said

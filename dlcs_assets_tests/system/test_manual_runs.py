@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 import dagster as dg
 import pytest
 
-from dlcs_assets.defs.partitions import PARTITIONS_NAME
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.stages import STAGES, Stage
 from dlcs_testing.harness import System, full_message, key_of
@@ -33,12 +32,12 @@ def is_up_to_date(system: System, stage: Stage, upstream: Stage) -> bool:
     newest = {}
     for each in (stage, upstream):
         found = system.instance.fetch_materializations(
-            dg.AssetRecordsFilter(asset_key=dg.AssetKey(each.value), asset_partitions=[key_of(PAGE)]), limit=1
+            dg.AssetRecordsFilter(asset_key=system.catalog.asset(each), asset_partitions=[key_of(PAGE)]), limit=1
         )
         newest[each] = found.records[0]
     made = newest[stage].asset_materialization
     assert made is not None
-    pointer = (made.tags or {})[f"dagster/input_event_pointer/{upstream}"]
+    pointer = (made.tags or {})[f"dagster/input_event_pointer/dlcs/{upstream}"]
     return pointer == str(newest[upstream].storage_id)
 
 
@@ -97,7 +96,7 @@ def test_an_image_that_another_run_holds_is_left_alone(system: System) -> None:
 
 
 def test_an_image_that_nobody_registered_is_named_and_the_run_is_red(system: System) -> None:
-    system.instance.add_dynamic_partitions(PARTITIONS_NAME, [key_of("2/1/unheard-of")])
+    system.instance.add_dynamic_partitions(system.catalog.partitions_name, [key_of("2/1/unheard-of")])
     run = system.materialize(["2/1/unheard-of"])
     assert run.status is dg.DagsterRunStatus.FAILURE
     _, table = system.failure_of(run)

@@ -131,7 +131,7 @@ def test_cloudwatch_gets_each_value_with_its_label_and_the_greatest_without() ->
 def test_the_sensor_writes_lines_of_nothing_but_json_where_a_namespace_is_set(
     system: System, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert system.told_by("watch") == "The checks of the ledger are evaluated"
+    assert system.told_by("watch") == "The asset checks are evaluated"
     assert capsys.readouterr().out == ""
     system.use(metrics_namespace="DLCS/Ingest")
     said = system.told_by("watch")

@@ -11,7 +11,6 @@ import dagster as dg
 import pytest
 
 from dlcs_assets.clients.aws import make_client
-from dlcs_assets.defs.partitions import PARTITIONS_NAME
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.partition_key import partition_key
 from dlcs_assets.ledger.records import RetrySchedule
@@ -152,7 +151,9 @@ def test_a_deletion_removes_everything_of_the_image_and_nothing_else(system: Sys
     assert everything(system) == neighbour
     assert set(system.objects(str(system.settings.origin_bucket))) == {IMAGE}
     assert system.states() == {IMAGE: "deleted", f"{IMAGE}bar": "done"}
-    assert not system.instance.has_dynamic_partition(PARTITIONS_NAME, partition_key(AssetId.parse(IMAGE)))
+    assert not system.instance.has_dynamic_partition(
+        system.catalog.partitions_name, partition_key(AssetId.parse(IMAGE))
+    )
     assert system.ledger.reports.registration(AssetId.parse(IMAGE)) is None
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 
 from dlcs_assets.domain.stages import Lane, Stage
@@ -170,17 +171,18 @@ def test_an_object_that_is_another_images_origin_is_never_removed(system: System
 def test_the_job_in_the_launchpad_says_what_it_comes_to_and_then_does_it(system: System) -> None:
     ingest_small(system, "2/1/a", "2/2/b", "12/1/c")
     config = {"customer": 2, "space": 1, "stage": "JP2"}
-    dry = system.execute_job("backfill_customer_spaces", "ask_for_images", config)
+    dry = system.execute_job("reprocess_images", "request_reprocessing", config)
     assert "1 image would be reprocessed: 1 jp2, 1 thumbnails." in system.log_of(dry)
     assert system.settle() == []
-    system.execute_job("backfill_customer_spaces", "ask_for_images", {**config, "dry_run": False})
+    system.execute_job("reprocess_images", "request_reprocessing", {**config, "dry_run": False})
     (run,) = system.settle()
     assert run.tags["dlcs/customer"] == "2"
-    assert run.asset_selection is not None
-    assert {key.to_user_string() for key in run.asset_selection} == {"jp2", "thumbnails"}
+    events = system.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    made = {event.dagster_event.asset_key for event in events if event.dagster_event}
+    assert made == {system.catalog.asset(Stage.JP2), system.catalog.asset(Stage.THUMBNAILS)}
 
 
 def test_a_backfill_that_matches_nothing_says_so(system: System) -> None:
     ingest_small(system, "2/1/a")
-    run = system.execute_job("backfill_customer_spaces", "ask_for_images", {"customer": 2, "space": 7})
+    run = system.execute_job("reprocess_images", "request_reprocessing", {"customer": 2, "space": 7})
     assert "No images match" in system.log_of(run)

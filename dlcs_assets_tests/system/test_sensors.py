@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from dlcs_assets.defs import tags
-from dlcs_assets.defs.partitions import PARTITIONS_NAME, UNFINISHED_RUNS
+from dlcs_assets.defs.partitions import UNFINISHED_RUNS
 from dlcs_assets.defs.sensors import dispatch
 from dlcs_assets.domain.stages import STAGES, Lane, Stage
 from dlcs_assets.intake.messages import read_message
@@ -58,7 +58,9 @@ def test_a_run_request_carries_chunk_range_and_who_it_is_for(system: System, pag
     assert (request.tags[tags.RANGE_START], request.tags[tags.RANGE_END]) == (key_of(PAGES[0]), key_of(PAGES[-1]))
     names = ("customer", "space", "lane", "batch")
     assert [request.tags[f"dlcs/{name}"] for name in names] == ["2", "1", "ingest", "12"]
-    assert list(system.instance.get_dynamic_partitions(PARTITIONS_NAME)) == [key_of(image) for image in PAGES]
+    assert list(system.instance.get_dynamic_partitions(system.catalog.partitions_name)) == [
+        key_of(image) for image in PAGES
+    ]
 
 
 def test_no_more_is_dispatched_than_chunks_may_be_in_flight(make_system: Callable[..., System]) -> None:
@@ -114,7 +116,7 @@ def test_a_dispatch_that_was_lost_before_its_keys_were_added_is_made_up_for(syst
     send_files(system, page, PAGES)
     run_requests(system, "sqs_ingest")
     for image in PAGES[1:3]:
-        system.instance.delete_dynamic_partition(PARTITIONS_NAME, key_of(image))
+        system.instance.delete_dynamic_partition(system.catalog.partitions_name, key_of(image))
     (run,) = system.settle()
     assert run.is_success
     assert system.states() == dict.fromkeys(PAGES, "done")
@@ -185,7 +187,7 @@ def test_outcomes_that_dagster_never_got_are_reported(system: System, page: str)
     """As after a run that died between the ledger's commit and the event."""
     send_files(system, page, PAGES[:1])
     system.settle()
-    system.instance.wipe_assets([dg.AssetKey(stage.value) for stage in STAGES])
+    system.instance.wipe_assets([system.catalog.asset(stage) for stage in STAGES])
     system.forget_reports(PAGES[0])
     assert system.partition(PAGES[0]) == ("missing",) * 3
     assert system.told_by("reconcile") == "3 outcomes reported to dagster"

@@ -57,7 +57,7 @@ def bucket_of(system: System) -> str:
 
 def ingests(system: System, image: str) -> int:
     """Count how often an image was done."""
-    original = dg.AssetRecordsFilter(dg.AssetKey(Stage.ORIGINAL.value), asset_partitions=[key_of(image)])
+    original = dg.AssetRecordsFilter(system.catalog.asset(Stage.ORIGINAL), asset_partitions=[key_of(image)])
     return len(system.instance.fetch_materializations(original, limit=10).records)
 
 

@@ -1,4 +1,4 @@
-"""The job that deletes images: their objects in our own buckets, their partitions, and nothing of anybody else's."""
+"""The job that deletes images: their objects in our own buckets, their partitions, and no one else's."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -8,7 +8,8 @@ import dagster as dg
 
 from dlcs_assets.clients.storage import Storage
 from dlcs_assets.defs import tags
-from dlcs_assets.defs.partitions import DISPATCH_LEASE, LEASE_WAIT, PARTITIONS_NAME, WorkingSet, keys_in_use
+from dlcs_assets.defs.catalog import Catalog
+from dlcs_assets.defs.partitions import DISPATCH_LEASE, LEASE_WAIT, WorkingSet, keys_in_use
 from dlcs_assets.domain.partition_key import partition_key
 from dlcs_assets.domain.request_states import RequestState
 from dlcs_assets.ingest.deletion import delete_images
@@ -20,12 +21,15 @@ from dlcs_assets.settings import Settings
 DELETE_JOB = "delete_images"
 
 
-def delete_job(settings: Settings, asset_graph: Callable[[], Any]) -> dg.JobDefinition:
+def delete_job(asset_graph: Callable[[], Any]) -> dg.JobDefinition:
     """Return the job. The sensor `asset_modified` launches it, for a chunk of images."""
 
     @dg.op(name="delete_objects", description="Deletes everything of each image from the storage and thumbnail bucket.")
     def delete_op(
-        context: dg.OpExecutionContext, ledger: dg.ResourceParam[Ledger], storage: dg.ResourceParam[Storage]
+        context: dg.OpExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        ledger: dg.ResourceParam[Ledger],
+        storage: dg.ResourceParam[Storage],
     ) -> None:
         chunk_id = context.run.tags.get(tags.CHUNK)
         claim = ledger.deletions.claim(chunk_id, context.run_id, now=datetime.now(UTC)) if chunk_id else None
@@ -35,11 +39,11 @@ def delete_job(settings: Settings, asset_graph: Callable[[], Any]) -> dg.JobDefi
             _delete(context, claim, ledger, storage, settings)
         finally:
             ledger.claims.release_run(context.run_id, schedule=retry_schedule(settings), now=datetime.now(UTC))
-            _forget_partitions(context.instance, asset_graph(), ledger, claim)
+            _forget_partitions(context.instance, Catalog.of(settings), asset_graph(), ledger, claim)
 
     @dg.job(
         name=DELETE_JOB,
-        description="Deletes images that the DLCS's API, or somebody at the command line, said are to be deleted.",
+        description="Deletes images that the DLCS's API, or a person at the command line, asked to be deleted.",
     )
     def job() -> None:
         delete_op()
@@ -51,7 +55,7 @@ def _delete(
     context: dg.OpExecutionContext, claim: DeletionClaim, ledger: Ledger, storage: Storage, settings: Settings
 ) -> None:
     failed = []
-    rows = ["| image | objects deleted | left alone |", "| --- | --- | --- |"]
+    rows = ["| image | objects deleted | skipped |", "| --- | --- | --- |"]
     tells_cdn = settings.invalidation_topic_arn is not None
     for ended in delete_images(claim, ledger, storage, retry_schedule(settings), tells_cdn=tells_cdn):
         if ended.state is None:
@@ -69,14 +73,16 @@ def _delete(
         raise dg.Failure(f"Not deleted: {', '.join(failed)}. See the log, then: dlcs retry", allow_retries=False)
 
 
-def _forget_partitions(instance: dg.DagsterInstance, asset_graph: Any, ledger: Ledger, claim: DeletionClaim) -> None:
+def _forget_partitions(
+    instance: dg.DagsterInstance, catalog: Catalog, asset_graph: Any, ledger: Ledger, claim: DeletionClaim
+) -> None:
     """Take the keys out of the working set, but for those that a run or backfill holds: maintenance finds them."""
     keys = {partition_key(deletion.asset_id) for deletion in claim.deletions}
     with ledger.dispatch.lease(DISPATCH_LEASE, wait=LEASE_WAIT) as held:
         if not held:
             return
-        working_set = WorkingSet.of(instance)
+        working_set = WorkingSet.of(instance, catalog)
         there = keys.intersection(working_set.position)
         if there:
             for key in there - keys_in_use(instance, working_set, asset_graph):
-                instance.delete_dynamic_partition(PARTITIONS_NAME, key)
+                instance.delete_dynamic_partition(catalog.partitions_name, key)

@@ -14,12 +14,12 @@ from dlcs_assets.ledger.fixity import Deposit
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.settings import Settings
 
-JOB_NAME: Final = "fixity_audit"
+FIXITY_JOB: Final = "fixity_audit"
 MISSING: Final = "missing"
 LISTED: Final = 100  # in a run's metadata; the ledger has all of them
 
 
-class Sample(dg.Config):
+class FixityConfig(dg.Config):
     """What a person may choose in the launchpad."""
 
     objects: int | None = Field(default=None, ge=1, description="How many objects; default: DLCS_FIXITY_OBJECTS.")
@@ -36,39 +36,37 @@ class Audit:
     unread: list[tuple[Deposit, str]] = field(default_factory=list)
 
 
-def fixity_job(settings: Settings) -> dg.JobDefinition:
-    """Return the job."""
+@dg.op(
+    name="verify_fixity",
+    description="Reads stored objects and compares their SHA-256 with that of what was stored: those never read "
+    "before first, then those not read for the longest time. Fails if one is damaged or missing, and names it.",
+)
+def _verify_fixity(
+    context: dg.OpExecutionContext,
+    config: FixityConfig,
+    settings: dg.ResourceParam[Settings],
+    ledger: dg.ResourceParam[Ledger],
+    storage: dg.ResourceParam[Storage],
+) -> None:
+    found = audit(ledger, storage, config.objects or settings.fixity_objects)
+    metadata: dict[str, Any] = {
+        "sound": found.sound,
+        "damaged": len(found.damaged),
+        "not read": len(found.unread),
+        "reprocessed meanwhile": found.replaced,
+        "bytes read": found.bytes,
+        "objects": dg.MetadataValue.table(list(_rows(found))[:LISTED], schema=_COLUMNS),
+    }
+    if found.damaged or found.unread:
+        raise dg.Failure(_complaint(found), metadata=metadata, allow_retries=False)
+    context.log.info("%d objects are as they were stored (%d bytes)", found.sound, found.bytes)
+    context.add_output_metadata(metadata)
 
-    @dg.op(
-        name="read_again",
-        description="Reads stored objects and compares their SHA-256 with that of what was stored: those never read "
-        "before first, then those for the longest time. Fails if one is damaged or missing, and names it.",
-    )
-    def read_again(
-        context: dg.OpExecutionContext,
-        config: Sample,
-        ledger: dg.ResourceParam[Ledger],
-        storage: dg.ResourceParam[Storage],
-    ) -> None:
-        found = audit(ledger, storage, config.objects or settings.fixity_objects)
-        metadata: dict[str, Any] = {
-            "sound": found.sound,
-            "damaged": len(found.damaged),
-            "not read": len(found.unread),
-            "made again meanwhile": found.replaced,
-            "bytes read": found.bytes,
-            "objects": dg.MetadataValue.table(list(_rows(found))[:LISTED], schema=_COLUMNS),
-        }
-        if found.damaged or found.unread:
-            raise dg.Failure(_complaint(found), metadata=metadata, allow_retries=False)
-        context.log.info("%d objects are as they were stored (%d bytes)", found.sound, found.bytes)
-        context.add_output_metadata(metadata)
 
-    @dg.job(name=JOB_NAME, description="Reads a sample of what is stored and compares it with what was stored.")
-    def fixity_audit() -> None:
-        read_again()
-
-    return fixity_audit
+@dg.job(name=FIXITY_JOB, description="Reads a sample of what is stored and compares it with what was stored.")
+def fixity_audit() -> None:
+    """Audit a sample."""
+    _verify_fixity()
 
 
 def audit(ledger: Ledger, storage: Storage, limit: int) -> Audit:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
 
-from dlcs_assets.defs.partitions import DISPATCH_LEASE, PARTITIONS_NAME, WorkingSet, keys_in_use
-from dlcs_assets.domain.asset_id import InvalidAssetIdError
-from dlcs_assets.domain.partition_key import asset_id_of
+from dlcs_assets.defs.catalog import Catalog
+from dlcs_assets.defs.partitions import DISPATCH_LEASE, WorkingSet, image_ids, keys_in_use
 from dlcs_assets.ledger.ledger import Ledger
 
 # Of keys that are deleted under one lease: well under a second, while dispatch waits for it for three.
@@ -34,21 +33,27 @@ class DispatchBusyError(Exception):
 
 
 def prune(
-    instance: dg.DagsterInstance, asset_graph: Any, ledger: Ledger, window: Window, *, dry_run: bool = False
+    instance: dg.DagsterInstance,
+    catalog: Catalog,
+    asset_graph: Any,
+    ledger: Ledger,
+    window: Window,
+    *,
+    dry_run: bool = False,
 ) -> dict[str, int]:
     """Delete the keys of images that are quiet or that nobody registered; return how many there were, left and stay.
 
     A key of a run or backfill that has not ended stays, and so does that of an image with an unfinished request.
     Raises DispatchBusyError.
     """
-    order = WorkingSet.of(instance).order
+    order = WorkingSet.of(instance, catalog).order
     leaving = choose(order, _quiet_since(ledger, order), window)
     if dry_run:
-        working_set = WorkingSet.of(instance)
+        working_set = WorkingSet.of(instance, catalog)
         gone = len(set(leaving) - keys_in_use(instance, working_set, asset_graph))
     else:
         gone = sum(
-            _delete(instance, asset_graph, ledger, leaving[start : start + SLICE], pause=start > 0)
+            _delete(instance, catalog, asset_graph, ledger, leaving[start : start + SLICE], pause=start > 0)
             for start in range(0, len(leaving), SLICE)
         )
     return {"pruned": gone, "kept": len(order) - gone}
@@ -68,20 +73,20 @@ def choose(order: Sequence[str], quiet_since: Mapping[str, datetime | None], win
 
 
 def _quiet_since(ledger: Ledger, keys: Sequence[str]) -> dict[str, datetime | None]:
-    key_of = dict(_image_ids(keys))
+    key_of = image_ids(keys)
     found = ledger.reports.idle_since(list(key_of))
     return {key_of[image_id]: since for image_id, since in found.items()}
 
 
-def _image_ids(keys: Sequence[str]) -> Iterator[tuple[str, str]]:
-    for key in keys:
-        try:
-            yield str(asset_id_of(key)), key
-        except InvalidAssetIdError:
-            continue  # a person added it, and no image can have it
-
-
-def _delete(instance: dg.DagsterInstance, asset_graph: Any, ledger: Ledger, keys: Sequence[str], *, pause: bool) -> int:
+def _delete(
+    instance: dg.DagsterInstance,
+    catalog: Catalog,
+    asset_graph: Any,
+    ledger: Ledger,
+    keys: Sequence[str],
+    *,
+    pause: bool,
+) -> int:
     if pause:
         time.sleep(PAUSE.total_seconds())
     with ledger.dispatch.lease(DISPATCH_LEASE, wait=PATIENCE) as held:
@@ -90,9 +95,9 @@ def _delete(instance: dg.DagsterInstance, asset_graph: Any, ledger: Ledger, keys
                 f"The partitions' keys were held by others for {PATIENCE.total_seconds():.0f} s. The next maintenance "
                 "goes on; if this comes again, see which sensor is busy all the time"
             )
-        used = keys_in_use(instance, WorkingSet.of(instance), asset_graph)
+        used = keys_in_use(instance, WorkingSet.of(instance, catalog), asset_graph)
         asked_for = {key for key, since in _quiet_since(ledger, keys).items() if since is None}
         leaving = [key for key in keys if key not in used | asked_for]
         for key in leaving:
-            instance.delete_dynamic_partition(PARTITIONS_NAME, key)
+            instance.delete_dynamic_partition(catalog.partitions_name, key)
     return len(leaving)

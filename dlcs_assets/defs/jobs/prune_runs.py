@@ -12,6 +12,7 @@ import dagster as dg
 # Not public, but with SQLite each run has a file of its own, which Dagster empties and leaves at its size.
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
+from dlcs_assets.defs.catalog import Catalog
 from dlcs_assets.defs.partitions import KEYS_PER_STATEMENT, WorkingSet
 from dlcs_assets.domain.stages import STAGES
 
@@ -21,14 +22,19 @@ Item = TypeVar("Item")
 SHARD_SUFFIXES = ("", "-wal", "-shm", "-journal")
 
 
-def delete_old_runs(instance: dg.DagsterInstance, *, before: datetime, dry_run: bool = False) -> dict[str, int]:
+def delete_old_runs(
+    instance: dg.DagsterInstance, catalog: Catalog, *, before: datetime, dry_run: bool = False
+) -> dict[str, int]:
     """Delete runs that ended before a moment, with their events and logs; return how many, and how many had to stay.
+
+    Runs over assets of others stay.
 
     With a run's events goes the state of the partitions that it was the last to touch, so a run stays as long as the
     state of one of today's partitions is from it.
     """
-    needed = _runs_that_tell(instance, WorkingSet.of(instance).order, before)
-    ended = instance.get_run_ids(dg.RunsFilter(statuses=ENDED_RUNS, updated_before=before))
+    needed = _runs_that_tell(instance, WorkingSet.of(instance, catalog), before)
+    runs = instance.get_runs(dg.RunsFilter(statuses=ENDED_RUNS, updated_before=before))
+    ended = [run.run_id for run in runs if catalog.owns_any(run.asset_selection)]
     old = [run_id for run_id in ended if run_id not in needed]
     if not dry_run:
         for run_id in old:
@@ -36,11 +42,12 @@ def delete_old_runs(instance: dg.DagsterInstance, *, before: datetime, dry_run: 
     return {"deleted": len(old), "kept for their partitions": len(ended) - len(old)}
 
 
-def _runs_that_tell(instance: dg.DagsterInstance, keys: Sequence[str], before: datetime) -> set[str]:
+def _runs_that_tell(instance: dg.DagsterInstance, working_set: WorkingSet, before: datetime) -> set[str]:
     """Return the runs of before a moment that these partitions have their state from, materialised or failed."""
     found: set[str] = set()
+    keys = working_set.order
     for stage in STAGES:
-        asset = dg.AssetKey(stage.value)
+        asset = working_set.catalog.asset(stage)
         for ids in _slices(_newest_ids(instance, asset, keys), EVENTS_PER_QUERY):
             records = instance.fetch_materializations(
                 dg.AssetRecordsFilter(asset, storage_ids=ids, before_timestamp=before.timestamp()), limit=len(ids)

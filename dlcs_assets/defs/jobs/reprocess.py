@@ -1,6 +1,7 @@
-"""The job by which a person makes a customer's images again from the Dagster UI, scattered ones included."""
+"""The job by which a person reprocesses a customer's images from the Dagster UI, scattered ones included."""
 
 from datetime import UTC, datetime
+from typing import Final
 
 import dagster as dg
 from pydantic import Field
@@ -18,11 +19,11 @@ from dlcs_assets.ingest.reprocess import (
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.settings import Settings
 
-BACKFILL_JOB = "backfill_customer_spaces"
+REPROCESS_JOB: Final = "reprocess_images"
 
 
-class BackfillConfig(dg.Config):
-    """Which images, and what of them. All that is given holds."""
+class ReprocessConfig(dg.Config):
+    """Which images, and which of their stages. An image must meet all that is given."""
 
     customer: int = Field(description="The customer's number.")
     space: int | None = Field(default=None, description="One of its spaces; empty: all of them.")
@@ -30,50 +31,50 @@ class BackfillConfig(dg.Config):
     policy: str | None = Field(default=None, description="Images that have a policy of this name in a channel.")
     match: str | None = Field(default=None, description="Images whose own name matches this glob, such as page-*.")
     reason: str | None = Field(default=None, description="Images that failed for this reason (its code).")
-    outdated: bool = Field(default=False, description="Only what would come out otherwise today, see dlcs stale.")
-    dry_run: bool = Field(default=True, description="Say what would be done, and do nothing.")
+    stale: bool = Field(default=False, description="Only results whose recipe is not today's, see dlcs stale.")
+    dry_run: bool = Field(default=True, description="Report what would be done, and do nothing.")
 
 
-def backfill_job(settings: Settings) -> dg.JobDefinition:
-    """Return the job: it writes requests; the sensors launch the runs, so many at a time as the settings allow."""
-
-    @dg.op(name="ask_for_images", description="Writes a request for every image that is meant.")
-    def ask_for_images(
-        context: dg.OpExecutionContext, ledger: dg.ResourceParam[Ledger], config: BackfillConfig
-    ) -> None:
-        selector = ReprocessSelector(
-            config.customer,
-            config.space,
-            config.stage,
-            config.policy,
-            config.match,
-            config.reason,
-            config.outdated,
-        )
-        run_tags = {tags.CUSTOMER: str(config.customer)} | ({tags.SPACE: str(config.space)} if config.space else {})
-        context.instance.add_run_tags(context.run_id, run_tags)
-        estimate = ReprocessEstimate()
-        items = list(select_images(ledger, selector, ingest_policy(settings), estimate))
-        if not config.dry_run:
-            request_reprocessing(ledger, items, now=datetime.now(UTC))
-        lines = describe(estimate, settings.backfill_runs * settings.images_in_flight, dry_run=config.dry_run)
-        for line in lines:
-            context.log.info(line)
-        context.add_output_metadata(
-            {
-                "images": estimate.images,
-                "bytes to read": estimate.bytes,
-                "what": dg.MetadataValue.md("\n\n".join(lines)),
-                "dry run": config.dry_run,
-            }
-        )
-
-    @dg.job(
-        name=BACKFILL_JOB,
-        description="Makes images of a customer again: all, of one space, of one policy, from one stage on. With "
-        "dry_run it says what that comes to. The runs follow in the backfill lane.",
+@dg.op(name="request_reprocessing", description="Writes a request for every image that is selected.")
+def _request_reprocessing(
+    context: dg.OpExecutionContext,
+    config: ReprocessConfig,
+    settings: dg.ResourceParam[Settings],
+    ledger: dg.ResourceParam[Ledger],
+) -> None:
+    selector = ReprocessSelector(
+        config.customer,
+        config.space,
+        config.stage,
+        config.policy,
+        config.match,
+        config.reason,
+        config.stale,
     )
-    def backfill_customer_spaces() -> None:
-        ask_for_images()
+    run_tags = {tags.CUSTOMER: str(config.customer)} | ({tags.SPACE: str(config.space)} if config.space else {})
+    context.instance.add_run_tags(context.run_id, run_tags)
+    estimate = ReprocessEstimate()
+    items = list(select_images(ledger, selector, ingest_policy(settings), estimate))
+    if not config.dry_run:
+        request_reprocessing(ledger, items, now=datetime.now(UTC))
+    lines = describe(estimate, settings.backfill_runs * settings.images_in_flight, dry_run=config.dry_run)
+    for line in lines:
+        context.log.info(line)
+    context.add_output_metadata(
+        {
+            "images": estimate.images,
+            "bytes to read": estimate.bytes,
+            "summary": dg.MetadataValue.md("\n\n".join(lines)),
+            "dry run": config.dry_run,
+        }
+    )
 
-    return backfill_customer_spaces
+
+@dg.job(
+    name=REPROCESS_JOB,
+    description="Reprocesses images of a customer: all, of one space, of one policy, from one stage on. With dry_run "
+    "it reports what that comes to. The runs follow in the backfill lane, a few at a time.",
+)
+def reprocess_images() -> None:
+    """Write requests; the sensors launch the runs, as many at a time as the settings allow."""
+    _request_reprocessing()

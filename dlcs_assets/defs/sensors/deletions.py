@@ -40,6 +40,6 @@ def _run_request(chunk: Chunk, settings: Settings) -> dg.RunRequest:
             tags.CUSTOMER: str(chunk.customer),
             tags.SPACE: str(chunk.space),
             tags.LANE: chunk.lane.value,
-            "dagster/priority": str(PRIORITIES[chunk.lane]),
+            tags.PRIORITY: str(PRIORITIES[chunk.lane]),
         },
     )

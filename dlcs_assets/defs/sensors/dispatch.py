@@ -14,6 +14,7 @@ import dagster as dg
 
 from dlcs_assets.customers import NoCustomersError, customer_source
 from dlcs_assets.defs import tags
+from dlcs_assets.defs.catalog import Catalog
 from dlcs_assets.defs.loggers import run_config
 from dlcs_assets.defs.partitions import DISPATCH_LEASE, LEASE_WAIT, WorkingSet, arrange, keys_in_use
 from dlcs_assets.domain.customers import Customers
@@ -69,7 +70,7 @@ def dispatch(
         planned = allocate(allotments, offers.of)
         chunks = [chunk for chunk in lost if offers.used_if_any_of(_keys(chunk)).isdisjoint(_keys(chunk))]
         chunks += ledger.dispatch.reserve(planned, offers.now)
-        new = set(arrange(instance, [_keys(chunk) for chunk in chunks]))
+        new = set(arrange(instance, Catalog.of(settings), [_keys(chunk) for chunk in chunks]))
     # Of an image that was away Dagster may no longer know the stages that its run will not make.
     partly = [image for chunk in chunks if 0 < len(chunk.stages) < len(STAGES) for image in chunk.images]
     ledger.results.report_again([str(image.asset_id) for image in partly if _key(image) in new])
@@ -109,6 +110,7 @@ class _Offers:
         self._ledger = ledger
         self._lane = lane
         self._chunk_size = settings.chunk_size
+        self._catalog = Catalog.of(settings)
 
     def of(self, turn: Allotment) -> list[Chunk]:
         """Return the customer's next chunks, the longest due images first."""
@@ -132,7 +134,7 @@ class _Offers:
 
     @cached_property
     def _working_set(self) -> WorkingSet:
-        return WorkingSet.of(self._instance)
+        return WorkingSet.of(self._instance, self._catalog)
 
     @cached_property
     def _used(self) -> frozenset[str]:
@@ -211,7 +213,7 @@ def _run_request(chunk: Chunk, settings: Settings, *, first: bool) -> dg.RunRequ
         tags.CUSTOMER: str(chunk.customer),
         tags.SPACE: str(chunk.space),
         tags.LANE: chunk.lane.value,
-        "dagster/priority": str(PRIORITIES[chunk.lane] + (FIRST_RUN_BOOST if first else 0)),
+        tags.PRIORITY: str(PRIORITIES[chunk.lane] + (FIRST_RUN_BOOST if first else 0)),
     }
     batches = {image.batch for image in chunk.images}
     if len(batches) == 1 and None not in batches:
@@ -220,5 +222,6 @@ def _run_request(chunk: Chunk, settings: Settings, *, first: bool) -> dg.RunRequ
         run_key=chunk.id,
         run_config=run_config(settings.log_format),
         tags=run_tags,
-        asset_selection=[dg.AssetKey(stage.value) for stage in STAGES if stage in chunk.stages],
+        asset_check_keys=[],
+        asset_selection=[Catalog.of(settings).asset(stage) for stage in STAGES if stage in chunk.stages],
     )

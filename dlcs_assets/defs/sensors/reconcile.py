@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from dlcs_assets.defs import tags
+from dlcs_assets.defs.catalog import Catalog
 from dlcs_assets.defs.materializations import Upstream, materialization, newest
-from dlcs_assets.defs.partitions import DISPATCH_LEASE, LEASE_WAIT, PARTITIONS_NAME, UNFINISHED_RUNS
+from dlcs_assets.defs.partitions import DISPATCH_LEASE, LEASE_WAIT, UNFINISHED_RUNS, WorkingSet, image_ids
 from dlcs_assets.domain.partition_key import partition_key
-from dlcs_assets.domain.results import StageResult
 from dlcs_assets.ingest.policy import retry_schedule
 from dlcs_assets.ingest.scratch import clear_ended
 from dlcs_assets.ledger.ledger import Ledger
@@ -56,8 +56,28 @@ def reconcile(instance: dg.DagsterInstance, ledger: Ledger, settings: Settings) 
         done.runs += 1
         _end(instance, run_id, settings)
     done.folders = clear_ended(settings.scratch, ledger.claims.ended)
-    done.reported = _report(instance, ledger)
+    done.reported = _report(instance, Catalog.of(settings), ledger)
     return done
+
+
+def adopt_names(instance: dg.DagsterInstance, ledger: Ledger, settings: Settings, known_as: str | None) -> str | None:
+    """Have what Dagster shows of images reported again where its assets have other names than before.
+
+    `known_as` is what this returned last time, None at first; keep it. An installation from before there were prefixes
+    has its history under other keys: its outcomes are reported under today's, as far as its images are partitions.
+    """
+    catalog = Catalog.of(settings)
+    if known_as == catalog.prefix or _has_former_runs(instance, catalog):
+        return known_as
+    keys = WorkingSet.of(instance, catalog).order
+    ledger.results.report_again(list(image_ids(keys)))
+    return catalog.prefix
+
+
+def _has_former_runs(instance: dg.DagsterInstance, catalog: Catalog) -> bool:
+    """Return whether runs are in progress that report their outcomes under the keys of before."""
+    runs = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED_RUNS))
+    return any(catalog.is_former(key) for run in runs for key in run.asset_selection or ())
 
 
 def _is_lost(instance: dg.DagsterInstance, run_id: str, alive_at: datetime, settings: Settings) -> bool:
@@ -76,12 +96,12 @@ def _silent_runs(instance: dg.DagsterInstance, in_work: Collection[str], setting
 
     That is no wonder while images are in work. Of the others a run that was killed after its last image is one.
     """
-    silent = []
+    silent, ours = [], Catalog.of(settings)
     now, longest = datetime.now(UTC).timestamp(), settings.claim_ttl.total_seconds()
     for record in instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
         run = record.dagster_run
         over_images = not run.tags.keys().isdisjoint({tags.CHUNK, tags.PARTITION, tags.RANGE_START})
-        if run.run_id in in_work or not over_images:
+        if run.run_id in in_work or not over_images or not ours.owns_any(run.asset_selection):
             continue
         if record.start_time and now - record.start_time > longest:
             written = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records
@@ -104,23 +124,25 @@ def _end(instance: dg.DagsterInstance, run_id: str, settings: Settings) -> None:
         )
 
 
-def keep_key(instance: dg.DagsterInstance, ledger: Ledger, key: str, *, wait: timedelta = LEASE_WAIT) -> bool:
-    """See to it that Dagster has the key; return whether it has.
+def keep_key(
+    instance: dg.DagsterInstance, catalog: Catalog, ledger: Ledger, key: str, *, wait: timedelta = LEASE_WAIT
+) -> bool:
+    """Ensure that Dagster has the key; return whether it has.
 
     A key that is missing may be one that dispatch is moving at this moment: added here, it would stand outside of the
     range that it is to be part of.
     """
-    if instance.has_dynamic_partition(PARTITIONS_NAME, key):
+    if instance.has_dynamic_partition(catalog.partitions_name, key):
         return True
     with ledger.dispatch.lease(DISPATCH_LEASE, wait=wait) as held:
         if held:
-            instance.add_dynamic_partitions(PARTITIONS_NAME, [key])
+            instance.add_dynamic_partitions(catalog.partitions_name, [key])
         return held
 
 
-def _report(instance: dg.DagsterInstance, ledger: Ledger) -> int:
+def _report(instance: dg.DagsterInstance, catalog: Catalog, ledger: Ledger) -> int:
     reported = 0
-    upstream = Upstream(instance)
+    upstream = Upstream(instance, catalog)
     unreported = ledger.results.unreported(limit=REPORTS_PER_TICK)
     runs = {run_id: instance.get_run_by_id(run_id) for _, _, run_id, _ in unreported}
     for asset_id, request_id, run_id, result in unreported:
@@ -128,8 +150,8 @@ def _report(instance: dg.DagsterInstance, ledger: Ledger) -> int:
         if run is not None and run.status in UNFINISHED_RUNS:
             continue  # its own event is on the way
         key = partition_key(asset_id)
-        if not _is_shown(instance, key, request_id, result):
-            if not keep_key(instance, ledger, key):
+        if not _is_shown(instance, catalog.asset(result.stage), key, request_id, result.data_version):
+            if not keep_key(instance, catalog, ledger, key):
                 continue  # the next tick will
             instance.report_runless_asset_event(materialization(asset_id, request_id, result, upstream=upstream))
             reported += 1
@@ -137,14 +159,14 @@ def _report(instance: dg.DagsterInstance, ledger: Ledger) -> int:
     return reported
 
 
-def _is_shown(instance: dg.DagsterInstance, key: str, request_id: str, result: StageResult) -> bool:
-    """Tell whether Dagster shows this outcome as the state of the partition."""
-    latest = newest(instance, result.stage, key)
+def _is_shown(instance: dg.DagsterInstance, asset: dg.AssetKey, key: str, request_id: str, version: str) -> bool:
+    """Return whether Dagster shows this outcome as the state of the partition."""
+    latest = newest(instance, asset, key)
     if latest is None or latest.asset_materialization is None:
         return False
     found = latest.asset_materialization.tags or {}
-    if (found.get(tags.REQUEST), found.get(tags.DATA_VERSION)) != (request_id, result.data_version):
+    if (found.get(tags.REQUEST), found.get(tags.DATA_VERSION)) != (request_id, version):
         return False
     # A run that was to make it later, and ended red without a word about it, makes it show as failed.
-    planned = instance.get_latest_planned_materialization_info(dg.AssetKey(result.stage.value), key)
+    planned = instance.get_latest_planned_materialization_info(asset, key)
     return planned is None or planned.storage_id < latest.storage_id
