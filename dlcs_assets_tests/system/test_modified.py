@@ -14,34 +14,12 @@ from dlcs_assets.clients.aws import make_client
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.partition_key import partition_key
 from dlcs_assets.ledger.records import RetrySchedule
+from dlcs_assets_tests.intake.notifications import asset, notification
 from dlcs_testing.harness import System, full_message
 from dlcs_testing.pictures import jpeg
 
 IMAGE = "2/1/page"
-POLICIES = {"iiif-img:default": 1, "iiif-img:use-original": 2, "thumbs:default": 3, "file:none": 4}
 NOW = datetime.now(UTC)
-
-
-def notification(message: dict[str, Any], *, sent: datetime | None = None, **attributes: str) -> dict[str, Any]:
-    """Give what SNS hands to a queue."""
-    return {
-        "Type": "Notification",
-        "TopicArn": "arn:aws:sns:eu-west-1:1:asset-modified",
-        "Message": json.dumps(message),
-        "Timestamp": (sent or datetime.now(UTC)).isoformat(),
-        "MessageAttributes": {name: {"Type": "String", "Value": value} for name, value in attributes.items()},
-    }
-
-
-def asset(image: str, origin: str, channels: str, **fields: Any) -> dict[str, Any]:
-    customer, space, name = image.split("/")
-    named = [
-        {"channel": channel.partition(":")[0], "deliveryChannelPolicyId": POLICIES[channel]}
-        for channel in channels.split(",")
-        if channel
-    ]
-    identity = {"customer": int(customer), "space": int(space), "asset": name}
-    return {"id": identity, "origin": origin, "imageDeliveryChannels": named, **fields}
 
 
 def deleted(image: str, *, sent: datetime | None = None, places: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -62,45 +40,6 @@ def everything(system: System) -> set[str]:
 @pytest.fixture
 def origin(system: System) -> str:
     return system.serve("page.jpg", jpeg(1200, 800))
-
-
-def update(system: System, origin: str, before: str, after: str, **fields: Any) -> None:
-    """Let the API change the image's channels, and say that ingest hears of it."""
-    message = {
-        "assetBeforeUpdate": asset(IMAGE, origin, before),
-        "assetAfterUpdate": asset(IMAGE, origin, after, **fields),
-    }
-    system.send(notification(message, engineNotified="True"), queue=system.settings.update_queue_url)
-    system.settle()
-    assert system.status(IMAGE).state == "done"
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "stored", "thumbnails"),
-    [
-        ("iiif-img:use-original,file:none", "file:none", {"/original"}, set()),
-        ("iiif-img:use-original,thumbs:default", "iiif-img:use-original", {"/original"}, {1024, 400, 200, 100}),
-        ("iiif-img:use-original", "iiif-img:default", {""}, {1024, 400, 200, 100}),
-        ("iiif-img:default", "iiif-img:use-original", {"/original"}, {1024, 400, 200, 100}),
-        ("iiif-img:default,file:none", "iiif-img:default", {""}, {1024, 400, 200, 100}),
-        ("thumbs:default", "", set(), set()),
-        ("iiif-img:use-original", "", set(), set()),
-    ],
-)
-def test_what_channels_no_longer_ask_for_goes_with_an_update(  # noqa: PLR0917 (pytest passes them by name)
-    system: System, origin: str, before: str, after: str, stored: set[str], thumbnails: set[int]
-) -> None:
-    assert system.ingest(IMAGE, origin, before).state == "done"
-    if before.replace(",file:none", "") != after:  # the loss of the file alone concerns no thumbnail
-        for key in (f"{IMAGE}/full/100,200/0/default.jpg", f"{IMAGE}/open/2048.jpg", f"{IMAGE}/low.jpg"):
-            system.put(system.settings.thumbs_bucket, key)
-    system.put(system.settings.storage_bucket, f"{IMAGE}/info/cantaloupe/v3/info.json")
-    system.put(system.settings.storage_bucket, f"{IMAGE}bar/original")  # another image's
-    update(system, origin, before, after)
-    expected = {f"{IMAGE}{key}" for key in stored} | {f"{IMAGE}/open/{edge}.jpg" for edge in thumbnails}
-    if thumbnails:
-        expected.add(f"{IMAGE}/s.json")
-    assert everything(system) == expected | {f"{IMAGE}bar/original"}
 
 
 def test_an_update_that_ingest_need_not_hear_of_does_nothing(system: System, origin: str) -> None:
