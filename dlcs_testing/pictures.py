@@ -1,4 +1,4 @@
-"""ThumbnailBatch for tests: drawn, so that each looks different, and encoded as real files."""
+"""Pictures for tests: drawn, so that each looks different, and encoded as real files."""
 
 from __future__ import annotations
 

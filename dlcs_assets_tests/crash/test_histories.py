@@ -30,7 +30,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield made
 
 
-def test_nothing_is_lost_done_twice_or_left_behind_when_parts_of_the_system_are_killed(made: World) -> None:
+def test_a_history_with_killed_parts_breaks_no_promise(made: World) -> None:
+    """Nothing is lost, done twice or left behind, and every planned fault took place."""
     history = replace(history_of(1, made, faults=(), images=IMAGES), planned=PLAN)
     expected = learn(made, sorted({message.case for message in history.messages if message.case}, key=str))
 

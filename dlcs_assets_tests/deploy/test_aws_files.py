@@ -22,7 +22,8 @@ def ingest_policy(aws: Aws, bucket: str) -> list[Any]:
     return found
 
 
-def test_s3_takes_the_lifecycle_rules_and_only_transient_objects_expire(aws: Aws) -> None:
+def test_only_transient_objects_expire_by_the_lifecycle_rules(aws: Aws) -> None:
+    """S3 accepts the file, and no rule deletes anything else."""
     configuration = load_named("s3/lifecycle.json")
     aws.s3.put_bucket_lifecycle_configuration(Bucket=aws.bucket, LifecycleConfiguration=configuration)
     expiring = [rule for rule in ingest_policy(aws, aws.bucket) if "Expiration" in rule]
@@ -30,7 +31,7 @@ def test_s3_takes_the_lifecycle_rules_and_only_transient_objects_expire(aws: Aws
 
 
 @pytest.mark.usefixtures("aws")
-def test_the_embedded_stack_has_the_same_rule_on_transient_objects(
+def test_the_embedded_stack_has_the_same_lifecycle_rule(
     aws: Aws, aws_endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", embedded.REGION)
@@ -39,7 +40,8 @@ def test_the_embedded_stack_has_the_same_rule_on_transient_objects(
     assert ingest_policy(aws, embedded.STORAGE_BUCKET) == wanted
 
 
-def test_an_upload_is_told_to_the_queue_that_the_notification_names(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_upload_is_notified_to_the_queue_of_the_file(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3 and SQS accept both files, and the event of an object arrives."""
     monkeypatch.setitem(PARAMETERS, "REGION", os.environ["AWS_DEFAULT_REGION"])
     url = aws.sqs.create_queue(QueueName=PARAMETERS["UPLOADS_QUEUE"])["QueueUrl"]
     policy = json.dumps(load_named("sqs/queue-policy.json"))
@@ -52,7 +54,8 @@ def test_an_upload_is_told_to_the_queue_that_the_notification_names(aws: Aws, mo
     assert [unquote_plus(record["s3"]["object"]["key"]) for record in records] == ["2/1/page"]
 
 
-def test_only_the_upload_bucket_of_this_account_may_put_events_into_the_queue() -> None:
+def test_only_our_upload_bucket_may_send_events_to_the_queue() -> None:
+    """The policy names the bucket, and the account, because bucket names can be taken over."""
     (statement,) = load_named("sqs/queue-policy.json")["Statement"]
     assert statement["Principal"] == {"Service": "s3.amazonaws.com"}
     assert statement["Condition"] == {

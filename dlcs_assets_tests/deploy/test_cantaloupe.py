@@ -47,7 +47,8 @@ def test_no_strategy_keeps_sources() -> None:
     assert "CacheStrategy" not in PROPERTIES.values()
 
 
-def test_the_largest_default_thumbnail_is_within_the_pixels_of_an_answer() -> None:
+def test_the_largest_default_thumbnail_is_within_the_pixel_limit() -> None:
+    """Otherwise Cantaloupe would answer 403 to the thumbnails stage."""
     assert int(PROPERTIES["max_pixels"]) >= 4096 * 4096
 
 
@@ -92,7 +93,8 @@ def ruby_pattern(name: str) -> re.Pattern[str]:
         ("s3://dlcs-storage/transient/2/1/x/0123", "dlcs-storage", "transient/2/1/x/0123"),
     ],
 )
-def test_an_s3_uri_is_taken_apart_as_the_embedded_image_server_does(identifier: str, bucket: str, key: str) -> None:
+def test_an_s3_uri_is_parsed_as_by_the_embedded_image_server(identifier: str, bucket: str, key: str) -> None:
+    """With and without a region, and with characters that are special in URLs."""
     found = ruby_pattern("S3_URI").fullmatch(identifier)
     assert found
     assert (found["bucket"], found["key"]) == (bucket, key)

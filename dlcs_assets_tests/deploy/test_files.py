@@ -76,7 +76,8 @@ def test_ecs_would_take_the_task_definition(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ECS_FILES, ids=name_of)
-def test_a_container_waits_for_containers_that_say_when_they_are_healthy(path: Path) -> None:
+def test_a_container_waits_only_for_those_with_a_health_check(path: Path) -> None:
+    """ECS never starts a container that waits for the health of one without a check."""
     containers = {each["name"]: each for each in load(path)["containerDefinitions"]}
     for container in containers.values():
         for needed in container.get("dependsOn", ()):
@@ -101,7 +102,8 @@ def test_no_password_is_written_into_a_task_definition(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["run", "run-sidecar", "run-efs"])
-def test_a_run_has_time_to_end_well_and_shares_its_scratch_folder(name: str) -> None:
+def test_a_run_has_time_to_stop_and_shares_its_scratch_folder(name: str) -> None:
+    """The containers next to it read what it writes to scratch."""
     task = load_named(f"ecs/{name}.json")
     run, *others = task["containerDefinitions"]
     environment = {each["name"]: each["value"] for each in run["environment"]}
@@ -112,7 +114,8 @@ def test_a_run_has_time_to_end_well_and_shares_its_scratch_folder(name: str) -> 
     assert all(each["mountPoints"][0]["sourceVolume"] == mount["sourceVolume"] for each in others)
 
 
-def test_an_image_server_that_shares_the_disk_may_not_write_there_and_is_asked_for_paths() -> None:
+def test_an_image_server_that_shares_the_disk_only_reads_it() -> None:
+    """The run asks it for paths instead of S3 keys."""
     sidecar = load_named("ecs/run-sidecar.json")
     run, _, image_server = sidecar["containerDefinitions"]
     assert image_server["mountPoints"][0]["readOnly"]
@@ -143,7 +146,8 @@ def test_the_image_gets_dagsters_storage_and_its_driver() -> None:
     assert releases["dagster-postgres"] == releases["dagster-aws"]
 
 
-def test_everything_that_an_image_is_made_of_is_there_and_gets_into_the_build() -> None:
+def test_what_a_container_image_copies_is_in_the_build_context() -> None:
+    """Each source of a COPY exists, and .dockerignore lets it through."""
     kept = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
     for dockerfile in DEPLOY.rglob("Dockerfile"):
         copied = re.findall(r"^COPY (?!--from)(.*) \S+$", dockerfile.read_text(), flags=re.MULTILINE)
@@ -157,7 +161,8 @@ def test_the_container_does_not_run_as_root() -> None:
     assert [line for line in lines if line.startswith("USER")] == ["USER dlcs"]
 
 
-def test_compose_has_an_image_server_and_an_appetiser_for_each_choice_of_profiles() -> None:
+def test_compose_has_both_services_for_each_choice_of_profiles() -> None:
+    """Exactly one container answers as image server and one as Appetiser."""
     services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
     for arrangement in ("s3", "shared"):
         for backing in ("trial", "kakadu"):

@@ -81,7 +81,8 @@ def actions(name: str) -> set[str]:
     return {action for statement in statements(name) for action in statement["Action"]}
 
 
-def test_every_call_to_aws_is_known_with_the_action_that_allows_it() -> None:
+def test_every_call_to_aws_is_listed_with_its_action() -> None:
+    """The calls are found in the code, so that a new one cannot be forgotten."""
     found = set(calls())
     assert found - set(ALLOWED) == set()
     assert ("clients/sqs.py", "receive_message") in found
@@ -95,7 +96,8 @@ def test_the_parts_that_make_a_call_are_allowed_to(call: tuple[str, str], needed
         assert action in actions(part)
 
 
-def test_no_part_is_allowed_an_action_on_these_services_that_nothing_needs() -> None:
+def test_no_part_is_allowed_an_action_that_it_does_not_need() -> None:
+    """The actions of its policy are exactly those of the calls that it makes."""
     needed: dict[str, set[str]] = {}
     for action, parts in ALLOWED.values():
         for part in parts:
@@ -114,7 +116,7 @@ def is_named(arn: str) -> bool:
 
 
 @pytest.mark.parametrize("arn", ["arn:aws:s3:::*", "arn:aws:sqs:eu-west-1:1:*", "arn:aws:ecs:eu-west-1:1:task/*"])
-def test_an_arn_with_a_wildcard_for_a_name_is_found_out(arn: str) -> None:
+def test_an_arn_with_a_wildcard_for_a_name_is_detected(arn: str) -> None:
     assert not is_named(arn)
 
 
@@ -154,7 +156,8 @@ def test_operators_write_into_our_own_buckets_to_try_them_only() -> None:
             assert all(resource.endswith("/dlcs-doctor/*") for resource in statement["Resource"])
 
 
-def test_the_image_server_reads_and_appetiser_fetches_its_binaries() -> None:
+def test_the_image_server_and_appetiser_may_only_read() -> None:
+    """The image server reads buckets, and Appetiser one object, with its binaries."""
     assert actions("iam/image-server.json") == {"s3:ListBucket", "s3:GetObject"}
     ((statement,)) = statements("iam/appetiser.json")
     assert statement["Action"] == ["s3:GetObject"]
@@ -162,11 +165,12 @@ def test_the_image_server_reads_and_appetiser_fetches_its_binaries() -> None:
 
 
 @pytest.mark.parametrize("name", ["webserver", "daemon"])
-def test_the_ui_and_the_daemon_have_no_way_to_images_and_messages(name: str) -> None:
+def test_the_ui_and_the_daemon_cannot_reach_images_and_messages(name: str) -> None:
     assert {action.partition(":")[0] for action in actions(f"iam/{name}.json")} <= {"ecs", "ec2", "iam", "logs"}
 
 
-def test_the_daemon_may_start_every_kind_of_run_and_give_it_its_roles() -> None:
+def test_the_daemon_may_start_every_kind_of_run() -> None:
+    """It may pass on the roles of these task definitions, and no others."""
     runs = [load(path) for path in ECS_FILES if path.name.startswith("run")]
     (start,) = [each for each in statements("iam/daemon.json") if each["Action"] == ["ecs:RunTask"]]
     assert {each.rpartition("/")[2].rpartition(":")[0] for each in start["Resource"]} == {r["family"] for r in runs}

@@ -48,9 +48,8 @@ def test_a_backfill_whose_run_is_killed_leaves_every_image_done(
     check_recovered(stack, system, killed, backfill.images)
 
 
-def test_a_backfill_of_a_space_makes_one_run_with_tags_and_ends_materialised(
-    system: System, backfills: tuple[Backfill, Backfill]
-) -> None:
+def test_a_backfill_of_a_space_is_one_run_with_tags(system: System, backfills: tuple[Backfill, Backfill]) -> None:
+    """All images of the space are materialised again, and none of another space."""
     _, backfill = backfills
     eventually(
         lambda: system.dagster.backfill_status(backfill.id), lambda status: status == "COMPLETED_SUCCESS", timeout=120

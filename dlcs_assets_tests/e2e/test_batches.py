@@ -84,7 +84,8 @@ def told(system: System) -> list[str]:
     return [body for body in bodies if json.loads(body)["customer"] == CUSTOMER]
 
 
-def test_a_batch_balances_at_every_look_and_is_told_whatever_is_killed(stack: RunningStack, system: System) -> None:
+def test_a_batch_balances_and_is_reported_whatever_is_killed(stack: RunningStack, system: System) -> None:
+    """A run and the daemon are killed; the counts add up whenever they are read."""
     waiting = list(messages(system))
     assert len(waiting) == COUNT
     for start in range(0, COUNT, 10):

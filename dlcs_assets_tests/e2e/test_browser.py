@@ -79,7 +79,7 @@ def test_the_graph_shows_the_three_assets_and_their_lineage(page: Page) -> None:
 
 
 @pytest.mark.usefixtures("leaves")
-def test_a_partition_shows_its_outcome_its_sizes_and_its_picture(page: Page) -> None:
+def test_a_partition_shows_its_outcome_its_sizes_and_its_image(page: Page) -> None:
     open_partition(page, Stage.THUMBNAILS, f"/{LEAF}")
     expect(metadata_value(page, "outcome")).to_have_text("made")
     expect(metadata_value(page, "sizes")).to_have_text("1024 x 683, 400 x 267, 200 x 133, 100 x 67")
@@ -90,7 +90,8 @@ def test_a_partition_shows_its_outcome_its_sizes_and_its_picture(page: Page) -> 
 
 
 @pytest.mark.usefixtures("leaves")
-def test_thumbnails_of_one_image_alone_are_made_again_from_the_ui(page: Page, system: System) -> None:
+def test_thumbnails_of_one_image_are_reprocessed_from_the_ui(page: Page, system: System) -> None:
+    """One run of one stage is launched, and the event shows in the history of the partition."""
     before = {stage: len(system.dagster.materializations(stage, f"/{LEAF}")) for stage in Stage}
     open_partition(page, Stage.THUMBNAILS, f"/{LEAF}")
     page.get_by_role("button", name="Materialize").first.click()
@@ -109,7 +110,7 @@ def test_thumbnails_of_one_image_alone_are_made_again_from_the_ui(page: Page, sy
     expect(page.get_by_text(f"View all historical events ({after[Stage.THUMBNAILS]})")).to_be_visible()
 
 
-def test_a_whole_space_is_materialized_from_the_ui_and_nothing_of_another_customer(page: Page, system: System) -> None:
+def test_a_filter_in_the_ui_materializes_one_space_only(page: Page, system: System) -> None:
     """Customers whose numbers end like this one's have a space of the same number."""
     mine, others = [f"2/5/leaf-{number}" for number in range(3)], ["12/5/leaf", "22/5/leaf", "2/51/leaf"]
     origin = "https://example.org/never-asked.jpg"

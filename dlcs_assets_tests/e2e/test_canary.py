@@ -35,7 +35,8 @@ def told(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return found
 
 
-def test_a_system_that_is_well_takes_it_and_it_is_gone_afterwards(system: System, customer: int) -> None:
+def test_a_canary_passes_in_a_healthy_system_and_is_deleted(system: System, customer: int) -> None:
+    """It goes through all stages, and its image is deleted in the end."""
     image = f"{customer}/1/canary"
     done = canary(system, image, "--json")
     assert done.returncode == 0, done.stderr
@@ -46,7 +47,7 @@ def test_a_system_that_is_well_takes_it_and_it_is_gone_afterwards(system: System
     eventually(lambda: system.images(customer)[image].state, lambda state: state == "deleted", timeout=60)
 
 
-def test_an_image_of_somebody_else_is_not_touched(system: System, customer: int) -> None:
+def test_an_image_registered_with_another_origin_is_not_touched(system: System, customer: int) -> None:
     image = f"{customer}/1/page"
     system.send(full_message(image, system.upload(f"{customer}/1/other", jpeg(60, 40))))
     system.await_end([image])
@@ -55,9 +56,8 @@ def test_an_image_of_somebody_else_is_not_touched(system: System, customer: int)
     assert "is registered with another origin" in done.stderr
 
 
-def test_a_canary_that_does_not_end_in_time_is_told_with_where_it_is(
-    stack: RunningStack, system: System, customer: int
-) -> None:
+def test_a_canary_that_times_out_is_reported(stack: RunningStack, system: System, customer: int) -> None:
+    """The command fails, and says that the canary has not ended and how long it waited."""
     stack.stop(Component.IMAGE_SERVER)
     try:
         done = canary(system, f"{customer}/1/canary", "--timeout", "12")

@@ -19,7 +19,8 @@ pytestmark = pytest.mark.e2e
 CHECKOUT = Path(__file__).parents[2]
 
 
-def test_plain_dagster_dev_with_the_printed_environment_gives_the_same_system(tmp_path: Path) -> None:
+def test_dagster_dev_works_with_the_environment_of_dlcs_env(tmp_path: Path) -> None:
+    """Plain `dagster dev` next to the services of the embedded stack ingests an image by its sensors."""
     port = free_port()
     scripts = Path(sys.executable).parent
     command = f'eval "$(dlcs env --data {tmp_path}/stack)" && exec dagster dev --port {port}'

@@ -13,9 +13,8 @@ from dlcs_testing.whole_system import System
 pytestmark = pytest.mark.e2e
 
 
-def test_a_run_that_is_terminated_in_the_ui_ends_and_its_image_says_why(
-    stack: RunningStack, system: System, customer: int
-) -> None:
+def test_an_image_says_that_its_run_was_terminated(stack: RunningStack, system: System, customer: int) -> None:
+    """The image fails and is not tried again."""
     image = f"{customer}/1/page"
     with run_held_up_by_appetiser(stack, system, [image]) as run:
         assert system.dagster.terminate(run.id) == "TerminateRunSuccess"
@@ -26,9 +25,8 @@ def test_a_run_that_is_terminated_in_the_ui_ends_and_its_image_says_why(
     assert "was terminated by hand" in status.reason
 
 
-def test_runs_go_on_and_others_begin_if_the_process_they_are_forked_from_is_killed(
-    stack: RunningStack, system: System, customer: int
-) -> None:
+def test_a_killed_fork_server_stops_no_run(stack: RunningStack, system: System, customer: int) -> None:
+    """Runs that were forked from it continue, and new runs begin."""
     image = f"{customer}/1/page"
     with run_held_up_by_appetiser(stack, system, [image]) as run:
         pid = system.dagster.pid(run.id)

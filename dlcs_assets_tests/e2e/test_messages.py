@@ -39,9 +39,10 @@ def run_program(stack: RunningStack, name: str, message: object, body: bytes) ->
     assert done.returncode == 0, done.stderr.decode()
 
 
-def test_a_message_from_any_sqs_client_ends_as_objects_in_the_buckets(
+def test_a_message_from_any_sqs_client_becomes_stored_objects(
     stack: RunningStack, system: System, customer: int
 ) -> None:
+    """A program that knows nothing of this project sends it: the JP2, the thumbnails and s.json appear."""
     image, key = f"{customer}/1/page", f"{customer}/sent/1/page"
     bucket = system.environment["DLCS_ORIGIN_BUCKET"]
     run_program(stack, key, full_message(image, f"s3://{bucket}/{key}"), jpeg(1800, 1200, quality=90))
@@ -68,9 +69,7 @@ def test_a_message_from_any_sqs_client_ends_as_objects_in_the_buckets(
     assert "1 messages received (1 accepted); 1 runs" in tick["logEvents"]["events"][0]["message"]
 
 
-def test_a_short_message_from_any_sqs_client_ingests_a_registered_image_again(
-    stack: RunningStack, system: System, customer: int
-) -> None:
+def test_a_short_message_ingests_a_registered_image_again(stack: RunningStack, system: System, customer: int) -> None:
     """The form of today's messages names an image only; what is new of it is at its origin."""
     image = f"{customer}/1/page"
     system.send(full_message(image, system.upload(image, jpeg(300, 200))))

@@ -35,10 +35,10 @@ def test_images_wait_while_appetiser_is_away_and_none_fails(stack: RunningStack,
     )
 
 
-def test_a_run_that_is_told_to_end_while_a_service_hangs_is_gone_before_it_would_be_killed(
+def test_a_terminated_run_ends_in_time_though_a_service_hangs(
     stack: RunningStack, system: System, customer: int
 ) -> None:
-    """Fargate's spot market and a deployment say SIGTERM, and SIGKILL half a minute later."""
+    """Fargate's spot market and a deployment send SIGTERM, and SIGKILL half a minute later."""
     images = [f"{customer}/1/page-{number}" for number in range(3)]
     with run_held_up_by_appetiser(stack, system, images) as run:
         pid = system.dagster.pid(run.id)

@@ -37,7 +37,7 @@ def test_a_customers_file_is_read_or_its_problems_have_lines(data: bytes) -> Non
 
 
 @given(changed(SIZES).map(json.dumps) | JSON.map(json.dumps) | st.text())
-def test_s_json_is_read_or_is_none(text: str) -> None:
+def test_a_sizes_file_is_read_or_is_none(text: str) -> None:
     with suppress(ValueError):
         read_sizes_json(text)
 
@@ -62,7 +62,7 @@ def test_a_thumbnail_is_measured_and_decoded_or_is_none(data: bytes) -> None:
 
 
 @given(st.sampled_from(PICTURES).flatmap(damaged) | st.binary(max_size=300))
-def test_an_original_is_a_picture_or_is_refused(data: bytes) -> None:
+def test_an_original_is_an_image_or_is_refused(data: bytes) -> None:
     sniff(data)
     try:
         found = sniff_image(data)

@@ -128,13 +128,13 @@ def test_what_is_not_there_is_missing(theirs: ImageServer) -> None:
 
 
 @pytest.mark.parametrize("parameter", SIZES)
-def test_every_size_of_a_policy_has_the_pixels_that_readers_expect(theirs: ImageServer, parameter: str) -> None:
+def test_every_size_of_a_policy_has_the_expected_pixels(theirs: ImageServer, parameter: str) -> None:
     (ask,) = plan_thumbnails([parameter], PAGE).asks
     assert thumbnail(theirs, "png", parameter).size == (ask.expected.width, ask.expected.height)
 
 
 @pytest.mark.parametrize("size", ["!500,500", "!700,100", "!700,700", "700,"])
-def test_it_refuses_a_box_of_which_an_edge_is_longer_than_the_image(theirs: ImageServer, size: str) -> None:
+def test_it_refuses_a_box_with_an_edge_longer_than_the_image(theirs: ImageServer, size: str) -> None:
     """The reason for which it is asked for pixels: of the first two, the result would be smaller than the image."""
     answer = httpx.get(theirs.request_url("png", f"full/{size}/0/default.jpg"))
     assert (answer.status_code, answer.text) == (400, "Requested size requires upscaling")
@@ -145,7 +145,7 @@ def test_it_cuts_the_free_edge_off_where_the_embedded_one_rounds(theirs: ImageSe
     assert [decoded(httpx.get(url).content).size for url in urls] == [(305, 219), (305, 220)]
 
 
-def test_it_turns_what_is_stored_lying(theirs: ImageServer, embedded: ImageServer) -> None:
+def test_it_rotates_by_orientation_as_the_embedded_one_does(theirs: ImageServer, embedded: ImageServer) -> None:
     assert theirs.session().info("turned") == Size(433, 601)
     standing = Size(433, 601)
     pictures = [thumbnail(server, "turned", image=standing) for server in (theirs, embedded)]
@@ -158,7 +158,7 @@ def test_sixteen_bits_become_eight_in_the_same_way(theirs: ImageServer, embedded
     assert difference(*pictures) < 3
 
 
-def test_it_heeds_a_profile_and_gives_srgb_without_one(theirs: ImageServer, embedded: ImageServer) -> None:
+def test_it_applies_a_profile_and_returns_srgb_without_one(theirs: ImageServer, embedded: ImageServer) -> None:
     pictures = [thumbnail(server, "profile") for server in (theirs, embedded)]
     assert difference(*pictures) < 3
     assert difference(pictures[0], thumbnail(theirs, "jpeg")) > 3
