@@ -40,7 +40,7 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
         sensors=ingest_sensors(),
         loggers=json_loggers() if settings.log_format == "json" else None,
         resources={**build_resources(settings), **(resources or {})},
-        # One process per run: a step process of its own would work on beside the successor of a killed run.
+        # One process per run: a step process of its own would work on next to the successor of a killed run.
         executor=dg.in_process_executor,
     )
     return definitions

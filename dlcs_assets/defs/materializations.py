@@ -1,4 +1,4 @@
-"""Outcomes as Dagster events: one materialisation per image and stage, the same whoever reports it."""
+"""Outcomes as Dagster events: one materialisation per image and stage, the same for every reporter."""
 
 from __future__ import annotations
 

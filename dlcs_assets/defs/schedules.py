@@ -1,4 +1,4 @@
-"""When the jobs that nobody asks for run."""
+"""When the jobs without a request run."""
 
 import dagster as dg
 

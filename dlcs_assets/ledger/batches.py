@@ -75,7 +75,7 @@ class Batches:
             return counted(connection, chosen)
 
     def open_batches(self) -> tuple[int, int]:
-        """Return how many batches are not finished, and how many of them nobody has declared a count of, nor closed."""
+        """Return how many batches are not finished, and how many of them have no declared count and are not closed."""
         unknown = and_(batches.c.count.is_(None), batches.c.closed_at.is_(None))
         query = select(func.count(), func.count().filter(unknown)).where(batches.c.finished_at.is_(None))
         with self._database.read() as connection:
@@ -110,7 +110,7 @@ class Batches:
     def finish_due(self, *, now: datetime, limit: int = 50) -> list[Batch]:
         """Note that batches are finished of which all images have ended, and write the notification of each.
 
-        A batch is finished once: images that are asked for again later don't change that, nor are they told again.
+        A batch is finished once: images that are asked for again later don't change that, nor are they notified again.
         """
         nothing_unended = ~exists().where(
             requests.c.batch == batches.c.id,
@@ -120,7 +120,7 @@ class Batches:
         with self._database.read() as connection:
             quiet = select(batches).where(_may_finish(), nothing_unended).order_by(batches.c.submitted_at)
             ended = [batch for batch in counted(connection, quiet, with_superseded=False) if batch.has_ended]
-        # Counted again where nobody else writes: an image may have been asked for again since.
+        # Counted again while there is no other writer: an image may have been asked for again since.
         finished = (self._finish(batch.id, batch.customer, now) for batch in ended[:limit])
         return [batch for batch in finished if batch]
 
@@ -199,9 +199,9 @@ def _batch_image(row: Row[Any]) -> BatchImage:
 def _refused(connection: Connection, batch_id: int, customer: int) -> list[BatchImage]:
     """Return one for each image, with the reason that came last, and one for each message that names no image."""
     rows = connection.execute(refused_messages(_one(batch_id, customer)).order_by(messages.c.received_at)).all()
-    told = [BatchImage(row.image_id, MessageState.REJECTED, row.code, row.cause, row.remedy) for row in rows]
-    named = {image.image_id: image for image in told if image.image_id is not None}
-    return [*named.values(), *(image for image in told if image.image_id is None)]
+    rejected = [BatchImage(row.image_id, MessageState.REJECTED, row.code, row.cause, row.remedy) for row in rows]
+    named = {image.image_id: image for image in rejected if image.image_id is not None}
+    return [*named.values(), *(image for image in rejected if image.image_id is None)]
 
 
 def _may_finish() -> ColumnElement[bool]:

@@ -196,7 +196,7 @@ def _claim(
     claim_requests(connection, rows, token, run_id, now)
     ids = [row.image_id for row in rows]
     results, stored = stage_results(connection, ids), stored_objects(connection, ids)
-    # Dagster expects news of every stage from this run. If it dies before it has told them, reconcile must.
+    # Dagster expects news of every stage from this run. If it dies before it has reported them, reconcile must.
     connection.execute(
         update(outcomes)
         .where(outcomes.c.image_id.in_(ids), outcomes.c.request_id.in_(request_ids))

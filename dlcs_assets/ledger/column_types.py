@@ -16,6 +16,6 @@ class SanitizedText(TypeDecorator[str]):
     impl = Text
     cache_ok = True
 
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 (likewise)
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 (its signature)
         """Replace NUL and halves of surrogate pairs."""
         return None if value is None else UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value)

@@ -119,7 +119,7 @@ def _sqlite(url: URL, where: str) -> Engine:
 def _write_ahead(cursor: Any) -> None:
     """Set the mode of the journal, which stays with the file.
 
-    SQLite's busy timeout does not cover this: whoever opens a new database while another makes its tables is refused.
+    SQLite's busy timeout does not cover this: opening a new database while another process makes its tables is refused.
     """
     give_up = time.monotonic() + BUSY_TIMEOUT_SECONDS
     while True:

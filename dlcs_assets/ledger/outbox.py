@@ -37,7 +37,7 @@ class Notification:
 
 
 class Outbox:
-    """What is to be told to others."""
+    """What is to be published."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -100,7 +100,7 @@ class IntakeCount:
 
 @dataclass(frozen=True, slots=True)
 class DueImage:
-    """A pending request whose time has come and whose image nobody holds."""
+    """A pending request whose time has come and whose image no run holds."""
 
     request_id: str
     asset_id: AssetId

@@ -284,7 +284,7 @@ def _status(row: Row[Any], results: dict[Stage, tuple[str, StageResult]], stored
 
 
 def _only_rejected(selection: Selection) -> Select[Any] | None:
-    """Ask for the rejected messages of images that nobody could ask for, or None where the selection can't mean any."""
+    """Return a query for the rejected messages of images that were never requested; None where none can be meant."""
     if selection.batch is not None or selection.code is not None or selection.state not in {None, "rejected"}:
         return None
     query = select(messages).where(

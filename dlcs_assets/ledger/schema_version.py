@@ -82,7 +82,7 @@ def _check_foreign_keys(connection: Connection) -> None:
 
 def _migrate(connection: Connection, to: str) -> None:
     from alembic import command  # noqa: PLC0415 (needed only when the version differs)
-    from alembic.config import Config  # noqa: PLC0415 (likewise)
+    from alembic.config import Config  # noqa: PLC0415 (see above)
 
     config = Config(attributes={"connection": connection, "version_table": VERSION_TABLE})
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))

@@ -52,38 +52,38 @@ def is_new_upload(connection: Connection, received: InboxMessage, now: datetime)
 
 def remember(connection: Connection, received: InboxMessage, now: datetime, *, told_by_both: bool = False) -> None:
     """Note what was taken in of an object, if the message is of one."""
-    if (told := received.upload) is None:
+    if (reported := received.upload) is None:
         return
-    row = _row(connection, told)
-    sequencers = [each for each in (told.sequencer, row.sequencer if row else None) if each]
+    row = _row(connection, reported)
+    sequencers = [each for each in (reported.sequencer, row.sequencer if row else None) if each]
     if len(sequencers) == 2 and is_later(sequencers[1], sequencers[0]):  # noqa: PLR2004 (both)
         sequencers.reverse()
     values = {
         "image_id": str(received.message.asset_id) if received.message else None,
         "sequencer": sequencers[0] if sequencers else None,
-        "etag": told.etag,
-        "size": told.size,
-        "only_listed": told.listed_at is not None and not told_by_both,
+        "etag": reported.etag,
+        "size": reported.size,
+        "only_listed": reported.listed_at is not None and not told_by_both,
         "seen_at": now,
     }
     if row:
         connection.execute(
-            update(uploads).where(uploads.c.bucket == told.bucket, uploads.c.key == told.key).values(**values)
+            update(uploads).where(uploads.c.bucket == reported.bucket, uploads.c.key == reported.key).values(**values)
         )
     else:
-        connection.execute(insert(uploads).values(bucket=told.bucket, key=told.key, **values))
+        connection.execute(insert(uploads).values(bucket=reported.bucket, key=reported.key, **values))
 
 
 def forget_requeued(connection: Connection, received: Sequence[InboxMessage]) -> None:
-    """Let events that somebody sent to their queue again pass: they come with the id that they had."""
+    """Let events that were sent to their queue again pass: they come with the id that they had."""
     ids = [entry.id for entry in received if entry.upload]
     if ids:
         connection.execute(delete(messages).where(messages.c.id.in_(ids), messages.c.state == MessageState.REQUEUED))
 
 
-def _row(connection: Connection, told: Upload) -> Row[tuple[object, ...]] | None:
+def _row(connection: Connection, reported: Upload) -> Row[tuple[object, ...]] | None:
     return connection.execute(
-        select(uploads).where(uploads.c.bucket == told.bucket, uploads.c.key == told.key)
+        select(uploads).where(uploads.c.bucket == reported.bucket, uploads.c.key == reported.key)
     ).one_or_none()
 
 

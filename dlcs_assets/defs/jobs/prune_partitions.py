@@ -16,7 +16,7 @@ from dlcs_assets.ledger.ledger import Ledger
 
 # Of keys that are deleted under one lease: well under a second, while dispatch waits for it for three.
 SLICE = 100
-PAUSE = timedelta(seconds=0.3)  # between leases: whoever waits for one looks for it ten times a second
+PAUSE = timedelta(seconds=0.3)  # between leases: a process that waits for one tries ten times a second
 PATIENCE = timedelta(seconds=30)
 
 
@@ -29,7 +29,7 @@ class Window:
 
 
 class DispatchBusyError(Exception):
-    """Keys are moved by somebody else all the time, so that none could be taken out."""
+    """Keys are moved by another process all the time, so that none could be taken out."""
 
 
 def prune(
@@ -41,7 +41,7 @@ def prune(
     *,
     dry_run: bool = False,
 ) -> dict[str, int]:
-    """Delete the keys of images that are quiet or that nobody registered; return how many there were, left and stay.
+    """Delete the keys of images that are quiet or not registered; return how many there were, left and stay.
 
     A key of a run or backfill that has not ended stays, and so does that of an image with an unfinished request.
     Raises DispatchBusyError.
