@@ -112,7 +112,7 @@ def test_a_changed_policy_is_followed_by_thumbnails_alone(pipeline: Pipeline, fi
     assert stale(pipeline) == {}
 
 
-def test_scattered_images_of_one_space_are_made_again_in_one_run(pipeline: Pipeline) -> None:
+def test_scattered_images_of_a_space_are_reprocessed_in_one_run(pipeline: Pipeline) -> None:
     images = [f"2/1/{kind}-{number}" for number in range(6) for kind in ("page", "cover")]
     ingest_small(pipeline, *images, "12/1/page-1", "22/1/page-1")
     estimate = ask_again(pipeline, customer=2, match="page-*", from_stage=Stage.THUMBNAILS)

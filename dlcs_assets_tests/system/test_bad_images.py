@@ -46,7 +46,8 @@ def in_state(system: System, stage: Stage, state: str) -> set[str]:
     return {image for image, found in system.partitions(stage).items() if found == state}
 
 
-def test_three_bad_images_of_twenty_fail_each_at_its_stage_and_one_run_clears_them(system: System) -> None:
+def test_three_bad_images_of_twenty_fail_each_at_its_own_stage(system: System) -> None:
+    """The other images are done; once the causes are fixed, one run makes all three."""
     images = set(send_pages(system, 20, DEFAULT))
     (run,) = system.settle()
     assert run.status is dg.DagsterRunStatus.FAILURE
@@ -81,7 +82,8 @@ def test_three_bad_images_of_twenty_fail_each_at_its_stage_and_one_run_clears_th
     assert len(system.thumbs()) == 20 * 3  # of 120 x 90: its own size, 100 x 75, and s.json
 
 
-def test_bad_images_scattered_over_a_chunk_are_retried_in_one_run(make_system: Callable[..., System]) -> None:
+def test_scattered_bad_images_are_retried_in_one_run(make_system: Callable[..., System]) -> None:
+    """Their partition keys are not next to each other, and become one run's nevertheless."""
     system = make_system(chunk_size=60, images_in_flight=16)
     images = set(send_pages(system, 60, "file", 64, 56))
     bad = {MISSING, "2/1/page-029", "2/1/page-058"}
@@ -102,7 +104,8 @@ def test_bad_images_scattered_over_a_chunk_are_retried_in_one_run(make_system: C
         assert in_state(system, stage, "materialized") == images
 
 
-def test_an_image_that_was_good_and_fails_when_ingested_again_shows_as_failed(system: System) -> None:
+def test_an_image_that_fails_after_a_success_shows_as_failed(system: System) -> None:
+    """Its published objects are kept until there are better ones."""
     system.ingest("2/1/page", system.serve("page.jpg", jpeg(120, 90)), "thumbs:default")
     assert system.partition("2/1/page") == ("materialized",) * 3
     system.serve("page.jpg", b"", status=404)
@@ -117,14 +120,16 @@ def test_an_image_that_was_good_and_fails_when_ingested_again_shows_as_failed(sy
     assert system.partition("2/1/page") == ("materialized",) * 3
 
 
-def test_a_failure_that_may_pass_is_tried_again_by_itself_up_to_the_limit(system: System) -> None:
+def test_a_transient_failure_is_retried_up_to_the_limit(system: System) -> None:
+    """A run with only images that are to be retried succeeds; the run with the last attempt fails."""
     url = system.serve("page.jpg", b"", status=503)
     status = system.ingest("2/1/page", url, "thumbs:default")
     assert (status.state, status.error_code, status.attempts) == ("failed", "origin_unavailable", 2)
     assert [run.is_success for run in system.runs] == [True, False]  # the first had only pending images left
 
 
-def test_an_origin_that_recovers_within_the_attempts_costs_nothing_but_time(system: System) -> None:
+def test_an_origin_that_recovers_within_a_stage_costs_no_attempt(system: System) -> None:
+    """The stage itself repeats the call, so that the image needs no second run."""
     system.origin.answers = [Answer(500), Answer(502), Answer(body=jpeg(120, 90))]
     status = system.ingest("2/1/page", f"{system.origin.url}/page.jpg", "thumbs:default")
     assert (status.state, status.attempts) == ("done", 1)

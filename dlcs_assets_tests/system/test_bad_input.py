@@ -96,7 +96,8 @@ def test_a_bad_message_is_kept_with_its_reason(fed: System, code: str, body: str
     assert kept["remedy"]
 
 
-def test_no_message_is_left_on_the_queue_and_none_is_counted_twice(fed: System) -> None:
+def test_bad_messages_leave_the_queue_and_are_counted_once(fed: System) -> None:
+    """Each of them is in the ledger once."""
     assert fed.waiting_messages() == 0
     assert len(fed.ledger.inbox.rejected()) == len(BAD_MESSAGES)
 
@@ -143,9 +144,10 @@ def test_a_customer_of_another_engine_is_forwarded_unchanged(make_system: Callab
     assert system.ledger.inbox.rejected() == []
 
 
-def test_a_customer_that_is_not_configured_is_rejected_where_there_is_no_other_engine(
+def test_without_another_engine_an_unknown_customer_is_rejected(
     make_system: Callable[..., System],
 ) -> None:
+    """With one, the message would be forwarded to it."""
     system = make_system(customers=(2,))
     system.send(full_message("3/1/page", GOOD_URL, "file"))
     system.tick("sqs_ingest")

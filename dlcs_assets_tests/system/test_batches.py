@@ -102,9 +102,10 @@ def bad_messages(count: int) -> list[dict[str, Any]]:
     ]
 
 
-def test_500_messages_balance_at_every_look_and_are_reported_once(
+def test_a_batch_of_500_balances_always_and_is_reported_once(
     make_pipeline: Callable[..., Pipeline], listen: Callable[[Installation], Listener]
 ) -> None:
+    """Its messages are of every kind: light, whole, bad, and one that is sent twice."""
     pipeline = make_pipeline(chunk_size=200, images_in_flight=16)
     listener = listen(pipeline)
     notifications = Notifications()
@@ -137,9 +138,10 @@ def test_500_messages_balance_at_every_look_and_are_reported_once(
     assert (told["count"], told["completed"], told["errors"]) == (500, 493, 7)
 
 
-def test_a_batch_by_both_queues_with_duplicates_ends_when_the_last_image_has(
+def test_a_batch_from_both_queues_ends_with_its_last_image(
     system: System, listen: Callable[[Installation], Listener]
 ) -> None:
+    """An image that is sent to both queues counts once."""
     listener = listen(system)
     url = system.serve("page.jpg", jpeg(60, 40))
     priority = system.settings.priority_queue_url
@@ -155,9 +157,10 @@ def test_a_batch_by_both_queues_with_duplicates_ends_when_the_last_image_has(
     assert "1 failed" in str(look(system).tally)
 
 
-def test_a_process_that_dies_after_publishing_publishes_the_same_again(
+def test_a_notification_is_published_again_if_its_sender_died(
     system: System, listen: Callable[[Installation], Listener]
 ) -> None:
+    """If it dies between publishing and recording that, the same body is published twice."""
     listener = listen(system)
     system.send(light("2/1/p", 1))
     system.tick("sqs_ingest")
@@ -172,7 +175,7 @@ def test_a_process_that_dies_after_publishing_publishes_the_same_again(
     assert system.told_by("batches") == "0 batches open"
 
 
-def test_a_tick_says_which_batches_are_open_finished_and_untold(
+def test_a_tick_says_which_batches_are_open_finished_and_unsent(
     system: System, listen: Callable[[Installation], Listener]
 ) -> None:
     system.send(light("2/1/p", 1), light("2/1/q", 2, batch=13), light("2/1/r", batch=14))
@@ -185,9 +188,10 @@ def test_a_tick_says_which_batches_are_open_finished_and_untold(
     assert len(listener.told()) == 1
 
 
-def test_a_topic_that_does_not_answer_delays_the_notification_and_nothing_else(
+def test_a_topic_that_is_down_delays_only_the_notification(
     system: System, listen: Callable[[Installation], Listener]
 ) -> None:
+    """The batches are finished, and their notifications are sent once the topic answers."""
     listener = listen(system)
     system.__dict__["notifications"] = Notifications(endpoint_url=refused_url())
     system.send(light("2/1/p", 1), light("2/1/q", 1, batch=13))
@@ -203,9 +207,10 @@ def test_a_topic_that_does_not_answer_delays_the_notification_and_nothing_else(
     assert sorted(json.loads(body)["id"] for body in listener.told()) == [12, 13]
 
 
-def test_a_batch_that_nobody_declared_is_told_after_it_was_closed(
+def test_an_undeclared_batch_is_reported_after_it_was_closed(
     system: System, listen: Callable[[Installation], Listener]
 ) -> None:
+    """Its messages name no count, so that only closing it says how many images it has."""
     listener = listen(system)
     system.send(light("2/1/p"), light("2/1/q"))
     system.settle()
@@ -215,9 +220,10 @@ def test_a_batch_that_nobody_declared_is_told_after_it_was_closed(
     assert [json.loads(body)["count"] for body in listener.told()] == [2]
 
 
-def test_a_batch_of_which_every_image_is_in_a_later_one_is_told_as_superseded(
+def test_a_batch_replaced_by_another_is_reported_as_superseded(
     system: System, listen: Callable[[Installation], Listener]
 ) -> None:
+    """Every one of its images was submitted again with the later batch."""
     listener = listen(system)
     system.send(light("2/1/p", 1))
     system.send(light("2/1/p", 1, batch=13))
@@ -227,9 +233,10 @@ def test_a_batch_of_which_every_image_is_in_a_later_one_is_told_as_superseded(
     assert sorted(told.values()) == [False, True]  # SQS keeps no order: whichever came first
 
 
-def test_a_short_message_whose_registration_never_comes_ends_its_batch_as_an_error(
+def test_a_message_without_a_registration_counts_as_an_error(
     make_system: Callable[..., System], listen: Callable[[Installation], Listener]
 ) -> None:
+    """A short message waits for its registration; when the wait is over, its batch can end."""
     system = make_system(registration_wait=timedelta(0))
     listener = listen(system)
     system.send(in_batch({"id": "2/1/nobody"}, 1))

@@ -39,14 +39,16 @@ def passed(system: System) -> dict[str, bool]:
     return {each.name: evaluations(system, each.name, each.stage)[0].passed for each in checks.STAGE_CHECKS}
 
 
-def test_a_quiet_installation_passes_and_dagster_has_it_from_the_sensor(system: System) -> None:
+def test_an_idle_installation_passes_the_checks_of_the_sensor(system: System) -> None:
+    """The sensor reports the evaluations to Dagster; no run is needed."""
     system.tick("watch")
     for check in ON_THE_LEDGER:
         (evaluation,) = evaluations(system, check)
         assert evaluation.passed
 
 
-def test_what_is_stalled_fails_the_check_and_says_which_since_when_and_why(system: System) -> None:
+def test_a_stalled_image_fails_the_check_and_is_named_with_why(system: System) -> None:
+    """The table in the metadata has the customer and the reason."""
     system.tick("watch")
     system.send(full_message(PAGE, system.serve("page.jpg", jpeg(120, 90)), "file"))
     system.tick("sqs_ingest", run=False)
@@ -64,7 +66,7 @@ def test_what_is_stalled_fails_the_check_and_says_which_since_when_and_why(syste
     assert (row.data["customer"], row.data["why"]) == (2, "were given to a run that has not begun")
 
 
-def test_while_nothing_changes_dagster_is_not_told_again(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_while_nothing_changes_no_evaluation_is_reported_again(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(3):
         system.tick("watch")
     assert len(evaluations(system, checks.NOTHING_STALLED)) == 1
@@ -159,14 +161,14 @@ def test_every_code_of_a_check_is_documented() -> None:
     assert [code for each in checks.STAGE_CHECKS for code in each.codes if f"`{code}`" not in text] == []
 
 
-def test_a_person_can_make_a_check_by_hand(system: System) -> None:
+def test_a_check_can_be_run_by_hand(system: System) -> None:
     job = dg.define_asset_job("by_hand", selection=dg.AssetSelection.checks_for_assets(system.catalog.ledger))
     definitions = dg.Definitions.merge(system.definitions, dg.Definitions(jobs=[job]))
     result = definitions.resolve_job_def("by_hand").execute_in_process(instance=system.instance)
     assert {each.check_name for each in result.get_asset_check_evaluations()} == set(ON_THE_LEDGER)
 
 
-def test_no_run_that_makes_images_makes_the_checks(system: System) -> None:
+def test_an_ingest_run_evaluates_no_checks(system: System) -> None:
     system.ingest(PAGE, system.serve("page.jpg", jpeg(120, 90)), "file")
     (run,) = [run for run in system.runs if run.job_name == "ingest"]
     log = system.log_of(run)

@@ -17,7 +17,7 @@ from dlcs_testing.pictures import jpeg
 FEW, MANY = 2, 20
 
 
-def test_a_run_does_not_connect_anew_for_each_event(
+def test_a_run_does_not_connect_for_each_event(
     services: RunningStack, postgresql_server: postgresql.Server, tmp_path: Path
 ) -> None:
     connected: list[str] = []

@@ -97,7 +97,8 @@ def test_what_is_stored_is_sent_once_and_nothing_of_it_read_back(counted: tuple[
     assert sum(system.s3_proxy.answered) <= 2000 * IMAGES  # that nothing is there of an earlier ingest
 
 
-def test_dagster_stores_no_more_events_than_the_stages_and_the_run(counted: tuple[System, Counter[str]]) -> None:
+def test_dagster_stores_few_events_for_each_image(counted: tuple[System, Counter[str]]) -> None:
+    """Two for each stage of an image, and a few for the run."""
     system, _ = counted
     (run,) = system.runs
     stored = Counter(entry.dagster_event_type for entry in system.instance.all_logs(run.run_id))
@@ -106,7 +107,7 @@ def test_dagster_stores_no_more_events_than_the_stages_and_the_run(counted: tupl
     assert stored.total() <= 6 * IMAGES + 10
 
 
-def test_the_ledger_s_transactions_grow_with_the_stages_only(counted: tuple[System, Counter[str]]) -> None:
+def test_transactions_of_the_ledger_grow_with_the_stages_only(counted: tuple[System, Counter[str]]) -> None:
     _, asked = counted
     # A commit of each stage, the end, and a few for all of them together.
     assert asked["BEGIN IMMEDIATE"] <= 4 * IMAGES + 20
@@ -133,7 +134,8 @@ def test_what_is_asked_for_grows_with_a_backlog_only() -> None:
     assert next_limit(20, 20, seconds=2) == 10  # it is slow
 
 
-def test_a_process_that_works_on_images_loads_no_more_than_it_needs() -> None:
+def test_a_run_process_imports_no_more_than_it_needs() -> None:
+    """Every run pays for what the definitions import, in time and in memory."""
     program = "import json, sys; import dlcs_assets.definitions; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     loaded = json.loads(done.stdout)

@@ -50,7 +50,8 @@ def ask(system: System, image: str, origin: str, channels: str) -> None:
     system.send(full_message(image, origin, channels))
 
 
-def test_each_customer_and_space_has_its_own_policies_and_default_channels(system: System) -> None:
+def test_policies_and_default_channels_are_by_customer_and_space(system: System) -> None:
+    """What a space does not set, it has from its customer."""
     url = system.serve("page.jpg", jpeg(300, 200))
     for image in ("2/1/page", "2/5/page", "22/1/page"):
         ask(system, image, url, "")
@@ -61,9 +62,10 @@ def test_each_customer_and_space_has_its_own_policies_and_default_channels(syste
     assert small == {"2/1/page", "2/5/page"}
 
 
-def test_credentials_open_an_origin_for_their_customer_only_and_are_shown_nowhere(
+def test_credentials_open_an_origin_for_their_customer_only(
     system: System, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """They appear in no log, no output, and no file of Dagster, the ledger or scratch."""
     url = system.serve("locked/page.tif", encoded(drawing(300, 200), "TIFF"))
     system.origin.locked["/locked/page.tif"] = BASIC
     with caplog.at_level(logging.DEBUG):
@@ -78,9 +80,10 @@ def test_credentials_open_an_origin_for_their_customer_only_and_are_shown_nowher
     assert [text for text in (PASSWORD, BASIC) if text in told or any(text.encode() in data for data in written)] == []
 
 
-def test_refused_credentials_fail_the_image_with_the_strategy_s_name(
+def test_refused_credentials_fail_the_image_naming_the_strategy(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The operator must find out which credentials are to be corrected."""
     monkeypatch.setenv("LIBRARY", json.dumps({"user": "librarian", "password": "wrong"}))
     url = system.serve("locked/page.jpg", jpeg(300, 200))
     system.origin.locked["/locked/page.jpg"] = BASIC
@@ -89,7 +92,7 @@ def test_refused_credentials_fail_the_image_with_the_strategy_s_name(
     assert "'library' (basic-http-authentication)" in str(failed.reason)
 
 
-def test_messages_of_customers_that_are_not_in_the_file_are_rejected(system: System) -> None:
+def test_messages_of_customers_outside_the_file_are_rejected(system: System) -> None:
     ask(system, "3/1/page", "https://example.org/page.jpg", "file")
     system.settle()
     assert system.states() == {"3/1/page": "rejected"}
@@ -97,9 +100,10 @@ def test_messages_of_customers_that_are_not_in_the_file_are_rejected(system: Sys
     assert rejected["code"] == "customer_not_configured"
 
 
-def test_a_bad_edit_is_told_in_the_tick_and_what_was_good_stays_in_force(
+def test_a_bad_edit_is_reported_and_the_last_good_file_applies(
     system: System, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The tick names the file, the line and the field."""
     monkeypatch.setattr("dlcs_assets.customers.file.CHECK_INTERVAL_SECONDS", 0.0)
     assert "dlcs.yaml" not in str(system.tick("sqs_ingest").skipped)
     file.write_text(CUSTOMERS.replace("small: [", "tiny: ["))

@@ -80,9 +80,10 @@ def in_flight(system: System) -> Counter[int]:
     return counted
 
 
-def test_a_customer_s_few_images_are_launched_at_the_next_tick_whatever_another_has_under_way(
+def test_few_images_are_launched_next_to_a_large_backlog(
     competing: System,
 ) -> None:
+    """The next tick launches them, however many images another customer has in progress."""
     url = competing.serve("page.jpg", jpeg(120, 90))
     images = [f"12/1/page-{number}" for number in range(5)]
     competing.send(*(full_message(image, url, "file") for image in images))
@@ -93,8 +94,8 @@ def test_a_customer_s_few_images_are_launched_at_the_next_tick_whatever_another_
     assert Counter(competing.states(customer=2).values()) == {"running": 60, "pending": 40}
 
 
-def test_customers_share_what_becomes_free_even_if_one_of_them_asked_long_before(competing: System) -> None:
-    """Not by the age of the images: there, customer 2's backlog would be older for hours."""
+def test_customers_share_free_runs_whatever_the_age_of_requests(competing: System) -> None:
+    """By the age of the requests alone, the backlog of customer 2 would come first for hours."""
     for run in competing.instance.get_runs(dg.RunsFilter(tags={"dlcs/lane": Lane.INGEST.value})):
         competing.end_dead(run.run_id)
     assert competing.told_by("reconcile").startswith("4 lost runs ended")
@@ -103,7 +104,8 @@ def test_customers_share_what_becomes_free_even_if_one_of_them_asked_long_before
     assert Counter(request.tags["dlcs/customer"] for request in requests) == {"2": 2, "12": 2}
 
 
-def test_a_backfill_keeps_to_its_runs_and_comes_last_in_the_queue(competing: System) -> None:
+def test_a_backfill_has_few_runs_and_comes_last_in_the_queue(competing: System) -> None:
+    """Its lane has a limit of its own, and its runs have a lower priority than those of any ingest."""
     assert "2 runs of this lane are in flight already (DLCS_BACKFILL_RUNS)" in competing.told_by("backfills")
     ask(competing, 12, 20, Lane.BACKFILL)
     assert competing.tick("backfills").runs == ()
@@ -114,7 +116,8 @@ def test_a_backfill_keeps_to_its_runs_and_comes_last_in_the_queue(competing: Sys
     assert max(priorities[Lane.BACKFILL]) < min(priorities[Lane.INGEST])
 
 
-def test_the_only_run_of_a_customer_goes_before_another_s_second_one(competing: System) -> None:
+def test_an_only_run_goes_before_the_second_one_of_another(competing: System) -> None:
+    """The priority of a run depends on how many runs of its customer are in flight."""
     ask(competing, 12, 5, Lane.INGEST)
     (request,) = run_requests(competing, "sqs_ingest")
     ingests = competing.instance.get_runs(dg.RunsFilter(tags={"dlcs/customer": "2", "dlcs/lane": Lane.INGEST.value}))
@@ -122,7 +125,7 @@ def test_the_only_run_of_a_customer_goes_before_another_s_second_one(competing: 
     assert int(request.tags["dagster/priority"]) == earlier[-1] > earlier[-2]
 
 
-def test_backfills_of_two_customers_take_turns(make_system: Callable[..., System]) -> None:
+def test_backfills_of_two_customers_share_the_lane(make_system: Callable[..., System]) -> None:
     system = make_system(chunk_size=1, backfill_runs=1)
     for customer in (2, 12):
         ask(system, customer, 3, Lane.BACKFILL)
@@ -139,9 +142,8 @@ def test_runs_of_a_backfill_say_whose_they_are(make_system: Callable[..., System
     assert [run.tags[f"dlcs/{name}"] for name in names] == ["2", "1", "backfill", "7"]
 
 
-def test_a_customer_s_limit_holds_over_its_lanes_from_tick_to_tick(
-    make_system: Callable[..., System], tmp_path: Path
-) -> None:
+def test_the_limit_of_a_customer_holds_over_lanes_and_ticks(make_system: Callable[..., System], tmp_path: Path) -> None:
+    """Each run that ends makes room for exactly one more."""
     file = tmp_path / "customers.yaml"
     file.write_text(LIMITS)
     system = make_system(customers_file=file, customer_runs=2, chunk_size=5, attempts=20)
@@ -163,7 +165,8 @@ def test_a_customer_s_limit_holds_over_its_lanes_from_tick_to_tick(
     assert launched["2"] + launched["12"] == 5 + 3  # one for each that ended
 
 
-def test_a_customer_at_its_limit_is_named_and_its_priority_images_go_on(make_system: Callable[..., System]) -> None:
+def test_a_customer_at_its_limit_is_named_in_the_tick(make_system: Callable[..., System]) -> None:
+    """Its priority images are launched all the same."""
     system = make_system(customer_runs=1, chunk_size=2)
     ask(system, 2, 4, Lane.INGEST)
     (request,) = run_requests(system, "sqs_ingest")
@@ -177,7 +180,8 @@ def test_a_customer_at_its_limit_is_named_and_its_priority_images_go_on(make_sys
     assert [run.is_success for run in system.tick("sqs_priority").runs] == [True]
 
 
-def test_a_backfill_image_that_arrives_is_done_once_and_as_an_arrival(make_system: Callable[..., System]) -> None:
+def test_an_image_of_a_backfill_that_arrives_is_ingested_once(make_system: Callable[..., System]) -> None:
+    """It is done in the lane of the arrival, which is the more urgent one."""
     system = make_system()
     (image,) = ask(system, 2, 1, Lane.BACKFILL)
     ask(system, 2, 1, Lane.INGEST)

@@ -42,7 +42,8 @@ def test_all_is_as_it_was_stored(system: System) -> None:
     assert f"{stored} objects are as they were stored" in system.log_of(run)
 
 
-def test_other_bytes_under_a_key_are_found_and_named_with_what_to_do(system: System) -> None:
+def test_other_bytes_under_a_key_are_reported_with_a_remedy(system: System) -> None:
+    """One flipped bit is enough; the report names the object and the command that repairs it."""
     key = a_key(system)
     data = bytearray(system.storage()[key].data)
     data[len(data) // 2] ^= 1
@@ -70,7 +71,7 @@ def test_what_is_cut_short_or_gone_is_found(system: System) -> None:
     assert {each.key for each in system.ledger.fixity.damaged()} == {key, gone}
 
 
-def test_an_image_that_is_made_again_as_advised_is_sound_again(system: System) -> None:
+def test_an_image_retried_as_advised_is_undamaged_again(system: System) -> None:
     system.s3.delete_object(Bucket=system.settings.storage_bucket, Key=a_key(system))
     audit(system)
     system.retry(PAGE)
@@ -79,7 +80,8 @@ def test_an_image_that_is_made_again_as_advised_is_sound_again(system: System) -
     assert audit(system).is_success
 
 
-def test_as_many_are_read_as_are_asked_for_and_the_next_audit_goes_on(system: System) -> None:
+def test_an_audit_reads_a_given_number_and_the_next_continues(system: System) -> None:
+    """After the last object it starts with the first again."""
     stored = len(system.storage("2/1/")) + len(system.thumbs("2/1/"))
     for _ in range(stored):
         assert "1 objects are as they were stored" in system.log_of(audit(system, objects=1))

@@ -58,9 +58,10 @@ HOSTILE: dict[str, tuple[Behaviour, str]] = {
 }
 
 
-def test_ten_hostile_origins_fail_each_for_its_reason_and_three_good_images_are_done(
+def test_ten_hostile_origins_fail_each_for_its_own_reason(
     make_system: Callable[..., System],
 ) -> None:
+    """Three good images of the same run are done, and nothing is left in scratch."""
     system = make_system(attempts=1, origin_max_bytes=500_000, origin_timeout=timedelta(seconds=3))
     with ExitStack() as opened:
         for name, (behave, _) in HOSTILE.items():
@@ -78,7 +79,8 @@ def test_ten_hostile_origins_fail_each_for_its_reason_and_three_good_images_are_
     assert system.left_in_scratch() == []
 
 
-def test_without_a_customer_s_network_its_originals_are_not_asked_for(make_system: Callable[..., System]) -> None:
+def test_an_origin_in_a_private_network_is_refused(make_system: Callable[..., System]) -> None:
+    """No request is sent there unless the settings or the customers file open the network."""
     system = make_system(private_networks=(), attempts=1)
     url = system.serve("page.jpg", jpeg(120, 90))
     status = system.ingest("2/1/page", url, "thumbs:default")

@@ -57,7 +57,8 @@ def count_of_runs(system: System) -> int:
     return len(system.instance.get_run_ids(dg.RunsFilter(job_name="ingest")))
 
 
-def test_a_quiet_image_leaves_the_partitions_and_a_new_message_brings_it_back(system: System) -> None:
+def test_a_pruned_partition_comes_back_with_a_new_message(system: System) -> None:
+    """The ledger keeps the state of the image meanwhile."""
     ingest(system, OTHER)
     assert enforce_retention(system)["partitions: pruned"] == 2
     assert shown(system) == []
@@ -68,7 +69,8 @@ def test_a_quiet_image_leaves_the_partitions_and_a_new_message_brings_it_back(sy
     assert len(system.instance.fetch_materializations(system.catalog.asset(Stage.ORIGINAL), limit=9).records) == 3
 
 
-def test_a_key_that_comes_back_brings_the_state_that_it_left_with(system: System) -> None:
+def test_a_partition_key_that_comes_back_has_its_state_of_before(system: System) -> None:
+    """Dagster keeps the materialisations of a partition whose key was removed."""
     enforce_retention(system)
     system.instance.add_dynamic_partitions(system.catalog.partitions_name, [key_of(PAGE)])
     assert system.partition(PAGE) == ("materialized",) * 3
@@ -105,7 +107,7 @@ def test_a_key_of_a_run_that_has_not_ended_stays_until_it_has(system: System, st
 
 
 @pytest.mark.parametrize("status", [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING])
-def test_a_key_of_a_backfill_that_has_not_ended_stays_until_it_has(system: System, status: BulkActionStatus) -> None:
+def test_a_key_of_a_backfill_is_kept_until_the_backfill_ends(system: System, status: BulkActionStatus) -> None:
     ingest(system, OTHER)
     targets = {AssetKeyPartitionKey(system.catalog.asset(stage), key_of(PAGE)) for stage in STAGES}
     backfill = PartitionBackfill.from_asset_graph_subset(
@@ -133,7 +135,7 @@ def test_keys_that_no_registered_image_has_leave(system: System) -> None:
     assert shown(system) == [PAGE]
 
 
-def test_a_dry_run_tells_what_would_go_and_takes_nothing(system: System) -> None:
+def test_a_dry_run_reports_what_would_go_and_deletes_nothing(system: System) -> None:
     system.use(run_retention=AT_ONCE)
     told = enforce_retention(system, dry_run=True)
     assert (told["dry run"], told["partitions: pruned"], told["runs: kept for their partitions"]) == (True, 1, 1)
@@ -141,7 +143,7 @@ def test_a_dry_run_tells_what_would_go_and_takes_nothing(system: System) -> None
     assert enforce_retention(system)["partitions: pruned"] == 1
 
 
-def test_a_run_stays_as_long_as_a_partition_has_its_state_from_it(system: System) -> None:
+def test_a_run_is_kept_while_a_partition_has_its_state_from_it(system: System) -> None:
     """With a run Dagster deletes its materialisations, and with the last of them the partition's state."""
     system.send(full_message(OTHER, f"{system.origin.url}/missing.jpg", "file"))
     system.settle()
@@ -156,7 +158,8 @@ def test_a_run_stays_as_long_as_a_partition_has_its_state_from_it(system: System
     assert {image: system.partition(image) for image in (PAGE, OTHER)} == before
 
 
-def test_a_run_whose_images_were_all_done_again_goes_with_its_files(system: System) -> None:
+def test_a_superseded_run_is_deleted_with_its_files(system: System) -> None:
+    """All its images were ingested again by later runs."""
     (first,) = system.instance.get_run_ids()
     ingest(system, PAGE)
     system.use(partition_window=NEVER, run_retention=AT_ONCE)
@@ -168,7 +171,8 @@ def test_a_run_whose_images_were_all_done_again_goes_with_its_files(system: Syst
     assert system.partition(PAGE) == ("materialized",) * 3
 
 
-def test_an_image_whose_run_was_deleted_is_materialised_again_when_it_comes_back(system: System) -> None:
+def test_an_image_whose_run_was_deleted_can_be_ingested_again(system: System) -> None:
+    """Its partition is materialised again."""
     system.use(run_retention=AT_ONCE)
     assert enforce_retention(system)["runs: deleted"] == 1
     assert count_of_runs(system) == 0
@@ -176,7 +180,7 @@ def test_an_image_whose_run_was_deleted_is_materialised_again_when_it_comes_back
     assert system.partition(PAGE) == ("materialized",) * 3
 
 
-def test_of_an_image_that_comes_back_for_one_stage_dagster_learns_the_others_again(system: System) -> None:
+def test_an_image_back_for_one_stage_has_all_stages_reported(system: System) -> None:
     """Its run is gone, and with it what Dagster knew; the ledger knows it still."""
     system.use(run_retention=AT_ONCE)
     enforce_retention(system)
@@ -187,9 +191,8 @@ def test_of_an_image_that_comes_back_for_one_stage_dagster_learns_the_others_aga
     assert system.partition(PAGE) == ("materialized",) * 3
 
 
-def test_a_step_that_fails_is_named_and_does_not_keep_the_others_from_it(
-    system: System, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_maintenance_step_is_named_and_stops_no_other(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old runs are deleted although the partitions could not be pruned."""
     monkeypatch.setattr(keys, "PATIENCE", timedelta(0))
     ingest(system, PAGE)
     system.use(run_retention=AT_ONCE)
@@ -208,6 +211,7 @@ def test_it_runs_every_night_from_the_start(system: System) -> None:
     assert schedules["maintenance"].default_status is dg.DefaultScheduleStatus.RUNNING
 
 
-def test_a_cron_line_that_is_none_is_refused_by_the_name_of_its_setting() -> None:
+def test_an_invalid_cron_line_is_refused_naming_its_setting() -> None:
+    """It is found when the definitions are built, not when the schedule would be due."""
     with pytest.raises(ValueError, match=r"DLCS_MAINTENANCE_CRON is no cron line: 'nightly'"):
         build_definitions(Settings(maintenance_cron="nightly"))

@@ -64,7 +64,8 @@ def test_a_run_by_hand_is_tagged_and_registered_like_any_other(system: System) -
     assert (system.status(PAGE).state, system.status(PAGE).lane) == ("done", "manual")
 
 
-def test_a_jp2_made_anew_clears_info_json_and_leaves_the_thumbnails_out_of_date(system: System) -> None:
+def test_a_jp2_made_again_leaves_the_thumbnails_out_of_date(system: System) -> None:
+    """The cached info.json is deleted; nothing but the JP2 is made."""
     system.put(system.settings.storage_bucket, f"{PAGE}/info/cantaloupe/v3/info.json")
     assert is_up_to_date(system, Stage.THUMBNAILS, Stage.JP2)
     assert system.materialize([PAGE], [Stage.JP2]).is_success
@@ -85,7 +86,7 @@ def test_the_jp2_of_an_image_that_has_none_is_not_required_again(system: System)
     assert system.appetiser.asked == []
 
 
-def test_an_image_that_another_run_holds_is_left_alone(system: System) -> None:
+def test_an_image_that_another_run_has_claimed_is_skipped(system: System) -> None:
     claim = system.ledger.claims.claim_images([AssetId.parse(PAGE)], STAGES, "another-run", now=datetime.now(UTC))
     assert len(claim.items) == 1
     run = system.materialize([PAGE])
@@ -95,7 +96,8 @@ def test_an_image_that_another_run_holds_is_left_alone(system: System) -> None:
     assert "another-run" in system.log_of(run)
 
 
-def test_an_image_that_nobody_registered_is_named_and_the_run_is_red(system: System) -> None:
+def test_an_unregistered_image_fails_the_run_and_is_named(system: System) -> None:
+    """A partition key can be added in Dagster without any message."""
     system.instance.add_dynamic_partitions(system.catalog.partitions_name, [key_of("2/1/unheard-of")])
     run = system.materialize(["2/1/unheard-of"])
     assert run.status is dg.DagsterRunStatus.FAILURE
@@ -104,7 +106,8 @@ def test_an_image_that_nobody_registered_is_named_and_the_run_is_red(system: Sys
     assert "it is not registered" in table
 
 
-def test_a_range_beyond_the_size_of_a_chunk_is_refused_before_anything_is_done(system: System) -> None:
+def test_a_range_larger_than_a_chunk_is_refused(system: System) -> None:
+    """No origin is asked, and the states of the images stay as they are."""
     url = f"{system.origin.url}/page.jpg"
     images = [f"2/1/more-{number}" for number in range(4)]
     system.send(*(full_message(image, url, "file") for image in images))

@@ -78,7 +78,7 @@ def test_a_customers_image_that_is_due_has_its_age(system: System) -> None:
     assert values(system)["dlcs_oldest_due_seconds"]["4"] == pytest.approx(100, abs=20)
 
 
-def test_a_failure_that_was_made_good_counts_as_recent_only(system: System) -> None:
+def test_a_failure_that_was_fixed_counts_as_recent_only(system: System) -> None:
     system.ingest("2/1/page", f"{system.origin.url}/page.jpg", "file")
     system.serve("page.jpg", jpeg(120, 90))
     system.retry("2/1/page")
@@ -88,7 +88,7 @@ def test_a_failure_that_was_made_good_counts_as_recent_only(system: System) -> N
     assert found["dlcs_recent_failures"] == {"origin_not_found": 1}
 
 
-def test_requests_in_flight_are_those_that_hold_a_place(system: System) -> None:
+def test_requests_in_flight_are_those_that_hold_a_permit(system: System) -> None:
     folder = system.settings.slots / "appetiser-0123456789ab"
     slots = FileSemaphore(folder, 3)
     with slots.acquire(), slots.acquire():
@@ -96,14 +96,16 @@ def test_requests_in_flight_are_those_that_hold_a_place(system: System) -> None:
     assert values(system)["dlcs_requests_in_flight"]["appetiser"] == 0
 
 
-def test_a_queue_that_does_not_answer_has_no_depth_and_the_rest_is_measured(system: System) -> None:
+def test_a_queue_that_is_down_has_no_depth(system: System) -> None:
+    """Everything else is measured all the same."""
     system.use(ingest_queue_url=f"{system.settings.ingest_queue_url}-that-is-gone")
     found = values(system)
     assert set(found["dlcs_queue_waiting_messages"]) == {"priority", "uploads"}
     assert "dlcs_ledger_size_bytes" in found
 
 
-def test_cloudwatch_gets_each_value_with_its_label_and_the_greatest_without() -> None:
+def test_cloudwatch_gets_each_value_by_label_and_their_maximum() -> None:
+    """The maximum has no dimension, so that one alarm covers all customers."""
     now = datetime(2026, 5, 4, tzinfo=UTC)
     metrics = [
         Metric("oldest_due", "", Unit.SECONDS, "customer", {"2": 10.0, "7": 30.0}),
@@ -128,9 +130,10 @@ def test_cloudwatch_gets_each_value_with_its_label_and_the_greatest_without() ->
     }
 
 
-def test_the_sensor_writes_lines_of_nothing_but_json_where_a_namespace_is_set(
+def test_the_sensor_prints_metrics_as_json_if_a_namespace_is_set(
     system: System, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Without a namespace it prints nothing."""
     assert system.told_by("watch") == "The asset checks are evaluated"
     assert capsys.readouterr().out == ""
     system.use(metrics_namespace="DLCS/Ingest")
@@ -159,7 +162,8 @@ def camel(name: str) -> str:
     return "".join(part.capitalize() for part in name.split("_"))
 
 
-def test_every_alarm_on_our_namespace_is_on_something_that_is_measured(system: System) -> None:
+def test_every_alarm_on_our_namespace_is_on_a_measured_metric(system: System) -> None:
+    """An alarm on a metric that does not exist would never go off."""
     alarms: list[dict[str, Any]] = json.loads((DEPLOY / "cloudwatch" / "alarms.json").read_text())
     ours = {alarm["MetricName"] for alarm in alarms if alarm["Namespace"] == "${METRICS_NAMESPACE}"}
     assert ours <= {camel(metric.name) for metric in measured(system)}

@@ -42,7 +42,7 @@ def origin(system: System) -> str:
     return system.serve("page.jpg", jpeg(1200, 800))
 
 
-def test_an_update_that_ingest_need_not_hear_of_does_nothing(system: System, origin: str) -> None:
+def test_an_update_that_does_not_concern_ingest_does_nothing(system: System, origin: str) -> None:
     system.ingest(IMAGE, origin, "iiif-img:default")
     runs = len(system.runs)
     same = asset(IMAGE, origin, "iiif-img:default")
@@ -54,7 +54,8 @@ def test_an_update_that_ingest_need_not_hear_of_does_nothing(system: System, ori
     assert len(system.runs) == runs
 
 
-def test_roles_that_change_move_the_thumbnails_and_clear_cached_infos(system: System, origin: str) -> None:
+def test_a_change_of_roles_moves_the_thumbnails(system: System, origin: str) -> None:
+    """Cached copies of info.json are deleted; the original is not fetched again."""
     system.ingest(IMAGE, origin, "iiif-img:default")
     asked = len(system.origin.asked)
     info = f"{IMAGE}/info/cantaloupe/v3/info.json"
@@ -68,7 +69,8 @@ def test_roles_that_change_move_the_thumbnails_and_clear_cached_infos(system: Sy
     assert len(system.origin.asked) == asked
 
 
-def test_an_update_of_an_image_that_is_not_ours_is_noted_and_ignored(system: System, origin: str) -> None:
+def test_an_update_of_an_unregistered_image_is_ignored(system: System, origin: str) -> None:
+    """It makes no request and registers nothing."""
     stranger = asset("9/9/stranger", origin, "iiif-img:default")
     system.send(
         notification({"assetBeforeUpdate": stranger, "assetAfterUpdate": stranger}, engineNotified="True"),
@@ -78,7 +80,8 @@ def test_an_update_of_an_image_that_is_not_ours_is_noted_and_ignored(system: Sys
     assert system.states() == {}
 
 
-def test_a_deletion_removes_everything_of_the_image_and_nothing_else(system: System) -> None:
+def test_a_deletion_removes_all_objects_of_the_image_only(system: System) -> None:
+    """An image whose id begins with the same characters keeps its objects, and so does the origin bucket."""
     upload = system.upload(IMAGE, jpeg(300, 200))
     system.ingest(IMAGE, upload, "iiif-img:default,file")
     system.ingest(f"{IMAGE}bar", upload.replace(IMAGE, f"{IMAGE}"), "iiif-img:default")
@@ -110,7 +113,8 @@ def test_what_is_some_images_origin_survives_a_deletion(system: System, origin: 
     assert run.is_success
 
 
-def test_what_was_sent_before_a_deletion_does_not_bring_the_image_back(system: System, origin: str) -> None:
+def test_a_message_from_before_a_deletion_does_not_undo_it(system: System, origin: str) -> None:
+    """A message from after the deletion registers the image again."""
     system.ingest(IMAGE, origin, "iiif-img:default")
     delete(system, deleted(IMAGE, sent=NOW))
     before, after = (NOW + timedelta(seconds=seconds) for seconds in (-60, 60))
@@ -123,20 +127,22 @@ def test_what_was_sent_before_a_deletion_does_not_bring_the_image_back(system: S
     assert system.partition(IMAGE) == ("materialized",) * 3
 
 
-def test_a_deletion_that_comes_after_a_later_registration_does_nothing(system: System, origin: str) -> None:
+def test_a_deletion_older_than_the_registration_does_nothing(system: System, origin: str) -> None:
+    """SQS keeps no order: what counts is when each was sent."""
     system.send(full_message(IMAGE, origin, "iiif-img:default", created=NOW.isoformat()))
     system.settle()
     delete(system, deleted(IMAGE, sent=NOW - timedelta(minutes=1)))
     assert system.states() == {IMAGE: "done"}
 
 
-def test_the_same_deletion_said_twice_is_one(system: System, origin: str) -> None:
+def test_the_same_deletion_sent_twice_is_one(system: System, origin: str) -> None:
     system.ingest(IMAGE, origin, "iiif-img:default")
     delete(system, deleted(IMAGE, sent=NOW + timedelta(minutes=1)), deleted(IMAGE, sent=NOW + timedelta(minutes=1)))
     assert len([run for run in system.runs if run.job_name == "delete_images"]) == 1
 
 
-def test_a_deletion_waits_for_an_ingest_in_work_and_ends_one_that_is_not_begun(system: System, origin: str) -> None:
+def test_a_deletion_waits_for_an_ingest_in_progress(system: System, origin: str) -> None:
+    """A request that no run has begun is ended at once."""
     system.send(full_message(IMAGE, origin, "iiif-img:default", batch=7), full_message("2/2/next", origin, batch=7))
     result = system.evaluate("sqs_ingest")
     assert isinstance(result, dg.SensorResult)
@@ -154,7 +160,8 @@ def test_a_deletion_waits_for_an_ingest_in_work_and_ends_one_that_is_not_begun(s
     assert system.states() == {IMAGE: "deleted", "2/2/next": "deleted"}
 
 
-def test_a_deletion_that_storage_refuses_is_tried_again_and_then_told(system: System, origin: str) -> None:
+def test_a_deletion_that_storage_refuses_can_be_retried(system: System, origin: str) -> None:
+    """Its state is failed until then, with the error code of storage."""
     system.ingest(IMAGE, origin, "iiif-img:default")
     system.use(s3_endpoint_url=system.s3_proxy.url)
     system.s3_proxy.refusing["?delete"] = (403, "no")
@@ -183,9 +190,10 @@ def told(system: System) -> tuple[System, Callable[[], list[dict[str, Any]]]]:
     return system, received
 
 
-def test_a_cdn_is_told_of_deletions_and_of_access_that_was_tightened(
+def test_a_cdn_is_notified_of_deletions_and_of_tightened_access(
     told: tuple[System, Callable[[], list[dict[str, Any]]]],
 ) -> None:
+    """The notification lists the paths that are no longer to be served from the cache."""
     system, received = told
     origin = system.serve("page.jpg", jpeg(300, 200))
     system.ingest(IMAGE, origin, "iiif-img:default")
@@ -200,7 +208,7 @@ def test_a_cdn_is_told_of_deletions_and_of_access_that_was_tightened(
     assert "/iiif-img/library/1/page/*" in gone["paths"]
 
 
-def test_nobody_is_told_of_a_deletion_that_is_not_from_the_cdn(
+def test_a_deletion_that_spares_the_cdn_is_not_published(
     told: tuple[System, Callable[[], list[dict[str, Any]]]],
 ) -> None:
     system, received = told

@@ -72,7 +72,7 @@ def test_the_storage_bucket_has_exactly_what_the_row_says(system: System, row: R
 
 
 @every_row
-def test_what_is_stored_is_the_picture_or_the_very_bytes(system: System, row: Row) -> None:
+def test_what_is_stored_is_the_image_or_the_very_bytes(system: System, row: Row) -> None:
     for suffix in row.stored:
         data = system.storage()[f"{row.image}{suffix}"].data
         if suffix == "/original" or row.outcomes[1] is COPIED:
@@ -84,7 +84,8 @@ def test_what_is_stored_is_the_picture_or_the_very_bytes(system: System, row: Ro
 
 
 @every_row
-def test_the_thumbnails_are_of_the_sizes_of_s_json_and_show_the_picture(system: System, row: Row) -> None:
+def test_the_thumbnails_have_the_listed_sizes_and_show_the_image(system: System, row: Row) -> None:
+    """The list is the object s.json; rows without thumbnails have no objects at all."""
     found = system.thumbs(f"{row.image}/")
     if row.outcomes[2] is NOT_REQUIRED:
         assert found == {}

@@ -25,7 +25,8 @@ def ingest_small(system: System, *images: str) -> None:
     assert set(system.states().values()) == {"done"}
 
 
-def test_the_job_in_the_launchpad_says_what_it_comes_to_and_then_does_it(system: System) -> None:
+def test_the_job_reports_an_estimate_before_it_reprocesses(system: System) -> None:
+    """Unless its config says otherwise, it is a dry run and makes no request."""
     ingest_small(system, "2/1/a", "2/2/b", "12/1/c")
     config = {"customer": 2, "space": 1, "stage": "JP2"}
     dry = system.execute_job("reprocess_images", "request_reprocessing", config)

@@ -22,7 +22,8 @@ def interrupted(system: System, channels: str) -> None:
     system.ingest_once(PAGE, system.serve("page.jpg", jpeg(120, 90)), channels)
 
 
-def test_an_image_waits_for_a_service_that_is_down_and_no_attempt_is_burnt(system: System) -> None:
+def test_an_image_waiting_for_a_service_uses_up_no_attempt(system: System) -> None:
+    """It stays pending however often it becomes due while the service is down."""
     interrupted(system, DEFAULT)
     (run,) = system.runs
     assert run.is_success
@@ -35,7 +36,7 @@ def test_an_image_waits_for_a_service_that_is_down_and_no_attempt_is_burnt(syste
     assert (system.status(PAGE).state, system.status(PAGE).attempts) == ("pending", 0)
 
 
-def test_what_waits_is_told_by_its_reason_in_the_sensor(system: System) -> None:
+def test_the_sensor_says_what_waits_and_why(system: System) -> None:
     system.use(attempt_delay=timedelta(minutes=5))
     interrupted(system, DEFAULT)
     assert "1 after image_server_down" in system.told_by("due_images")
@@ -58,8 +59,8 @@ def test_once_the_service_is_back_only_what_is_missing_is_done(
     assert set(system.thumbs()) == {f"{PAGE}/open/120.jpg", f"{PAGE}/open/100.jpg", f"{PAGE}/s.json"}
 
 
-def test_outcomes_of_an_earlier_run_are_told_again_by_the_one_that_resumes(system: System) -> None:
-    """Dagster counts a partition of a red run as failed unless that very run tells of it."""
+def test_outcomes_are_reported_again_by_the_run_that_resumes(system: System) -> None:
+    """Dagster counts a partition of a red run as failed unless that very run reports it."""
     interrupted(system, DEFAULT)
     system.image_server.start()
     system.image_server.refusing["/full/"] = (403, "Too many pixels")
@@ -69,7 +70,8 @@ def test_outcomes_of_an_earlier_run_are_told_again_by_the_one_that_resumes(syste
     assert len(system.origin.asked) == 1
 
 
-def test_outcomes_that_a_run_was_to_tell_again_are_told_though_it_dies_after_it_began(system: System) -> None:
+def test_outcomes_are_reported_even_if_the_resuming_run_dies(system: System) -> None:
+    """The sensor reconcile reports what that run was to report again."""
     interrupted(system, DEFAULT)
     result = system.evaluate("due_images")
     assert isinstance(result, dg.SensorResult)
@@ -85,7 +87,8 @@ def test_outcomes_that_a_run_was_to_tell_again_are_told_though_it_dies_after_it_
     assert "reported" not in system.told_by("reconcile")
 
 
-def test_a_transient_original_is_put_back_for_the_thumbnails_and_removed_again(system: System) -> None:
+def test_a_resumed_run_stores_and_removes_a_transient_original(system: System) -> None:
+    """It is stored only while the image server reads it."""
     interrupted(system, "thumbs:default")
     assert system.storage() == {}, "the transient object goes with the run that put it there"
     system.image_server.start()
@@ -96,7 +99,8 @@ def test_a_transient_original_is_put_back_for_the_thumbnails_and_removed_again(s
     assert not any(record.key.startswith("transient/") for record in system.status(PAGE).objects)
 
 
-def test_while_appetiser_is_down_the_original_is_not_lost_for_the_next_run(system: System) -> None:
+def test_an_image_waiting_for_appetiser_is_done_by_the_next_run(system: System) -> None:
+    """The original stays materialised, the next run converts it, and nothing is left in scratch."""
     system.appetiser.stop()
     system.ingest_once(PAGE, system.serve("page.jpg", jpeg(120, 90)), DEFAULT)
     assert system.status(PAGE).error_code == "appetiser_down"

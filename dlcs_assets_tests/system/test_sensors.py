@@ -36,15 +36,17 @@ def send_files(system: System, url: str, images: list[str]) -> None:
     system.send(*(full_message(image, url, "file") for image in images))
 
 
-def test_a_tick_that_launches_nothing_says_how_many_messages_came_and_what_became_of_them(system: System) -> None:
+def test_a_tick_without_runs_says_what_became_of_the_messages(system: System) -> None:
+    """It counts the received messages by their state."""
     system.send("not json", {"id": "2/1/unknown"}, {"Event": "s3:TestEvent"})
     told = system.told_by("sqs_ingest")
     assert told == "3 messages received (1 waiting, 1 rejected, 1 ignored); nothing is due"
 
 
-def test_a_tick_that_launches_runs_logs_how_many_messages_came_and_for_which_chunks(
+def test_a_tick_with_runs_logs_its_messages_and_chunks(
     system: System, page: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Dagster shows no text for such a tick, except in its log."""
     send_files(system, page, PAGES)
     (request,) = run_requests(system, "sqs_ingest")
     logged = capsys.readouterr().err
@@ -88,7 +90,8 @@ def test_a_lane_that_is_full_does_not_hold_up_another(make_system: Callable[...,
     assert system.status(PAGES[1]).lane == Lane.PRIORITY
 
 
-def test_a_dispatch_that_was_lost_is_asked_for_again_and_runs_once(system: System, page: str) -> None:
+def test_a_lost_run_request_is_repeated_and_runs_once(system: System, page: str) -> None:
+    """The second request has the same run key, tags and assets."""
     system.send(*(full_message(image, page, "file", batch=12) for image in PAGES))
     (lost,) = run_requests(system, "sqs_ingest")
     (again,) = run_requests(system, "sqs_ingest")
@@ -99,7 +102,7 @@ def test_a_dispatch_that_was_lost_is_asked_for_again_and_runs_once(system: Syste
     assert system.states() == dict.fromkeys(PAGES, "done")
 
 
-def test_what_one_sensor_has_just_asked_for_no_other_asks_for(
+def test_a_run_requested_by_one_sensor_is_requested_by_no_other(
     system: System, page: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Dagster would launch both: it drops a second request for the same run only if it comes from the same sensor."""
@@ -111,7 +114,7 @@ def test_what_one_sensor_has_just_asked_for_no_other_asks_for(
     assert request.tags[tags.RANGE_START] == key_of(PAGES[1])
 
 
-def test_a_dispatch_that_was_lost_before_its_keys_were_added_is_made_up_for(system: System, page: str) -> None:
+def test_a_dispatch_lost_before_its_keys_were_added_is_completed(system: System, page: str) -> None:
     """The ledger's row comes first; the sensor's process may die before Dagster has the keys, or has all of them."""
     send_files(system, page, PAGES)
     run_requests(system, "sqs_ingest")
@@ -122,7 +125,8 @@ def test_a_dispatch_that_was_lost_before_its_keys_were_added_is_made_up_for(syst
     assert system.states() == dict.fromkeys(PAGES, "done")
 
 
-def test_the_images_of_a_run_that_died_are_due_again_and_done_once(system: System, page: str) -> None:
+def test_images_of_a_run_that_died_are_due_again_and_done_once(system: System, page: str) -> None:
+    """The sensor reconcile ends the run, and one other run makes the images."""
     send_files(system, page, PAGES)
     (request,) = run_requests(system, "sqs_ingest")
     dead = system.begin(request)
@@ -139,7 +143,7 @@ def test_the_images_of_a_run_that_died_are_due_again_and_done_once(system: Syste
         assert system.partitions(stage) == dict.fromkeys(PAGES, "materialized")
 
 
-def test_images_of_a_run_that_died_before_it_began_cost_no_attempt(system: System, page: str) -> None:
+def test_a_run_that_died_before_it_began_uses_up_no_attempt(system: System, page: str) -> None:
     send_files(system, page, PAGES[:1])
     (request,) = run_requests(system, "sqs_ingest")
     system.end_dead(system.begin(request))
@@ -147,7 +151,7 @@ def test_images_of_a_run_that_died_before_it_began_cost_no_attempt(system: Syste
     assert (system.status(PAGES[0]).state, system.status(PAGES[0]).attempts) == ("done", 1)
 
 
-def test_a_run_that_gives_no_sign_of_life_loses_its_images(make_system: Callable[..., System]) -> None:
+def test_a_run_without_a_heartbeat_loses_its_images(make_system: Callable[..., System]) -> None:
     system = make_system(claim_ttl=timedelta(0))
     send_files(system, system.serve("page.jpg", jpeg(120, 90)), PAGES[:1])
     (request,) = run_requests(system, "sqs_ingest")
@@ -165,7 +169,7 @@ def test_a_run_that_gives_no_sign_of_life_loses_its_images(make_system: Callable
 
 
 def test_a_run_that_was_killed_after_its_last_image_is_ended(make_system: Callable[..., System]) -> None:
-    """Its code server had died with it, so nobody told Dagster: it kept its place in the queue, and its keys."""
+    """Its code server had died with it, so nothing reported its end: it kept its place in the queue, and its keys."""
     system = make_system()
     send_files(system, system.serve("page.jpg", jpeg(120, 90)), PAGES[:1])
     (request,) = run_requests(system, "sqs_ingest")
@@ -212,7 +216,8 @@ def test_a_short_message_waits_for_its_registration(system: System, page: str) -
     assert len(system.origin.asked) == 1
 
 
-def test_a_short_message_whose_registration_never_comes_is_rejected(make_system: Callable[..., System]) -> None:
+def test_a_short_message_without_a_registration_is_rejected(make_system: Callable[..., System]) -> None:
+    """It waits for one as long as the settings say."""
     system = make_system(registration_wait=timedelta(0))
     system.send({"id": "2/1/page"})
     system.tick("sqs_ingest")

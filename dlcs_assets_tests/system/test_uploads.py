@@ -64,7 +64,7 @@ def ingests(system: System, image: str) -> int:
 KEYS = ["2/1/page", "2/1/recto%2Fverso", "2/1/a+b", "2/1/a b", "2/1/Blatt é 12v"]
 
 
-def test_uploads_are_ingested_under_the_keys_that_they_were_put_at(system: System) -> None:
+def test_uploads_are_ingested_under_their_own_keys(system: System) -> None:
     for key in KEYS:
         system.upload(key, PAGE)
     tell(system, *(record(bucket_of(system), key) for key in KEYS))
@@ -101,9 +101,10 @@ def test_what_is_put_into_a_bucket_comes_by_its_own_notification(system: System)
     assert [row["code"] for row in system.ledger.inbox.rejected()] == ["key_outside_convention"]
 
 
-def test_each_record_of_a_message_is_taken_in_rejected_or_ignored_by_itself(
+def test_each_record_of_a_message_is_judged_by_itself(
     make_system: Callable[..., System],
 ) -> None:
+    """Each is accepted, rejected or ignored, and a bad one does not affect the others."""
     system = make_system(customers=(2,))
     bucket = bucket_of(system)
     system.upload("2/1/good", PAGE)
@@ -135,7 +136,8 @@ def test_each_record_of_a_message_is_taken_in_rejected_or_ignored_by_itself(
     assert json.loads(rejected["key_outside_convention"]["body"])["Records"] == [record(bucket, "scans/page.jpg")]
 
 
-def test_an_upload_is_ingested_once_in_whatever_order_and_however_often_its_events_come(system: System) -> None:
+def test_an_upload_is_ingested_once_however_its_events_come(system: System) -> None:
+    """S3 repeats events and keeps no order; the sequencer says which is the newest."""
     bucket = bucket_of(system)
     system.upload("2/1/page", PAGE)
     newer, older = (
@@ -149,7 +151,8 @@ def test_an_upload_is_ingested_once_in_whatever_order_and_however_often_its_even
     assert ingests(system, "2/1/page") == 1
 
 
-def test_what_is_uploaded_again_is_ingested_again_and_keeps_its_roles(system: System) -> None:
+def test_an_image_uploaded_again_is_ingested_and_keeps_its_roles(system: System) -> None:
+    """An event says nothing of roles; those of the registration remain."""
     bucket = bucket_of(system)
     origin = system.upload("2/1/page", PAGE)
     system.ingest("2/1/page", origin, "", roles=["https://example.org/readers"], maxUnauthorised=100)
@@ -179,7 +182,7 @@ def test_an_upload_of_a_customer_elsewhere_is_forwarded_alone(make_system: Calla
 # Listings
 
 
-def test_a_sweep_finds_what_events_missed_and_nothing_else(make_system: Callable[..., System]) -> None:
+def test_a_bucket_scan_finds_only_what_events_missed(make_system: Callable[..., System]) -> None:
     system = make_system()
     bucket = bucket_of(system)
     system.use(swept_buckets=(bucket,))
@@ -196,7 +199,8 @@ def test_a_sweep_finds_what_events_missed_and_nothing_else(make_system: Callable
     assert system.told_by("s3_sweep").startswith("9 objects listed. The next round begins at ")
 
 
-def test_an_event_that_comes_after_the_sweep_ingests_nothing_again(make_system: Callable[..., System]) -> None:
+def test_an_event_after_the_bucket_scan_ingests_nothing_again(make_system: Callable[..., System]) -> None:
+    """A later event of the same object, with a newer sequencer, is another upload."""
     system = make_system()
     bucket = bucket_of(system)
     system.use(swept_buckets=(bucket,))
@@ -211,8 +215,8 @@ def test_an_event_that_comes_after_the_sweep_ingests_nothing_again(make_system: 
     assert ingests(system, "2/1/page") == 2
 
 
-def test_a_sweep_goes_on_where_the_last_tick_ended(make_system: Callable[..., System]) -> None:
-    """A page is three objects here. What is put before the place where it goes on is for the next round."""
+def test_a_bucket_scan_continues_where_the_last_tick_ended(make_system: Callable[..., System]) -> None:
+    """A page is three objects here. What is put before the place where it continues is for the next round."""
     system = make_system(sweep_budget=timedelta(0), sweep_interval=timedelta(0))
     bucket = bucket_of(system)
     system.use(swept_buckets=(bucket,))
@@ -240,9 +244,8 @@ customers:
 """
 
 
-def test_buckets_of_several_customers_are_swept_wherever_they_are_and_one_that_fails_stops_no_other(
-    make_system: Callable[..., System], tmp_path: Path
-) -> None:
+def test_a_bucket_that_cannot_be_scanned_stops_no_other(make_system: Callable[..., System], tmp_path: Path) -> None:
+    """Buckets of several customers are scanned, each at its endpoint and for its customer's images only."""
     file = tmp_path / "customers.yaml"
     system = make_system(customers_file=file)
     mine, theirs = (f"{bucket_of(system)}-{customer}" for customer in (2, 22))
@@ -266,7 +269,8 @@ def test_buckets_of_several_customers_are_swept_wherever_they_are_and_one_that_f
     assert "unlisted is not swept: it is neither DLCS_ORIGIN_BUCKET nor listed under buckets of a customer" in said
 
 
-def test_what_a_sweep_rejected_can_be_sent_again_once_its_cause_is_mended(make_system: Callable[..., System]) -> None:
+def test_what_a_bucket_scan_rejected_can_be_sent_again(make_system: Callable[..., System]) -> None:
+    """Once the cause is fixed, the kept body is taken in like any message."""
     system = make_system(customers=(22,))
     bucket = bucket_of(system)
     system.use(swept_buckets=(bucket,))
@@ -290,9 +294,7 @@ def test_messages_and_uploads_share_nothing_but_the_bucket(system: System) -> No
 
 
 @pytest.mark.parametrize("sensor", ["s3_uploads", "s3_sweep"])
-def test_uploads_are_launched_where_there_is_no_queue_of_messages(
-    make_system: Callable[..., System], sensor: str
-) -> None:
+def test_uploads_are_launched_without_an_ingest_queue(make_system: Callable[..., System], sensor: str) -> None:
     """What did not fit into the lane is launched by a later tick that takes nothing in."""
     system = make_system(chunk_size=1, chunks_in_flight=1, ingest_queue_url=None)
     bucket, keys = bucket_of(system), ["2/1/a", "2/1/b"]
@@ -312,7 +314,8 @@ def test_what_is_not_configured_is_named_in_the_tick(system: System, sensor: str
     assert f"DLCS_{variable}" in system.told_by(sensor)
 
 
-def test_a_message_of_another_form_is_taken_in_from_the_uploads_queue_too(system: System) -> None:
+def test_the_uploads_queue_takes_messages_of_any_form(system: System) -> None:
+    """An ingest message that arrives there is an ingest message."""
     send(system, full_message("2/1/page", system.serve("page.jpg", PAGE), "file"))
     system.settle()
     assert system.states() == {"2/1/page": "done"}

@@ -98,7 +98,8 @@ def edges(system: System, image: str) -> list[int]:
     return [max(size) for size in found["o"]]
 
 
-def test_everything_of_a_customer_goes_through_and_another_sees_none_of_it(system: System, sshd: Sshd) -> None:
+def test_a_customer_with_everything_shares_nothing_with_another(system: System, sshd: Sshd) -> None:
+    """Its policies, credentials, buckets and origins are refused to a customer that has none of them."""
     page = jpeg(120, 90)
     origin_bucket = str(system.settings.origin_bucket)
     scans, partner = (f"{name}-{origin_bucket}" for name in ("scans", "partner"))
