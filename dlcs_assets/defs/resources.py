@@ -55,7 +55,9 @@ class SettingsResource(dg.ConfigurableResource[Settings]):
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """Show these settings, without secrets."""
-        return cls(values=settings.model_dump(mode="json", exclude_unset=True, exclude=SECRET_SETTINGS))
+        # Dagster's maps hold no None. It is the default of every setting that may be None, so it need not be said.
+        values = settings.model_dump(mode="json", exclude_unset=True, exclude_none=True, exclude=SECRET_SETTINGS)
+        return cls(values=values)
 
     def create_resource(self, context: dg.InitResourceContext) -> Settings:  # noqa: ARG002 (Dagster's signature)
         """Return the settings."""

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import dagster as dg
 import pytest
@@ -108,6 +108,14 @@ def test_settings_reach_runs_and_ticks_as_they_are(monkeypatch: pytest.MonkeyPat
     passed_on = SettingsResource.of(settings).process_config_and_initialize()
     assert passed_on == settings
     assert passed_on.model_fields_set == settings.model_fields_set
+
+
+def test_a_setting_that_is_set_to_nothing_is_left_out() -> None:
+    """Dagster's maps hold no None; where a setting may be None, that is its default."""
+    settings = Settings(ingest_queue_url=None)
+    assert SettingsResource.of(settings).process_config_and_initialize() == settings
+    nullable = [each for each in Settings.model_fields.values() if type(None) in get_args(each.annotation)]
+    assert {each.default for each in nullable} == {None}
 
 
 def test_settings_are_shown_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
