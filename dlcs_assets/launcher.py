@@ -1,9 +1,11 @@
-"""The former place of the run launcher: says what to write in `dagster.yaml` instead."""
+"""The former place of the run launcher, for a `dagster.yaml` that still names it."""
 
-raise ImportError("""\
-dagster.yaml names dlcs_assets.launcher, which is no longer there. Write:
+import logging
 
-run_launcher:
-  module: dlcs_assets.instance.launcher
-  class: ForkingRunLauncher
-""")
+from dlcs_assets.instance.launcher import ForkingRunLauncher
+
+__all__ = ["ForkingRunLauncher"]
+
+logging.getLogger(__name__).warning(
+    "dagster.yaml names dlcs_assets.launcher. Write instead: module: dlcs_assets.instance.launcher"
+)
