@@ -78,10 +78,10 @@ def _end_chunks(url: str) -> None:
     engine = make_engine(url)
     with engine.begin() as connection:
         reserved = schema.requests.c.state == RequestState.RESERVED
-        ended = connection.execute(
-            update(schema.requests).where(reserved).values(state=RequestState.DONE, chunk_id=None)
-        ).rowcount
-        connection.execute(update(schema.chunks).values(closed_at=datetime.now(UTC)))
+        now = datetime.now(UTC)
+        done = {"state": RequestState.DONE, "chunk_id": None, "finished_at": now}
+        ended = connection.execute(update(schema.requests).where(reserved).values(done)).rowcount
+        connection.execute(update(schema.chunks).values(closed_at=now))
     engine.dispose()
     if ended != DUE:
         raise RuntimeError(f"{ended} of {DUE} due images were dispatched")
