@@ -79,11 +79,12 @@ class IngestSpec:
     engine_open_thumbnails: bool
 
     def with_format(self, source_format: SourceFormat | None) -> IngestSpec:
-        """Return the same for an original whose bytes have been looked at."""
-        if source_format is None:
-            return self
-        plan = plan_ingest(self.channels, optimised=self.origin.optimised, is_jp2=source_format.is_jp2)
-        return replace(self, plan=plan)
+        """Return the same for an original whose bytes have been read."""
+        return self if source_format is None else replace(self, plan=self._plan(is_jp2=source_format.is_jp2))
+
+    def may_be_transient(self) -> bool:
+        """Return whether there is a format for which the original is stored only while thumbnails are made."""
+        return any(self._plan(is_jp2=is_jp2).transient for is_jp2 in (False, True))
 
     def recipes(self) -> Mapping[Stage, Recipe]:
         """Return what decides about each stage's result: plain JSON values."""
@@ -111,6 +112,9 @@ class IngestSpec:
                 "restricted": unlimited and bool(registration.roles) and not self.engine_open_thumbnails,
             }
         return {Stage.ORIGINAL: original, Stage.JP2: jp2, Stage.THUMBNAILS: thumbnails}
+
+    def _plan(self, *, is_jp2: bool) -> IngestPlan:
+        return plan_ingest(self.channels, optimised=self.origin.optimised, is_jp2=is_jp2)
 
 
 def ingest_spec(

@@ -7,7 +7,7 @@ the scratch folder: a run may have been asked for later stages only, or continue
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -56,18 +56,19 @@ def ingest_image(image: ImageContext, threads: Executor) -> Iterator[StageDone]:
         peeked = peek_at_origin(image) if _must_peek(image.item) else None
         spec = _spec(image, peeked)
     try:
-        yield from _stages(image, spec, peeked, threads)
+        definite = yield from _stages(image, spec, peeked, threads)
         with _stage(Stage.THUMBNAILS):
             image.ledger.check_claim()
-            remove_superseded(image, spec)
+            remove_superseded(image, definite)
     finally:
-        if spec.plan.transient:
+        if spec.may_be_transient():
             _drop_transient(image)
 
 
 def _stages(
     image: ImageContext, spec: IngestSpec, peeked: PeekedOriginal | None, threads: Executor
-) -> Iterator[StageDone]:
+) -> Generator[StageDone, None, IngestSpec]:
+    """Yield each stage when the ledger has it; return what was to be made, now that the original has been seen."""
     stages, results = image.item.stages, dict(image.item.latest)
     seen: FetchedOriginal | PeekedOriginal | None = peeked  # how much of the original this run has read by now
     jp2: Path | None = None  # in the scratch folder
@@ -83,8 +84,9 @@ def _stages(
         yield done
     if Stage.THUMBNAILS in stages:
         with _stage(Stage.THUMBNAILS) as watch:
-            done = _thumbnails(image, _definite(spec, seen), seen, jp2, results, threads, watch)
+            done, seen = _thumbnails(image, _definite(spec, seen), seen, jp2, results, threads, watch)
         yield done
+    return _definite(spec, seen)
 
 
 def _original(
@@ -131,13 +133,13 @@ def _thumbnails(  # noqa: PLR0917 (what comes of the stages before)
     results: Mapping[Stage, StageResult],
     threads: Executor,
     watch: Stopwatch,
-) -> StageDone:
+) -> tuple[StageDone, FetchedOriginal | PeekedOriginal | None]:
     item = image.item
     image.ledger.check_claim()
     if Stage.THUMBNAILS in item.done:
-        return StageDone(item, item.done[Stage.THUMBNAILS])
+        return StageDone(item, item.done[Stage.THUMBNAILS]), seen
     if not spec.plan.thumbnails:
-        return _commit(image, spec, no_thumbnails(image, spec))
+        return _commit(image, spec, no_thumbnails(image, spec)), seen
     require_readable_source(image, spec, seen, results)
     original = seen if isinstance(seen, FetchedOriginal) else None
     fetched_late = original is None and needs_original(image, spec)
@@ -149,11 +151,11 @@ def _thumbnails(  # noqa: PLR0917 (what comes of the stages before)
             put_transient(image, original)
     source = provide_source(image, spec, original, jp2, fetched_late=fetched_late)
     result, picture = make_thumbnails(image, spec, source, results, threads, watch)
-    return _commit(image, spec, result, picture)
+    return _commit(image, spec, result, picture), original or seen
 
 
 def _must_peek(item: WorkItem) -> bool:
-    """Return whether the channels depend on a media type that neither the registration nor an earlier result tells."""
+    """Return whether the channels depend on a media type that neither the registration nor an earlier result names."""
     known = Stage.ORIGINAL not in item.stages and KnownFormat.recorded(item.latest).media_type is not None
     return needs_media_type(item.registration) and not known
 

@@ -9,8 +9,9 @@ from collections import Counter
 
 import pytest
 
+from dlcs_assets.domain import ingest_plan
 from dlcs_assets.domain.stages import STAGES, Stage
-from dlcs_testing.pictures import jpeg
+from dlcs_testing.pictures import drawing, encoded, jpeg
 from dlcs_testing.pipeline import Pipeline
 
 
@@ -46,6 +47,29 @@ def test_a_transient_original_is_removed_after_the_thumbnails(pipeline: Pipeline
     assert pipeline.facts("2/1/page", Stage.ORIGINAL)["plan"] == "7"
     assert pipeline.s3_proxy.count("PUT", "/transient/2/1/page/") == 1
     assert pipeline.storage() == {}
+
+
+OTHER_ROWS = {
+    "5": {"2/1/page/original": "image/jp2"},
+    "7": {},
+}
+
+
+@pytest.mark.parametrize(("row", "stored"), OTHER_ROWS.items())
+def test_the_format_that_is_fetched_decides_what_is_removed(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, row: str, stored: dict[str, str]
+) -> None:
+    """The plan is the one for what was fetched last, not for what was known before, if a table keeps other objects."""
+    pipeline.use(s3_endpoint_url=pipeline.s3_proxy.url)
+    page = drawing(300, 200)
+    pipeline.ingest("2/1/page", pipeline.serve("page.jpg", encoded(page, "JPEG")), "iiif-img:default")
+    assert pipeline.storage().keys() == {"2/1/page"}
+    other = next(plan for plan in ingest_plan._PLANS.values() if plan.row == row)
+    monkeypatch.setitem(ingest_plan._PLANS, ("iiif-img,default", "http*", "jp2"), other)
+    status = pipeline.ingest("2/1/page", pipeline.serve("page.jp2", encoded(page, "JPEG2000")), "iiif-img:default")
+    assert (status.state, pipeline.facts("2/1/page", Stage.ORIGINAL)["plan"]) == ("done", row)
+    assert {key: each.content_type for key, each in pipeline.storage().items()} == stored
+    assert pipeline.s3_proxy.count("PUT", "/transient/2/1/page/") == (row == "7")
 
 
 def test_an_origin_is_peeked_at_only_if_the_plan_depends_on_it(pipeline: Pipeline) -> None:
