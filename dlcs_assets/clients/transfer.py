@@ -14,7 +14,10 @@ from dlcs_assets.domain.errors import TransientError
 
 @dataclass(frozen=True)
 class Fetched:
-    """A file that was downloaded. `version` is the S3 version id, else the ETag, of what was read."""
+    """A file that was downloaded. `version` is the S3 version id, else the ETag, of what was read.
+
+    `packed`: it was compressed where it is, and the file is not.
+    """
 
     path: Path
     bytes: int
@@ -22,6 +25,7 @@ class Fetched:
     content_type: str | None
     version: str | None
     milliseconds: int
+    packed: bool = False
 
 
 class TooManyBytesError(Exception):

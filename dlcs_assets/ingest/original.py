@@ -9,6 +9,7 @@ from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.ingest_plan import Conversion, ImageServerSource
 from dlcs_assets.domain.ingest_spec import IngestSpec, origin_of
 from dlcs_assets.domain.media_type import SourceFormat, sniff
+from dlcs_assets.domain.origin import Origin
 from dlcs_assets.domain.quota import LEAST_BYTES, stored_kinds
 from dlcs_assets.domain.recipe import is_only_released
 from dlcs_assets.domain.redaction import shown_url
@@ -28,12 +29,16 @@ PARTICULAR = ("text/", "application/")
 
 @dataclass(frozen=True, slots=True)
 class PeekedOriginal:
-    """What a peek at the origin showed: the format of the first bytes, and what the origin says of the rest."""
+    """What a peek at the origin showed: the format of the first bytes, and what the origin says of the rest.
+
+    `packed`: it is compressed there (Content-Encoding), and only we unpack it.
+    """
 
     format: SourceFormat | None
     content_type: str | None
     bytes: int | None
     version: str | None
+    packed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +54,17 @@ class FetchedOriginal:
         """What the origin claims."""
         return self.file.content_type
 
+    @property
+    def packed(self) -> bool:
+        """Whether it is compressed at its origin."""
+        return self.file.packed
+
 
 def peek_at_origin(image: ImageContext) -> PeekedOriginal:
     """Read the original's first bytes at its origin, without fetching it. Raises the errors of the error tree."""
     origin = origin_of(image.item.asset_id, image.item.registration, image.policy)
     peeked = image.services.origins.peek(origin)
-    return PeekedOriginal(sniff(peeked.head), peeked.content_type, peeked.size, peeked.version)
+    return PeekedOriginal(sniff(peeked.head), peeked.content_type, peeked.size, peeked.version, peeked.packed)
 
 
 def fetch_original(image: ImageContext, spec: IngestSpec) -> FetchedOriginal:
@@ -103,6 +113,8 @@ def make_original(
     if origin.note:
         facts["note"] = origin.note
     objects: tuple[ObjectRecord, ...] = ()
+    if seen and seen.packed and plan.source is ImageServerSource.ORIGIN:
+        raise _packed_for_image_server(origin)
     match seen:
         case FetchedOriginal(file=file, image=header):
             objects = _keep(image, spec, seen)
@@ -192,6 +204,14 @@ def _require_image(source_format: SourceFormat | None) -> None:
             remedy="Open the origin's URL and correct it, or ask for the file channel only",
             stage=Stage.ORIGINAL,
         )
+
+
+def _packed_for_image_server(origin: Origin) -> PermanentError:
+    return PermanentError(
+        "origin_encoding_not_supported",
+        f"The image server is to serve the original from {shown_url(origin.url)}, and it is stored there compressed",
+        remedy="Store it as it is, without Content-Encoding, or use the image policy default; then ingest it again.",
+    )
 
 
 def _location(image: ImageContext, spec: IngestSpec, objects: tuple[ObjectRecord, ...]) -> str | None:

@@ -137,6 +137,51 @@ def test_a_body_compressed_without_being_asked_for_is_unpacked(tmp_path: Path) -
         assert (fetched.bytes, fetched.sha256) == (len(IMAGE), SHA256)
 
 
+FORMAL = ["aws-chunked", "none", "utf-8", "UTF-8", "identity, aws-chunked", "binary"]
+GZIPPED = ["gzip", "x-gzip", "aws-chunked,gzip", "GZIP, aws-chunked"]
+
+
+@pytest.mark.parametrize("encoding", [*FORMAL, *GZIPPED])
+@pytest.mark.parametrize("over", ["http", "s3"])
+def test_content_encodings_mean_the_same_over_http_and_s3(over: str, encoding: str, tmp_path: Path) -> None:
+    """Words that say nothing of the bytes are ignored, gzip is unpacked: by a fetch and by a peek."""
+    packed = encoding in GZIPPED
+    body = gzip.compress(IMAGE) if packed else IMAGE
+    with scripted_server(Answer(200, body, (("Content-Encoding", encoding), ("ETag", '"v1"')))) as server:
+        origin = http(server.url) if over == "http" else s3_origin("b", "k")
+        fetched = fetch(origin, tmp_path, s3_at(server.url))
+        assert (fetched.bytes, fetched.sha256) == (len(IMAGE), SHA256)
+        client = origins(s3_at(server.url))
+        peeked = client.peek(origin, limit=1000)
+        client.close()
+        assert (peeked.head, peeked.packed) == (IMAGE[:1000], packed)
+        assert peeked.size == (None if packed else len(IMAGE))
+
+
+@pytest.mark.parametrize("over", ["http", "s3"])
+@pytest.mark.parametrize(
+    ("encoding", "body", "code"),
+    [
+        ("br", IMAGE, "origin_encoding_not_supported"),
+        ("gzip, gzip", gzip.compress(gzip.compress(IMAGE)), "origin_encoding_not_supported"),
+        ("gzip", IMAGE, "origin_broke_off"),
+        ("gzip", gzip.compress(IMAGE)[:-9], "origin_broke_off"),
+        ("gzip", gzip.compress(bytes(10**7)), "origin_too_large"),
+        ("gzip", gzip.compress(b""), "origin_empty"),
+    ],
+)
+def test_content_encodings_fail_alike_over_http_and_s3(
+    over: str, encoding: str, body: bytes, code: str, tmp_path: Path
+) -> None:
+    with scripted_server(Answer(200, body, (("Content-Encoding", encoding), ("ETag", '"v1"')))) as server:
+        origin = http(server.url) if over == "http" else s3_origin("b", "k")
+        with pytest.raises(IngestError) as caught:
+            fetch(origin, tmp_path, s3_at(server.url), max_bytes=10**6)
+        assert caught.value.code == code
+        assert "packed as" in caught.value.cause or code != "origin_encoding_not_supported"
+        assert list(tmp_path.iterdir()) == []
+
+
 def test_eight_redirects_are_followed_and_no_more(tmp_path: Path) -> None:
     with scripted_server(Answer(200, IMAGE)) as server:
         for step in range(9):
@@ -281,6 +326,13 @@ def test_a_peek_at_an_object_reads_its_head(aws: Aws, stored: Origin) -> None:
     client.close()
     assert (peeked.head, peeked.size, peeked.content_type) == (IMAGE[:10], len(IMAGE), "image/tiff")
     assert peeked.version == hashlib.md5(IMAGE).hexdigest()
+
+
+def test_an_object_stored_with_gzip_is_unpacked(aws: Aws, bucket: str, tmp_path: Path) -> None:
+    client = aws.s3().get_client()
+    client.put_object(Bucket=bucket, Key=KEY, Body=gzip.compress(IMAGE), ContentEncoding="gzip")
+    client.close()
+    assert fetch(s3_origin(bucket, KEY), tmp_path, aws.s3()).sha256 == SHA256
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import httpx
 
 from dlcs_assets.clients.aws import S3Clients
+from dlcs_assets.clients.content_encoding import ContentEncodingError, UnsupportedContentEncodingError
 from dlcs_assets.clients.credentials import Credentials
 from dlcs_assets.clients.http import Peer
 from dlcs_assets.clients.origins.addresses import AddressRefusedError, Resolve
 from dlcs_assets.clients.transfer import Fetched, PartialFile
-from dlcs_assets.domain.errors import PermanentError
+from dlcs_assets.domain.errors import PermanentError, TransientError
 from dlcs_assets.domain.networks import Network
 from dlcs_assets.domain.origin import Origin
 from dlcs_assets.domain.redaction import shown_url
@@ -28,12 +31,16 @@ PEER: Final = Peer(
 
 @dataclass(frozen=True)
 class Peeked:
-    """What is known of an original that was not fetched: its first bytes, and what its server says of it."""
+    """What is known of an original that was not fetched: its first bytes, and what its server says of it.
+
+    `packed`: it is compressed where it is. The head is not, and the size is unknown then.
+    """
 
     head: bytes = field(repr=False)
     size: int | None
     content_type: str | None
     version: str | None
+    packed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +77,25 @@ class OriginReader(Protocol):
 
     def peek(self, origin: Origin, limit: int, options: FetchOptions) -> Peeked:
         """Return what is known of an original that is not fetched, and its first `limit` bytes."""
+
+
+@contextmanager
+def encoding_errors(origin: Origin) -> Iterator[None]:
+    """Raise the errors of a Content-Encoding as those of the error tree: the same whatever the origin is."""
+    where = shown_url(origin.url)
+    try:
+        yield
+    except ContentEncodingError as error:
+        raise TransientError(
+            "origin_broke_off", f"The origin at {where} broke off its answer: {error}", remedy=PEER.remedy
+        ) from error
+    except UnsupportedContentEncodingError as error:
+        raise PermanentError(
+            "origin_encoding_not_supported",
+            f"The origin at {where} has the original packed as '{error}', which is not unpacked",
+            remedy="Have it hold and send originals as they are, without Content-Encoding; then ingest the image "
+            "again.",
+        ) from error
 
 
 def not_found(url: str, said: str) -> PermanentError:

@@ -11,10 +11,10 @@ from typing import Final
 
 import httpx
 
+from dlcs_assets.clients.content_encoding import CHUNK_BYTES, is_packed, unpacked
 from dlcs_assets.clients.credentials import Credentials
 from dlcs_assets.clients.http import error_of_exception, error_of_status, no_cookies
 from dlcs_assets.clients.origins.addresses import AddressRefusedError, Resolve
-from dlcs_assets.clients.origins.content_encoding import UnsupportedContentEncodingError, unpacked
 from dlcs_assets.clients.origins.download_limits import DownloadLimits, HeadersTooLargeError, TooSlowError, watching
 from dlcs_assets.clients.origins.strategy import (
     PEER,
@@ -22,6 +22,7 @@ from dlcs_assets.clients.origins.strategy import (
     Limits,
     Peeked,
     address_refused,
+    encoding_errors,
     login_refused,
     not_found,
     refused,
@@ -74,7 +75,7 @@ def fetch(origin: Origin, file: PartialFile, options: FetchOptions) -> Fetched:
         elif not _continues(response, file):
             raise _cannot_continue(file, origin)
         file.expect(_content_length(response))
-        file.append(unpacked(response))
+        file.append(_unpacked(response))
         whole = _whole_length(response) if partial else None
         if whole is not None and whole != file.length:
             raise TransientError(
@@ -83,7 +84,8 @@ def fetch(origin: Origin, file: PartialFile, options: FetchOptions) -> Fetched:
                 remedy=PEER.remedy,
             )
     milliseconds = round((time.monotonic() - began) * 1000)
-    return Fetched(file.path, file.length, file.sha256, _content_type(response), _version(response), milliseconds)
+    content_type, version, packed = _content_type(response), _version(response), _is_packed(response)
+    return Fetched(file.path, file.length, file.sha256, content_type, version, milliseconds, packed)
 
 
 def peek(origin: Origin, limit: int, options: FetchOptions) -> Peeked:
@@ -94,12 +96,13 @@ def peek(origin: Origin, limit: int, options: FetchOptions) -> Peeked:
         _expect_success(response, origin, options.credentials)
         head = b""
         # A server that knows no ranges sends everything: what is beyond the limit is not read.
-        for part in unpacked(response, cut_off=True):
+        for part in _unpacked(response, cut_off=True):
             head += part
             if len(head) >= limit:
                 break
-    size = None if _is_packed(response) else _whole_length(response)
-    return Peeked(head[:limit], size, _content_type(response), _version(response))
+    packed = _is_packed(response)
+    size = None if packed else _whole_length(response)
+    return Peeked(head[:limit], size, _content_type(response), _version(response), packed)
 
 
 @contextmanager
@@ -108,7 +111,11 @@ def _answer(origin: Origin, headers: dict[str, str], options: FetchOptions) -> I
     watch = DownloadLimits(options.limits)
     where = shown_url(origin.url)
     try:
-        with watching(watch), closing(_last_answer(origin, headers, options, watch)) as response:
+        with (
+            encoding_errors(origin),
+            watching(watch),
+            closing(_last_answer(origin, headers, options, watch)) as response,
+        ):
             yield response
     except AddressRefusedError as error:
         raise address_refused(origin, error) from error
@@ -119,12 +126,6 @@ def _answer(origin: Origin, headers: dict[str, str], options: FetchOptions) -> I
     except HeadersTooLargeError as error:
         cause = f"The origin at {where} sends {error}"
         raise PermanentError("origin_headers_too_long", cause, remedy=PEER.remedy) from error
-    except UnsupportedContentEncodingError as error:
-        raise PermanentError(
-            "origin_encoding_not_supported",
-            f"The origin at {where} sends its answer packed as '{error}', though it was asked not to",
-            remedy="Have it send originals as they are, without Content-Encoding; then ingest the image again.",
-        ) from error
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise error_of_exception(error, PEER, origin.url) from error
 
@@ -242,9 +243,12 @@ def _resumable_version(response: httpx.Response) -> str | None:
     return etag if usable and not _is_packed(response) else None
 
 
+def _unpacked(response: httpx.Response, *, cut_off: bool = False) -> Iterator[bytes]:
+    return unpacked(response.iter_raw(CHUNK_BYTES), response.headers.get("content-encoding"), cut_off=cut_off)
+
+
 def _is_packed(response: httpx.Response) -> bool:
-    encoding: str = response.headers.get("content-encoding", "identity")
-    return encoding != "identity"
+    return is_packed(response.headers.get("content-encoding"))
 
 
 def _content_length(response: httpx.Response) -> int | None:

@@ -1,0 +1,32 @@
+"""The reason that a failed image has is the true one, and says what helps."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+
+from dlcs_testing.pictures import jpeg
+from dlcs_testing.pipeline import Pipeline
+
+DEFAULT, USE_ORIGINAL = "iiif-img:default,thumbs:default", "iiif-img:use-original,thumbs:default"
+
+
+def upload_packed(pipeline: Pipeline, key: str) -> str:
+    """Put a JPEG into the origin bucket as tools do that compress whatever they upload."""
+    bucket = pipeline.settings.origin_bucket
+    assert bucket
+    pipeline.s3.put_object(Bucket=bucket, Key=key, Body=gzip.compress(jpeg(30, 20)), ContentEncoding="gzip")
+    return f"s3://{bucket}/{key}"
+
+
+def test_an_original_that_is_stored_compressed_is_converted(pipeline: Pipeline) -> None:
+    assert pipeline.ingest("2/1/page", upload_packed(pipeline, "2/1/page"), DEFAULT).state == "done"
+
+
+@pytest.mark.parametrize("channels", [USE_ORIGINAL, "thumbs:default"])
+def test_the_image_server_is_not_given_a_compressed_original(pipeline: Pipeline, channels: str) -> None:
+    """It would read the object itself, and not unpack it."""
+    status = pipeline.ingest("2/1/page", upload_packed(pipeline, "2/1/page"), channels)
+    assert (status.state, status.error_code) == ("failed", "origin_encoding_not_supported")
+    assert "stored there compressed" in str(status.reason)
