@@ -83,7 +83,7 @@ def _format(registration: Registration, known: Known) -> tuple[KnownFormat, str 
     """Return what is known of the format, and how it was assumed where the channels depend on that."""
     if known.media_type:
         return KnownFormat(known.media_type, known.media_type == "image/jp2"), None
-    if registration.media_type:
+    if registration.declared_type:
         return KnownFormat(), None
     name = PurePosixPath(urlsplit(registration.origin).path).suffix
     guessed = media_type_for_extension(name) if name else None

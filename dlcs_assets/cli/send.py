@@ -19,7 +19,7 @@ from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import ALL_CHANNELS, RequestedChannel
 from dlcs_assets.domain.errors import MessageRejectedError
 from dlcs_assets.domain.ingest_request import BatchReference, register
-from dlcs_assets.domain.media_type import sniff
+from dlcs_assets.domain.media_type import UNKNOWN_TYPE, sniff
 from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets.domain.stages import Lane
 from dlcs_assets.domain.upload import sent_key
@@ -28,7 +28,6 @@ from dlcs_assets.settings import Settings
 
 UPLOADS_IN_FLIGHT = 4
 HEAD_BYTES = 65536
-UNKNOWN_TYPE = "application/octet-stream"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import Channel, RequestedChannel, parse_requested_channels
 from dlcs_assets.domain.errors import MessageRejectedError
 from dlcs_assets.domain.json_fields import Fields, kind_of, read_object
+from dlcs_assets.domain.media_type import declared_type
 from dlcs_assets.domain.s3_event import S3Event, S3Record, holds_s3_events, parse_s3_events
 from dlcs_assets.domain.text import shown_text
 from dlcs_assets.domain.thumbnails import UNRESTRICTED
@@ -83,13 +84,21 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What is on record of an asset. `channels` None: the defaults for its media type."""
+    """What is on record of an asset. `channels` None: the defaults for its media type.
+
+    `media_type` is kept as it was sent; `declared_type` is what it says.
+    """
 
     origin: str
     media_type: str | None = None
     channels: tuple[RequestedChannel, ...] | None = None
     max_unauthorised: int = UNRESTRICTED
     roles: tuple[str, ...] = ()
+
+    @property
+    def declared_type(self) -> str | None:
+        """The media type; None if there is none, or one that only says that there are bytes."""
+        return declared_type(self.media_type)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, for a database column."""

@@ -15,7 +15,7 @@ from dlcs_assets.domain.customers import Customer, Customers
 from dlcs_assets.domain.delivery import Channel, DeliveryChannel, resolve_channels, thumbnail_sizes
 from dlcs_assets.domain.ingest_plan import Conversion, ImageServerSource, IngestPlan, plan_ingest
 from dlcs_assets.domain.ingest_request import Registration
-from dlcs_assets.domain.media_type import SourceFormat
+from dlcs_assets.domain.media_type import UNKNOWN_TYPE, SourceFormat, declared_type
 from dlcs_assets.domain.origin import Origin
 from dlcs_assets.domain.recipe import CODE_VERSIONS, Recipe, compare_recipes, origin_mark
 from dlcs_assets.domain.results import StageResult
@@ -59,7 +59,9 @@ class KnownFormat:
     @classmethod
     def seen(cls, source_format: SourceFormat | None, claimed: str | None) -> KnownFormat:
         """Return what a peek at the origin showed: the format of the bytes, or else what the origin claims."""
-        return cls(source_format.media_type, source_format.is_jp2) if source_format else cls(claimed or None)
+        if source_format:
+            return cls(source_format.media_type, source_format.is_jp2)
+        return cls(declared_type(claimed) or (UNKNOWN_TYPE if claimed else None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +150,13 @@ def channels_of(
     asset_id: AssetId, registration: Registration, customer: Customer, known: KnownFormat
 ) -> tuple[DeliveryChannel, ...]:
     """Return the channels that apply to an image. Raises `MessageRejectedError`."""
-    media_type = registration.media_type or known.media_type
+    media_type = registration.declared_type or known.media_type
     return resolve_channels(registration.channels, media_type, customer.policies, space=asset_id.space)
 
 
 def needs_media_type(registration: Registration) -> bool:
     """Return whether the channels depend on the media type, and the registration does not name it."""
-    if registration.media_type is not None:
+    if registration.declared_type is not None:
         return False
     # The policy of the other channels is the same whatever the media type.
     typed = {Channel.IIIF_IMG, Channel.THUMBS}

@@ -23,6 +23,12 @@ def sniff(head: bytes) -> SourceFormat | None:
     return _jpeg_2000(head) or _by_signature(head) or _iso_media(head) or _markup(head) or _text(head)
 
 
+def declared_type(media_type: str | None) -> str | None:
+    """Return a media type that was declared; None if it says no more than that there are bytes."""
+    name = (media_type or "").partition(";")[0].strip().lower()
+    return None if name in _UNKNOWN_TYPES else media_type
+
+
 def is_image_type(media_type: str | None) -> bool:
     """Tell whether a media type is one of pictures: `image/*`."""
     return media_type is not None and media_type.lower().startswith("image/")
@@ -46,6 +52,9 @@ def media_type_for_extension(extension: str | None) -> str | None:
     name = extension.removeprefix(".").lower()
     return _TYPES.get(name) or _MIME_TYPES.types_map[True].get(f".{name}")
 
+
+UNKNOWN_TYPE: Final = "application/octet-stream"
+_UNKNOWN_TYPES: Final = frozenset({"", UNKNOWN_TYPE, "binary/octet-stream"})  # the latter is the default of S3
 
 # The defaults of the standard library only: what a machine's own tables say must not change a key or a file name.
 _MIME_TYPES: Final = mimetypes.MimeTypes()

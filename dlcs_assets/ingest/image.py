@@ -162,7 +162,10 @@ def _must_peek(item: WorkItem) -> bool:
 
 def _spec(image: ImageContext, peeked: PeekedOriginal | None) -> IngestSpec:
     item = image.item
-    known = KnownFormat.seen(peeked.format, peeked.content_type) if peeked else KnownFormat.recorded(item.latest)
+    if peeked:
+        known = KnownFormat.seen(peeked.format, peeked.content_type or item.registration.media_type)
+    else:
+        known = KnownFormat.recorded(item.latest)
     try:
         return ingest_spec(item.asset_id, item.registration, image.policy, known)
     except MessageRejectedError as error:

@@ -8,7 +8,7 @@ from dlcs_assets.clients.transfer import Fetched
 from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.ingest_plan import Conversion, ImageServerSource
 from dlcs_assets.domain.ingest_spec import IngestSpec, origin_of
-from dlcs_assets.domain.media_type import SourceFormat, sniff
+from dlcs_assets.domain.media_type import UNKNOWN_TYPE, SourceFormat, declared_type, sniff
 from dlcs_assets.domain.origin import Origin
 from dlcs_assets.domain.quota import LEAST_BYTES, stored_kinds
 from dlcs_assets.domain.recipe import is_only_released
@@ -21,7 +21,6 @@ from dlcs_assets.ingest.context import ImageContext, Stopwatch
 from dlcs_assets.ingest.image_probe import ImageInfo, probe_image
 
 HEAD_BYTES = 65536
-UNKNOWN_TYPE = "application/octet-stream"
 # What other formats are made of: bytes that look like these may well be text/csv or a word processor's.
 GENERAL_TYPES = frozenset({"text/plain", "application/xml", "application/zip"})
 PARTICULAR = ("text/", "application/")
@@ -168,12 +167,12 @@ def drop_transient(image: ImageContext) -> None:
 
 def media_type_of(image: ImageContext, seen: FetchedOriginal | PeekedOriginal) -> str:
     """Return what the bytes are; where they are ambiguous, what is registered, then what the origin claims."""
-    registered = image.item.registration.media_type
+    registered = image.item.registration.declared_type
     if seen.format and seen.format.media_type in GENERAL_TYPES and registered and registered.startswith(PARTICULAR):
         return registered
     if seen.format:
         return seen.format.media_type
-    return registered or seen.content_type or UNKNOWN_TYPE
+    return registered or declared_type(seen.content_type) or UNKNOWN_TYPE
 
 
 def _keep(image: ImageContext, spec: IngestSpec, original: FetchedOriginal) -> tuple[ObjectRecord, ...]:

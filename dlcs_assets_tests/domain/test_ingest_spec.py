@@ -61,6 +61,9 @@ def requested(channels: str) -> tuple[RequestedChannel, ...] | None:
         ("image/jp2", "", HTTP, TIFF, "5", 2),
         (None, "", HTTP, KnownFormat("application/pdf", is_jp2=False), "file", 0),
         (None, "iiif-img:default", PORTAL, NOTHING, "3 or 4", 2),
+        ("application/octet-stream", "iiif-img:default", PORTAL, NOTHING, "3 or 4", 2),
+        ("application/octet-stream", "", HTTP, TIFF, "1", 2),
+        ("binary/octet-stream", "", HTTP, KnownFormat("application/octet-stream"), "file", 0),
         (None, "iiif-img:default", PORTAL, JP2, "4", 2),
         (None, "thumbs:tiny", HTTP, NOTHING, "7", 3),
         (None, "none", HTTP, NOTHING, "none", 0),
@@ -83,6 +86,9 @@ def test_the_row_follows_from_registration_and_bytes(  # noqa: PLR0917 (the colu
         (None, "iiif-img:default,thumbs:default", False),
         (None, "file", False),
         ("image/tiff", "", False),
+        ("application/octet-stream", "", True),
+        ("Binary/Octet-Stream; charset=binary", "iiif-img", True),
+        ("application/octet-stream", "iiif-img:default,thumbs:default", False),
     ],
 )
 def test_the_media_type_is_needed_for_open_choices_only(media_type: str | None, channels: str, needed: bool) -> None:
@@ -130,6 +136,7 @@ def test_earlier_results_determine_the_format(results: dict[Stage, dict[str, str
         (SourceFormat("image/jp2", is_image=True, is_jp2=True), "image/tiff", JP2),
         (None, "image/tiff", KnownFormat("image/tiff")),
         (None, "", NOTHING),
+        (None, "binary/octet-stream", KnownFormat("application/octet-stream")),
         (None, None, NOTHING),
     ],
 )

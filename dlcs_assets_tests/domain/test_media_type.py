@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dlcs_assets.domain.media_type import extension_for, is_image_type, media_type_for_extension, sniff
+from dlcs_assets.domain.media_type import declared_type, extension_for, is_image_type, media_type_for_extension, sniff
 
 SIGNATURE_BOX = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
 
@@ -115,3 +115,18 @@ def test_an_extension_has_a_media_type(extension: str | None, media_type: str | 
 )
 def test_media_types_of_images_begin_with_image(media_type: str | None, expected: bool) -> None:
     assert is_image_type(media_type) is expected
+
+
+@pytest.mark.parametrize(
+    ("media_type", "declared"),
+    [
+        (None, None),
+        ("", None),
+        ("application/octet-stream", None),
+        ("Binary/Octet-Stream; x=y", None),
+        ("image/tiff", "image/tiff"),
+        ("application/pdf", "application/pdf"),
+    ],
+)
+def test_a_type_that_only_means_bytes_declares_nothing(media_type: str | None, declared: str | None) -> None:
+    assert declared_type(media_type) == declared

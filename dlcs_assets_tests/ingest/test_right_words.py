@@ -6,6 +6,7 @@ import gzip
 
 import pytest
 
+from dlcs_assets.domain.stages import Stage
 from dlcs_testing.pictures import jpeg
 from dlcs_testing.pipeline import Pipeline
 
@@ -30,3 +31,18 @@ def test_the_image_server_is_not_given_a_compressed_original(pipeline: Pipeline,
     status = pipeline.ingest("2/1/page", upload_packed(pipeline, "2/1/page"), channels)
     assert (status.state, status.error_code) == ("failed", "origin_encoding_not_supported")
     assert "stored there compressed" in str(status.reason)
+
+
+@pytest.mark.parametrize("channels", ["", "iiif-img", DEFAULT])
+@pytest.mark.parametrize("declared", ["application/octet-stream", "binary/octet-stream"])
+def test_a_media_type_of_mere_bytes_leaves_it_to_the_bytes(pipeline: Pipeline, declared: str, channels: str) -> None:
+    status = pipeline.ingest("2/1/page", pipeline.serve("page", jpeg(30, 20)), channels, mediaType=declared)
+    assert (status.state, status.reason) == ("done", None)
+    assert pipeline.facts("2/1/page", Stage.ORIGINAL)["media_type"] == "image/jpeg"
+    assert pipeline.facts("2/1/page", Stage.JP2)["width"] == 30
+
+
+def test_mere_bytes_of_no_known_format_are_a_file(pipeline: Pipeline) -> None:
+    url = pipeline.serve("data.bin", bytes(range(256)))
+    assert pipeline.ingest("2/1/data", url, "", mediaType="application/octet-stream").state == "done"
+    assert pipeline.facts("2/1/data", Stage.ORIGINAL)["media_type"] == "application/octet-stream"
