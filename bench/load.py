@@ -88,7 +88,7 @@ def measure(system: RunningSystem, pages: list[Path], *, quick: bool) -> Iterato
 def _results(suffix: str, worked: Worked, served: Served, count: int, goal: float | None = None) -> Iterator[Result]:
     yield Result("load", f"images_complete{suffix}", worked.ends[End.COMPLETE], "images", goal, at_least=True)
     yield Result("load", f"requests_per_thumbnail{suffix}", round(served.requests / count / len(ASKS), 3), "")
-    yield Result("load", f"most_in_flight{suffix}", served.most_in_flight, "requests")
+    yield Result("load", f"most_in_flight{suffix}", served.max_in_flight, "requests")
 
 
 def thumbnails_of(page: Path) -> dict[str, bytes]:

@@ -42,7 +42,7 @@ class Served:
     requests: int = 0
     failed: int = 0
     in_flight: int = 0
-    most_in_flight: int = 0
+    max_in_flight: int = 0
 
 
 @dataclass
@@ -83,7 +83,7 @@ class UnsteadyServer:
     def _came(self) -> None:
         self.served.requests += 1
         self.served.in_flight += 1
-        self.served.most_in_flight = max(self.served.most_in_flight, self.served.in_flight)
+        self.served.max_in_flight = max(self.served.max_in_flight, self.served.in_flight)
 
     async def _meets(self, path: str) -> Failure | None:
         """Take the time of an answer; return how it fails, as the load was when the request came."""

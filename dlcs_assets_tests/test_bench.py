@@ -33,7 +33,7 @@ def test_requests_are_in_flight_until_they_are_answered() -> None:
         for _ in range(5):
             ask_without_waiting(server, opened)
         eventually(lambda: server.served().in_flight, lambda count: count == 5)
-        assert server.served().most_in_flight == 5
+        assert server.served().max_in_flight == 5
         assert server.served().requests == 5
 
 
@@ -41,7 +41,7 @@ def test_requests_one_after_another_are_never_two_in_flight() -> None:
     with serving(UnsteadyServer(PICTURES, answer_seconds=AT_ONCE)) as server, httpx.Client(trust_env=False) as client:
         assert [client.get(server.url + PATH).content for _ in range(5)] == [PICTURES["10,"]] * 5
         served = server.served()
-    assert (served.requests, served.failed, served.in_flight, served.most_in_flight) == (5, 0, 0, 1)
+    assert (served.requests, served.failed, served.in_flight, served.max_in_flight) == (5, 0, 0, 1)
 
 
 def test_requests_above_the_load_limit_fail_and_none_below_it() -> None:

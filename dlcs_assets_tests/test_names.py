@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent
 PAGES = sorted((ROOT.parent / "docs").rglob("*.md"))
-MOST_CHARACTERS = 60
+MAX_CHARACTERS = 60
 # "." is this folder without those below it.
 FOLDERS = (".", *sorted({path.relative_to(ROOT).parts[0] for path in ROOT.glob("*/**/test_*.py")}))
 # Words of the glossary that are never right in a name; `s` is a possessive that is written as a word.
@@ -42,7 +42,7 @@ def test_a_test_name_is_short_and_in_plain_words(folder: str) -> None:
     """A long claim is cut off in a report; what does not fit into the name belongs in the docstring."""
     found = list(names(folder))
     assert found, f"there are no tests in {folder}"
-    assert [name for name in found if len(name) > MOST_CHARACTERS] == []
+    assert [name for name in found if len(name) > MAX_CHARACTERS] == []
     assert [name for name in found if AVOIDED & set(name.split("_"))] == []
 
 

@@ -47,7 +47,7 @@ SENSORS = (
     "asset_modified",
 )
 RUN_KEY_TAG = "dagster/run_key"
-MOST_ROUNDS = 12
+MAX_ROUNDS = 12
 QUIET_ROUNDS = 2
 
 
@@ -120,7 +120,7 @@ class System(Installation):
         """Tick all sensors until there is nothing more to do; return the runs that it took."""
         before = len(self.runs)
         quiet = 0
-        for _ in range(MOST_ROUNDS):
+        for _ in range(MAX_ROUNDS):
             launched = [run for name in SENSORS for run in self.tick(name).runs]
             quiet = 0 if launched else quiet + 1
             # In a round that launches nothing something may become due: by an update, or because a run was lost.
@@ -128,7 +128,7 @@ class System(Installation):
             more = dispatch.in_flight() or dispatch.due(list(Lane), limit=1, now=datetime.now(UTC))
             if quiet == QUIET_ROUNDS or (quiet and not more):
                 return self.runs[before:]
-        raise AssertionError(f"Not settled after {MOST_ROUNDS} rounds: {self.ledger.reports.counts()}")
+        raise AssertionError(f"Not settled after {MAX_ROUNDS} rounds: {self.ledger.reports.counts()}")
 
     def ingest_once(self, image: str, origin: str, channels: str) -> None:
         """Send a full message and let only the first run happen."""

@@ -66,7 +66,7 @@ class Misbehaving:
     pause_seconds: float = 0.0  # before every answer
     asked: Counter[str] = field(default_factory=Counter)
     met: Counter[Fault] = field(default_factory=Counter)
-    most_at_once: int = 0
+    max_at_once: int = 0
     port: int = 0
     _at_once: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -116,7 +116,7 @@ class Misbehaving:
             what = path.rpartition("%2F")[2]
             self.asked[what] += 1
             self._at_once += 1
-            self.most_at_once = max(self.most_at_once, self._at_once)
+            self.max_at_once = max(self.max_at_once, self._at_once)
             drawn = random.Random(f"{self.seed} {what} {self.asked[what]}")
             loaded = self.load is not None and self._at_once > self.load.more_than
             share = self.load.share if self.load is not None and loaded else self.share

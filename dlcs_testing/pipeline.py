@@ -33,7 +33,7 @@ from dlcs_stack.stack import RunningStack
 from dlcs_testing.harness import impatient_resources
 from dlcs_testing.installation import Installation, as_body, full_message, installed, only_the_stacks_environment
 
-MOST_ROUNDS = 20
+MAX_ROUNDS = 20
 
 
 @dataclass
@@ -71,10 +71,10 @@ class Pipeline(Installation):
     def settle(self) -> list[ImageEnded]:
         """Ingest and delete what is due, chunk by chunk, until nothing is; return how each attempt to ingest ended."""
         before = len(self.ended)
-        for _ in range(MOST_ROUNDS):
+        for _ in range(MAX_ROUNDS):
             if not self.work():
                 return self.ended[before:]
-        raise AssertionError(f"Not settled after {MOST_ROUNDS} rounds: {self.ledger.reports.counts()}")
+        raise AssertionError(f"Not settled after {MAX_ROUNDS} rounds: {self.ledger.reports.counts()}")
 
     def work(self) -> list[Chunk]:
         """Ingest and delete what is due now; return the chunks of which that consisted."""

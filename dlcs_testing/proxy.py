@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
-MOST_KEPT = 4096  # bytes of a request's body
+MAX_KEPT = 4096  # bytes of a request's body
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding"}
 
 
@@ -74,7 +74,7 @@ class _Handler(BaseHTTPRequestHandler):
     def handle_any(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         path = unquote(self.path)
-        self.proxy.asked.append(Asked(self.command, path, "range" in self.headers, body[:MOST_KEPT], len(body)))
+        self.proxy.asked.append(Asked(self.command, path, "range" in self.headers, body[:MAX_KEPT], len(body)))
         for part, (status, text) in self.proxy.refusing.items():
             if part in path:
                 self.give(status, [("Content-Type", "text/plain")], text.encode())

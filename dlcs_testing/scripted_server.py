@@ -43,7 +43,7 @@ class ScriptedServer:
     locked: dict[str, str] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
     work: Callable[[Asked], None] = lambda _asked: None
-    most_at_once: int = 0
+    max_at_once: int = 0
     released: threading.Event = field(default_factory=threading.Event)
     _at_once: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -61,7 +61,7 @@ class ScriptedServer:
     def counted(self) -> Iterator[None]:
         with self._lock:
             self._at_once += 1
-            self.most_at_once = max(self.most_at_once, self._at_once)
+            self.max_at_once = max(self.max_at_once, self._at_once)
         try:
             yield
         finally:

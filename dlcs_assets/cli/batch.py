@@ -20,8 +20,8 @@ from dlcs_assets.ledger.batches import BatchImage, notification_id
 from dlcs_assets.ledger.outbox import Notification
 
 RATE_WINDOW = timedelta(minutes=5)
-MOST_REASONS = 10
-MOST_BATCHES = 50
+MAX_REASONS = 10
+MAX_BATCHES = 50
 
 BatchArgument = Annotated[int | None, typer.Argument(metavar="ID", help="Number of the batch. Default: the newest.")]
 CustomerOption = Annotated[
@@ -52,7 +52,7 @@ def list_batches(
     customer: Annotated[int | None, typer.Option(metavar="N", help="Batches of this customer only.")] = None,
     *,
     unfinished: Annotated[bool, typer.Option("--open", help="Batches that are not finished only.")] = False,
-    limit: Annotated[int, typer.Option(metavar="N", min=1, help="Up to N batches, the newest.")] = MOST_BATCHES,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="Up to N batches, the newest.")] = MAX_BATCHES,
     as_json: JsonOption = False,
 ) -> None:
     """List batches with their numbers, the newest first."""
@@ -159,7 +159,7 @@ def _measure(ledger: Ledger, batch: Batch) -> dict[str, Any]:
                 "example": example.image_id,
                 "reason": example.reason,
             }
-            for example, count in failures[:MOST_REASONS]
+            for example, count in failures[:MAX_REASONS]
         ],
     }
 

@@ -30,7 +30,7 @@ from dlcs_assets.ledger.batches import BatchImage, UnusableBatchError
 from dlcs_assets.settings import Settings
 
 SENT_AT_ONCE = 100  # after which it is known that they were
-MOST_BATCH = 2**31 - 1
+MAX_BATCH_NUMBER = 2**31 - 1
 
 ManifestArgument = Annotated[
     Path, typer.Argument(metavar="MANIFEST", help="CSV with a header, or a JSON object on each line.")
@@ -46,7 +46,9 @@ def submit(
     *,
     id_: Annotated[
         int | None,
-        typer.Option("--id", metavar="BATCH", min=1, max=MOST_BATCH, help="Number of the batch. Default: a free one."),
+        typer.Option(
+            "--id", metavar="BATCH", min=1, max=MAX_BATCH_NUMBER, help="Number of the batch. Default: a free one."
+        ),
     ] = None,
     channels: ChannelsOption = None,
     policy: PolicyOption = None,

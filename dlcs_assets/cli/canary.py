@@ -23,6 +23,7 @@ from dlcs_assets.cli.send import Outgoing, check, queue_urls, send
 from dlcs_assets.clients.storage import Storage
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import Channel, RequestedChannel
+from dlcs_assets.domain.request_states import SHOWN_ENDED
 from dlcs_assets.domain.results import ObjectKind
 from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets.domain.stages import STAGES, Lane
@@ -96,7 +97,7 @@ def _ingest(ledger: Ledger, outgoing: Outgoing, data: bytes, settings: Settings,
     send([outgoing], settings)
     found = follow(Console(stderr=True), follower, limit=limit)
     status = found[str(outgoing.asset_id)]
-    if status is None or status.state in {"pending", "running"}:
+    if status is None or status.state not in SHOWN_ENDED:
         where = "; ".join(unfinished(found))
         raise CommandError(f"The canary has not ended after {limit.total_seconds():.0f} s: {where}. See dlcs doctor.")
     return status

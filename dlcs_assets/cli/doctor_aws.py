@@ -19,7 +19,7 @@ from dlcs_assets.domain.storage_keys import TRANSIENT_PREFIX
 from dlcs_assets.settings import Settings
 
 PROBE_PREFIX: Final = "dlcs-doctor/"
-LEAST_VISIBILITY: Final = timedelta(seconds=60)  # as long as Dagster gives a tick
+MIN_VISIBILITY: Final = timedelta(seconds=60)  # as long as Dagster gives a tick
 # AWS refuses requests whose clock is off by a quarter of an hour; claims and retries compare the clocks of machines.
 SKEW_NOTED: Final = timedelta(seconds=30)
 SKEW_REFUSED: Final = timedelta(minutes=5)
@@ -134,7 +134,7 @@ def _judge_queue(name: str, known: Mapping[str, str]) -> Finding:
     hidden = timedelta(seconds=int(known["VisibilityTimeout"]))
     found = f"about {waiting} messages waiting, {received} received and not yet deleted"
     ours = name not in _OTHERS
-    if ours and hidden < LEAST_VISIBILITY:
+    if ours and hidden < MIN_VISIBILITY:
         return warn(
             name,
             f"{found}; a message that is being taken in comes again after {hidden.total_seconds():.0f} s",

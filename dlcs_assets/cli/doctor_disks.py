@@ -13,7 +13,7 @@ from dlcs_assets.cli.doctor_finding import Check, Finding, fail, ok, warn
 from dlcs_assets.cli.output import shown_bytes
 from dlcs_assets.settings import Settings
 
-LEAST_BYTES: Final = 2**30
+MIN_BYTES: Final = 2**30
 BYTES_PER_IMAGE: Final = 2**30  # an original of some hundred megabytes, what becomes of it, and room to spare
 _SLOTS_REMEDY: Final = "Choose a folder on a disk that honours flock with DLCS_SLOTS."
 
@@ -37,7 +37,7 @@ def judge_room(folder: Path, free: int, images_in_flight: int) -> Finding:
     """Compare the room in the scratch folder with what the images in progress may take."""
     found = f"{shown_bytes(free)} free in {folder}"
     remedy = "Use a larger disk, or lower DLCS_IMAGES_IN_FLIGHT."
-    if free < LEAST_BYTES:
+    if free < MIN_BYTES:
         return fail("scratch", found, remedy)
     if free < images_in_flight * BYTES_PER_IMAGE:
         return warn("scratch", f"{found}, for {images_in_flight} images in progress at a time", remedy)

@@ -15,6 +15,7 @@ from dlcs_assets.domain.errors import IngestError, MessageRejectedError
 from dlcs_assets.domain.iiif_size import Size
 from dlcs_assets.domain.ingest_request import Registration
 from dlcs_assets.domain.redaction import shown_url
+from dlcs_assets.domain.request_states import ShownState
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.domain.thumbnails import UNRESTRICTED
 from dlcs_assets.ingest.policy import ingest_policy
@@ -69,7 +70,7 @@ def _reason(image: ImageStatus) -> Lines:
 
 
 def _times(image: ImageStatus) -> Lines:
-    due = image.due_at if image.state == "pending" else None
+    due = image.due_at if image.state == ShownState.PENDING else None
     moments = (("requested", image.created_at), ("due", due), ("ended", image.finished_at))
     lines = [(name, _moment(moment)) for name, moment in moments if moment]
     return [*lines, ("batch", str(image.batch))] if image.batch is not None else lines

@@ -18,7 +18,7 @@ from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.customers import Customer
 from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.ingest_request import Registration
-from dlcs_assets.domain.quota import LEAST_BYTES
+from dlcs_assets.domain.quota import MIN_BYTES
 from dlcs_assets.domain.results import ObjectKind
 from dlcs_assets.ingest.policy import ingest_policy
 from dlcs_assets.ledger.reports import ImageStatus, Selection
@@ -71,7 +71,7 @@ def _refusal(asset_id: AssetId, customer: Customer, kinds: Collection[ObjectKind
         return None
     with open_ledger(settings) as ledger:
         try:
-            ledger.accounting.check(asset_id, customer.quota.bytes, LEAST_BYTES, kinds)
+            ledger.accounting.check(asset_id, customer.quota.bytes, MIN_BYTES, kinds)
         except PermanentError as error:
             return f"refused before the original is fetched: {error}"
     return None

@@ -190,9 +190,9 @@ def _thumbnails(
 def _access(registration: Registration, settings: Settings) -> str:
     limit = registration.max_unauthorised
     if limit != UNRESTRICTED:
-        return f"open to everybody up to {limit} pixels of the longest edge, larger ones restricted (maxUnauthorised)"
+        return f"open to everyone up to {limit} pixels of the longest edge, larger ones restricted (maxUnauthorised)"
     if not registration.roles:
-        return "all open to everybody"
+        return "all open to everyone"
     if settings.engine_open_thumbnails:
         return "all open in spite of the image's roles (DLCS_ENGINE_OPEN_THUMBNAILS)"
     return "all restricted: the image has roles, and no maxUnauthorised that would open some"

@@ -1,4 +1,4 @@
-"""Following images from the queue to their end."""
+"""Follows images from the queue to their end."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from datetime import timedelta
 from rich.console import Console
 
 from dlcs_assets.cli.output import counting
+from dlcs_assets.domain.request_states import SHOWN_ENDED, ShownState
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger.reports import ImageStatus, Selection
 
 POLL_INTERVAL = timedelta(seconds=0.5)
-ENDED = frozenset({"done", "failed", "rejected", "deleted"})
-STATES = ("pending", "running", "done", "failed", "rejected", "deleted")
 
 
 class Follower:
-    """What becomes of images whose messages are about to be sent. Make it before they are."""
+    """Reports the states of images whose messages are sent after it was made."""
 
     def __init__(self, ledger: Ledger, ids: Iterable[str]) -> None:
         self._ledger = ledger
@@ -28,7 +27,7 @@ class Follower:
         self._rejected_before = {row["id"] for row in ledger.inbox.rejected()}
 
     def look(self) -> dict[str, ImageStatus | None]:
-        """Return the state of each image; None as long as the message waits in its queue."""
+        """Return the state of each image; None while the message waits in its queue."""
         found: dict[str, ImageStatus | None] = dict.fromkeys(self._selection.ids)
         for status in self._ledger.reports.images(self._selection):
             if self._before.get(status.asset_id) != _request(status):
@@ -44,7 +43,7 @@ class Follower:
             if row["id"] not in self._rejected_before and image_id in found and found[image_id] is None:
                 found[image_id] = ImageStatus(
                     image_id,
-                    "rejected",
+                    ShownState.REJECTED,
                     error_code=row["code"],
                     error_cause=row["cause"],
                     error_remedy=row["remedy"],
@@ -60,7 +59,7 @@ def follow(
 ) -> dict[str, ImageStatus | None]:
     """Show how far the images are until all have ended or the time is up; return where they are then.
 
-    `check` is called all the while, and raises when there is nothing to wait for any more.
+    `check` is called again and again; it raises when there is nothing left to wait for.
     """
     began = time.monotonic()
     found = follower.look()
@@ -68,7 +67,7 @@ def follow(
         while True:
             found = follower.look()
             seconds = time.monotonic() - began
-            ended = [status for status in found.values() if status and status.state in ENDED]
+            ended = [status for status in found.values() if status and status.state in SHOWN_ENDED]
             show(len(ended), f"({_note(found.values(), len(ended) / seconds if seconds > 1 else 0)})")
             if len(ended) == len(found) or (limit is not None and seconds >= limit.total_seconds()):
                 return found
@@ -82,14 +81,14 @@ def unfinished(found: dict[str, ImageStatus | None]) -> list[str]:
     for image_id, status in found.items():
         if status is None:
             lines.append(f"{image_id}: its message is still in the queue, or was received by someone else")
-        elif status.state not in ENDED:
+        elif status.state not in SHOWN_ENDED:
             lines.append(f"{image_id}: {status.state}{': ' if status.reason else ''}{status.reason or ''}")
     return lines
 
 
 def _note(found: Iterable[ImageStatus | None], rate: float) -> str:
     counts = Counter("queued" if status is None else status.state for status in found)
-    parts = [f"{counts[state]} {state}" for state in ("queued", *STATES) if counts[state]]
+    parts = [f"{counts[state]} {state}" for state in ("queued", *ShownState) if counts[state]]
     return ", ".join([*parts, *([f"{rate:.2f} images/s"] if rate else [])])
 
 

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -17,15 +17,16 @@ from dlcs_assets.cli.failure import FAILED
 from dlcs_assets.cli.image_view import show_image
 from dlcs_assets.cli.options import BatchOption, CustomerOption, IdsArgument, SpaceOption, parse_ids, parse_space
 from dlcs_assets.cli.output import make_console, print_table, shown_bytes, state_text
-from dlcs_assets.cli.progress import STATES
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.batch import Batch
+from dlcs_assets.domain.request_states import SHOWN_SUCCESSFUL, ShownState
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger.reports import ImageStatus, Selection
 
-MOST_ROWS = 200
-UNSETTLED = ("rejected", "failed", "running", "pending")
-BY_INTEREST = (*UNSETTLED, "done", "deleted")
+MAX_ROWS = 200
+# What needs attention comes first.
+UNSUCCESSFUL_FIRST = tuple(state for state in reversed(ShownState) if state not in SHOWN_SUCCESSFUL)
+BY_INTEREST = (*UNSUCCESSFUL_FIRST, *SHOWN_SUCCESSFUL)
 
 
 def status(
@@ -34,7 +35,7 @@ def status(
     customer: CustomerOption = None,
     space: SpaceOption = None,
     state: Annotated[
-        Literal["pending", "running", "done", "failed", "rejected", "deleted"] | None,
+        ShownState | None,
         typer.Option(help="Images in this state only."),
     ] = None,
     *,
@@ -67,7 +68,7 @@ def status(
 
 
 def _rejected_in(ledger: Ledger, batches: Sequence[Batch], selection: Selection) -> list[ImageStatus]:
-    """Return the images of batches of which all messages were rejected."""
+    """Return the images of batches all of whose messages were rejected."""
     return [
         ImageStatus(
             image.image_id,
@@ -86,22 +87,22 @@ def _rejected_in(ledger: Ledger, batches: Sequence[Batch], selection: Selection)
 
 def _most_interesting(ledger: Ledger, selection: Selection, state: str | None) -> list[ImageStatus]:
     if state is not None:
-        return ledger.reports.images(replace(selection, state=state), limit=MOST_ROWS)
+        return ledger.reports.images(replace(selection, state=state), limit=MAX_ROWS)
     found: dict[str, ImageStatus] = {}
-    for each in (*UNSETTLED, None):  # those that are done among all, in the order of ids: an index has that
-        room = MOST_ROWS - len(found)
+    for each in (*UNSUCCESSFUL_FIRST, None):  # those that are done among all, in the order of ids: an index has that
+        room = MAX_ROWS - len(found)
         found |= {one.asset_id: one for one in ledger.reports.images(replace(selection, state=each), limit=room)}
     return list(found.values())
 
 
 def _show_all(console: Console, counts: Mapping[str, int], chosen: Sequence[ImageStatus], state: str | None) -> None:
-    """Show how many images there are in each state, and a line for each of those chosen, up to MOST_ROWS."""
-    parts = [f"{counts[each]} {each}" for each in STATES if counts[each]]
+    """Show how many images there are in each state, and a line for each of those chosen, up to MAX_ROWS."""
+    parts = [f"{counts[each]} {each}" for each in ShownState if counts[each]]
     total = sum(counts.values())
     console.print(f"{total} image{'' if total == 1 else 's'}{': ' if parts else ''}{', '.join(parts)}")
     if not chosen:
         return
-    rows = sorted(chosen, key=lambda image: BY_INTEREST.index(image.state))[:MOST_ROWS]
+    rows = sorted(chosen, key=lambda image: BY_INTEREST.index(ShownState(image.state)))[:MAX_ROWS]
     print_table(
         console,
         ("image", "state", "pixels", "bytes", "stages and reason"),

@@ -23,7 +23,7 @@ _REGION: Final = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+")
 _MEDIA_TYPE: Final = re.compile(r"[a-z0-9.+*-]+/[a-z0-9.+*-]+|\*")
 _RULE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _LARGEST_BYTES: Final = 2**63 - 1
-_MOST_RUNS: Final = 1000
+_MAX_RUNS: Final = 1000
 _BYTES: Final = re.compile(r"([1-9][0-9]{0,18})([KMGT]i?B)")
 _UNITS: Final = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12} | {
     "KiB": 2**10,
@@ -82,7 +82,7 @@ def _customer(number: int, value: Value) -> Customer:
         buckets=_buckets(fields["buckets"]) if "buckets" in fields else {},
         private_networks=_networks(fields["private_networks"]) if "private_networks" in fields else (),
         quota=_quota(fields["quota"]) if "quota" in fields else Quota(),
-        runs_in_flight=_number(fields["runs_in_flight"], "how many runs", _MOST_RUNS)
+        runs_in_flight=_number(fields["runs_in_flight"], "how many runs", _MAX_RUNS)
         if "runs_in_flight" in fields
         else None,
     )

@@ -18,7 +18,7 @@ from dlcs_assets.domain.redaction import shown_url
 
 SEARCH_SECONDS: Final = 0.25
 _LONGEST: Final = 1000
-_MOST_REPEATS: Final = 10_000
+_MAX_REPEATS: Final = 10_000
 _REPEATS: Final = re.compile(r"\{\s*(\d*)\s*(?:,\s*(\d*)\s*)?\}")
 # What expressions that run away run away on: a long run of one kind of character, and then something else.
 _PROBES: Final = tuple(f"https://example.org/{run}\n!" for run in ("a" * 1500, "0" * 1500, "a/" * 750, ".-_" * 500))
@@ -33,8 +33,8 @@ def compile_search(expression: str, rule: str) -> Callable[[str], bool]:
     if len(expression) > _LONGEST:
         raise ValueError(f"has {len(expression)} characters; expected a regular expression of at most {_LONGEST}")
     repeats = [max(int(number or 1) for number in found) for found in _REPEATS.findall(expression)]
-    if prod(max(count, 1) for count in repeats) > _MOST_REPEATS:
-        raise ValueError(f"repeats more than {_MOST_REPEATS} times; expected smaller numbers in braces")
+    if prod(max(count, 1) for count in repeats) > _MAX_REPEATS:
+        raise ValueError(f"repeats more than {_MAX_REPEATS} times; expected smaller numbers in braces")
     try:
         pattern = regex.compile(expression, regex.IGNORECASE)
     except regex.error as error:

@@ -13,7 +13,7 @@ from dlcs_assets.domain.results import ObjectKind
 from dlcs_assets.domain.stages import Stage
 
 # What an image is taken to need at least, before it is fetched; the DLCS has the same number.
-LEAST_BYTES: Final = 100
+MIN_BYTES: Final = 100
 # What counts: thumbnails and sizes never do, nor what is stored for a while only.
 SOURCE_KINDS: Final = (ObjectKind.JP2, ObjectKind.ORIGINAL)
 

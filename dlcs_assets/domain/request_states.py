@@ -161,28 +161,45 @@ UNFINISHED: Final = tuple(state for state in RequestState if state not in ENDED)
 # In a chunk, or held by a run: no other run is to be launched for the image.
 TAKEN: Final = (TRANSITIONS[Event.RESERVED].after, TRANSITIONS[Event.CLAIMED].after)
 
-# The words that users see. A superseded request is never shown: the one that took its place is.
-SHOWN_STATES: Final[Mapping[str, str]] = {
-    RequestState.WAITING: "pending",
-    RequestState.PENDING: "pending",
-    RequestState.RESERVED: "pending",
-    RequestState.RUNNING: "running",
-    RequestState.DONE: "done",
-    RequestState.FAILED: "failed",
-    RequestState.REJECTED: "rejected",
-    RequestState.DELETED: "deleted",
+
+class ShownState(StrEnum):
+    """Where an image is, in the words that users see."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    REJECTED = "rejected"
+    DELETED = "deleted"
+
+
+# A superseded request is never shown: the one that took its place is.
+SHOWN_STATES: Final[Mapping[str, ShownState]] = {
+    RequestState.WAITING: ShownState.PENDING,
+    RequestState.PENDING: ShownState.PENDING,
+    RequestState.RESERVED: ShownState.PENDING,
+    RequestState.RUNNING: ShownState.RUNNING,
+    RequestState.DONE: ShownState.DONE,
+    RequestState.FAILED: ShownState.FAILED,
+    RequestState.REJECTED: ShownState.REJECTED,
+    RequestState.DELETED: ShownState.DELETED,
 }
+# Those of images that have ended, well or not.
+SHOWN_SUCCESSFUL: Final = tuple(SHOWN_STATES[state] for state in SUCCESSFUL)
+SHOWN_ENDED: Final = (*SHOWN_SUCCESSFUL, *(SHOWN_STATES[state] for state in UNSUCCESSFUL))
 
 
-def end_of_attempt(error: IngestError | None, *, attempts: int, most: int, success: Event = Event.SUCCEEDED) -> Event:
-    """Return the event with which an attempt ends, after `attempts` earlier ones of at most `most`."""
+def end_of_attempt(
+    error: IngestError | None, *, attempts: int, max_attempts: int, success: Event = Event.SUCCEEDED
+) -> Event:
+    """Return the event with which an attempt ends, after `attempts` earlier ones of at most `max_attempts`."""
     if error is None:
         return success
     if isinstance(error, ServiceDownError):
         return Event.SERVICE_DOWN
     if not isinstance(error, TransientError):
         return Event.FAILED_PERMANENTLY
-    return Event.FAILED_TRANSIENTLY if attempts + 1 < most else Event.ATTEMPTS_EXHAUSTED
+    return Event.FAILED_TRANSIENTLY if attempts + 1 < max_attempts else Event.ATTEMPTS_EXHAUSTED
 
 
 class MessageState(StrEnum):

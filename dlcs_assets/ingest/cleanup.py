@@ -23,7 +23,7 @@ from dlcs_assets.ingest.context import ImageContext
 
 
 def paths_to_close(image: ImageContext, spec: IngestSpec, result: StageResult) -> tuple[str, ...]:
-    """Return what a CDN is to forget: all of an image whose thumbnails were open to everybody and no longer are."""
+    """Return what a CDN is to forget: all of an image whose thumbnails were open to everyone and no longer are."""
     now = {stored.key for stored in result.objects}
     closed = any(restricted_key(stored.key) in now for stored in image.item.objects)
     return paths_to_invalidate(image.item.asset_id, [item.channel for item in spec.channels]) if closed else ()

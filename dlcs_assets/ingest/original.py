@@ -10,7 +10,7 @@ from dlcs_assets.domain.ingest_plan import Conversion, ImageServerSource
 from dlcs_assets.domain.ingest_spec import IngestSpec, origin_of
 from dlcs_assets.domain.media_type import UNKNOWN_TYPE, SourceFormat, declared_type, sniff
 from dlcs_assets.domain.origin import Origin
-from dlcs_assets.domain.quota import LEAST_BYTES, stored_kinds
+from dlcs_assets.domain.quota import MIN_BYTES, stored_kinds
 from dlcs_assets.domain.recipe import is_only_released
 from dlcs_assets.domain.redaction import shown_url
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult, WorkItem
@@ -71,7 +71,7 @@ def fetch_original(image: ImageContext, spec: IngestSpec) -> FetchedOriginal:
 
     Raises the errors of the error tree.
     """
-    image.require_room(spec, LEAST_BYTES, stored_kinds(spec.plan, image.item.stages))
+    image.require_room(spec, MIN_BYTES, stored_kinds(spec.plan, image.item.stages))
     path = image.folder / "original"
     file = image.services.origins.fetch(spec.origin, path)
     with path.open("rb") as content:

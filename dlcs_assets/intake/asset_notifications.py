@@ -44,7 +44,7 @@ def _deletion(entry: InboxMessage, deleted: AssetDeleted, settings: Settings) ->
     if customer_source(settings).customers().find(asset_id.customer) is None:
         return entry  # every subscriber of the topic gets the notifications of all customers
     named = Named(asset_id, asset_id.customer)
-    return InboxMessage(entry.id, entry.queue, entry.lane, entry.body, could_read=named, deletion=deleted)
+    return InboxMessage(entry.id, entry.queue, entry.lane, entry.body, salvaged=named, deletion=deleted)
 
 
 def _update(entry: InboxMessage, updated: AssetUpdated, settings: Settings) -> InboxMessage:
@@ -52,7 +52,7 @@ def _update(entry: InboxMessage, updated: AssetUpdated, settings: Settings) -> I
         return entry
     message = IngestMessage(updated.asset_id, updated.sent_at, None, updated.fields)
     only_stale = InboxMessage(
-        entry.id, entry.queue, entry.lane, entry.body, message, sent_at=entry.sent_at, only_outdated=True
+        entry.id, entry.queue, entry.lane, entry.body, message, sent_at=entry.sent_at, only_stale=True
     )
     admitted = admit(only_stale, settings)
     return entry if admitted.forwarded else admitted  # the engine that has it is notified itself

@@ -117,7 +117,7 @@ def read_message(message: QueueMessage, url: str, lane: Lane, settings: Settings
         parsed = parse_message(message.body)
     except MessageRejectedError as error:
         rejection = Rejection(error.code, error.cause, error.remedy)
-        return [InboxMessage(message.id, queue, lane, message.body, None, rejection, could_read=named_in(message.body))]
+        return [InboxMessage(message.id, queue, lane, message.body, None, rejection, salvaged=named_in(message.body))]
     if isinstance(parsed, IngestMessage):
         return [
             admit(

@@ -25,7 +25,7 @@ _Place = tuple[int, int]
 class Usage:
     """What there is of a customer in one of its spaces, or (`space` None) in all of them; sizes in bytes.
 
-    `source` is what counts for the quota: JP2s and originals. `reserved` is by how much images in work may add to it.
+    `source` is what counts for the quota: JP2s and originals. `reserved` is how much images in progress may add to it.
     """
 
     customer: int

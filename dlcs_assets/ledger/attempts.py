@@ -95,7 +95,7 @@ def end_attempt(
     """
     request = (requests.c.id == request_id,)
     row = connection.execute(select(requests.c.image_id, requests.c.attempts, requests.c.lane).where(*request)).one()
-    event = end_of_attempt(error, attempts=row.attempts, most=schedule.attempts, success=success)
+    event = end_of_attempt(error, attempts=row.attempts, max_attempts=schedule.attempts, success=success)
     if due_at is None and isinstance(error, TransientError):
         made = row.attempts + (0 if event is Event.SERVICE_DOWN else 1)
         due_at = schedule.next_due(now, made, error.retry_after)

@@ -222,7 +222,8 @@ def _check_usable(row: RowMapping, count: int) -> None:
     which = f"Batch {row['id']} of customer {row['customer']}"
     if row["finished_at"]:
         raise UnusableBatchError(
-            f"{which} is finished: nobody would be told of more images in it. Choose another number, or leave --id out."
+            f"{which} is finished: no notification would report more images in it. "
+            "Choose another number, or leave --id out."
         )
     if row["closed_at"]:
         raise UnusableBatchError(f"{which} is closed: no more images belong to it. Choose another number.")

@@ -119,7 +119,7 @@ class Claims:
     def release_run(self, run_id: str, *, schedule: RetrySchedule, now: datetime) -> int:
         """Give back all that a run holds that will not come back; return how many images became due again.
 
-        An image that was in work is counted an attempt, so that one that kills its run is not retried indefinitely.
+        An image that was in progress is counted an attempt, so that one that kills its run is not retried indefinitely.
         """
         with self._database.write() as connection:
             held = connection.scalars(select(claims.c.request_id).where(claims.c.run_id == run_id)).all()

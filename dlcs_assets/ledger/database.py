@@ -36,7 +36,7 @@ BEGIN_READ = {
 class Database:
     """Short transactions on one database. No I/O other than SQL may happen inside one.
 
-    Opening it brings its tables to today's version. With `keys` (see `sealing`) what may hold secrets is encrypted.
+    Opening it brings its tables to today's version. With `keys` (see `encryption`) what may hold secrets is encrypted.
     Raises UnusableLedgerError and WrongKeyError.
     """
 

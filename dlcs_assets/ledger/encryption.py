@@ -1,4 +1,4 @@
-"""What the ledger keeps of secrets of others: encrypted, if a key is configured."""
+"""Encryption of the columns that may hold secrets of others, if a key is configured."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from dlcs_assets.ledger.column_types import SanitizedText
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
 
-PREFIX: Final = "\x01sealed:"  # SQS takes no message with this character: no sender can pretend
+# Part of what is stored. SQS takes no message with its first character: no sender can pretend.
+PREFIX: Final = "\x01sealed:"
 HOW: Final = "make one with: python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
 
 
@@ -34,16 +35,16 @@ class Cipher:
                 f"DLCS_LEDGER_KEY holds no keys, of 32 bytes in base64, with commas between them; {HOW}"
             ) from None
 
-    def seal(self, text: str) -> str:
-        """Encrypt."""
+    def encrypt(self, text: str) -> str:
+        """Return the text encrypted, with a prefix that marks it so."""
         return PREFIX + self._fernet.encrypt(text.encode("utf-8", "surrogatepass")).decode()
 
-    def open(self, sealed: str) -> str:
-        """Decrypt."""
+    def decrypt(self, encrypted: str) -> str:
+        """Return what `encrypt` was given. Raises WrongKeyError if none of the keys fits."""
         from cryptography.fernet import InvalidToken  # noqa: PLC0415 (as above)
 
         try:
-            return self._fernet.decrypt(sealed.removeprefix(PREFIX)).decode("utf-8", "surrogatepass")
+            return self._fernet.decrypt(encrypted.removeprefix(PREFIX)).decode("utf-8", "surrogatepass")
         except InvalidToken:
             raise WrongKeyError(
                 "The ledger holds what was encrypted with another key than those of DLCS_LEDGER_KEY: put the earlier "
@@ -62,7 +63,7 @@ def use_key(dialect: Dialect, keys: str | None) -> None:
 
 
 class EncryptedText(SanitizedText):
-    """Text of others' making that may hold secrets."""
+    """Text from others that may hold secrets."""
 
     cache_ok = True
 
@@ -70,11 +71,11 @@ class EncryptedText(SanitizedText):
         """Encrypt it."""
         text = super().process_bind_param(value, dialect)
         cipher = _CIPHERS.get(dialect)
-        return text if text is None or cipher is None else cipher.seal(text)
+        return text if text is None or cipher is None else cipher.encrypt(text)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
         """Decrypt it."""
-        return _opened(value, dialect)
+        return _decrypted(value, dialect)
 
 
 class EncryptedJson(TypeDecorator[Any]):
@@ -86,17 +87,17 @@ class EncryptedJson(TypeDecorator[Any]):
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
         """Encrypt it."""
         cipher = _CIPHERS.get(dialect)
-        return value if value is None or cipher is None else cipher.seal(json.dumps(value))
+        return value if value is None or cipher is None else cipher.encrypt(json.dumps(value))
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
         """Decrypt it."""
-        return json.loads(_opened(value, dialect) or "null") if isinstance(value, str) else value
+        return json.loads(_decrypted(value, dialect) or "null") if isinstance(value, str) else value
 
 
-def _opened(value: str | None, dialect: Dialect) -> str | None:
+def _decrypted(value: str | None, dialect: Dialect) -> str | None:
     if value is None or not value.startswith(PREFIX):
         return value
     cipher = _CIPHERS.get(dialect)
     if cipher is None:
         raise WrongKeyError("The ledger holds what was encrypted, and there is no DLCS_LEDGER_KEY to read it")
-    return cipher.open(value)
+    return cipher.decrypt(value)

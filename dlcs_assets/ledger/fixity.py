@@ -39,9 +39,9 @@ class Fixity:
     def next(self, limit: int) -> list[Deposit]:
         """Return the objects whose turn it is, without those of images that are being made."""
         with self._database.read() as connection:
-            found = _deposits(connection, _objects(objects.c.audited_at.is_(None), ~_in_work()).limit(limit))
+            found = _deposits(connection, _objects(objects.c.audited_at.is_(None), ~_in_progress()).limit(limit))
             if len(found) < limit:
-                earlier = _objects(objects.c.audited_at.is_not(None), ~_in_work()).order_by(objects.c.audited_at)
+                earlier = _objects(objects.c.audited_at.is_not(None), ~_in_progress()).order_by(objects.c.audited_at)
                 found += _deposits(connection, earlier.limit(limit - len(found)))
         return found
 
@@ -54,7 +54,7 @@ class Fixity:
                     objects.c.bucket == deposit.bucket,
                     objects.c.key == deposit.key,
                     objects.c.sha256 == deposit.sha256,
-                    ~_in_work(),
+                    ~_in_progress(),
                 )
                 .values(audited_at=now, damage=damage)
             )
@@ -79,6 +79,6 @@ def _deposits(connection: Connection, query: Select[tuple[str, str, str, int, st
     ]
 
 
-def _in_work() -> ColumnElement[bool]:
+def _in_progress() -> ColumnElement[bool]:
     """Tell that the object may be replaced at any moment, or was, and the ledger does not have it yet."""
     return exists().where(requests.c.image_id == objects.c.image_id, requests.c.state.in_(UNFINISHED))

@@ -17,9 +17,9 @@ from dlcs_assets.ledger.tables import claims, messages, notifications, outcomes,
 DOWN: Final = "_down"  # how codes of services end that could not be reached at all
 _WHY: Final = {
     RequestState.WAITING: "wait for their registration",
-    RequestState.PENDING: "wait for their turn",
+    RequestState.PENDING: "wait for a run",
     RequestState.RESERVED: "were given to a run that has not begun",
-    RequestState.RUNNING: "are in work",
+    RequestState.RUNNING: "are in progress",
 }
 
 
@@ -55,7 +55,7 @@ class FailedImages:
 
 
 class Health:
-    """Looks at the ledger as a whole."""
+    """What the ledger says about the whole installation."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -63,7 +63,7 @@ class Health:
     def stalled(self, before: datetime) -> list[Stalled]:
         """Return what was asked for before then and has not ended, the oldest first.
 
-        Images of a backfill wait for their turn as long as that takes; they count once an attempt has failed.
+        Images of a backfill wait for a run as long as that takes; they count once an attempt has failed.
         """
         waits_its_turn = and_(
             requests.c.lane == Lane.BACKFILL,

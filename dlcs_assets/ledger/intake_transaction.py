@@ -152,7 +152,7 @@ class IntakeTransaction:
         image_id = str(message.asset_id)
         before = self._images.get(image_id)
         if before is None and (
-            received.only_outdated or self._was_deleted_since(image_id, message.created or received.sent_at)
+            received.only_stale or self._was_deleted_since(image_id, message.created or received.sent_at)
         ):
             return MessageState.IGNORED, None
         after = self._register(message)
@@ -219,7 +219,7 @@ class IntakeTransaction:
         everything = frozenset(STAGES)
         asset_id = received.message.asset_id
         unchanged = before is not None and before.registration == after.registration
-        if before is None or (unchanged and not received.only_outdated):
+        if before is None or (unchanged and not received.only_stale):
             return everything
         if any(new.asset_id == asset_id for new in self._requests):
             return everything
@@ -227,7 +227,7 @@ class IntakeTransaction:
         if set(results) != set(STAGES):
             return everything
         stale = self._policy.choose(asset_id, after.registration, results)
-        if received.only_outdated and not stale:
+        if received.only_stale and not stale:
             # Cached info.json documents say who may see the image, and earlier systems may have left other sizes: a run
             # of the last stage removes both.
             rules_before = (before.registration.roles, before.registration.channels)

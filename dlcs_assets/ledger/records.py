@@ -60,9 +60,9 @@ class Rejection:
 class InboxMessage:
     """A message as received and parsed: to be accepted, rejected, or (both None) noted and ignored.
 
-    `could_read` is what a message that could not be parsed names all the same, `upload` the object that an S3 event
-    tells of. `deletion` asks for the image to be deleted; `only_outdated`: nothing is done over but what the message
-    makes outdated.
+    `salvaged` is what could be read from a message that could not be parsed, `upload` the object that an S3 event
+    reports. `deletion` asks for the image to be deleted; `only_stale`: only the stages that the message makes stale
+    are made again.
     """
 
     id: str
@@ -72,17 +72,17 @@ class InboxMessage:
     message: IngestMessage | None = None
     rejection: Rejection | None = None
     forwarded: bool = False
-    could_read: Named | None = None
+    salvaged: Named | None = None
     upload: Upload | None = None
     sent_at: datetime | None = None
     deletion: AssetDeleted | None = None
-    only_outdated: bool = False
+    only_stale: bool = False
 
     @property
     def named(self) -> Named:
         """The image, customer and batch that the message names."""
         if self.message is None:
-            return self.could_read or Named()
+            return self.salvaged or Named()
         return Named(self.message.asset_id, self.message.asset_id.customer, self.message.batch)
 
 

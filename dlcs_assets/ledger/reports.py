@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, case,
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.ingest_request import Registration
-from dlcs_assets.domain.request_states import SHOWN_STATES, UNFINISHED, Event, MessageState, RequestState
+from dlcs_assets.domain.request_states import SHOWN_STATES, UNFINISHED, Event, MessageState, RequestState, ShownState
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
 from dlcs_assets.domain.stages import STAGES, Lane, Stage
 from dlcs_assets.ledger.database import Database
@@ -77,7 +77,7 @@ class ImageStatus:
             "bytes": sum(stored.bytes for stored in self.objects),
             "created": self.created_at.isoformat() if self.created_at else None,
             "finished": self.finished_at.isoformat() if self.finished_at else None,
-            "due": self.due_at.isoformat() if self.due_at and self.state == "pending" else None,
+            "due": self.due_at.isoformat() if self.due_at and self.state == ShownState.PENDING else None,
         }
 
 
@@ -116,7 +116,7 @@ class Reports:
     def counts(self, selection: Selection | None = None) -> dict[str, int]:
         """Count the images of the selection by state."""
         chosen = selection or Selection()
-        counted = dict.fromkeys(("pending", "running", "done", "failed", "rejected", "deleted"), 0)
+        counted: dict[str, int] = dict.fromkeys(ShownState, 0)
         current = _current_requests(chosen).order_by(None).subquery()
         with self._database.read() as connection:
             for state, count in connection.execute(
@@ -125,7 +125,7 @@ class Reports:
                 counted[SHOWN_STATES[state]] += count
             if (only_rejected := _only_rejected(chosen)) is not None:
                 images_of = only_rejected.with_only_columns(messages.c.image_id).distinct().subquery()
-                counted["rejected"] += connection.scalar(select(func.count()).select_from(images_of)) or 0
+                counted[ShownState.REJECTED] += connection.scalar(select(func.count()).select_from(images_of)) or 0
         return counted
 
     def registration(self, asset_id: AssetId) -> Registration | None:
@@ -185,7 +185,7 @@ class Reports:
     def retry(self, selection: Selection, *, now: datetime) -> list[str]:
         """Write a new request for every failed image of the selection; return their ids. A deletion is taken up again.
 
-        Images named by id are asked for again whatever their state, unless they are pending or in work already.
+        Images named by id are asked for again whatever their state, unless they are pending or in progress already.
         """
         chosen: list[str] = []
         wanted: list[NewRequest] = []
@@ -285,7 +285,7 @@ def _status(row: Row[Any], results: dict[Stage, tuple[str, StageResult]], stored
 
 def _only_rejected(selection: Selection) -> Select[Any] | None:
     """Return a query for the rejected messages of images that were never requested; None where none can be meant."""
-    if selection.batch is not None or selection.code is not None or selection.state not in {None, "rejected"}:
+    if selection.batch is not None or selection.code is not None or selection.state not in {None, ShownState.REJECTED}:
         return None
     query = select(messages).where(
         messages.c.state == MessageState.REJECTED,
@@ -306,7 +306,7 @@ def _rejected_images(connection: Connection, query: Select[Any], limit: int) -> 
     for row in connection.execute(query.order_by(messages.c.received_at)):
         found[row.image_id] = ImageStatus(
             asset_id=row.image_id,
-            state="rejected",
+            state=ShownState.REJECTED,
             error_code=row.code,
             error_cause=row.cause,
             error_remedy=row.remedy,

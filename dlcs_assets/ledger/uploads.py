@@ -40,17 +40,17 @@ class Uploads:
 
 
 def is_new_upload(connection: Connection, received: InboxMessage, now: datetime) -> bool:
-    """Tell whether the image of a message is to be ingested: not if it tells what is known of an upload."""
+    """Return whether the image of a message must be ingested: not if it reports a known upload."""
     if received.upload is None:
         return True
     row = _row(connection, received.upload)
     verdict = classify_upload(received.upload, _upload(row) if row else None, row.seen_at if row else None)
     if verdict is UploadStatus.KNOWN:
-        remember(connection, received, now, told_by_both=True)
+        remember(connection, received, now, reported_by_both=True)
     return verdict is UploadStatus.INGEST
 
 
-def remember(connection: Connection, received: InboxMessage, now: datetime, *, told_by_both: bool = False) -> None:
+def remember(connection: Connection, received: InboxMessage, now: datetime, *, reported_by_both: bool = False) -> None:
     """Note what was taken in of an object, if the message is of one."""
     if (reported := received.upload) is None:
         return
@@ -63,7 +63,7 @@ def remember(connection: Connection, received: InboxMessage, now: datetime, *, t
         "sequencer": sequencers[0] if sequencers else None,
         "etag": reported.etag,
         "size": reported.size,
-        "only_listed": reported.listed_at is not None and not told_by_both,
+        "only_listed": reported.listed_at is not None and not reported_by_both,
         "seen_at": now,
     }
     if row:

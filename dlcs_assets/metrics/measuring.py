@@ -24,27 +24,28 @@ def measure(ledger: Ledger, queues: Queues, settings: Settings, *, now: datetime
 
 
 def _of_ledger(ledger: Ledger, settings: Settings, now: datetime) -> Iterator[Metric]:
-    watch, stalled = ledger.health, ledger.health.stalled(now - settings.stalled_after)
+    health = ledger.health
+    stalled = health.stalled(now - settings.stalled_after)
     yield _by(
         "oldest_due",
         "Age of a customer's image that is longest due, since when it is.",
         "customer",
-        {str(customer): (now - since).total_seconds() for customer, since in watch.oldest_due(now).items()},
+        {str(customer): (now - since).total_seconds() for customer, since in health.oldest_due(now).items()},
         Unit.SECONDS,
     )
-    yield _by("unfinished_images", "Images asked for that have not ended, by lane.", "lane", watch.unfinished())
-    yield _by("failed_images", "Images that failed and were not asked for again, by reason.", "reason", watch.failed())
+    yield _by("unfinished_images", "Images asked for that have not ended, by lane.", "lane", health.unfinished())
+    yield _by("failed_images", "Images that failed and were not asked for again, by reason.", "reason", health.failed())
     yield _by(
         "recent_failures",
         f"Images that failed in the last {RECENT.total_seconds() / 60:.0f} minutes, by reason.",
         "reason",
-        watch.failed(since=now - RECENT),
+        health.failed(since=now - RECENT),
     )
     yield _by(
         "images_waiting_for_service",
         "Images that wait because a service was found down (its circuit is open), by the service.",
         "service",
-        watch.waiting_for_services(),
+        health.waiting_for_services(),
     )
     yield _one(
         "stalled_images", "Images in progress for longer than DLCS_STALLED_AFTER.", sum(s.count for s in stalled)
@@ -53,21 +54,21 @@ def _of_ledger(ledger: Ledger, settings: Settings, now: datetime) -> Iterator[Me
     yield _one(
         "rejected_messages",
         "Messages that could not be used and are kept: the dead letters.",
-        watch.rejected_messages(),
+        health.rejected_messages(),
     )
     yield _one(
-        "unpublished_notifications", "Notifications that are to be published and are not yet.", watch.unpublished()
+        "unpublished_notifications", "Notifications that are to be published and are not yet.", health.unpublished()
     )
-    yield _one("unreported_outcomes", "Outcomes that are not yet reported to Dagster.", watch.unreported())
-    yield _one("images_in_work", "Images that a run holds.", watch.in_progress())
-    beat = watch.oldest_heartbeat()
+    yield _one("unreported_outcomes", "Outcomes that are not yet reported to Dagster.", health.unreported())
+    yield _one("images_in_work", "Images that a run holds.", health.in_progress())
+    beat = health.oldest_heartbeat()
     yield _one(
         "oldest_heartbeat",
         "Age of the oldest heartbeat among runs at work; 0 if there is none.",
         (now - beat).total_seconds() if beat else 0,
         Unit.SECONDS,
     )
-    yield _one("ledger_size", "Size of the ledger's database.", watch.size(), Unit.BYTES)
+    yield _one("ledger_size", "Size of the ledger's database.", health.size(), Unit.BYTES)
 
 
 def _of_queues(queues: Queues, settings: Settings) -> Iterator[Metric]:

@@ -192,7 +192,7 @@ def test_stalled_images_are_reported_with_reason_and_duration(monkeypatch: pytes
     desk.send("2/1/one", now=datetime.now(UTC) - timedelta(hours=3))
     desk.ledger.close()
     found = only_finding("stalled images", "warn")["found"]
-    assert found == "1 of customer 2 wait for their turn, for up to 3.0 h, such as 2/1/one"
+    assert found == "1 of customer 2 wait for a run, for up to 3.0 h, such as 2/1/one"
     monkeypatch.setenv("DLCS_STALLED_AFTER", "14400")
     assert findings(0)["stalled images"]["result"] == "ok"
 

@@ -70,7 +70,7 @@ def test_the_plan_of_a_known_image_lists_thumbnails_in_pixels(desk: Desk, monkey
     assert shown["row"] == "3"
     assert shown["stages"] == "original: at its origin; jp2: converted; thumbnails: made"
     thumbnails = shown["thumbnails"].split(" | ")
-    assert thumbnails[0].startswith("of an image of 3000x2000; open to everybody up to 400 pixels")
+    assert thumbnails[0].startswith("of an image of 3000x2000; open to everyone up to 400 pixels")
     assert [line.split() for line in thumbnails[1:]] == [
         ["1024x683", "!1024,1024", "s3://dlcs-thumbs/2/1/x/auth/1024.jpg"],
         ["400x267", "!400,400", "s3://dlcs-thumbs/2/1/x/open/400.jpg"],

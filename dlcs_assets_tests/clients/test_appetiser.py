@@ -263,7 +263,7 @@ def test_no_more_conversions_are_in_flight_than_allowed(setting: Setting) -> Non
     with ThreadPoolExecutor(6) as pool:
         assert list(pool.map(convert, range(6))) == [1609] * 6
     appetiser.close()
-    assert setting.server.most_at_once == 2
+    assert setting.server.max_at_once == 2
 
 
 def test_ping_returns_whether_it_works(setting: Setting) -> None:

@@ -155,7 +155,7 @@ def test_requests_in_flight_reach_the_ceiling_but_do_not_pass_it() -> None:
         with ThreadPoolExecutor(20) as pool:
             list(pool.map(lambda _: ask(client), range(120)))
         assert client.limit.permits == 6
-        assert 4 < server.most_at_once <= 6
+        assert 4 < server.max_at_once <= 6
 
 
 def test_waiting_for_a_permit_does_not_count_as_latency() -> None:
@@ -217,7 +217,7 @@ def test_only_clients_of_the_same_service_share_its_limit(tmp_path: Path) -> Non
             list(pool.map(lambda number: ask(clients[number % 4]), range(60)))
             for one in waiting:
                 one.result()
-        assert server.most_at_once == 3
+        assert server.max_at_once == 3
         assert len(met) == 2
 
 

@@ -22,7 +22,7 @@ CHANNELS: Final = ((IMG, THUMBS), (ORIGINAL, THUMBS), (THUMBS,), (FILE,), (IMG, 
 # Pixels are compared in means of 4 x 4. Made from a reduced source or not, a picture's differ by 2 of 255 levels on
 # average; two pictures' by 72.
 COARSE: Final = 4
-MOST_UNLIKE: Final = 8.0
+MAX_DIFFERENCE: Final = 8.0
 # By what follows the image's id in the key, the bucket before it: the ETag.
 Objects = Mapping[str, str]
 
@@ -128,4 +128,4 @@ def _looks_like(jpeg: bytes, other: bytes) -> bool:
         if one.format != "JPEG" or one.size != two.size:
             return False
         difference = ImageChops.difference(one.convert("RGB").reduce(COARSE), two.convert("RGB").reduce(COARSE))
-        return max(ImageStat.Stat(difference).mean) < MOST_UNLIKE
+        return max(ImageStat.Stat(difference).mean) < MAX_DIFFERENCE

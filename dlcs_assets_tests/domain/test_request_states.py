@@ -75,7 +75,7 @@ def test_an_attempt_that_ends_keeps_no_error_of_an_earlier_one(event: Event) -> 
     ],
 )
 def test_an_attempt_ends_by_its_error(error: IngestError | None, attempts: int, event: Event) -> None:
-    assert end_of_attempt(error, attempts=attempts, most=3) is event
+    assert end_of_attempt(error, attempts=attempts, max_attempts=3) is event
 
 
 def test_the_page_is_made_from_the_table() -> None:

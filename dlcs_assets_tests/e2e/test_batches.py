@@ -92,9 +92,9 @@ def test_a_batch_balances_and_is_reported_whatever_is_killed(stack: RunningStack
         system.send(*waiting[start : start + 10])
         look(system)
     killed = kill_in_the_middle(stack, system, lambda: run_of_many(system))
-    in_work = look(system)
-    assert in_work is not None
-    assert in_work.finished_at is None
+    in_progress = look(system)
+    assert in_progress is not None
+    assert in_progress.finished_at is None
 
     kill_daemon(stack)
     look(system)

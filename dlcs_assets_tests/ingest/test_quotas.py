@@ -45,7 +45,7 @@ def stored_bytes(pipeline: Pipeline) -> dict[str, int]:
 
 
 def source(pipeline: Pipeline, customer: int = 2) -> int:
-    """Return the total that counts, when nothing is in work any more and so nothing reserved."""
+    """Return the total that counts, when nothing is in progress any more, so that nothing is reserved."""
     usage = pipeline.ledger.accounting.totals(customer)
     assert usage.reserved == 0
     return usage.source

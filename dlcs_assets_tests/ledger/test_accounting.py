@@ -12,7 +12,7 @@ import pytest
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.ingest_request import AssetFields, IngestMessage
-from dlcs_assets.domain.quota import LEAST_BYTES
+from dlcs_assets.domain.quota import MIN_BYTES
 from dlcs_assets.domain.request_states import RequestState
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
 from dlcs_assets.domain.stages import STAGES, Lane, Outcome, Stage
@@ -118,10 +118,10 @@ def test_a_reservation_counts_for_other_images_but_not_its_own(desk: Desk) -> No
 
 def test_a_refusal_leaves_the_reservation_as_it_was(desk: Desk) -> None:
     claimed = begin(desk, "2/1/a")
-    claimed.reserve(LEAST_BYTES, JP2)
+    claimed.reserve(MIN_BYTES, JP2)
     with pytest.raises(PermanentError):
         claimed.reserve(LIMIT + 1, JP2)
-    assert reserved(desk) == LEAST_BYTES
+    assert reserved(desk) == MIN_BYTES
 
 
 def test_another_customers_images_are_not_counted(desk: Desk) -> None:
@@ -134,7 +134,7 @@ def test_another_customers_images_are_not_counted(desk: Desk) -> None:
 def test_what_is_committed_is_no_longer_reserved(desk: Desk) -> None:
     """Counted twice it would keep others out of room that is there."""
     claimed = begin(desk, "2/1/a")
-    claimed.reserve(LEAST_BYTES, JP2, ORIGINAL)
+    claimed.reserve(MIN_BYTES, JP2, ORIGINAL)
     claimed.reserve(600, ORIGINAL)
     claimed.commit(Stage.ORIGINAL, original=600)
     assert desk.ledger.accounting.totals(2) == Usage(2, None, images=1, source=600)
@@ -146,16 +146,16 @@ def test_what_is_committed_is_no_longer_reserved(desk: Desk) -> None:
 def test_a_transient_original_does_not_use_up_the_reservation(desk: Desk) -> None:
     """Room that is reserved for the JP2 must not go to another image before the JP2 is stored."""
     claimed = begin(desk, "2/1/a")
-    claimed.reserve(LEAST_BYTES, JP2)
+    claimed.reserve(MIN_BYTES, JP2)
     claimed.commit(Stage.ORIGINAL, transient=5000)
-    assert reserved(desk) == LEAST_BYTES
+    assert reserved(desk) == MIN_BYTES
 
 
 def test_only_the_growth_of_a_reingested_image_is_reserved(desk: Desk) -> None:
     """What it has stored counts already: reserved as well it would count twice."""
     keep(desk, "2/1/a", jp2=950)
     claimed = ClaimedImage(desk.ledger, "2/1/a")
-    claimed.reserve(LEAST_BYTES, JP2)
+    claimed.reserve(MIN_BYTES, JP2)
     assert reserved(desk) == 0
     claimed.reserve(1000, JP2)
     assert reserved(desk) == 50
@@ -169,7 +169,7 @@ def test_room_that_an_image_gives_up_is_free_once_committed(desk: Desk) -> None:
     shrinking, other = ClaimedImage(desk.ledger, "2/1/a"), begin(desk, "2/1/b")
     shrinking.reserve(300, JP2)
     with pytest.raises(PermanentError):
-        other.reserve(LEAST_BYTES, JP2)
+        other.reserve(MIN_BYTES, JP2)
     shrinking.commit(Stage.JP2, jp2=300)
     other.reserve(700, JP2)
 
@@ -186,7 +186,7 @@ def test_a_run_that_lost_its_claim_reserves_nothing(desk: Desk) -> None:
     claimed = begin(desk, "2/1/a")
     desk.ledger.claims.release_run(claimed.run_id, schedule=SCHEDULE, now=NOW)
     with pytest.raises(ClaimLostError):
-        claimed.reserve(LEAST_BYTES, JP2)
+        claimed.reserve(MIN_BYTES, JP2)
     assert reserved(desk) == 0
 
 
@@ -214,7 +214,7 @@ def ingest(ledger: Ledger, image: str, size: int) -> bool:
     """Do what a run does with an image; return whether it fitted in."""
     claimed = ClaimedImage(ledger, image)
     try:
-        claimed.reserve(LEAST_BYTES, JP2)
+        claimed.reserve(MIN_BYTES, JP2)
         claimed.commit(Stage.ORIGINAL, transient=size)
         claimed.reserve(size, JP2)
     except PermanentError as error:

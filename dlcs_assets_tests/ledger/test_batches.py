@@ -36,7 +36,7 @@ def reject(desk: Desk, batch: int, image: str | None = None, customer: int | Non
     """Take in a message that cannot be parsed, but for its batch, and perhaps its customer or its image."""
     asset_id = AssetId.parse(image) if image else None
     named = Named(asset_id, asset_id.customer if asset_id else customer, BatchReference(batch))
-    entry = InboxMessage(f"bad-{next(numbers)}", "q", Lane.INGEST, "bad body", rejection=REFUSED, could_read=named)
+    entry = InboxMessage(f"bad-{next(numbers)}", "q", Lane.INGEST, "bad body", rejection=REFUSED, salvaged=named)
     desk.take_in([entry])
     return entry.id
 

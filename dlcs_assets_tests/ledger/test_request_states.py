@@ -81,15 +81,13 @@ class Histories(RuleBasedStateMachine):
         full=st.booleans(),
         lane=st.sampled_from([Lane.INGEST, Lane.PRIORITY]),
         batch=st.sampled_from([None, 1]),
-        only_outdated=st.booleans(),
+        only_stale=st.booleans(),
     )
-    def take_in(self, images: list[AssetId], full: bool, lane: Lane, batch: int | None, only_outdated: bool) -> None:
+    def take_in(self, images: list[AssetId], full: bool, lane: Lane, batch: int | None, only_stale: bool) -> None:
         fields = AssetFields("https://example.org/page.jpg", None, None, None, None) if full else None
         reference = BatchReference(batch, None) if batch else None
         received = [
-            InboxMessage(
-                new_id(), "q", lane, "", IngestMessage(image, None, reference, fields), only_outdated=only_outdated
-            )
+            InboxMessage(new_id(), "q", lane, "", IngestMessage(image, None, reference, fields), only_stale=only_stale)
             for image in images
         ]
         self.ledger.inbox.take_in(received, policy=IntakePolicy(refuse_ftp, WAIT), now=self.now)

@@ -73,7 +73,7 @@ def test_credentials_open_an_origin_for_their_customer_only(
         ask(system, "22/1/page", url, "iiif-img:default")
         system.settle()
     assert system.states() == {"2/1/page": "done", "22/1/page": "failed"}
-    folders = (tmp_path, system.settings.scratch)  # Dagster's storage and the ledger; files in work
+    folders = (tmp_path, system.settings.scratch)  # Dagster's storage and the ledger; files in progress
     written = [path.read_bytes() for folder in folders for path in folder.rglob("*") if path.is_file()]
     told = caplog.text + "".join(capfd.readouterr())
     assert len(written) > 1

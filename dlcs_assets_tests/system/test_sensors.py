@@ -221,7 +221,7 @@ def test_a_short_message_without_a_registration_is_rejected(make_system: Callabl
     system = make_system(registration_wait=timedelta(0))
     system.send({"id": "2/1/page"})
     system.tick("sqs_ingest")
-    assert "1 messages rejected that waited in vain" in system.told_by("reconcile")
+    assert "1 messages rejected that waited for a registration" in system.told_by("reconcile")
     (kept,) = system.ledger.inbox.rejected()
     assert kept["code"] == "image_unknown"
 

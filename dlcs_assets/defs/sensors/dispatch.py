@@ -146,12 +146,12 @@ def _turns(ledger: Ledger, lane: Lane, settings: Settings) -> Allotments:
         lane,
         ledger.dispatch.customers_due(lane, now=datetime.now(UTC)),
         ledger.dispatch.in_flight(),
-        max_in_lane=_most_in(lane, settings),
+        max_in_lane=_max_in(lane, settings),
         limit_of=_limits(settings),
     )
 
 
-def _most_in(lane: Lane, settings: Settings) -> int:
+def _max_in(lane: Lane, settings: Settings) -> int:
     return settings.backfill_runs if lane is Lane.BACKFILL else settings.chunks_in_flight
 
 
@@ -170,19 +170,19 @@ def _limits(settings: Settings) -> Callable[[int], int | None]:
 
 
 def _note(allotments: Allotments, lane: Lane, settings: Settings, blocked: int = 0) -> str:
-    """Say why no more runs are asked for."""
-    told = []
+    """Return why no more runs are launched."""
+    reasons = []
     if blocked:
-        told.append(f"{blocked} due images wait for runs or backfills that hold their partitions")
+        reasons.append(f"{blocked} due images wait for runs or backfills that hold their partitions")
     if allotments.at_limit:
         who = ", ".join(map(str, allotments.at_limit))
-        told.append(
+        reasons.append(
             f"customers with as many runs in flight as they may have (runs_in_flight, DLCS_CUSTOMER_RUNS): {who}"
         )
-    if not told and not allotments.room:
+    if not reasons and not allotments.room:
         variable = "DLCS_BACKFILL_RUNS" if lane is Lane.BACKFILL else "DLCS_CHUNKS_IN_FLIGHT"
-        told.append(f"{_most_in(lane, settings)} runs of this lane are in flight already ({variable})")
-    return "; ".join(told) or "nothing is due"
+        reasons.append(f"{_max_in(lane, settings)} runs of this lane are in flight already ({variable})")
+    return "; ".join(reasons) or "nothing is due"
 
 
 def without_run(instance: dg.DagsterInstance, ledger: Ledger, lane: Lane) -> list[Chunk]:

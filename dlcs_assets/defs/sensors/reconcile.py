@@ -32,27 +32,29 @@ class Reconciled:
     folders: int = 0
 
     def __str__(self) -> str:
-        told = [
+        parts = [
             f"{self.runs} lost runs ended, {self.images} images due again" if self.runs else "",
             f"{self.reported} outcomes reported to Dagster" if self.reported else "",
             f"{self.folders} folders of ended runs deleted from scratch" if self.folders else "",
-            f"{self.overdue} messages rejected that waited in vain for a registration" if self.overdue else "",
+            f"{self.overdue} messages rejected that waited for a registration until the timeout"
+            if self.overdue
+            else "",
         ]
-        return "; ".join(part for part in told if part) or "all is well"
+        return "; ".join(part for part in parts if part) or "all is well"
 
 
 def reconcile(instance: dg.DagsterInstance, ledger: Ledger, settings: Settings) -> Reconciled:
     """Give back what lost runs hold, then report to Dagster what the ledger has and it has not."""
     done = Reconciled(overdue=ledger.inbox.reject_overdue(datetime.now(UTC)))
-    in_work = ledger.claims.active_runs()
-    for run_id, alive_at in in_work.items():
+    active = ledger.claims.active_runs()
+    for run_id, alive_at in active.items():
         if _is_lost(instance, run_id, alive_at, settings):
             done.runs += 1
             released = ledger.claims.release_run(run_id, schedule=retry_schedule(settings), now=datetime.now(UTC))
             done.images += released
             if released:
                 _end(instance, run_id, settings)
-    for run_id in _silent_runs(instance, in_work, settings):
+    for run_id in _silent_runs(instance, active, settings):
         done.runs += 1
         _end(instance, run_id, settings)
     done.folders = clear_ended(settings.scratch, ledger.claims.ended)
@@ -91,17 +93,17 @@ def _is_lost(instance: dg.DagsterInstance, run_id: str, alive_at: datetime, sett
     return datetime.now(UTC) - last_sign > settings.claim_ttl
 
 
-def _silent_runs(instance: dg.DagsterInstance, in_work: Collection[str], settings: Settings) -> list[str]:
+def _silent_runs(instance: dg.DagsterInstance, active: Collection[str], settings: Settings) -> list[str]:
     """Return the runs over images that Dagster believes in, but that have long written nothing to its log.
 
-    That is no wonder while images are in work. Of the others a run that was killed after its last image is one.
+    That is expected while images are in progress. A run that was killed after its last image is one of the others.
     """
     silent, ours = [], Catalog.of(settings)
     now, longest = datetime.now(UTC).timestamp(), settings.claim_ttl.total_seconds()
     for record in instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
         run = record.dagster_run
         over_images = not run.tags.keys().isdisjoint({tags.CHUNK, tags.PARTITION, tags.RANGE_START})
-        if run.run_id in in_work or not over_images or not ours.owns_any(run.asset_selection):
+        if run.run_id in active or not over_images or not ours.owns_any(run.asset_selection):
             continue
         if record.start_time and now - record.start_time > longest:
             written = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records

@@ -38,7 +38,7 @@ def drawn(seed: int, space: int) -> list[InboxMessage]:
         batch = dice.choice([None, BatchReference(1, None)])
         fields = AssetFields(origin, None, None, None, None) if origin else None
         message = IngestMessage(asset_id, created, batch, fields)
-        received.append(InboxMessage(name, "q", lane, f"body {number}", message, only_outdated=dice.random() < 0.1))
+        received.append(InboxMessage(name, "q", lane, f"body {number}", message, only_stale=dice.random() < 0.1))
     return received
 
 

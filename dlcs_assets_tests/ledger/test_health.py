@@ -21,8 +21,8 @@ def test_a_request_unfinished_after_an_hour_is_stalled(desk: Desk) -> None:
     desk.send("2/1/older", now=NOW - 4 * HOUR)
     desk.send("2/1/new", now=NOW)
     (found,) = desk.ledger.health.stalled(NOW - HOUR)
-    assert found == Stalled(2, Lane.INGEST, "wait for their turn", 2, NOW - 4 * HOUR, "2/1/old")
-    assert found.describe(NOW) == "2 of customer 2 wait for their turn, for up to 4.0 h, such as 2/1/old"
+    assert found == Stalled(2, Lane.INGEST, "wait for a run", 2, NOW - 4 * HOUR, "2/1/old")
+    assert found.describe(NOW) == "2 of customer 2 wait for a run, for up to 4.0 h, such as 2/1/old"
 
 
 def test_stalled_requests_have_a_reason_and_the_oldest_is_first(desk: Desk) -> None:
@@ -30,13 +30,13 @@ def test_stalled_requests_have_a_reason_and_the_oldest_is_first(desk: Desk) -> N
     claim = desk.claim(now=NOW - 3 * HOUR)
     desk.ledger.results.finish(claim, claim.items[0], BUSY, schedule=SCHEDULE, now=NOW - 3 * HOUR)
     desk.ledger.claims.release_run(claim.run_id, schedule=SCHEDULE, now=NOW - 3 * HOUR)
-    desk.send("2/1/in-work", now=NOW - 5 * HOUR)
+    desk.send("2/1/in-progress", now=NOW - 5 * HOUR)
     desk.claim("run-2", now=NOW - 5 * HOUR)
     desk.send("2/1/given", now=NOW - 2 * HOUR)
     desk.reserve()
     desk.send("2/1/nameless", None, now=NOW - 4 * HOUR)
     assert stalled(desk) == [
-        ("are in work", "2/1/in-work", 1),
+        ("are in progress", "2/1/in-progress", 1),
         ("wait for their registration", "2/1/nameless", 1),
         ("are tried again after origin_unavailable", "2/1/again", 1),
         ("were given to a run that has not begun", "2/1/given", 1),
