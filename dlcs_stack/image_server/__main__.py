@@ -26,6 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         max_source_pixels=options.max_source_pixels,
         workers=options.workers,
         request_log=options.request_log,
+        like_cantaloupe=options.like == "cantaloupe-5.0.6",
+        jp2_decoder=not options.without_jp2_decoder,
+        caching=options.caching,
     )
     uvicorn.run(create_app(config), host=options.host, port=options.port, log_level="info", access_log=False)
 
@@ -43,6 +46,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--max-source-pixels", type=int, default=default.max_source_pixels, help="pixels of a source; 0: no limit")
     add("--workers", type=int, default=default.workers, help="decoding processes (default: %(default)s)")
     add("--request-log", type=Path, help="file that gets a line of JSON for each request")
+    for_tests = parser.add_argument_group("for tests of its clients")
+    add = for_tests.add_argument
+    add("--like", choices=["cantaloupe-5.0.6"], help="read, refuse and fail as this server does")
+    add("--without-jp2-decoder", action="store_true", help="as Cantaloupe whose opj_decompress is missing")
+    add("--caching", action="store_true", help="as Cantaloupe with all caches on")
     return parser
 
 

@@ -12,9 +12,10 @@ from typing import IO
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from dlcs_stack.image_server import cantaloupe
 from dlcs_stack.image_server.config import Config
 from dlcs_stack.image_server.geometry import Limits, canonical_path, resolve
 from dlcs_stack.image_server.identifiers import Target, locate, parse_target
@@ -51,12 +52,18 @@ class _Server:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._limits = Limits(config.max_pixels, config.max_scale)
+        self._resolve = cantaloupe.resolve if config.like_cantaloupe else resolve
+        self._kept: dict[
+            bytes, Response
+        ] = {}  # with all caches on: what was once answered to a path, without its query
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
         """Hold processes, copies and log for as long as the server runs."""
         self._workers = Workers(self._config)
-        self._sources = Sources(self._config.s3_endpoint, self._config.source_cache_bytes)
+        self._sources = Sources(
+            self._config.s3_endpoint, self._config.source_cache_bytes, never_asks_again=self._config.caching
+        )
         try:
             if self._config.request_log:
                 self._request_log = self._config.request_log.open("a", encoding="utf-8", buffering=1)
@@ -70,6 +77,8 @@ class _Server:
 
     async def health(self, _: Request) -> Response:
         """Report that the server works, and how often it fetched from S3 and decoded so far."""
+        if self._config.like_cantaloupe:  # whose API is off
+            return PlainTextResponse("Forbidden", 403)
         counts = {"status": "ok", "fetches": self._sources.fetches, "decodes": self._workers.decodes}
         return JSONResponse(counts, headers=_CORS)
 
@@ -79,11 +88,15 @@ class _Server:
             return Response(status_code=204, headers={**_CORS, **_PREFLIGHT})
         started = time.perf_counter()
         target: Target | None = None
+        path: bytes = request.scope["raw_path"]
         try:
-            target = parse_target(request.scope["raw_path"])
-            response = await self._answer(request, target)
+            target = parse_target(path)
+            response = self._kept.get(path) or await self._answer(request, target)
+            if self._config.caching:
+                self._kept[path] = response
         except RefusalError as refusal:
-            response = PlainTextResponse(refusal.message, refusal.status)
+            cut = self._config.like_cantaloupe and cantaloupe.breaks_off(refusal)
+            response = _broken_off() if cut else PlainTextResponse(refusal.message, refusal.status)
         except Exception:  # noqa: BLE001 (everything has an answer, and the log has the reason)
             _log.exception("%s failed", request.url.path)
             response = PlainTextResponse("The image server failed; its log says why.", 500)
@@ -103,7 +116,7 @@ class _Server:
             if image is None:
                 document = info_document(target.version, base, description, self._limits)
                 return _info_response(target, document, request.headers.get("accept", ""), profile)
-            job = resolve(image, description.width, description.height, self._limits)
+            job = self._resolve(image, description.width, description.height, self._limits)
             canonical = canonical_path(target.version, job, description.width, description.height, self._limits)
             picture = await self._workers.render(source, description, job)
         links = f'{profile},<{base}/{canonical}>;rel="canonical"'
@@ -121,6 +134,16 @@ class _Server:
             "milliseconds": round(seconds * 1000, 1),
         }
         self._request_log.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def _broken_off() -> Response:
+    """Return an answer whose connection is closed in the middle of a JPEG."""
+
+    async def beginning() -> AsyncIterator[bytes]:
+        yield b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01"
+        raise EOFError("the source ends too early")
+
+    return StreamingResponse(beginning(), media_type=MEDIA_TYPES["jpg"])
 
 
 def _info_response(target: Target, document: dict[str, object], accept: str, profile: str) -> Response:

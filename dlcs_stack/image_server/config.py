@@ -13,6 +13,9 @@ class Config:
     `max_pixels` and `max_scale` are about the picture that is asked for, as in Cantaloupe; `max_source_pixels` about
     the one that is read. `pixels_in_flight` bounds memory: decoded pixels of all decodes that run at the same time; a
     larger one runs alone.
+
+    `like_cantaloupe`: it reads, refuses and fails as Cantaloupe 5.0.6 does (`cantaloupe.py`), for tests of its clients;
+    without `jp2_decoder` as one whose `opj_decompress` is missing, with `caching` as one with all caches on.
     """
 
     s3_endpoint: str | None = None
@@ -24,3 +27,6 @@ class Config:
     source_cache_bytes: int = 2**30
     workers: int = 2
     request_log: Path | None = None
+    like_cantaloupe: bool = False
+    jp2_decoder: bool = True
+    caching: bool = False

@@ -49,8 +49,9 @@ class _Copy:
 class Sources:
     """Where the server's source files come from. Used from one event loop; S3 is asked in threads."""
 
-    def __init__(self, s3_endpoint: str | None, cache_bytes: int) -> None:
+    def __init__(self, s3_endpoint: str | None, cache_bytes: int, *, never_asks_again: bool = False) -> None:
         self._cache_bytes = cache_bytes
+        self._never_asks_again = never_asks_again
         self._client = _s3_client(s3_endpoint)
         self._folder = tempfile.TemporaryDirectory(prefix="image-server-")
         self._copies: OrderedDict[S3Object, _Copy] = OrderedDict()
@@ -81,7 +82,9 @@ class Sources:
         try:
             async with self._locks[location]:
                 known = self._copies.get(location)
-                fetched = await asyncio.to_thread(self._fetch, location, known.etag if known else None)
+                fetched = None
+                if known is None or not self._never_asks_again:
+                    fetched = await asyncio.to_thread(self._fetch, location, known.etag if known else None)
                 copy = fetched or known
                 if copy is None:
                     raise RefusalError(500, "S3 answered that an object is unchanged, but there is no copy of it here.")

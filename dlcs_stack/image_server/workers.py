@@ -18,6 +18,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+from dlcs_stack.image_server import cantaloupe
 from dlcs_stack.image_server.config import Config
 from dlcs_stack.image_server.geometry import Job
 from dlcs_stack.image_server.reading import Description, describe, prepare
@@ -35,6 +36,8 @@ class Workers:
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self._describe = cantaloupe.describer(config) if config.like_cantaloupe else describe
+        self._render = cantaloupe.render if config.like_cantaloupe else render
         self._pool = self._new_pool()
         self._budget = _Budget(config.pixels_in_flight)
         self._descriptions: OrderedDict[str, Description] = OrderedDict()
@@ -55,7 +58,7 @@ class Workers:
         if (known := self._descriptions.get(source.version)) is not None:
             self._descriptions.move_to_end(source.version)
             return known
-        description = await self._run(describe, source.path, self._config.max_source_pixels)
+        description = await self._run(self._describe, source.path, self._config.max_source_pixels)
         self._descriptions[source.version] = description
         while len(self._descriptions) > _DESCRIPTIONS_KEPT:
             self._descriptions.popitem(last=False)
@@ -84,7 +87,7 @@ class Workers:
         try:
             async with self._budget.held(batch.pixels):
                 self.decodes += 1
-                pictures = dict(zip(jobs, await self._run(render, batch), strict=True))
+                pictures = dict(zip(jobs, await self._run(self._render, batch), strict=True))
         except Exception as error:  # noqa: BLE001 (the caller that waits for it raises it)
             for _, future in waiting:
                 if not future.done():
