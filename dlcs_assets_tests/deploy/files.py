@@ -25,3 +25,14 @@ def load(path: Path) -> Any:
 
 def load_named(name: str) -> Any:
     return load(DEPLOY / name)
+
+
+def check_shape(service: str, operation: str, value: Any) -> str:
+    """Return what botocore's description of the operation has against the value."""
+    import botocore.session
+    from botocore.validate import ParamValidator
+
+    model = botocore.session.get_session().get_service_model(service).operation_model(operation)
+    assert model.input_shape is not None
+    report: str = ParamValidator().validate(value, model.input_shape).generate_report()
+    return report

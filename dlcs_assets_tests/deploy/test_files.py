@@ -5,13 +5,21 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from string import Template
-from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped] # it has no types
 
 from dlcs_assets.settings import Settings
-from dlcs_assets_tests.deploy.files import DEPLOY, ECS_FILES, JSON_FILES, PARAMETERS, load, load_named, name_of
+from dlcs_assets_tests.deploy.files import (
+    DEPLOY,
+    ECS_FILES,
+    JSON_FILES,
+    PARAMETERS,
+    check_shape,
+    load,
+    load_named,
+    name_of,
+)
 
 ROOT = DEPLOY.parent
 YAML_FILES = sorted(DEPLOY.rglob("*.yaml"))
@@ -25,17 +33,6 @@ FARGATE = {
     4096: (8192, 30720),
     8192: (16384, 61440),
 }
-
-
-def check_shape(service: str, operation: str, value: Any) -> str:
-    """Return what botocore's description of the operation has against the value."""
-    import botocore.session
-    from botocore.validate import ParamValidator
-
-    model = botocore.session.get_session().get_service_model(service).operation_model(operation)
-    assert model.input_shape is not None
-    report: str = ParamValidator().validate(value, model.input_shape).generate_report()
-    return report
 
 
 @pytest.mark.parametrize("path", JSON_FILES, ids=name_of)

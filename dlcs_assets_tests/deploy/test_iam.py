@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from dlcs_assets_tests.deploy.files import DEPLOY, ECS_FILES, POLICIES, load, load_named, name_of
-from dlcs_assets_tests.deploy.test_files import check_shape
+from dlcs_assets_tests.deploy.files import DEPLOY, ECS_FILES, POLICIES, check_shape, load, load_named, name_of
 
 PACKAGE = DEPLOY.parent / "dlcs_assets"
 SERVICES = ("s3", "sqs", "sns", "secretsmanager")

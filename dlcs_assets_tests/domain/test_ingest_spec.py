@@ -7,46 +7,18 @@ from dataclasses import replace
 import pytest
 
 from dlcs_assets.domain.asset_id import AssetId
-from dlcs_assets.domain.customers import Customer, Customers
-from dlcs_assets.domain.delivery import Channel, DefaultChannel, Policies, RequestedChannel
 from dlcs_assets.domain.errors import MessageRejectedError, PermanentError
 from dlcs_assets.domain.ingest_request import Registration
-from dlcs_assets.domain.ingest_spec import IngestPolicy, KnownFormat, ingest_spec, needs_media_type, stale_stages
+from dlcs_assets.domain.ingest_spec import KnownFormat, ingest_spec, needs_media_type, stale_stages
 from dlcs_assets.domain.media_type import SourceFormat
 from dlcs_assets.domain.results import StageResult
 from dlcs_assets.domain.stages import STAGES, Outcome, Stage
-from dlcs_assets.domain.thumbnails import ThumbnailMaker
+from dlcs_assets_tests.domain.policies import POLICY, requested
 
 PAGE = AssetId.parse("2/1/page")
 HTTP, PORTAL = "https://example.org/page", "s3://uploads/2/1/page"
-POLICIES = Policies(
-    thumbs={"tiny": ("!50,50",)},
-    defaults=(
-        DefaultChannel("image/*", Channel.IIIF_IMG, "default"),
-        DefaultChannel("image/jp2", Channel.IIIF_IMG, "use-original"),
-        DefaultChannel("application/*", Channel.FILE, "none"),
-    ),
-)
-CUSTOMERS = Customers({2: Customer(2, POLICIES)})
-POLICY = IngestPolicy(
-    customers=lambda: CUSTOMERS,
-    origin_bucket="uploads",
-    own_buckets=("storage", "thumbs"),
-    default_thumbnail_sizes=("!400,400", "!100,100"),
-    engine_open_thumbnails=False,
-    max_pixels=10**9,
-    profile="kdu_max",
-    notifies_cdn=False,
-    thumbnails_by=ThumbnailMaker.IMAGE_SERVER,
-)
 NOTHING = KnownFormat()
 TIFF, JP2 = KnownFormat("image/tiff", is_jp2=False), KnownFormat("image/jp2", is_jp2=True)
-
-
-def requested(channels: str) -> tuple[RequestedChannel, ...] | None:
-    """Read channels as in `iiif-img:default,file`; none at all means the defaults."""
-    named = (part.partition(":") for part in channels.split(",") if part)
-    return tuple(RequestedChannel(Channel(name), policy or None) for name, _, policy in named) or None
 
 
 @pytest.mark.parametrize(

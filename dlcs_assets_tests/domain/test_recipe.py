@@ -10,7 +10,7 @@ from dlcs_assets.domain.ingest_request import Registration
 from dlcs_assets.domain.ingest_spec import IngestSpec, KnownFormat, ingest_spec
 from dlcs_assets.domain.recipe import UNKNOWN, compare_recipes
 from dlcs_assets.domain.stages import STAGES, Stage
-from dlcs_assets_tests.domain.test_ingest_spec import POLICY, requested
+from dlcs_assets_tests.domain.policies import POLICY, requested
 
 ALL = set(STAGES)
 DEFAULTS = ("!400,400", "!100,100")

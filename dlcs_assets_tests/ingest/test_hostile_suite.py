@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dlcs_assets_tests.clients.test_hostile_origins import CASES
+from dlcs_assets_tests.clients.hostile_origins import CASES
 from dlcs_assets_tests.ingest.hostile_files import File, files
 from dlcs_testing.installation import full_message
 from dlcs_testing.pictures import jpeg

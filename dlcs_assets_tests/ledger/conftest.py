@@ -110,6 +110,17 @@ def refuse_ftp(asset_id: AssetId, registration: Registration) -> None:
         raise MessageRejectedError("origin_scheme_not_supported", f"{asset_id}: ftp", remedy="Use https")
 
 
+def numbered_message(number: int) -> InboxMessage:
+    """Return a full message about an image of batch 7; the number is part of its id and of the image's."""
+    image = IngestMessage(
+        AssetId(2, 1, f"image-{number:03}"),
+        None,
+        BatchReference(7, None),
+        AssetFields("https://example.org/page.jpg", None, None, None, None),
+    )
+    return InboxMessage(f"m{number}", "q", Lane.INGEST, "body", image)
+
+
 def result(stage: Stage, version: str = "v1", *, key: str | None = None) -> StageResult:
     kind = {Stage.ORIGINAL: ObjectKind.ORIGINAL, Stage.JP2: ObjectKind.JP2, Stage.THUMBNAILS: ObjectKind.THUMBNAIL}
     stored = (ObjectRecord("bucket", key, kind[stage], 10, "a" * 64, "image/jp2"),) if key else ()

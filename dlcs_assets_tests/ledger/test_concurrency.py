@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from dlcs_assets.domain.asset_id import AssetId
-from dlcs_assets.domain.ingest_request import AssetFields, BatchReference, IngestMessage, Registration
+from dlcs_assets.domain.ingest_request import Registration
 from dlcs_assets.domain.stages import Lane, Stage
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger.inbox import IntakePolicy
-from dlcs_assets.ledger.records import InboxMessage
-from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, SELECT_ALL, Desk, end_chunk, result
+from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, SELECT_ALL, Desk, end_chunk, numbered_message, result
 
 Result = TypeVar("Result")
 WORKERS = 4
@@ -42,16 +41,6 @@ def at_once(url: str, work: Callable[[Ledger, int], Result]) -> list[Result]:
 
     with ThreadPoolExecutor(WORKERS) as pool:
         return list(pool.map(worker, range(WORKERS)))
-
-
-def message(number: int) -> InboxMessage:
-    image = IngestMessage(
-        AssetId(2, 1, f"image-{number:03}"),
-        None,
-        BatchReference(7, None),
-        AssetFields("https://example.org/page.jpg", None, None, None, None),
-    )
-    return InboxMessage(f"m{number}", "q", Lane.INGEST, "body", image)
 
 
 def test_a_ledger_that_many_open_for_the_first_time_is_made_once(url: str) -> None:
@@ -83,7 +72,7 @@ def open_and_close(url: str, start: Barrier) -> None:
 
 def test_a_message_taken_in_concurrently_is_accepted_once(url: str) -> None:
     """A message that SQS delivers twice at a time must not fail the intake, nor make two requests."""
-    received = [message(number) for number in range(30)]
+    received = [numbered_message(number) for number in range(30)]
     orders = [received, received[::-1], received[10:] + received[:10], received[20:] + received[:20]]
     counts = at_once(url, lambda ledger, number: Desk(ledger).take_in(orders[number]))
     assert sum(count.accepted for count in counts) == 30
@@ -100,14 +89,14 @@ def test_concurrent_messages_for_an_image_leave_one_due_request(url: str) -> Non
 
 def test_an_image_is_reserved_by_one_of_several_dispatchers(desk: Desk, url: str) -> None:
     """Two sensors that read the same due images must not both get them."""
-    desk.take_in([message(number) for number in range(20)])
+    desk.take_in([numbered_message(number) for number in range(20)])
     chunks = at_once(url, lambda ledger, _: Desk(ledger).reserve())
     reserved = [image.request_id for chunk in chunks if chunk for image in chunk.images]
     assert len(reserved) == len(set(reserved)) == 20
 
 
 def test_a_chunk_claimed_by_several_runs_at_once_belongs_to_one(desk: Desk, url: str) -> None:
-    desk.take_in([message(number) for number in range(20)])
+    desk.take_in([numbered_message(number) for number in range(20)])
     chunk = desk.reserve()
     assert chunk is not None
     claimed = at_once(url, lambda ledger, number: ledger.claims.claim_chunk(chunk.id, f"run-{number}", now=NOW))
@@ -116,7 +105,7 @@ def test_a_chunk_claimed_by_several_runs_at_once_belongs_to_one(desk: Desk, url:
 
 def test_images_claimed_by_several_runs_at_once_are_held_by_one(desk: Desk, url: str) -> None:
     """Orders differ between the runs: with a lock for each image they would deadlock."""
-    desk.take_in([message(number) for number in range(20)])
+    desk.take_in([numbered_message(number) for number in range(20)])
     ids = [AssetId(2, 1, f"image-{number:03}") for number in range(20)]
     orders = [ids, ids[::-1], ids[10:] + ids[:10], ids[5:] + ids[:5]]
 
@@ -145,7 +134,7 @@ def serve(url: str, number: int, start: Barrier) -> None:
     desk = Desk(ledger)
     start.wait()
     for first in range(0, 60, 10):
-        desk.take_in([message(n) for n in range(first, first + 10)])
+        desk.take_in([numbered_message(n) for n in range(first, first + 10)])
         chunk = desk.reserve()
         claim = chunk and ledger.claims.claim_chunk(chunk.id, f"run-{number}-{first}", now=NOW)
         for item in claim.items if claim else ():
@@ -175,7 +164,7 @@ def die_while_writing(url: str) -> None:
         if asset_id.asset == "image-003":
             os.kill(os.getpid(), signal.SIGKILL)
 
-    received = [message(number) for number in range(5)]
+    received = [numbered_message(number) for number in range(5)]
     Ledger(url).inbox.take_in(received, policy=IntakePolicy(check, timedelta(minutes=10)), now=NOW)
 
 
@@ -185,4 +174,4 @@ def test_a_process_killed_in_a_transaction_leaves_no_trace(desk: Desk, url: str)
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    assert desk.take_in([message(number) for number in range(5)]).accepted == 5
+    assert desk.take_in([numbered_message(number) for number in range(5)]).accepted == 5

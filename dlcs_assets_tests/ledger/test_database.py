@@ -14,8 +14,7 @@ from dlcs_assets.ledger import Ledger, database
 from dlcs_assets.ledger.engine import UNAVAILABLE, UnusableLedgerError
 from dlcs_assets.ledger.inbox import IntakePolicy
 from dlcs_assets.ledger.records import InboxMessage, Rejection
-from dlcs_assets_tests.ledger.conftest import NOW, SELECT_ALL, Desk
-from dlcs_assets_tests.ledger.test_concurrency import message
+from dlcs_assets_tests.ledger.conftest import NOW, SELECT_ALL, Desk, numbered_message
 from dlcs_testing import postgresql
 
 
@@ -61,7 +60,7 @@ def test_a_writer_that_freezes_loses_its_transaction(
     Ledger(url).close()
     monkeypatch.setattr(database, "IDLE_TIMEOUT_SECONDS", 1)
     frozen, other = Ledger(url), Ledger(url)
-    received = [message(number) for number in range(3)]
+    received = [numbered_message(number) for number in range(3)]
 
     def check(_: AssetId, __: Registration) -> None:
         assert Desk(other).take_in(received).accepted == 3  # waits for the lock, until the server takes it away

@@ -6,8 +6,6 @@ import json
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote_plus
 
 import dagster as dg
 import pytest
@@ -15,39 +13,11 @@ import pytest
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.domain.upload import sent_key
+from dlcs_assets_tests.system.s3_events import event_bridge, record, send, send_records
 from dlcs_testing.harness import System, full_message, key_of
 from dlcs_testing.pictures import jpeg
 
 PAGE = jpeg(120, 90)
-
-
-def record(bucket: str, key: str, *, name: str = "ObjectCreated:Put", **stored: Any) -> dict[str, Any]:
-    """Return a record as S3 writes it."""
-    return {
-        "eventSource": "aws:s3",
-        "eventName": name,
-        "eventTime": "2026-11-22T10:00:00.000Z",
-        "s3": {"bucket": {"name": bucket}, "object": {"key": quote_plus(key), **stored}},
-    }
-
-
-def event_bridge(bucket: str, key: str, **stored: Any) -> dict[str, Any]:
-    """Return an event as EventBridge writes it."""
-    return {
-        "source": "aws.s3",
-        "detail-type": "Object Created",
-        "time": "2026-11-22T10:00:00Z",
-        "detail": {"bucket": {"name": bucket}, "object": {"key": key, **stored}, "reason": "PutObject"},
-    }
-
-
-def tell(system: System, *records: dict[str, Any]) -> None:
-    """Send an event with these records."""
-    send(system, {"Records": list(records)})
-
-
-def send(system: System, *messages: dict[str, Any]) -> None:
-    system.send(*messages, queue=system.settings.uploads_queue_url)
 
 
 def bucket_of(system: System) -> str:
@@ -67,7 +37,7 @@ KEYS = ["2/1/page", "2/1/recto%2Fverso", "2/1/a+b", "2/1/a b", "2/1/Blatt é 12v
 def test_uploads_are_ingested_under_their_own_keys(system: System) -> None:
     for key in KEYS:
         system.upload(key, PAGE)
-    tell(system, *(record(bucket_of(system), key) for key in KEYS))
+    send_records(system, *(record(bucket_of(system), key) for key in KEYS))
     system.settle()
     assert system.states() == dict.fromkeys(KEYS, "done")
     assert set(system.storage()) == set(KEYS)
@@ -108,7 +78,7 @@ def test_each_record_of_a_message_is_judged_by_itself(
     system = make_system(customers=(2,))
     bucket = bucket_of(system)
     system.upload("2/1/good", PAGE)
-    tell(
+    send_records(
         system,
         record("somebody-elses", "2/1/a"),
         record(system.settings.storage_bucket, "2/1/b"),
@@ -143,10 +113,10 @@ def test_an_upload_is_ingested_once_however_its_events_come(system: System) -> N
     newer, older = (
         record(bucket, "2/1/page", sequencer=sequencer, eTag=sequencer, size=1) for sequencer in ("0055AF", "0055AE")
     )
-    tell(system, newer)
+    send_records(system, newer)
     system.settle()
-    tell(system, older, newer)
-    tell(system, newer)
+    send_records(system, older, newer)
+    send_records(system, newer)
     assert system.told_by("s3_uploads").startswith("2 messages received (1 ignored, 2 duplicates)")
     assert ingests(system, "2/1/page") == 1
 
@@ -157,7 +127,7 @@ def test_an_image_uploaded_again_is_ingested_and_keeps_its_roles(system: System)
     origin = system.upload("2/1/page", PAGE)
     system.ingest("2/1/page", origin, "", roles=["https://example.org/readers"], maxUnauthorised=100)
     system.upload("2/1/page", jpeg(240, 180))
-    tell(system, record(bucket, "2/1/page", sequencer="01"))
+    send_records(system, record(bucket, "2/1/page", sequencer="01"))
     system.settle()
     status = system.status("2/1/page")
     assert (status.state, status.stages[Stage.JP2].facts["width"]) == ("done", 240)
@@ -172,7 +142,7 @@ def test_an_upload_of_a_customer_elsewhere_is_forwarded_alone(make_system: Calla
     system.use(forward_queue_url=elsewhere)
     theirs, ours = (record(bucket_of(system), f"{customer}/1/page") for customer in (3, 2))
     system.upload("2/1/page", PAGE)
-    tell(system, theirs, ours)
+    send_records(system, theirs, ours)
     system.settle()
     (message,) = system.sqs.receive_message(QueueUrl=elsewhere)["Messages"]
     assert json.loads(message["Body"]) == {"Records": [theirs]}
@@ -189,7 +159,7 @@ def test_a_bucket_scan_finds_only_what_events_missed(make_system: Callable[..., 
     for key in [*KEYS, "2/1/folder/", "notes.txt", sent_key(AssetId(2, 1, "by-message")), "22/7/page"]:
         system.upload(key, PAGE)
     announced = system.s3.head_object(Bucket=bucket, Key=KEYS[0])
-    tell(system, record(bucket, KEYS[0], eTag=announced["ETag"].strip('"'), size=announced["ContentLength"]))
+    send_records(system, record(bucket, KEYS[0], eTag=announced["ETag"].strip('"'), size=announced["ContentLength"]))
     system.settle()
     assert system.states() == dict.fromkeys([*KEYS, "22/7/page"], "done")
     assert {ingests(system, image) for image in system.states()} == {1}
@@ -208,9 +178,9 @@ def test_an_event_after_the_bucket_scan_ingests_nothing_again(make_system: Calla
     system.settle()
     found = system.s3.head_object(Bucket=bucket, Key="2/1/page")
     stored = {"eTag": found["ETag"].strip('"'), "size": found["ContentLength"]}
-    tell(system, record(bucket, "2/1/page", sequencer="0A", **stored))
+    send_records(system, record(bucket, "2/1/page", sequencer="0A", **stored))
     assert "1 ignored" in system.told_by("s3_uploads")
-    tell(system, record(bucket, "2/1/page", sequencer="0B", **stored))
+    send_records(system, record(bucket, "2/1/page", sequencer="0B", **stored))
     system.settle()
     assert ingests(system, "2/1/page") == 2
 
@@ -288,7 +258,7 @@ def test_messages_and_uploads_share_nothing_but_the_bucket(system: System) -> No
     """What is sent along with a message asks for nothing by itself: the image is ingested once, as the message says."""
     key = sent_key(AssetId(2, 1, "page"))
     origin = system.upload(key, PAGE)
-    tell(system, record(bucket_of(system), key))
+    send_records(system, record(bucket_of(system), key))
     assert "1 ignored" in system.told_by("s3_uploads")
     assert system.ingest("2/1/page", origin, "file").state == "done"
 
@@ -303,7 +273,7 @@ def test_uploads_are_launched_without_an_ingest_queue(make_system: Callable[...,
     if sensor == "s3_sweep":
         system.use(swept_buckets=(bucket,), uploads_queue_url=None)
     else:
-        tell(system, *(record(bucket, key) for key in keys))
+        send_records(system, *(record(bucket, key) for key in keys))
     assert [len(system.tick(sensor).runs) for _ in range(3)] == [1, 1, 0]
     assert system.states() == dict.fromkeys(keys, "done")
 

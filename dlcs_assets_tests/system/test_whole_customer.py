@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dlcs_assets.domain.stages import STAGES
-from dlcs_assets_tests.system.test_uploads import record, tell
+from dlcs_assets_tests.system.s3_events import record, send_records
 from dlcs_testing.harness import System, full_message
 from dlcs_testing.pictures import drawing, encoded, jpeg
 from dlcs_testing.sshd import MISSING, PASSWORD, USER, Sshd, make_key, running_sshd
@@ -119,7 +119,7 @@ def test_a_customer_with_everything_shares_nothing_with_another(system: System, 
     for space in (1, 5, 6):
         system.send(*(full_message(f"2/{space}/{name}", origin) for name, origin in origins.items()))
     system.send(*(full_message(f"22/1/{name}", origin) for name, origin in origins.items()))
-    tell(system, record(origin_bucket, "2/5/upload"), record(origin_bucket, "22/1/upload"))
+    send_records(system, record(origin_bucket, "2/5/upload"), record(origin_bucket, "22/1/upload"))
     system.settle()
 
     mine = {f"2/{space}/{name}" for space in (1, 5, 6) for name in origins} | {"2/5/upload"}
