@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import Channel, RequestedChannel, parse_requested_channels
+from dlcs_assets.domain.envelope import unwrap
 from dlcs_assets.domain.errors import MessageRejectedError
-from dlcs_assets.domain.json_fields import Fields, kind_of, read_object
+from dlcs_assets.domain.json_fields import Fields, read_object
 from dlcs_assets.domain.media_type import declared_type
 from dlcs_assets.domain.s3_event import S3Event, S3Record, holds_s3_events, parse_s3_events
 from dlcs_assets.domain.text import shown_text
@@ -121,11 +122,12 @@ class Registration:
 
 
 def parse_message(body: str) -> IngestMessage | tuple[S3Record, ...]:
-    """Read the body of a queue message, in SNS's wrapping or without.
+    """Read the body of a queue message, in the envelopes of SNS, EventBridge or CloudEvents or without.
 
     S3's own test message gives an empty tuple. Raises `MessageRejectedError`, with the field and what was expected.
     """
-    message = Fields(_unwrapped(read_object(body, "the message", remedy=_FORMS)))
+    unwrapped = unwrap(read_object(body, "the message", remedy=_FORMS), remedy=_FORMS)
+    message = Fields(unwrapped.message)
     if holds_s3_events(message):
         return parse_s3_events(message)
     if "_type" in message:
@@ -136,9 +138,10 @@ def parse_message(body: str) -> IngestMessage | tuple[S3Record, ...]:
         )
     if "id" not in message and "asset" not in message:
         names = shown_text(", ".join(message.names())) or "no fields at all"
+        what = f"the message is {unwrapped.envelope}, and what is inside" if unwrapped.envelope else "the message"
         raise MessageRejectedError(
             "unknown_form",
-            f"the message has neither id nor asset; it has {names}",
+            f"{what} has neither id nor asset; it has {names}",
             remedy=_FORMS,
         )
     asset = message.object("asset")
@@ -153,7 +156,7 @@ def parse_message(body: str) -> IngestMessage | tuple[S3Record, ...]:
 def named_in(body: str) -> Named:
     """Read what a rejected message names, so that its batch can count it. Never raises."""
     try:
-        message = Fields(_unwrapped(read_object(body, "the message", remedy=_FORMS)))
+        message = Fields(unwrap(read_object(body, "the message", remedy=_FORMS), remedy=_FORMS).message)
     except MessageRejectedError:
         return Named()
     asset = _if_readable(lambda: message.object("asset"))
@@ -183,18 +186,6 @@ def register(fields: AssetFields, registered: Registration | None) -> Registrati
         max_unauthorised=before.max_unauthorised if fields.max_unauthorised is None else fields.max_unauthorised,
         roles=before.roles if fields.roles is None else fields.roles,
     )
-
-
-def _unwrapped(message: dict[str, Any]) -> dict[str, Any]:
-    """Take the payload out of an SNS notification, which is one by having both a TopicArn and a Message."""
-    if "TopicArn" not in message or "Message" not in message:
-        return message
-    payload = message["Message"]
-    if not isinstance(payload, str):
-        raise MessageRejectedError(
-            "not_json", f"Message of the SNS notification is {kind_of(payload)}, not a string of JSON", remedy=_FORMS
-        )
-    return read_object(payload, "Message of the SNS notification", remedy=_FORMS)
 
 
 def _asset_id(message: Fields, asset: Fields | None) -> AssetId:

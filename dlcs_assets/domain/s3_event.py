@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote_plus, unquote_plus
 
+from dlcs_assets.domain.envelope import EVENT_BRIDGE_S3
 from dlcs_assets.domain.errors import MessageRejectedError
 from dlcs_assets.domain.json_fields import Fields, kind_of
 from dlcs_assets.domain.text import is_storable
 
 _SOURCE: Final = "aws:s3"
-_EVENT_BRIDGE_SOURCE: Final = "aws.s3"
 _TEST_EVENT: Final = "s3:TestEvent"
 _CREATED: Final = "ObjectCreated"
 _SEQUENCER: Final = re.compile(r"[0-9A-Fa-f]{1,100}")
@@ -58,7 +58,7 @@ def holds_s3_events(message: Fields) -> bool:
     return (
         message.get("Event") == _TEST_EVENT
         or isinstance(message.get("Records"), list)
-        or message.get("source") == _EVENT_BRIDGE_SOURCE
+        or message.get("source") == EVENT_BRIDGE_S3
     )
 
 
@@ -66,7 +66,7 @@ def parse_s3_events(message: Fields) -> tuple[S3Record, ...]:
     """Read the events, each by itself; the message that S3 sends to try a queue has none."""
     if message.get("Event") == _TEST_EVENT:
         return ()
-    if message.get("source") == _EVENT_BRIDGE_SOURCE:
+    if message.get("source") == EVENT_BRIDGE_S3:
         alone = {name: message.get(name) for name in message.names()}
         return (S3Record(_or_rejection(_event_bridge, message), json.dumps(alone)),)
     return tuple(

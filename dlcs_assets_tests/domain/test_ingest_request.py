@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -14,6 +15,8 @@ from dlcs_assets.domain.ingest_request import (
     BatchReference,
     IngestMessage,
     Registration,
+    S3Event,
+    named_in,
     parse_message,
     register,
 )
@@ -137,6 +140,63 @@ def test_timestamps_are_read_at_any_precision(created: str, expected: datetime) 
 def test_a_notification_of_sns_holds_the_message() -> None:
     body = {"Type": "Notification", "Message": json.dumps({"id": PARTS}), "TopicArn": "arn:aws:sns:eu-west-1:1:topic"}
     assert parse_message(json.dumps(body)) == IngestMessage(ID)
+
+
+def cloud_event(**data: Any) -> dict[str, Any]:
+    attributes = {"specversion": "1.0", "id": "a-1", "source": "/library", "type": "org.library.page"}
+    return {**attributes, "datacontenttype": "application/json", **data}
+
+
+def event_bridge(detail: object) -> dict[str, Any]:
+    fields = {"version": "0", "id": "b-1", "detail-type": "page ready", "source": "org.library", "account": "1"}
+    return {**fields, "time": "2026-11-22T10:00:00Z", "region": "eu-west-1", "resources": [], "detail": detail}
+
+
+INSIDE = {"id": "2/1/x"}
+ENVELOPES = [
+    cloud_event(data=INSIDE),
+    cloud_event(data=json.dumps(INSIDE)),
+    cloud_event(data_base64=base64.b64encode(json.dumps(INSIDE).encode()).decode()),
+    event_bridge(INSIDE),
+    event_bridge(cloud_event(data=INSIDE)),
+    {"TopicArn": "arn", "Message": json.dumps(cloud_event(data=INSIDE))},
+    {"TopicArn": "arn", "Message": json.dumps(event_bridge(INSIDE))},
+    cloud_event(data={"TopicArn": "arn", "Message": json.dumps(INSIDE)}),
+]
+
+
+@pytest.mark.parametrize("body", ENVELOPES)
+def test_an_envelope_of_a_broker_is_taken_off(body: dict[str, Any]) -> None:
+    """Its own id is not the image's."""
+    assert parse_message(json.dumps(body)) == IngestMessage(AssetId.parse("2/1/x"))
+    assert named_in(json.dumps(body)).asset_id == AssetId.parse("2/1/x")
+
+
+def test_an_s3_event_in_an_envelope_is_read() -> None:
+    stored = {"bucket": {"name": "b"}, "object": {"key": "2/1/x"}}
+    record = {"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": stored}
+    records = parse_message(json.dumps(cloud_event(data={"Records": [record]})))
+    assert isinstance(records, tuple)
+    assert [each.event.key for each in records if isinstance(each.event, S3Event)] == ["2/1/x"]
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "named"),
+    [
+        (cloud_event(data={"page": 1}), "unknown_form", "CloudEvents event of type 'org.library.page' from '/library'"),
+        (event_bridge({"page": 1}), "unknown_form", "EventBridge event of type 'page ready' from 'org.library'"),
+        (cloud_event(), "not_an_object", "data of a CloudEvents event"),
+        (cloud_event(data="page 1"), "not_json", "data of a CloudEvents event"),
+        (cloud_event(data_base64="*"), "not_json", "data of a CloudEvents event"),
+        (event_bridge(None), "not_an_object", "detail of an EventBridge event"),
+        (cloud_event(data=[], source={"deep": []}), "not_an_object", "from an object is a list"),
+    ],
+)
+def test_an_envelope_around_something_else_is_named(body: dict[str, Any], code: str, named: str) -> None:
+    with pytest.raises(MessageRejectedError) as caught:
+        parse_message(json.dumps(body))
+    assert caught.value.code == code
+    assert named in caught.value.cause
 
 
 @pytest.mark.parametrize(
