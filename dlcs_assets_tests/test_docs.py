@@ -69,7 +69,16 @@ RAISED = {
 }
 PEERS = ("appetiser", "image_server", "origin", "origin_credentials", "queue", "storage", "topic")
 SHARED_ENDINGS = (
-    *("address_invalid", "broke_off", "certificate_invalid", "not_found", "redirects", "refused", "timeout"),
+    *(
+        "address_invalid",
+        "archived",
+        "broke_off",
+        "certificate_invalid",
+        "not_found",
+        "redirects",
+        "refused",
+        "timeout",
+    ),
     "unavailable",
 )
 FIRST_CELLS = re.findall(r"^\| (`[^|]+`) \|", (ROOT / "docs/errors.md").read_text(), flags=re.MULTILINE)

@@ -35,6 +35,8 @@ _PASSING: Final = frozenset(
     }
 )
 
+_ARCHIVED: Final = "InvalidObjectState"
+
 
 @dataclass(frozen=True, kw_only=True)
 class S3ClientFactory:
@@ -172,11 +174,24 @@ def _error_of(error: Exception, peer: Peer, what: str) -> IngestError:
             return TransientError(f"{peer.code}_unavailable", cause, remedy=peer.remedy)
 
 
+def archived(peer: Peer, what: str, storage_class: str) -> PermanentError:
+    """Return the error for an object that S3 has, and does not return: `what` was attempted."""
+    where = f" (storage class {one_line(storage_class, limit=50)})" if storage_class else ""
+    code = f"{peer.code}_archived"
+    return PermanentError(
+        code,
+        f"{what}: the object is there, but archived{where}, and S3 returns it only once it is restored",
+        remedy=f"Restore it (aws s3api restore-object), wait until S3 has done so, then: dlcs retry --reason {code}",
+    )
+
+
 def _error_of_answer(response: Any, peer: Peer, what: str) -> IngestError:
     code = str(response.get("Error", {}).get("Code", ""))
     message = str(response.get("Error", {}).get("Message", ""))
     status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     cause = f"{what}: {one_line(f'{code} {message}')}"
+    if code == _ARCHIVED:
+        return archived(peer, what, str(response["Error"].get("StorageClass", "")))
     if code in _NOT_FOUND:
         return PermanentError(f"{peer.code}_not_found", cause, remedy=peer.remedy)
     if code in _PASSING or is_retryable(status):

@@ -97,7 +97,10 @@ class AimdLimiter:
 
 @dataclass
 class Call:
-    """A call that the circuit let through. The caller sets how it ended."""
+    """A call that the circuit let through. The caller sets how it ended.
+
+    `down` is what is raised in place of calls that are not made: it must be true of the service, whatever they ask.
+    """
 
     answered: bool = False
     down: ServiceDownError | None = None

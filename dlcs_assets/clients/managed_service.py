@@ -69,7 +69,10 @@ class ManagedService(HttpService):
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 meaning = error_of_exception(error, self.peer, url)
                 if isinstance(meaning, ServiceDownError):
-                    call.down = meaning
+                    # As of the service: images that are not asked for meanwhile repeat it, and this URL is another's.
+                    of_service = error_of_exception(error, self.peer, self.url)
+                    assert isinstance(of_service, ServiceDownError)
+                    call.down = of_service
                 else:
                     limit.ended(began, _signal_of_error(error))
                 raise meaning from error

@@ -4,13 +4,13 @@ import base64
 import hashlib
 import threading
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from dlcs_assets.clients.aws import S3ClientFactory, aws_errors
+from dlcs_assets.clients.aws import S3ClientFactory, archived, aws_errors
 from dlcs_assets.clients.http import Peer
 from dlcs_assets.clients.lazy import LazyClient
 from dlcs_assets.clients.retrying import Retrying
@@ -31,11 +31,16 @@ _PEER: Final = Peer(
 _PART_BYTES: Final = 64 * 2**20
 _READ_BYTES: Final = 2**20
 _KEYS_PER_DELETION: Final = 1000
+# Storage classes, and what a HEAD of S3 Intelligent-Tiering says.
+_ARCHIVES: Final = frozenset({"GLACIER", "DEEP_ARCHIVE", "ARCHIVE_ACCESS", "DEEP_ARCHIVE_ACCESS"})
 
 
 @dataclass(frozen=True)
 class StoredObject:
-    """An object as S3 has it. `sha256` is None for objects that were not put by us."""
+    """An object as S3 has it. `sha256` is None for objects that were not put by us.
+
+    `archived_in`: the storage class of one that S3 does not return, because it is archived and not restored.
+    """
 
     bucket: str
     key: str
@@ -43,6 +48,7 @@ class StoredObject:
     sha256: str | None
     content_type: str
     etag: str
+    archived_in: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +118,18 @@ class Storage(LazyClient["S3Client"]):
             found["Metadata"].get("sha256"),
             found.get("ContentType", ""),
             found["ETag"].strip('"'),
+            _archived_in(found),
         )
+
+    def require(self, bucket: str, key: str) -> StoredObject | None:
+        """Return what S3 knows of an object that is to be read; None if there is none.
+
+        Raises PermanentError `storage_archived` for one that S3 would not return.
+        """
+        stored = self.head(bucket, key)
+        if stored and stored.archived_in:
+            raise archived(_PEER, f"Reading {bucket}/{key}", stored.archived_in)
+        return stored
 
     def download(self, bucket: str, key: str, path: Path) -> Fetched:
         """Write an object to a file. Raises PermanentError `storage_not_found` if there is none."""
@@ -183,6 +200,13 @@ class Storage(LazyClient["S3Client"]):
     def _request(self, what: str) -> Iterator["S3Client"]:
         with aws_errors(_PEER, what), self._slot() as client:
             yield client
+
+
+def _archived_in(found: Mapping[str, Any]) -> str | None:
+    """Return the archive in which the object of a HEAD is, unless it is restored."""
+    archive: str | None = found.get("ArchiveStatus") or found.get("StorageClass")
+    is_restored = 'ongoing-request="false"' in found.get("Restore", "")
+    return archive if archive in _ARCHIVES and not is_restored else None
 
 
 def _put(client: "S3Client", body: Any, location: S3Location, content_type: str, sha256: str) -> str:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from dlcs_assets.domain.errors import PermanentError
+from dlcs_assets.domain.errors import PermanentError, TransientError
 from dlcs_assets.domain.image_servers import require_readable
 from dlcs_assets.domain.ingest_plan import ImageServerSource
 from dlcs_assets.domain.ingest_spec import IngestSpec, KnownFormat
@@ -95,14 +95,25 @@ def provide_source(
 def require_source(image: ImageContext, spec: IngestSpec) -> None:
     """Check that what was stored to make thumbnails from is still there.
 
-    Raises `PermanentError`, code `source_missing`: making thumbnails again would not restore it.
+    Raises `PermanentError`, code `source_missing` or `storage_archived`: making thumbnails again would not restore it.
     """
     if spec.plan.source not in {ImageServerSource.JP2, ImageServerSource.ORIGINAL}:
         return
     key, made_by = _stored(image, spec)
     storage = image.services.storage
-    if storage.head(storage.storage_bucket, key) is None:
+    if storage.require(storage.storage_bucket, key) is None:
         raise _missing(key, made_by)
+
+
+def explain_unseen(image: ImageContext, spec: IngestSpec) -> None:
+    """Raise the true reason, if there is one that we see ourselves, for a source that the image server does not get.
+
+    Raises the errors of the error tree that are permanent.
+    """
+    require_source(image, spec)
+    if spec.plan.source is ImageServerSource.ORIGIN:
+        with suppress(TransientError):
+            peek_at_origin(image)
 
 
 def _object_in_s3(image: ImageContext, spec: IngestSpec) -> str:

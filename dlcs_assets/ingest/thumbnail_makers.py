@@ -21,7 +21,7 @@ from dlcs_assets.ingest.context import ImageContext
 from dlcs_assets.ingest.decoders import opened, sniff_image
 from dlcs_assets.ingest.image_probe import probe_image
 from dlcs_assets.ingest.jp2_structure import read_jp2_structure
-from dlcs_assets.ingest.sources import Source, require_source
+from dlcs_assets.ingest.sources import Source, explain_unseen
 
 # What a web server that is no image server would lead to as well.
 _PERHAPS_ELSEWHERE: Final = frozenset(
@@ -56,8 +56,8 @@ def make_with_image_server(
     except TransientError as error:
         if error.code in _PERHAPS_ELSEWHERE:
             server.check()
-        if error.code == SOURCE_MISSING:
-            require_source(image, spec)
+        if error.code in {SOURCE_MISSING, FORBIDDEN}:
+            explain_unseen(image, spec)
         raise
     facts: dict[str, object] = {}
     if note:

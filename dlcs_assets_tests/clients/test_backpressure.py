@@ -289,3 +289,5 @@ def test_a_service_that_is_down_is_called_a_few_times_only() -> None:
             with pytest.raises(CircuitOpenError) as caught:
                 ask(client)
         assert caught.value.code == "image_server_down"
+        assert client.url in caught.value.cause
+        assert "foo" not in caught.value.cause  # the image of a former call

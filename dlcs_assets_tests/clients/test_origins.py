@@ -167,8 +167,9 @@ def test_content_encodings_mean_the_same_over_http_and_s3(over: str, encoding: s
         ("gzip", IMAGE, "origin_broke_off"),
         ("gzip", gzip.compress(IMAGE)[:-9], "origin_broke_off"),
         ("gzip", gzip.compress(bytes(10**7)), "origin_too_large"),
-        ("gzip", gzip.compress(b""), "origin_empty"),
+        ("gzip", gzip.compress(b"", mtime=0), "origin_empty"),
     ],
+    ids=["br", "twice", "not gzip", "cut off", "bomb", "empty"],
 )
 def test_content_encodings_fail_alike_over_http_and_s3(
     over: str, encoding: str, body: bytes, code: str, tmp_path: Path
@@ -333,6 +334,24 @@ def test_an_object_stored_with_gzip_is_unpacked(aws: Aws, bucket: str, tmp_path:
     client.put_object(Bucket=bucket, Key=KEY, Body=gzip.compress(IMAGE), ContentEncoding="gzip")
     client.close()
     assert fetch(s3_origin(bucket, KEY), tmp_path, aws.s3()).sha256 == SHA256
+
+
+@pytest.mark.parametrize("storage_class", ["GLACIER", "DEEP_ARCHIVE"])
+def test_an_archived_object_is_not_called_absent_or_denied(
+    aws: Aws, bucket: str, storage_class: Any, tmp_path: Path
+) -> None:
+    client = aws.s3().get_client()
+    client.put_object(Bucket=bucket, Key=KEY, Body=IMAGE, StorageClass=storage_class)
+    client.close()
+    with pytest.raises(PermanentError) as caught:
+        fetch(s3_origin(bucket, KEY), tmp_path, aws.s3())
+    assert caught.value.code == "origin_archived"
+    assert "retry --reason origin_archived" in caught.value.remedy
+    reader = origins(aws.s3())
+    with pytest.raises(PermanentError) as caught:
+        reader.peek(s3_origin(bucket, KEY))
+    reader.close()
+    assert caught.value.code == "origin_archived"
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,12 @@ def upload_packed(pipeline: Pipeline, key: str) -> str:
     return f"s3://{bucket}/{key}"
 
 
+def archive(pipeline: Pipeline, bucket: str, key: str) -> None:
+    """Move an object to S3 Glacier, as a lifecycle rule does."""
+    source = {"Bucket": bucket, "Key": key}
+    pipeline.s3.copy_object(Bucket=bucket, Key=key, CopySource=source, StorageClass="DEEP_ARCHIVE")
+
+
 def test_an_original_that_is_stored_compressed_is_converted(pipeline: Pipeline) -> None:
     assert pipeline.ingest("2/1/page", upload_packed(pipeline, "2/1/page"), DEFAULT).state == "done"
 
@@ -31,6 +37,31 @@ def test_the_image_server_is_not_given_a_compressed_original(pipeline: Pipeline,
     status = pipeline.ingest("2/1/page", upload_packed(pipeline, "2/1/page"), channels)
     assert (status.state, status.error_code) == ("failed", "origin_encoding_not_supported")
     assert "stored there compressed" in str(status.reason)
+
+
+def test_a_jp2_that_was_archived_is_not_called_missing(pipeline: Pipeline) -> None:
+    """A lifecycle rule may move what is stored; thumbnails alone are made from it."""
+    pipeline.ingest("2/1/page", pipeline.serve("page.jpg", jpeg(30, 20)), DEFAULT)
+    archive(pipeline, pipeline.settings.storage_bucket, "2/1/page")
+    (ended,) = pipeline.run_by_hand("2/1/page", stages=[Stage.THUMBNAILS])
+    assert (ended.state, ended.error and ended.error.code) == ("failed", "storage_archived")
+    assert "dlcs retry --reason storage_archived" in str(ended.error)
+
+
+@pytest.mark.parametrize("channels", [DEFAULT, USE_ORIGINAL, "thumbs:default"])
+def test_an_original_that_is_archived_is_not_called_absent(pipeline: Pipeline, channels: str) -> None:
+    url = pipeline.upload("2/1/page", jpeg(30, 20))
+    archive(pipeline, str(pipeline.settings.origin_bucket), "2/1/page")
+    status = pipeline.ingest("2/1/page", url, channels)
+    assert (status.state, status.error_code) == ("failed", "origin_archived")
+
+
+def test_an_original_archived_after_its_ingest_is_not_called_denied(pipeline: Pipeline) -> None:
+    """The image server reads it at its origin, and says no more than that it may not."""
+    pipeline.ingest("2/1/page", pipeline.upload("2/1/page", jpeg(30, 20)), USE_ORIGINAL)
+    archive(pipeline, str(pipeline.settings.origin_bucket), "2/1/page")
+    (ended,) = pipeline.run_by_hand("2/1/page", stages=[Stage.THUMBNAILS])
+    assert (ended.state, ended.error and ended.error.code) == ("failed", "origin_archived")
 
 
 @pytest.mark.parametrize("channels", ["", "iiif-img", DEFAULT])
