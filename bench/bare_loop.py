@@ -13,7 +13,7 @@ from bench.thumbnail_work import workers
 from dlcs_assets.clients.sqs import Queues
 from dlcs_assets.defs.resources import make_services
 from dlcs_assets.domain.ingest_request import IngestMessage, parse_message, register
-from dlcs_assets.domain.results import ObjectKind, StageResult, WorkItem
+from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult, WorkItem
 from dlcs_assets.domain.stages import STAGES
 from dlcs_assets.ingest.context import ImageContext, Services
 from dlcs_assets.ingest.image import ingest_image
@@ -49,6 +49,9 @@ class NoLedger:
     def check_claim(self) -> None:
         pass
 
+    def is_taken_over(self) -> bool:
+        return False
+
     def origins_among(self, _bucket: str, _keys: Collection[str]) -> set[str]:
         return set()
 
@@ -56,6 +59,9 @@ class NoLedger:
         pass
 
     def commit(self, _result: StageResult, _invalidate: Sequence[str]) -> None:
+        pass
+
+    def record_transient(self, _record: ObjectRecord) -> None:
         pass
 
     def forget_object(self, _bucket: str, _key: str) -> None:

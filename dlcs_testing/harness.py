@@ -20,6 +20,7 @@ from dlcs_assets.clients.aws import S3ClientFactory
 from dlcs_assets.clients.listings import Listings
 from dlcs_assets.clients.sns import Notifications
 from dlcs_assets.clients.sqs import Queues
+from dlcs_assets.clients.storage import Storage
 from dlcs_assets.definitions import build_definitions
 from dlcs_assets.defs import tags
 from dlcs_assets.defs.catalog import Catalog
@@ -98,6 +99,7 @@ class System(Installation):
             "ledger": self.ledger,
             "queues": self.queues,
             "listings": self.listings,
+            "storage_of_ticks": self.storage_of_ticks,
             "notifications": self.notifications,
         }
         resources = {key: dg.ResourceDefinition.hardcoded_resource(ready[key]) for key in sensor.required_resource_keys}
@@ -263,6 +265,11 @@ class System(Installation):
     @cached_property
     def listings(self) -> Listings:
         return Listings(s3=S3ClientFactory(max_attempts=1), page_size=3)
+
+    @cached_property
+    def storage_of_ticks(self) -> Storage:
+        factory = S3ClientFactory(endpoint_url=self.settings.s3_endpoint_url, max_attempts=1)
+        return Storage(s3=factory, storage_bucket=self.settings.storage_bucket)
 
     @cached_property
     def notifications(self) -> Notifications:

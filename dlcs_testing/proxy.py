@@ -25,7 +25,7 @@ class Asked:
 
 @dataclass
 class Proxy:
-    """`refusing` maps a part of a path to the status and text with which it is answered."""
+    """`refusing` maps a part of a path, or of a body, to the status and text with which the request is answered."""
 
     target: str
     asked: list[Asked] = field(default_factory=list)
@@ -76,7 +76,7 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(self.path)
         self.proxy.asked.append(Asked(self.command, path, "range" in self.headers, body[:MAX_KEPT], len(body)))
         for part, (status, text) in self.proxy.refusing.items():
-            if part in path:
+            if part in path or part.encode() in body:
                 self.give(status, [("Content-Type", "text/plain")], text.encode())
                 return
         upstream = http.client.HTTPConnection(urlsplit(self.proxy.target).netloc, timeout=60)

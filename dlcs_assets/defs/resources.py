@@ -316,6 +316,14 @@ class ImageServerResource(ManagedServiceResource[ImageServer]):
 def build_resources(settings: Settings) -> dict[str, Any]:
     """Return the resources that assets and sensors use, by name."""
     s3 = PooledS3Resource(endpoint_url=settings.s3_endpoint_url)
+    # Ticks come again soon: they do not wait for S3 for long.
+    s3_of_ticks = PooledS3Resource(
+        endpoint_url=settings.s3_endpoint_url,
+        connect_timeout_seconds=3,
+        read_timeout_seconds=15,
+        max_attempts=1,
+        connections=2,
+    )
     slots = str(settings.slots.absolute())
     shared = settings.image_server_sources is SourceAccess.DISK
     return {
@@ -327,15 +335,9 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         ),
         "queues": QueuesResource(),
         "notifications": NotificationsResource(),
-        # A tick waits for its listings, so they are not waited for long.
-        "listings": ListingsResource(
-            s3=PooledS3Resource(
-                endpoint_url=settings.s3_endpoint_url,
-                connect_timeout_seconds=3,
-                read_timeout_seconds=15,
-                max_attempts=1,
-                connections=2,
-            )
+        "listings": ListingsResource(s3=s3_of_ticks),
+        "storage_of_ticks": StorageResource(
+            s3=s3_of_ticks, storage_bucket=settings.storage_bucket, thumbs_bucket=settings.thumbs_bucket
         ),
         "storage": StorageResource(s3=s3, storage_bucket=settings.storage_bucket, thumbs_bucket=settings.thumbs_bucket),
         "origins": OriginsResource(

@@ -20,7 +20,7 @@ from typing import Any, ParamSpec, TypeVar
 from dlcs_assets.domain.errors import IngestError, PermanentError, TransientError
 from dlcs_assets.domain.ingest_spec import IngestPolicy
 from dlcs_assets.domain.request_states import RequestState
-from dlcs_assets.domain.results import ObjectKind, StageResult, WorkItem
+from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult, WorkItem
 from dlcs_assets.ingest.context import ImageContext, Services, Stopwatch
 from dlcs_assets.ingest.image import StageDone, ingest_image
 from dlcs_assets.ingest.scratch import folder_name
@@ -157,6 +157,9 @@ class _HeldImage:
             raise ClaimLostError(f"the run is ending; {self.item.asset_id} is given back")
         self.ledger.claims.check(self.claim.token, self.item.asset_id)
 
+    def is_taken_over(self) -> bool:
+        return self.ledger.claims.is_taken_over(self.claim.token, self.item.request_id)
+
     def origins_among(self, bucket: str, keys: Collection[str]) -> set[str]:
         return self.ledger.reports.origins_among(bucket, keys)
 
@@ -165,6 +168,9 @@ class _HeldImage:
 
     def commit(self, result: StageResult, invalidate: Sequence[str]) -> None:
         self.ledger.results.commit(self.claim, self.item, result, invalidate=invalidate, now=datetime.now(UTC))
+
+    def record_transient(self, record: ObjectRecord) -> None:
+        self.ledger.results.add_transient(self.claim, self.item, record)
 
     def forget_object(self, bucket: str, key: str) -> None:
         self.ledger.results.remove_object(bucket, key)

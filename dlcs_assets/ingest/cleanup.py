@@ -1,4 +1,7 @@
-"""What is removed: what an earlier ingest of an image left behind, or a CDN may hold; and all of a deleted image."""
+"""What is removed: what an earlier ingest of an image left behind, or a CDN may hold; and all of a deleted image.
+
+Also transient objects, where the run that stored one could not delete it.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from dlcs_assets.domain.storage_keys import (
     transient_prefix,
 )
 from dlcs_assets.ingest.context import ImageContext
+from dlcs_assets.ledger.ledger import Ledger
 
 
 def paths_to_close(image: ImageContext, spec: IngestSpec, result: StageResult) -> tuple[str, ...]:
@@ -49,6 +53,22 @@ def remove_superseded(image: ImageContext, spec: IngestSpec) -> None:
     for stored in image.item.objects:
         if stored.bucket == bucket and stored.key in ours:
             image.ledger.forget_object(bucket, stored.key)
+
+
+def drop_left_transient(storage: Storage, ledger: Ledger, *, limit: int) -> int:
+    """Delete up to `limit` transient objects that runs left in S3; return how many.
+
+    Raises the errors of the error tree: then the ledger still has them.
+    """
+    left = ledger.results.left_transient(limit=limit)
+    by_bucket: dict[str, list[str]] = {}
+    for location in left:
+        by_bucket.setdefault(location.bucket, []).append(location.key)
+    for bucket, keys in by_bucket.items():
+        storage.delete(bucket, keys)
+        for key in keys:
+            ledger.results.remove_object(bucket, key)
+    return len(left)
 
 
 def delete_image_objects(

@@ -13,7 +13,7 @@ from dlcs_assets.clients.image_server import ImageServer
 from dlcs_assets.clients.origins import Origins
 from dlcs_assets.clients.storage import Storage
 from dlcs_assets.domain.ingest_spec import IngestPolicy, IngestSpec
-from dlcs_assets.domain.results import ObjectKind, StageResult, WorkItem
+from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult, WorkItem
 from dlcs_assets.domain.thumbnails import ThumbnailMaker
 
 
@@ -36,6 +36,9 @@ class ImageLedger(Protocol):
     def check_claim(self) -> None:
         """Check that this run still holds the image. To be called before every publish."""
 
+    def is_taken_over(self) -> bool:
+        """Return whether another run holds the request by now."""
+
     def origins_among(self, bucket: str, keys: Collection[str]) -> set[str]:
         """Return the keys that are some image's origin: they are not ours to delete."""
 
@@ -44,6 +47,9 @@ class ImageLedger(Protocol):
 
     def commit(self, result: StageResult, invalidate: Sequence[str]) -> None:
         """Record a stage's result, and paths that a CDN is to forget because of it."""
+
+    def record_transient(self, record: ObjectRecord) -> None:
+        """Record an object that is to be stored until thumbnails are made."""
 
     def forget_object(self, bucket: str, key: str) -> None:
         """Drop the record of an object that was deleted."""

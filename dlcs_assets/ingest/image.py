@@ -186,7 +186,7 @@ def _commit(image: ImageContext, spec: IngestSpec, result: StageResult, picture:
 def _drop_transient(image: ImageContext) -> None:
     try:
         drop_transient(image)
-    except IngestError as error:  # the bucket's lifecycle rule deletes it within days
+    except IngestError as error:  # the ledger has it, and reconcile deletes it once the request has ended
         log.warning("the transient object of %s stays for now: %s", image.item.asset_id, error, extra=image.log_fields)
 
 

@@ -116,7 +116,7 @@ def make_original(
         raise _packed_for_image_server(origin)
     match seen:
         case FetchedOriginal(file=file, image=header):
-            objects = _keep(image, spec, seen)
+            objects = _store(image, spec, seen)
             data_version = file.sha256
             facts |= {"bytes": file.bytes, "sha256": file.sha256, "media_type": media_type_of(image, seen)}
             if file.version:
@@ -151,16 +151,23 @@ def make_original(
     )
 
 
-def put_transient(image: ImageContext, original: FetchedOriginal) -> ObjectRecord:
-    """Store the original for the image server to read, under a key of this request's own."""
-    item = image.item
-    return _put(image, original, transient_key(item.asset_id, item.request_id), ObjectKind.TRANSIENT)
+def put_transient(image: ImageContext, original: FetchedOriginal) -> None:
+    """Store the original for the image server to read, under a key of this request's own.
+
+    The ledger has it before S3 does: `reconcile` deletes it if this run cannot.
+    """
+    bucket, key = image.services.storage.storage_bucket, _transient_key(image)
+    file, content_type = original.file, media_type_of(image, original)
+    record = ObjectRecord(bucket, key, ObjectKind.TRANSIENT, file.bytes, file.sha256, content_type)
+    image.ledger.record_transient(record)
+    _put(image, original, key, ObjectKind.TRANSIENT)
 
 
 def drop_transient(image: ImageContext) -> None:
-    """Delete what `put_transient` stored. A lifecycle rule on `transient/` is the safety net, not the plan."""
-    storage = image.services.storage
-    key = transient_key(image.item.asset_id, image.item.request_id)
+    """Delete what `put_transient` stored, unless another run has taken the request over: that one reads it."""
+    if image.ledger.is_taken_over():
+        return
+    storage, key = image.services.storage, _transient_key(image)
     storage.delete(storage.storage_bucket, [key])
     image.ledger.forget_object(storage.storage_bucket, key)
 
@@ -175,15 +182,19 @@ def media_type_of(image: ImageContext, seen: FetchedOriginal | PeekedOriginal) -
     return registered or declared_type(seen.content_type) or UNKNOWN_TYPE
 
 
-def _keep(image: ImageContext, spec: IngestSpec, original: FetchedOriginal) -> tuple[ObjectRecord, ...]:
+def _store(image: ImageContext, spec: IngestSpec, original: FetchedOriginal) -> tuple[ObjectRecord, ...]:
     image.ledger.check_claim()
     if spec.plan.keep_original:
         image.require_room(spec, original.file.bytes, [ObjectKind.ORIGINAL])
         return (_put(image, original, original_key(image.item.asset_id), ObjectKind.ORIGINAL),)
     # A server that shares our disk reads the file that we have.
     if spec.plan.transient and not image.thumbnails_from_files:
-        return (put_transient(image, original),)
+        put_transient(image, original)
     return ()
+
+
+def _transient_key(image: ImageContext) -> str:
+    return transient_key(image.item.asset_id, image.item.request_id)
 
 
 def _put(image: ImageContext, original: FetchedOriginal, key: str, kind: ObjectKind) -> ObjectRecord:

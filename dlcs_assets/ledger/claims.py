@@ -164,6 +164,12 @@ class Claims:
                 found[row.run_id] = max(found.get(row.run_id, row.heartbeat_at), row.heartbeat_at)
         return found
 
+    def is_taken_over(self, token: str, request_id: str) -> bool:
+        """Return whether the request is held under another token."""
+        with self._database.read() as connection:
+            held_by = connection.scalar(select(claims.c.token).where(claims.c.request_id == request_id))
+        return held_by not in {None, token}
+
     def claimed_requests(self) -> set[str]:
         """Return the ids of the requests that runs hold."""
         with self._database.read() as connection:

@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, Select, exists, select, update
 
 from dlcs_assets.domain.request_states import UNFINISHED
+from dlcs_assets.domain.results import ObjectKind
 from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.tables import objects, requests
@@ -39,9 +40,13 @@ class Fixity:
     def next(self, limit: int) -> list[Deposit]:
         """Return the objects whose turn it is, without those of images that are being made."""
         with self._database.read() as connection:
-            found = _deposits(connection, _objects(objects.c.audited_at.is_(None), ~_in_progress()).limit(limit))
+            at_rest = (
+                objects.c.kind != ObjectKind.TRANSIENT,
+                ~_in_progress(),
+            )  # a transient one may be gone at any time
+            found = _deposits(connection, _objects(objects.c.audited_at.is_(None), *at_rest).limit(limit))
             if len(found) < limit:
-                earlier = _objects(objects.c.audited_at.is_not(None), ~_in_progress()).order_by(objects.c.audited_at)
+                earlier = _objects(objects.c.audited_at.is_not(None), *at_rest).order_by(objects.c.audited_at)
                 found += _deposits(connection, earlier.limit(limit - len(found)))
         return found
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, exists, insert, select, update
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.quota import SOURCE_KINDS
-from dlcs_assets.domain.request_states import RequestState
-from dlcs_assets.domain.results import ObjectKind, StageResult, WorkItem
+from dlcs_assets.domain.request_states import UNFINISHED, RequestState
+from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult, WorkItem
+from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.ledger.accounting import require_growth, stored_of
 from dlcs_assets.ledger.attempts import ClaimLostError, check_claim, end_attempt
@@ -19,12 +21,12 @@ from dlcs_assets.ledger.claims import Claim
 from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.outbox import post_invalidation
 from dlcs_assets.ledger.records import RetrySchedule, slices, stage_results
-from dlcs_assets.ledger.tables import claims, objects, outcomes
+from dlcs_assets.ledger.tables import IS_TRANSIENT, claims, objects, outcomes, requests
 
 __all__ = ["Claim", "ClaimLostError", "Results"]
 
 KINDS_OF_STAGE = {
-    Stage.ORIGINAL: (ObjectKind.ORIGINAL, ObjectKind.TRANSIENT),
+    Stage.ORIGINAL: (ObjectKind.ORIGINAL,),
     Stage.JP2: (ObjectKind.JP2,),
     Stage.THUMBNAILS: (ObjectKind.THUMBNAIL, ObjectKind.SIZES),
 }
@@ -89,23 +91,21 @@ class Results:
                 delete(objects).where(objects.c.image_id == image_id, objects.c.kind.in_(KINDS_OF_STAGE[result.stage]))
             )
             if result.objects:
-                connection.execute(
-                    insert(objects),
-                    [
-                        {
-                            "bucket": stored.bucket,
-                            "key": stored.key,
-                            "image_id": image_id,
-                            "customer": item.asset_id.customer,
-                            "space": item.asset_id.space,
-                            "kind": stored.kind,
-                            "bytes": stored.bytes,
-                            "sha256": stored.sha256,
-                            "content_type": stored.content_type,
-                        }
-                        for stored in result.objects
-                    ],
-                )
+                connection.execute(insert(objects), [_object_row(item, stored) for stored in result.objects])
+
+    def add_transient(self, claim: Claim, item: WorkItem, stored: ObjectRecord) -> None:
+        """Record an object before it is stored that is to be deleted again. No result of a stage takes its place."""
+        with self._database.write() as connection:
+            check_claim(connection, claim.token, item.asset_id)
+            connection.execute(delete(objects).where(objects.c.bucket == stored.bucket, objects.c.key == stored.key))
+            connection.execute(insert(objects), [_object_row(item, stored)])
+
+    def left_transient(self, *, limit: int) -> list[S3Location]:
+        """Return transient objects that runs left, or were about to store: of images for which no request is open."""
+        unfinished = exists().where(requests.c.image_id == objects.c.image_id, requests.c.state.in_(UNFINISHED))
+        query = select(objects.c.bucket, objects.c.key).where(IS_TRANSIENT, ~unfinished).limit(limit)
+        with self._database.read() as connection:
+            return [S3Location(row.bucket, row.key) for row in connection.execute(query)]
 
     def remove_object(self, bucket: str, key: str) -> None:
         """Drop the row of an object that was deleted from storage."""
@@ -155,6 +155,20 @@ class Results:
             (AssetId.parse(row.image_id), row.request_id, row.run_id, results[row.image_id][Stage(row.stage)][1])
             for row in rows
         ]
+
+
+def _object_row(item: WorkItem, stored: ObjectRecord) -> dict[str, Any]:
+    return {
+        "bucket": stored.bucket,
+        "key": stored.key,
+        "image_id": str(item.asset_id),
+        "customer": item.asset_id.customer,
+        "space": item.asset_id.space,
+        "kind": stored.kind,
+        "bytes": stored.bytes,
+        "sha256": stored.sha256,
+        "content_type": stored.content_type,
+    }
 
 
 def _settle(connection: Connection, item: WorkItem, result: StageResult, reserved: int) -> None:

@@ -36,7 +36,7 @@ from dlcs_assets.domain.stages import Lane, Outcome, Stage
 from dlcs_assets.ledger.column_types import SanitizedText
 from dlcs_assets.ledger.encryption import EncryptedJson, EncryptedText
 
-SCHEMA_VERSION = "0004"  # of the newest file in migrations/versions
+SCHEMA_VERSION = "0005"  # of the newest file in migrations/versions
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -256,6 +256,7 @@ outcomes = Table(
 )
 
 DAMAGED = text("damage IS NOT NULL")  # hardly any: the index costs nothing
+IS_TRANSIENT = text("kind = 'transient'")  # only those of images in progress, or left by a run
 objects = Table(
     "objects",
     metadata,
@@ -273,6 +274,7 @@ objects = Table(
     PrimaryKeyConstraint("bucket", "key"),
     Index("objects_by_audit", "audited_at"),
     Index("objects_damaged", "damage", sqlite_where=DAMAGED, postgresql_where=DAMAGED),
+    Index("objects_transient", "image_id", sqlite_where=IS_TRANSIENT, postgresql_where=IS_TRANSIENT),
     Index("objects_by_image", "image_id"),
     Index("objects_by_kind", "customer", "kind", "space", "bytes"),
     _one_of("objects", "kind", ObjectKind),

@@ -21,6 +21,7 @@ UNREPORTED = """SELECT image_id, stage FROM outcomes WHERE reported = 0
     AND image_id IN (SELECT id FROM images WHERE customer = ?)"""
 UNFINISHED = """SELECT image_id, state FROM requests WHERE customer = ?
     AND state NOT IN ('done', 'failed', 'rejected', 'superseded')"""
+TRANSIENT = "SELECT key FROM objects WHERE customer = ? AND kind = 'transient'"
 LEASES = "SELECT name FROM leases WHERE expires_at > datetime('now')"
 REJECTED = "SELECT count(*) FROM messages WHERE batch = ? AND state = 'rejected'"
 REJECTED_FOR = "SELECT code FROM messages WHERE batch = ? AND state = 'rejected'"
@@ -41,7 +42,7 @@ def is_quiet(world: World, customer: int, count: int) -> str:
     ((rejected,),) = rows(REJECTED, customer)
     if len(seen) + rejected < count:
         return f"not all messages are known: {len(seen)} images, {rejected} rejected"
-    for query in (UNFINISHED, CLAIMS, OPEN_CHUNKS, UNREPORTED):
+    for query in (UNFINISHED, CLAIMS, OPEN_CHUNKS, UNREPORTED, TRANSIENT):
         if found := rows(query, customer):
             return f"{query.split('FROM ')[1].split()[0]} are open: {found[:3]}"
     if leases := rows(LEASES):

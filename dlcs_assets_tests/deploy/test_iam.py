@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from dlcs_assets.domain.storage_keys import TRANSIENT_PREFIX
 from dlcs_assets_tests.deploy.files import DEPLOY, ECS_FILES, POLICIES, check_shape, load, load_named, name_of
 
 PACKAGE = DEPLOY.parent / "dlcs_assets"
@@ -25,7 +26,7 @@ ALLOWED: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {
     ("clients/storage.py", "head_object"): ("s3:GetObject", (RUNS, OPERATOR)),
     ("clients/storage.py", "get_object"): ("s3:GetObject", (RUNS, OPERATOR)),
     ("clients/storage.py", "get_paginator"): ("s3:ListBucket", (RUNS, OPERATOR)),
-    ("clients/storage.py", "delete_objects"): ("s3:DeleteObject", (RUNS, OPERATOR)),
+    ("clients/storage.py", "delete_objects"): ("s3:DeleteObject", (RUNS, CODE_SERVER, OPERATOR)),
     ("clients/s3_objects.py", "get_object"): ("s3:GetObject", (RUNS,)),
     ("clients/origins/s3_ambient.py", "head_object"): ("s3:GetObject", (RUNS,)),
     ("clients/origins/s3_ambient.py", "get_object"): ("s3:GetObject", (RUNS,)),
@@ -145,8 +146,12 @@ def test_iam_would_take_the_policy(path: Path) -> None:
 
 
 def test_only_runs_and_operators_may_write_to_buckets() -> None:
+    """The code server may delete, but only transient objects, which runs left."""
     writing = {"s3:PutObject", "s3:DeleteObject"}
-    assert {path.stem for path in POLICIES if writing & actions(name_of(path))} == {"runs", "operator"}
+    assert {path.stem for path in POLICIES if writing & actions(name_of(path))} == {"runs", "operator", "code-server"}
+    (deletes,) = [each for each in statements(CODE_SERVER) if writing & set(each["Action"])]
+    assert deletes["Action"] == ["s3:DeleteObject"]
+    assert [resource.partition("/")[2] for resource in deletes["Resource"]] == [f"{TRANSIENT_PREFIX}*"]
 
 
 def test_operators_write_into_our_own_buckets_to_try_them_only() -> None:

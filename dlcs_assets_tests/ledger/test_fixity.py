@@ -4,8 +4,9 @@ from datetime import timedelta
 
 import pytest
 
+from dlcs_assets.domain.results import ObjectKind, ObjectRecord
 from dlcs_assets.ledger.fixity import Deposit
-from dlcs_assets_tests.ledger.conftest import NOW, Desk
+from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, Desk
 
 HOUR = timedelta(hours=1)
 
@@ -36,6 +37,17 @@ def test_objects_never_audited_come_first_then_the_longest_ago(two: Desk) -> Non
 def test_what_is_in_progress_is_not_audited(desk: Desk) -> None:
     desk.store("2/1/one", end=False)
     assert next_images(desk, 9) == []
+
+
+def test_a_transient_object_is_not_audited(desk: Desk) -> None:
+    """It may have been deleted a moment ago: that is no damage."""
+    desk.send("2/1/one")
+    claim = desk.claim()
+    (item,) = claim.items
+    stored = ObjectRecord("storage", "transient/2/1/one/r", ObjectKind.TRANSIENT, 10, "a" * 64, "image/jpeg")
+    desk.ledger.results.add_transient(claim, item, stored)
+    desk.ledger.results.finish(claim, item, None, schedule=SCHEDULE, now=NOW)
+    assert desk.ledger.fixity.next(9) == []
 
 
 def test_an_image_requested_during_its_audit_has_no_result(desk: Desk) -> None:

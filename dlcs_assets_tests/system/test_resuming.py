@@ -99,6 +99,19 @@ def test_a_resumed_run_stores_and_removes_a_transient_original(system: System) -
     assert not any(record.key.startswith("transient/") for record in system.status(PAGE).objects)
 
 
+def test_a_transient_original_that_s3_kept_is_deleted_later(system: System) -> None:
+    """Until S3 answers again the sensor says why not."""
+    system.use(s3_endpoint_url=system.s3_proxy.url)
+    system.s3_proxy.refusing["<Key>transient/"] = (403, "no")
+    system.ingest(PAGE, system.serve("page.jpg", jpeg(120, 90)), "thumbs:default", mediaType="image/jpeg")
+    assert system.status(PAGE).state == "done"
+    assert "Transient objects stay for now: " in system.told_by("reconcile")
+    system.s3_proxy.refusing.clear()
+    assert system.told_by("reconcile") == "1 transient objects deleted that runs had left"
+    assert system.storage() == {}
+    assert system.told_by("reconcile") == "All is well"
+
+
 def test_an_image_waiting_for_appetiser_is_done_by_the_next_run(system: System) -> None:
     """The original stays materialised, the next run converts it, and nothing is left in scratch."""
     system.appetiser.stop()

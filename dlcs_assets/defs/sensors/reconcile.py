@@ -1,4 +1,4 @@
-"""What a crash leaves behind is found and put right: lost runs, and outcomes that Dagster never got."""
+"""What a crash leaves behind is found and put right: lost runs, outcomes that Dagster never got, files, objects."""
 
 from __future__ import annotations
 
@@ -8,17 +8,21 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from dlcs_assets.clients.storage import Storage
 from dlcs_assets.defs import tags
 from dlcs_assets.defs.catalog import Catalog
 from dlcs_assets.defs.materializations import Upstream, materialization, newest
 from dlcs_assets.defs.partitions import DISPATCH_LEASE, LEASE_WAIT, UNFINISHED_RUNS, WorkingSet, image_ids
+from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.partition_key import partition_key
+from dlcs_assets.ingest.cleanup import drop_left_transient
 from dlcs_assets.ingest.policy import retry_schedule
 from dlcs_assets.ingest.scratch import clear_ended
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.settings import Settings
 
 REPORTS_PER_TICK = 200
+DELETIONS_PER_TICK = 200
 
 
 @dataclass
@@ -30,12 +34,16 @@ class Reconciled:
     reported: int = 0
     overdue: int = 0
     folders: int = 0
+    transient: int = 0
+    transient_stays: str = ""  # why, if it could not be deleted
 
     def __str__(self) -> str:
         parts = [
             f"{self.runs} lost runs ended, {self.images} images due again" if self.runs else "",
             f"{self.reported} outcomes reported to Dagster" if self.reported else "",
             f"{self.folders} folders of ended runs deleted from scratch" if self.folders else "",
+            f"{self.transient} transient objects deleted that runs had left" if self.transient else "",
+            f"transient objects stay for now: {self.transient_stays}" if self.transient_stays else "",
             f"{self.overdue} messages rejected that waited for a registration until the timeout"
             if self.overdue
             else "",
@@ -43,7 +51,7 @@ class Reconciled:
         return "; ".join(part for part in parts if part) or "all is well"
 
 
-def reconcile(instance: dg.DagsterInstance, ledger: Ledger, settings: Settings) -> Reconciled:
+def reconcile(instance: dg.DagsterInstance, ledger: Ledger, storage: Storage, settings: Settings) -> Reconciled:
     """Give back what lost runs hold, then report to Dagster what the ledger has and it has not."""
     done = Reconciled(overdue=ledger.inbox.reject_overdue(datetime.now(UTC)))
     active = ledger.claims.active_runs()
@@ -59,6 +67,10 @@ def reconcile(instance: dg.DagsterInstance, ledger: Ledger, settings: Settings) 
         _end(instance, run_id, settings)
     done.folders = clear_ended(settings.scratch, ledger.claims.ended)
     done.reported = _report(instance, Catalog.of(settings), ledger)
+    try:  # last: all else needs no S3
+        done.transient = drop_left_transient(storage, ledger, limit=DELETIONS_PER_TICK)
+    except IngestError as error:
+        done.transient_stays = str(error)
     return done
 
 

@@ -10,6 +10,7 @@ import dagster as dg
 from dlcs_assets.clients.listings import Listings
 from dlcs_assets.clients.sns import Notifications
 from dlcs_assets.clients.sqs import Queues
+from dlcs_assets.clients.storage import Storage
 from dlcs_assets.customers import NoCustomersError, customer_source
 from dlcs_assets.defs import tags
 from dlcs_assets.defs.checks import evaluate
@@ -64,7 +65,8 @@ def ingest_sensors() -> Sequence[dg.SensorDefinition]:
         _sensor(
             "reconcile",
             _reconcile,
-            "Finds runs that were lost and makes their images due again; reports outcomes that Dagster missed.",
+            "Finds runs that were lost and makes their images due again; reports outcomes that Dagster missed; deletes "
+            "the files and transient objects that runs left.",
         ),
         _sensor(
             "watch",
@@ -170,11 +172,12 @@ def _reconcile(
     context: dg.SensorEvaluationContext,
     settings: dg.ResourceParam[Settings],
     ledger: dg.ResourceParam[Ledger],
+    storage_of_ticks: dg.ResourceParam[Storage],
 ) -> dg.SkipReason:
     known_as = adopt_names(context.instance, ledger, settings, context.cursor)
     if known_as != context.cursor:
         context.update_cursor(known_as)
-    return dg.SkipReason(str(reconcile(context.instance, ledger, settings)).capitalize())
+    return dg.SkipReason(str(reconcile(context.instance, ledger, storage_of_ticks, settings)).capitalize())
 
 
 def _watch(
