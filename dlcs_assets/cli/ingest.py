@@ -14,14 +14,17 @@ from dlcs_assets.cli.options import ChannelsOption, PolicyOption, parse_channels
 from dlcs_assets.cli.output import counting, make_console, print_table, state_text
 from dlcs_assets.cli.progress import Follower, follow
 from dlcs_assets.cli.send import Outgoing, check, queue_url, send, upload
-from dlcs_assets.cli.sources import Source, find_sources, name_sources
+from dlcs_assets.cli.sources import Source, find_sources, name_sources, require_images
 from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.delivery import Channel
 from dlcs_assets.domain.ingest_request import BatchReference
 from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets.domain.stages import Lane
 from dlcs_assets.domain.upload import sent_key
 from dlcs_assets.ledger.reports import ImageStatus
 from dlcs_assets.settings import Settings
+
+IMAGE_CHANNELS = frozenset({Channel.IIIF_IMG, Channel.THUMBS})
 
 
 def ingest(
@@ -54,6 +57,8 @@ def ingest(
     ids = name_sources(found, customer, space, id_)
     settings = load_settings()
     requested = parse_channels(channels, policy, load_customer(settings, ids[0].customer).policies)
+    if not requested or any(each.channel in IMAGE_CHANNELS for each in requested):
+        require_images(found)
     lane = Lane.PRIORITY if priority else Lane.INGEST
     queue_url(settings, lane)
     images = [

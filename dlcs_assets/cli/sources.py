@@ -21,11 +21,15 @@ NOT_IN_NAMES = re.compile(r"[\s/?#%]+")  # what URLs and shells would have to es
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An image to be: a file of this machine, or an address from which it is fetched."""
+    """An image to be: a file of this machine, or an address from which it is fetched.
+
+    `is_not_image`: what a file is that is no image that can be ingested, for people.
+    """
 
     name: str  # the file name, or the last part of the address
     path: Path | None = None
     address: str | None = None
+    is_not_image: str | None = None
 
 
 def find_sources(named: Sequence[str]) -> tuple[list[Source], int]:
@@ -40,14 +44,13 @@ def find_sources(named: Sequence[str]) -> tuple[list[Source], int]:
         try:
             if path.is_dir():
                 files = sorted(each for each in path.iterdir() if each.is_file() and not each.name.startswith("."))
-                images = [each for each in files if _is_image(each)]
+                images = [each for each in files if _not_an_image(each) is None]
                 if not images:
                     raise CommandError(f"{path}: there are no images in this folder.")
                 skipped += len(files) - len(images)
                 found += [Source(each.name, each) for each in images]
             else:
-                path.open("rb").close()
-                found.append(Source(path.name, path))
+                found.append(Source(path.name, path, is_not_image=_not_an_image(path)))
         except OSError as error:
             raise CommandError(f"{text}: {error.strerror}.") from error
     return found, skipped
@@ -80,7 +83,20 @@ def valid_name(text: str) -> str:
     return "" if name in {".", ".."} else name
 
 
-def _is_image(path: Path) -> bool:
+def require_images(sources: Sequence[Source]) -> None:
+    """Raise a CommandError, with all of them, if some of the files are no images."""
+    wrong = [f"{source.path} is {source.is_not_image}" for source in sources if source.is_not_image]
+    if wrong:
+        raise CommandError(
+            f"Not images, or not of a format that is ingested: {'; '.join(wrong)}. "
+            "Nothing was sent. To have files stored and offered as they are: --channels file."
+        )
+
+
+def _not_an_image(path: Path) -> str | None:
     with path.open("rb") as file:
-        found = sniff(file.read(HEAD_BYTES))
-    return found is not None and found.is_image
+        head = file.read(HEAD_BYTES)
+    found = sniff(head)
+    if found is not None:
+        return None if found.is_image else found.media_type
+    return "of no known format" if head else "empty"

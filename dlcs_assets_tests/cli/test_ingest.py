@@ -137,6 +137,35 @@ def test_a_customer_that_is_not_configured_is_refused_at_once(aws: Aws, monkeypa
     assert messages(aws) == []
 
 
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"%PDF-1.7 ", "application/pdf"),
+        (b"<!DOCTYPE html><html>", "text/html"),
+        (b"\0\1\2\3", "of no known format"),
+        (b"", "empty"),
+    ],
+)
+@pytest.mark.parametrize("channels", [[], ["--channels", "thumbs,file"]])
+def test_a_file_that_is_no_image_is_refused_at_once(
+    aws: Aws, tmp_path: Path, data: bytes, what: str, channels: list[str]
+) -> None:
+    """With the images that were named with it: a part of them would be hard to tell from all."""
+    (tmp_path / "page.jpg").write_bytes(jpeg(3, 4))
+    (tmp_path / "page.tif").write_bytes(data)
+    done = dlcs("ingest", str(tmp_path / "page.jpg"), str(tmp_path / "page.tif"), *channels)
+    assert done.exit_code == 1
+    assert f"page.tif is {what}" in done.stderr
+    assert "page.jpg" not in done.stderr
+    assert messages(aws) == []
+
+
+def test_a_file_that_is_no_image_may_be_stored_as_a_file(aws: Aws, tmp_path: Path) -> None:
+    (tmp_path / "book.pdf").write_bytes(b"%PDF-1.7 ")
+    assert dlcs("ingest", str(tmp_path / "book.pdf"), "--channels", "file").exit_code == 0
+    assert len(messages(aws)) == 1
+
+
 @pytest.mark.parametrize("variable", ["DLCS_PRIORITY_QUEUE_URL", "DLCS_ORIGIN_BUCKET"])
 def test_what_is_not_configured_is_named(
     aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
