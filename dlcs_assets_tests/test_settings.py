@@ -10,16 +10,12 @@ from dlcs_assets.defs.resources import build_resources
 from dlcs_assets.domain.image_servers import ImageServerKind, SourceAccess
 from dlcs_assets.domain.thumbnails import ThumbnailMaker
 from dlcs_assets.settings import Settings
+from dlcs_assets_tests.environment import OF_EVERY_KIND
 
 
 def test_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DLCS_STORAGE_BUCKET", "library")
-    monkeypatch.setenv("DLCS_S3_ORIGIN_BUCKETS", "scans, more-scans")
-    monkeypatch.setenv("DLCS_CUSTOMERS", "2,5")
-    monkeypatch.setenv("DLCS_PRIVATE_NETWORKS", "10.1.0.0/16, FD00::/8")
-    monkeypatch.setenv("DLCS_DEFAULT_THUMBNAIL_SIZES", "!200,200;!100,100")
-    monkeypatch.setenv("DLCS_ATTEMPT_DELAY", "0.5")
-    monkeypatch.setenv("DLCS_REGISTRATION_WAIT", "PT5M")
+    for name, value in OF_EVERY_KIND.items():
+        monkeypatch.setenv(name, value)
     settings = Settings()
     assert settings.registration_wait == timedelta(minutes=5)
     assert settings.storage_bucket == "library"
@@ -27,7 +23,10 @@ def test_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch)
     assert settings.customers == (2, 5)
     assert settings.private_networks == ("10.1.0.0/16", "fd00::/8")
     assert settings.default_thumbnail_sizes == ("!200,200", "!100,100")
+    assert settings.chunk_size == 7
     assert settings.attempt_delay == timedelta(seconds=0.5)
+    assert settings.scratch == Path("/work/scratch")
+    assert settings.image_server_kind is ImageServerKind.IIIF_PROCESSOR
 
 
 @pytest.mark.parametrize(

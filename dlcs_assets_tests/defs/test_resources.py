@@ -19,6 +19,7 @@ from dlcs_assets.defs.resources import (
 )
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.settings import Settings
+from dlcs_assets_tests.environment import OF_EVERY_KIND, SECRET
 from dlcs_testing.scripted_server import Answer, scripted_server
 
 RESOURCES = {name: each for name, each in build_resources(Settings()).items() if isinstance(each, ClientResource)}
@@ -86,8 +87,8 @@ def test_all_runs_and_ticks_of_a_process_share_one_ledger(tmp_path: Path, monkey
 
 
 def test_a_ledgers_url_and_key_are_named_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DLCS_LEDGER_URL", "postgresql://dlcs:hunter2@database/dlcs")
-    monkeypatch.setenv("DLCS_LEDGER_KEY", "kT2p0WmDk0Gm5nGyVSkqZqjXwPz7zq0hP3y3k2m1a3o=")
+    for name, value in SECRET.items():
+        monkeypatch.setenv(name, value)
     ledger = build_resources(Settings())["ledger"]
     assert (ledger.url, ledger.key) == (dg.EnvVar("DLCS_LEDGER_URL"), dg.EnvVar("DLCS_LEDGER_KEY"))
 
@@ -98,12 +99,8 @@ def _plain(value: Any) -> Any:
 
 def test_settings_reach_runs_and_ticks_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was set is set, and nothing else; durations, tuples and paths survive the way through Dagster's config."""
-    monkeypatch.setenv("DLCS_CUSTOMERS", "2,5")
-    monkeypatch.setenv("DLCS_DEFAULT_THUMBNAIL_SIZES", "!200,200;!100,100")
-    monkeypatch.setenv("DLCS_SWEPT_BUCKETS", "scans,more-scans")
-    monkeypatch.setenv("DLCS_ATTEMPT_DELAY", "0.5")
-    monkeypatch.setenv("DLCS_SCRATCH", "/work/scratch")
-    monkeypatch.setenv("DLCS_IMAGE_SERVER_KIND", "iiif-processor")
+    for name, value in OF_EVERY_KIND.items():
+        monkeypatch.setenv(name, value)
     settings = Settings().model_copy(update={"stalled_after": timedelta(days=400)})
     passed_on = SettingsResource.of(settings).process_config_and_initialize()
     assert passed_on == settings
@@ -119,9 +116,8 @@ def test_a_setting_that_is_set_to_nothing_is_left_out() -> None:
 
 
 def test_settings_are_shown_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DLCS_LEDGER_URL", "postgresql://dlcs:hunter2@database/dlcs")
-    monkeypatch.setenv("DLCS_LEDGER_KEY", "kT2p0WmDk0Gm5nGyVSkqZqjXwPz7zq0hP3y3k2m1a3o=")
-    monkeypatch.setenv("DLCS_CHUNK_SIZE", "7")
+    for name, value in (SECRET | {"DLCS_CHUNK_SIZE": "7"}).items():
+        monkeypatch.setenv(name, value)
     settings = Settings()
     resource = SettingsResource.of(settings)
     assert resource.values == {"chunk_size": 7}

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dlcs_assets.domain.stages import Outcome
-from dlcs_testing.installation import Installation
+from dlcs_testing.installation import Installation, full_message
+from dlcs_testing.looking import decoded, shows
 from dlcs_testing.pictures import drawing, encoded
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from dlcs_testing.pipeline import Pipeline
 
 JPEG, JP2, PNG, PDF = "image/jpeg", "image/jp2", "image/png", "application/pdf"
 DEFAULT, USE_ORIGINAL = "iiif-img:default,thumbs:default", "iiif-img:use-original,thumbs:default"
@@ -114,6 +119,7 @@ ROWS = [
     Row("file", "file", "portal", PDF, (AT_ORIGIN, NOT_REQUIRED, NOT_REQUIRED), 0, 0, {}, "nothing"),
     Row("none", "none", "http", JPEG, (NOT_REQUIRED, NOT_REQUIRED, NOT_REQUIRED), 0, 0, {}, "nothing"),
 ]  # fmt: skip (a table is read by its columns)
+MAKING_THUMBNAILS = [row for row in ROWS if row.read != "nothing"]
 
 
 def origin_of(row: Row, installation: Installation) -> str:
@@ -127,6 +133,27 @@ def origin_of(row: Row, installation: Installation) -> str:
             return f"s3://{LISTED_BUCKET}/{row.image}"
 
 
+def ingest_rows(pipeline: Pipeline, rows: Iterable[Row]) -> None:
+    """Ingest the image of each row."""
+    for row in rows:
+        pipeline.send(full_message(row.image, origin_of(row, pipeline), row.channels, mediaType=row.media_type))
+    pipeline.settle()
+
+
+def check_done(pipeline: Pipeline, row: Row) -> None:
+    """Check that the image of a row is done and has the thumbnails of its picture, in all sizes."""
+    assert pipeline.status(row.image).state == "done"
+    found = pipeline.thumbs(f"{row.image}/")
+    sizes = found.pop(f"{row.image}/s.json")
+    assert sizes.data == json.dumps({"o": SIZES, "a": []}, separators=(",", ":")).encode()
+    assert set(found) == {f"{row.image}/open/{width}.jpg" for width, _ in SIZES}
+    for width, height in SIZES:
+        thumbnail = found[f"{row.image}/open/{width}.jpg"]
+        assert thumbnail.content_type == "image/jpeg"
+        assert (decoded(thumbnail.data).format, decoded(thumbnail.data).size) == ("JPEG", (width, height))
+        assert shows(thumbnail.data, row.picture)
+
+
 def is_of(row: Row, key: str) -> bool:
-    """Tell whether a key, or a path that ends in one, is that of the row's image or below it."""
+    """Return whether a key, or a path that ends in one, is that of the row's image or below it."""
     return f"/{row.image}/" in f"/{key}/"

@@ -13,11 +13,21 @@ from dlcs_assets.domain.request_states import RequestState
 from dlcs_assets.domain.stages import STAGES, Stage
 from dlcs_assets.domain.thumbnails import ThumbnailMaker
 from dlcs_assets_tests.ingest.odd_pictures import SMALL, standing, turned_jpeg
-from dlcs_assets_tests.ingest.rows import JP2, LISTED_BUCKET, ROWS, SIZES, Row, is_of, origin_of
+from dlcs_assets_tests.ingest.rows import (
+    DEFAULT,
+    JP2,
+    LISTED_BUCKET,
+    MAKING_THUMBNAILS,
+    SIZES,
+    USE_ORIGINAL,
+    Row,
+    check_done,
+    ingest_rows,
+    is_of,
+)
 from dlcs_stack.appetiser.app import AppetiserConfig
 from dlcs_stack.stack import RunningStack
 from dlcs_testing.appetiser_service import served
-from dlcs_testing.installation import full_message
 from dlcs_testing.looking import decoded, shows
 from dlcs_testing.pictures import drawing, encoded, jpeg
 from dlcs_testing.pipeline import Pipeline, running_pipeline
@@ -27,8 +37,6 @@ from dlcs_testing.scripted_server import Answer, Asked, scripted_server
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MAKING_THUMBNAILS = [row for row in ROWS if row.read != "nothing"]
-DEFAULT, USE_ORIGINAL = "iiif-img:default,thumbs:default", "iiif-img:use-original,thumbs:default"
 BY_APPETISER: dict[str, Any] = {"thumbnails_by": ThumbnailMaker.APPETISER}
 of_every_row = pytest.mark.parametrize("row", MAKING_THUMBNAILS, ids=str)
 
@@ -50,9 +58,7 @@ def pipeline(services: RunningStack, appetiser: Proxy, tmp_path_factory: pytest.
     with running_pipeline(services, tmp_path_factory.mktemp("appetiser"), **settings) as pipeline:
         pipeline.image_server.stop()
         pipeline.make_bucket(LISTED_BUCKET)
-        for row in MAKING_THUMBNAILS:
-            pipeline.send(full_message(row.image, origin_of(row, pipeline), row.channels, mediaType=row.media_type))
-        pipeline.settle()
+        ingest_rows(pipeline, MAKING_THUMBNAILS)
         yield pipeline
 
 
@@ -63,16 +69,7 @@ def asked_of(appetiser: Proxy, row: Row) -> list[dict[str, Any]]:
 
 @of_every_row
 def test_every_row_has_the_thumbnails_that_an_image_server_makes(pipeline: Pipeline, row: Row) -> None:
-    assert pipeline.status(row.image).state == "done"
-    found = pipeline.thumbs(f"{row.image}/")
-    sizes = found.pop(f"{row.image}/s.json")
-    assert sizes.data == json.dumps({"o": SIZES, "a": []}, separators=(",", ":")).encode()
-    assert set(found) == {f"{row.image}/open/{width}.jpg" for width, _ in SIZES}
-    for width, height in SIZES:
-        thumbnail = found[f"{row.image}/open/{width}.jpg"]
-        assert thumbnail.content_type == "image/jpeg"
-        assert (decoded(thumbnail.data).format, decoded(thumbnail.data).size) == ("JPEG", (width, height))
-        assert shows(thumbnail.data, row.picture)
+    check_done(pipeline, row)
 
 
 @of_every_row

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,11 +17,10 @@ from dlcs_assets.domain.image_servers import ImageServerKind, SourceAccess
 from dlcs_assets.domain.ingest_request import Registration
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.ingest.policy import ingest_policy
-from dlcs_assets_tests.ingest.rows import ROWS, SIZES, Row, origin_of
+from dlcs_assets_tests.ingest.rows import ROWS, Row, check_done, ingest_rows
 from dlcs_stack.stack import RunningStack
 from dlcs_testing.iiif_processor.running import iiif_processor, needs_node
 from dlcs_testing.installation import full_message
-from dlcs_testing.looking import decoded, shows
 from dlcs_testing.pictures import drawing, encoded
 from dlcs_testing.pipeline import Pipeline, running_pipeline
 
@@ -56,22 +54,14 @@ def pipeline(
             customers_file=folder / "dlcs.yaml",
         ) as pipeline,
     ):
-        for row in READABLE:
-            pipeline.send(full_message(row.image, origin_of(row, pipeline), row.channels, mediaType=row.media_type))
-        pipeline.settle()
+        ingest_rows(pipeline, READABLE)
         yield pipeline
 
 
 @needs_node
 @of_every_row
 def test_rows_whose_sources_it_reads_are_done(pipeline: Pipeline, row: Row) -> None:
-    assert pipeline.status(row.image).state == "done"
-    found = pipeline.thumbs(f"{row.image}/")
-    assert json.loads(found[f"{row.image}/s.json"].data) == {"o": SIZES, "a": []}
-    for width, height in SIZES:
-        picture = found[f"{row.image}/open/{width}.jpg"].data
-        assert decoded(picture).size == (width, height)
-        assert shows(picture, row.picture)
+    check_done(pipeline, row)
 
 
 @needs_node

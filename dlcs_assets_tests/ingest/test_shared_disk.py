@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import stat
@@ -20,18 +19,14 @@ import pytest
 from dlcs_assets.domain.image_servers import SourceAccess
 from dlcs_assets.domain.request_states import RequestState
 from dlcs_assets.domain.stages import STAGES, Stage
-from dlcs_assets_tests.ingest.rows import LISTED_BUCKET, ROWS, SIZES, Row, is_of, origin_of
+from dlcs_assets_tests.ingest.rows import DEFAULT, LISTED_BUCKET, MAKING_THUMBNAILS, Row, check_done, ingest_rows, is_of
 from dlcs_stack.stack import RunningStack
-from dlcs_testing.installation import full_message
-from dlcs_testing.looking import decoded, shows
 from dlcs_testing.pictures import drawing, encoded, jpeg
 from dlcs_testing.pipeline import Pipeline, running_pipeline
 from dlcs_testing.scripted_server import Answer, scripted_server
 
 DISK: dict[str, Any] = {"image_server_sources": SourceAccess.DISK}
-MAKING_THUMBNAILS = [row for row in ROWS if row.read != "nothing"]
 TO_BE_BROUGHT = {"8": "the original, from its origin", "10": "the original, from its origin"}
-DEFAULT = "iiif-img:default,thumbs:default"
 of_every_row = pytest.mark.parametrize("row", MAKING_THUMBNAILS, ids=str)
 
 
@@ -41,21 +36,13 @@ def pipeline(services: RunningStack, tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("disk")
     with running_pipeline(services, folder, s3_origin_buckets=(LISTED_BUCKET,), **DISK) as pipeline:
         pipeline.make_bucket(LISTED_BUCKET)
-        for row in MAKING_THUMBNAILS:
-            pipeline.send(full_message(row.image, origin_of(row, pipeline), row.channels, mediaType=row.media_type))
-        pipeline.settle()
+        ingest_rows(pipeline, MAKING_THUMBNAILS)
         yield pipeline
 
 
 @of_every_row
 def test_every_row_with_thumbnails_is_done_with_files_alone(pipeline: Pipeline, row: Row) -> None:
-    assert pipeline.status(row.image).state == "done"
-    found = pipeline.thumbs(f"{row.image}/")
-    assert json.loads(found[f"{row.image}/s.json"].data) == {"o": SIZES, "a": []}
-    for width, height in SIZES:
-        picture = found[f"{row.image}/open/{width}.jpg"].data
-        assert decoded(picture).size == (width, height)
-        assert shows(picture, row.picture)
+    check_done(pipeline, row)
 
 
 @of_every_row
