@@ -10,6 +10,18 @@ from PIL import Image, ImageCms  # noqa: TID253 (these tests are about pictures)
 
 RED, GREEN, BLUE, YELLOW = (200, 30, 30), (30, 160, 30), (30, 30, 200), (220, 220, 40)
 CORNERS = (RED, GREEN, BLUE, YELLOW)
+# How to place the corners in the file so that the orientation, applied, gives top left to bottom right in order.
+STORED = {
+    1: (RED, GREEN, BLUE, YELLOW),
+    2: (GREEN, RED, YELLOW, BLUE),
+    3: (YELLOW, BLUE, GREEN, RED),
+    4: (BLUE, YELLOW, RED, GREEN),
+    5: (RED, BLUE, GREEN, YELLOW),
+    6: (GREEN, YELLOW, RED, BLUE),
+    7: (YELLOW, GREEN, BLUE, RED),
+    8: (BLUE, RED, YELLOW, GREEN),
+}
+XMP_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 
 
 def quadrants(width: int, height: int, colours: tuple[tuple[int, ...], ...] = CORNERS) -> Image.Image:
@@ -20,6 +32,11 @@ def quadrants(width: int, height: int, colours: tuple[tuple[int, ...], ...] = CO
     for (x, y), colour in zip(places, colours, strict=True):
         image.paste(colour, (x, y, width if x else half_width, height if y else half_height))
     return image
+
+
+def stored(orientation: int) -> Image.Image:
+    """Draw the picture as a camera held in that way would store it: upright it is 120 x 80."""
+    return quadrants(*((80, 120) if orientation > 4 else (120, 80)), STORED[orientation])
 
 
 def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:

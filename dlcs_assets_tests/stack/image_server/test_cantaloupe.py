@@ -11,13 +11,13 @@ import pytest
 from PIL import Image, ImageCms  # noqa: TID253 (these tests are about pictures)
 
 from dlcs_assets_tests.stack.image_server.conftest import Server, serving
-from dlcs_assets_tests.stack.image_server.test_pictures import XMP_UUID, stored
 from dlcs_stack.image_server.config import Config
 from dlcs_testing.image_server_pictures import (
     BLUE,
     CORNERS,
     GREEN,
     RED,
+    XMP_UUID,
     alike,
     corners,
     decoded,
@@ -26,6 +26,7 @@ from dlcs_testing.image_server_pictures import (
     pixel,
     quadrants,
     red_and_green_swapped,
+    stored,
     with_uuid_box,
 )
 

@@ -12,6 +12,7 @@ from dlcs_testing.image_server_pictures import (
     CORNERS,
     GREEN,
     RED,
+    XMP_UUID,
     YELLOW,
     alike,
     corners,
@@ -21,28 +22,12 @@ from dlcs_testing.image_server_pictures import (
     pixel,
     quadrants,
     red_and_green_swapped,
+    stored,
     with_profile,
     with_uuid_box,
 )
 
 GREYS = ((30, 30, 30), (90, 90, 90), (160, 160, 160), (230, 230, 230))
-# How to place the corners in the file so that the orientation, applied, gives top left to bottom right in order.
-STORED = {
-    1: (RED, GREEN, BLUE, YELLOW),
-    2: (GREEN, RED, YELLOW, BLUE),
-    3: (YELLOW, BLUE, GREEN, RED),
-    4: (BLUE, YELLOW, RED, GREEN),
-    5: (RED, BLUE, GREEN, YELLOW),
-    6: (GREEN, YELLOW, RED, BLUE),
-    7: (YELLOW, GREEN, BLUE, RED),
-    8: (BLUE, RED, YELLOW, GREEN),
-}
-XMP_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
-
-
-def stored(orientation: int) -> Image.Image:
-    """Draw the picture as a camera held in that way would store it: upright it is 120 x 80."""
-    return quadrants(*((80, 120) if orientation > 4 else (120, 80)), STORED[orientation])
 
 
 def fetched(server: Server, body: bytes, asked: str = "full/max/0/default.png", version: int = 3) -> Image.Image:
