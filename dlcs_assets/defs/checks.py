@@ -14,16 +14,20 @@ import dagster as dg
 
 from dlcs_assets.defs.catalog import Catalog
 from dlcs_assets.domain.stages import Stage
+from dlcs_assets.ledger.health import SameReason
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.settings import Settings
 
 NOTHING_STALLED: Final = "nothing_stalled"
 NOTHING_DAMAGED: Final = "nothing_damaged"
+NOTHING_REJECTED: Final = "nothing_rejected"
 ORIGINAL_IS_INTACT: Final = "original_is_intact"
 JP2_IS_VALID: Final = "jp2_is_valid"
 THUMBNAILS_MATCH_SOURCE: Final = "thumbnails_match_source"
 REPORTED_EVERY: Final = timedelta(minutes=15)  # while nothing changes: each evaluation is an event that is kept
+REJECTED_WITHIN: Final = timedelta(days=1)
 _LISTED: Final = 50
+_WARNINGS: Final = frozenset({NOTHING_STALLED, NOTHING_REJECTED})  # nothing that is stored is wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,15 @@ def ledger_checks(settings: Settings) -> Sequence[dg.AssetChecksDefinition]:
     def nothing_damaged(settings: dg.ResourceParam[Settings], ledger: dg.ResourceParam[Ledger]) -> dg.AssetCheckResult:
         return _result(damaged(ledger, settings))
 
-    return [nothing_stalled, nothing_damaged]
+    @dg.asset_check(
+        asset=ledger_asset,
+        name=NOTHING_REJECTED,
+        description="No message of the last day was rejected and still is. Otherwise: how many, and why.",
+    )
+    def nothing_rejected(settings: dg.ResourceParam[Settings], ledger: dg.ResourceParam[Ledger]) -> dg.AssetCheckResult:
+        return _result(rejected(ledger, settings))
+
+    return [nothing_stalled, nothing_damaged, nothing_rejected]
 
 
 def stage_check_specs(catalog: Catalog) -> list[dg.AssetCheckSpec]:
@@ -114,6 +126,7 @@ def evaluate(instance: dg.DagsterInstance, ledger: Ledger, settings: Settings, k
     evaluations = [
         stalled(ledger, settings),
         damaged(ledger, settings),
+        rejected(ledger, settings),
         *(examined(check, ledger, settings) for check in STAGE_CHECKS),
     ]
     failing = [each.check_name for each in evaluations if not each.passed]
@@ -147,10 +160,7 @@ def examined(check: StageCheck, ledger: Ledger, settings: Settings) -> dg.AssetC
         else "All images passed that are registered today",
         {
             "images": count,
-            "failed": _table(
-                ("code", "images", "for instance", "reason"),
-                [(each.code, each.count, each.example, each.cause) for each in found],
-            ),
+            "failed": _table_of_reasons("images", found),
         },
         passed=not found,
     )
@@ -200,6 +210,21 @@ def damaged(ledger: Ledger, settings: Settings) -> dg.AssetCheckEvaluation:
     )
 
 
+def rejected(ledger: Ledger, settings: Settings) -> dg.AssetCheckEvaluation:
+    """Return whether messages of the last day could not become requests. Those that were sent again do not count."""
+    found = ledger.health.rejected(since=datetime.now(UTC) - REJECTED_WITHIN)
+    count = sum(each.count for each in found)
+    return _evaluation(
+        Catalog.of(settings).ledger,
+        NOTHING_REJECTED,
+        f"Rejected messages of the last day: {count}. {found[0].describe()}. See: dlcs rejected"
+        if found
+        else "No message of the last day is rejected",
+        {"messages": count, "rejected": _table_of_reasons("messages", found)},
+        passed=not found,
+    )
+
+
 def _evaluation(
     asset: dg.AssetKey, name: str, description: str, metadata: Mapping[str, Any], *, passed: bool
 ) -> dg.AssetCheckEvaluation:
@@ -207,7 +232,7 @@ def _evaluation(
         asset_key=asset,
         check_name=name,
         passed=passed,
-        severity=dg.AssetCheckSeverity.WARN if name == NOTHING_STALLED else dg.AssetCheckSeverity.ERROR,
+        severity=dg.AssetCheckSeverity.WARN if name in _WARNINGS else dg.AssetCheckSeverity.ERROR,
         description=description,
         metadata={
             key: dg.MetadataValue.int(value) if isinstance(value, int) else value for key, value in metadata.items()
@@ -224,6 +249,11 @@ def _result(evaluation: dg.AssetCheckEvaluation) -> dg.AssetCheckResult:
         description=evaluation.description,
         metadata=evaluation.metadata,
     )
+
+
+def _table_of_reasons(what: str, found: Sequence[SameReason]) -> dg.TableMetadataValue:
+    rows = [(each.code, each.count, each.example, each.cause) for each in found]
+    return _table(("code", what, "for instance", "reason"), rows)
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str | int]]) -> dg.TableMetadataValue:

@@ -41,8 +41,8 @@ class Stalled:
 
 
 @dataclass(frozen=True, slots=True)
-class FailedImages:
-    """Images that failed for the same reason. `example` is one of them, and `cause` what was said of it."""
+class SameReason:
+    """Images that failed, or messages that were rejected, with the same code. `cause` is what was said of `example`."""
 
     code: str
     count: int
@@ -117,7 +117,7 @@ class Health:
         )
         return self._counts(query.where(stands if since is None else requests.c.finished_at >= since))
 
-    def failed_for(self, codes: Collection[str]) -> list[FailedImages]:
+    def failed_for(self, codes: Collection[str]) -> list[SameReason]:
         """Return the images whose newest request failed with one of the codes, by code, the most frequent first."""
         newer = requests.alias("newer")
         where = (
@@ -134,7 +134,30 @@ class Health:
                 row.id: row for row in connection.execute(named.where(requests.c.id.in_([row.id for row in found])))
             }
         return [
-            FailedImages(row.error_code, row[1], examples[row.id].image_id, examples[row.id].error_cause or "")
+            SameReason(row.error_code, row[1], examples[row.id].image_id, examples[row.id].error_cause or "")
+            for row in found
+        ]
+
+    def rejected(self, *, since: datetime) -> list[SameReason]:
+        """Return the messages received since then that are rejected, by code, the most frequent first.
+
+        The example is the image that a message names, otherwise the message's own id.
+        """
+        count = func.count().label("count")
+        groups = (
+            select(messages.c.code, count, func.min(messages.c.id).label("id"))
+            .where(messages.c.state == MessageState.REJECTED, messages.c.received_at >= since)
+            .group_by(messages.c.code)
+            .order_by(count.desc(), messages.c.code)
+        )
+        with self._database.read() as connection:
+            found = connection.execute(groups).all()
+            named = select(messages.c.id, messages.c.image_id, messages.c.cause)
+            examples = {
+                row.id: row for row in connection.execute(named.where(messages.c.id.in_([row.id for row in found])))
+            }
+        return [
+            SameReason(row.code, row[1], examples[row.id].image_id or row.id, examples[row.id].cause or "")
             for row in found
         ]
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import TransientError
+from dlcs_assets.domain.ingest_request import IngestMessage
 from dlcs_assets.domain.stages import Lane
-from dlcs_assets.ledger.health import Stalled
+from dlcs_assets.ledger.health import SameReason, Stalled
+from dlcs_assets.ledger.records import InboxMessage, Rejection
 from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, Desk
 
 HOUR = timedelta(hours=1)
@@ -46,6 +49,27 @@ def test_stalled_requests_have_a_reason_and_the_oldest_is_first(desk: Desk) -> N
 def test_what_has_ended_is_not_stalled(desk: Desk) -> None:
     desk.store("2/1/one")
     assert desk.ledger.health.stalled(NOW + 9 * HOUR) == []
+
+
+def test_rejected_messages_of_late_are_counted_by_code(desk: Desk) -> None:
+    """The example is the image that a message names, where it names one."""
+
+    def reject(message_id: str, code: str, image: str | None, received: datetime) -> None:
+        message = IngestMessage(AssetId.parse(image)) if image else None
+        rejection = Rejection(code, f"{code} it is", "Correct it")
+        desk.take_in([InboxMessage(message_id, "q", Lane.INGEST, "body", message, rejection)], now=received)
+
+    reject("m1", "unknown_policy", "2/1/a", NOW - HOUR)
+    reject("m2", "unknown_policy", "2/1/b", NOW - HOUR)
+    reject("m3", "not_json", None, NOW)
+    reject("m4", "not_json", None, NOW - 3 * HOUR)
+    reject("m5", "not_json", None, NOW)
+    desk.ledger.inbox.mark_requeued(["m5"])
+    assert desk.ledger.health.rejected(since=NOW - 2 * HOUR) == [
+        SameReason("unknown_policy", 2, "2/1/a", "unknown_policy it is"),
+        SameReason("not_json", 1, "m3", "not_json it is"),
+    ]
+    assert desk.ledger.health.rejected(since=NOW + HOUR) == []
 
 
 def test_a_backfill_may_take_its_time_until_an_attempt_fails(desk: Desk) -> None:

@@ -22,7 +22,7 @@ def system(make_system: Callable[..., System]) -> System:
     return make_system(stalled_after=timedelta(0))
 
 
-ON_THE_LEDGER = (checks.NOTHING_STALLED, checks.NOTHING_DAMAGED)
+ON_THE_LEDGER = (checks.NOTHING_STALLED, checks.NOTHING_DAMAGED, checks.NOTHING_REJECTED)
 
 
 def evaluations(system: System, check: str, stage: Stage | None = None) -> list[dg.AssetCheckEvaluation]:
@@ -99,6 +99,23 @@ def test_damage_fails_the_check_until_the_image_is_made_again(system: System) ->
     system.settle()
     system.tick("watch")
     assert evaluations(system, checks.NOTHING_DAMAGED)[0].passed
+
+
+def test_a_rejected_message_fails_the_check_until_it_is_resent(system: System) -> None:
+    """A warning: the sender has a mistake to correct, and nothing that is stored is wrong."""
+    system.send("no message")
+    system.tick("sqs_ingest")
+    system.tick("watch")
+    newest = evaluations(system, checks.NOTHING_REJECTED)[0]
+    assert not newest.passed
+    assert newest.severity is dg.AssetCheckSeverity.WARN
+    assert "Rejected messages of the last day: 1. 1 with not_json, such as " in str(newest.description)
+    table = newest.metadata["rejected"]
+    assert isinstance(table, dg.TableMetadataValue)
+    assert [(row.data["code"], row.data["messages"]) for row in table.records] == [("not_json", 1)]
+    system.ledger.inbox.mark_requeued([row["id"] for row in system.ledger.inbox.rejected()])
+    system.tick("watch")
+    assert evaluations(system, checks.NOTHING_REJECTED)[0].passed
 
 
 @pytest.mark.parametrize(
