@@ -10,6 +10,7 @@ import typer
 from dlcs_assets.cli import (
     batch,
     canary,
+    checksums,
     delete,
     demo,
     doctor,
@@ -45,6 +46,7 @@ app.command(no_args_is_help=True)(delete.delete)
 app.command(no_args_is_help=True)(plan.plan)
 app.command()(rejected.rejected)
 app.command()(usage.usage)
+app.command()(checksums.checksums)
 app.command()(doctor.doctor)
 app.command(no_args_is_help=True)(canary.canary)
 app.command()(metrics.metrics)
