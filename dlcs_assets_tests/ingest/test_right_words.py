@@ -56,7 +56,7 @@ def test_an_original_that_is_archived_is_not_called_absent(pipeline: Pipeline, c
     assert (status.state, status.error_code) == ("failed", "origin_archived")
 
 
-def test_an_original_archived_after_its_ingest_is_not_called_denied(pipeline: Pipeline) -> None:
+def test_an_original_archived_later_is_not_called_denied(pipeline: Pipeline) -> None:
     """The image server reads it at its origin, and says no more than that it may not."""
     pipeline.ingest("2/1/page", pipeline.upload("2/1/page", jpeg(30, 20)), USE_ORIGINAL)
     archive(pipeline, str(pipeline.settings.origin_bucket), "2/1/page")
