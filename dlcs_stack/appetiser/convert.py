@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from dlcs_stack.appetiser import faults
-from dlcs_stack.appetiser.colour import to_srgb
 from dlcs_stack.appetiser.encoder import encode
 from dlcs_stack.appetiser.errors import ConversionError
 from dlcs_stack.appetiser.jobs import Converted, Job, ThumbFile
-from dlcs_stack.appetiser.jp2 import Jp2, is_jp2, read_jp2
 from dlcs_stack.appetiser.sizes import thumbnail_size, thumbnail_sizes
-from dlcs_stack.appetiser.source import check_pixels, decode, decode_jp2, open_source, reduction_for
+from dlcs_stack.appetiser.source import as_conversion_errors, describe_source
+from dlcs_stack.pictures.colour import on_white, to_srgb
+from dlcs_stack.pictures.jp2 import codestream_end, is_jp2, read_jp2
+from dlcs_stack.pictures.reading import Description, decode, decode_flat
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -34,59 +36,67 @@ def convert(job: Job, admit: Callable[[int], None]) -> Converted:
 
 def _keep_jp2(job: Job, admit: Callable[[int], None]) -> Converted:
     """Copy a JP2 as it is, once it is seen to decode, and make thumbnails from the resolution they need."""
-    jp2 = read_jp2(job.source)
-    width, height = jp2.codestream.width, jp2.codestream.height
-    check_pixels(width, height, job.max_pixels)
-    sizes = _sizes(job, width, height)
-    picture, notes = _read_reduced(job, jp2, sizes, admit)
+    source = describe_source(job.source, job.max_pixels)
+    stored = source.stored_size
+    if job.faults:  # a JP2 is not turned, and its profile not followed
+        source = replace(source, width=stored[0], height=stored[1], orientation=1)
+    sizes = _sizes(job, source.width, source.height)
+    reduction = _reduction_for(source, sizes)
+    admit(_JPEG_2000_WEIGHT * source.decoded_pixels(reduction))
+    with as_conversion_errors():
+        if job.faults:
+            notes: tuple[str, ...] = ()
+            picture = on_white(to_srgb(decode(job.source, source, reduction).image, None)[0])
+        else:
+            flat = decode_flat(job.source, source, reduction)
+            picture, notes = flat.image, flat.notes
     thumbs = _write_thumbs(picture, sizes, job)
     if job.destination:
         copy = job.work_dir / "image.jp2"
         shutil.copyfile(job.source, copy)
         copy.replace(job.destination)
-    return Converted(width, height, thumbs, notes)
+    return Converted(*stored, thumbs, notes)
 
 
-def _read_reduced(
-    job: Job, jp2: Jp2, sizes: list[tuple[int, int]], admit: Callable[[int], None]
-) -> tuple[Image.Image, tuple[str, ...]]:
+def _reduction_for(source: Description, sizes: list[tuple[int, int]]) -> int:
+    """Return the strongest reduction at which every thumbnail still has pixels enough."""
     widest = max((width for width, _ in sizes), default=1)
     highest = max((height for _, height in sizes), default=1)
-    reduction = reduction_for(jp2.codestream, widest, highest)
-    admit(_JPEG_2000_WEIGHT * (jp2.codestream.width * jp2.codestream.height) >> (2 * reduction))
-    image = decode_jp2(job.source, jp2.codestream, reduction, job.max_pixels)
-    return to_srgb(image, None if job.faults else jp2.icc)
+    return source.reduction_for(min(1.0, max(widest / source.width, highest / source.height)))
 
 
 def _convert_picture(job: Job, admit: Callable[[int], None]) -> Converted:
-    with open_source(job.source, job.max_pixels) as image:
-        admit(image.width * image.height * (_JPEG_2000_WEIGHT if image.format == "JPEG2000" else 1))
-        stored = image.size
-        picture, notes = _prepared(image, job)
-    del image  # as large as the picture
+    source = describe_source(job.source, job.max_pixels)
+    admit(source.width * source.height * (_JPEG_2000_WEIGHT if source.format == "JPEG2000" else 1))
+    with as_conversion_errors():
+        picture, notes = _prepared(source, job)
     width, height = picture.size
     encoded = job.work_dir / "image.jp2"
     if job.destination:
         encode(picture, encoded, job.optimisation, job.kakadu)
-        written = read_jp2(encoded).codestream
-        if (written.width, written.height) != (width, height):
-            raise ConversionError(f"The encoder wrote {written.width} x {written.height} for {width} x {height}.")
+        with as_conversion_errors():
+            written = read_jp2(encoded)
+            codestream_end(encoded, written)
+        made = (written.codestream.width, written.codestream.height)
+        if made != (width, height):
+            raise ConversionError(f"The encoder wrote {made[0]} x {made[1]} for {width} x {height}.")
     # From the picture itself rather than from the JP2 just made of it, which would have to be decoded.
     thumbs = _write_thumbs(picture, _sizes(job, width, height), job)
     if job.destination:
         encoded.replace(job.destination)
     if job.faults:
-        width, height = stored
+        width, height = source.stored_size
     return Converted(width, height, thumbs, notes)
 
 
-def _prepared(image: Image.Image, job: Job) -> tuple[Image.Image, tuple[str, ...]]:
+def _prepared(source: Description, job: Job) -> tuple[Image.Image, tuple[str, ...]]:
     if job.faults:
-        if job.destination is None:
-            return faults.as_it_is(image), ()
-        faults.check_mode(image, job.source)
-    decode(image)
-    return to_srgb(image, image.info.get("icc_profile"))
+        with faults.opened(job.source) as image:
+            if job.destination is None:
+                return faults.as_it_is(image), ()
+            faults.check_mode(image, job.source)
+    flat = decode_flat(job.source, source)
+    return flat.image, flat.notes
 
 
 def _sizes(job: Job, width: int, height: int) -> list[tuple[int, int]]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 from dlcs_stack.appetiser import sizes
 from dlcs_stack.appetiser.errors import ConversionError
-from dlcs_stack.appetiser.source import decode
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -39,11 +38,24 @@ def is_jp2(path: Path) -> bool:
     return path.suffix == ".jp2"
 
 
+def opened(path: Path) -> Image.Image:
+    """Open a file with Pillow, as Appetiser does."""
+    from PIL import Image
+
+    try:
+        return Image.open(path)
+    except OSError as error:
+        raise ConversionError(f"cannot identify image file '{path}'") from error
+
+
 def as_it_is(image: Image.Image) -> Image.Image:
     """Return what thumbnails are made of where no JP2 is: not turned, colours as stored. Raises `ConversionError`."""
     if image.mode not in _JPEG_MODES:
         raise ConversionError(f"cannot write mode {image.mode} as JPEG")
-    decode(image, upright=False)
+    try:
+        image.load()
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ConversionError(str(error)) from error
     image.info = {}
     return image
 

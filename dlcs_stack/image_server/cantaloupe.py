@@ -133,8 +133,9 @@ def _describe_without_jp2(path: str, max_pixels: int) -> Description:
 def _check_format(path: str) -> None:
     head = _head(path)
     is_webp = head.startswith(b"RIFF") and head[8:12] == b"WEBP"
+    is_avif = head[4:8] == b"ftyp"
     is_jpx = head.startswith(_JP2_SIGNATURE) and b"jp2 " not in _brands(head)
-    if is_webp or is_jpx or head.startswith(_BIG_TIFF):
+    if is_webp or is_avif or is_jpx or head.startswith(_BIG_TIFF):
         raise unreadable("its format is not supported.")
 
 

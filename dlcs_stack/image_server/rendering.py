@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from PIL import Image, ImageCms, ImageOps  # noqa: TID253 (only workers load this module)
+from PIL import Image, ImageOps  # noqa: TID253 (only workers load this module)
 
 from dlcs_stack.image_server.geometry import Job
 from dlcs_stack.image_server.reading import Description, Raster, decode
 from dlcs_stack.image_server.refusal import RefusalError
 from dlcs_stack.limits import limited
+from dlcs_stack.pictures.colour import on_white, to_srgb
 
 _JPEG_QUALITY = 90
 _QUARTER_TURNS: Final = {
@@ -63,12 +64,12 @@ def _result(raster: Raster, job: Job) -> bytes | RefusalError:
 
 
 def _picture(raster: Raster, job: Job) -> Image.Image:
-    image = _standard_colours(_scaled(raster, job), raster.icc_profile)
+    image, _ = to_srgb(_scaled(raster, job), raster.icc_profile)
     if job.rotation.mirrored:
         image = ImageOps.mirror(image)
     image = _turned(image, job.rotation.degrees)
     if job.format not in _KEEPS_ALPHA or job.quality == "bitonal":
-        image = _on_white(image)
+        image = on_white(image)
     if job.quality == "gray":
         return image.convert("LA" if image.mode in _WITH_ALPHA else "L")
     if job.quality == "bitonal":
@@ -87,29 +88,6 @@ def _scaled(raster: Raster, job: Job) -> Image.Image:
     return image.resize(job.size, Image.Resampling.LANCZOS, box=part, reducing_gap=_REDUCING_GAP)
 
 
-def _standard_colours(image: Image.Image, icc_profile: bytes | None) -> Image.Image:
-    """Convert to sRGB, or to its greys, by the source's profile where it has one that fits."""
-    if image.mode in _WITH_ALPHA:
-        alpha = image.getchannel("A")
-        opaque = _standard_colours(image.convert(image.mode.removesuffix("A")), icc_profile)
-        opaque.putalpha(alpha)
-        return opaque
-    if icc_profile and (converted := _by_profile(image, io.BytesIO(icc_profile))):
-        return converted
-    if image.mode == "LAB":
-        return _by_profile(image, ImageCms.createProfile("LAB")) or image.convert("L").convert("RGB")
-    return image.convert("RGB") if image.mode == "CMYK" else image
-
-
-def _by_profile(image: Image.Image, profile: Any) -> Image.Image | None:
-    """Return the picture in sRGB, None where the profile is not one for its mode."""
-    try:
-        converted = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        return None
-    return converted.convert("L") if converted and image.mode == "L" else converted
-
-
 def _turned(image: Image.Image, degrees: float) -> Image.Image:
     if degrees == 0:
         return image
@@ -119,15 +97,6 @@ def _turned(image: Image.Image, degrees: float) -> Image.Image:
     return image.convert("RGBA").rotate(
         -degrees, resample=Image.Resampling.BICUBIC, expand=True, fillcolor=(255, 255, 255, 0)
     )
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    if image.mode not in _WITH_ALPHA:
-        return image
-    opaque_mode = image.mode.removesuffix("A")
-    ground = Image.new(opaque_mode, image.size, "white")
-    ground.paste(image.convert(opaque_mode), mask=image.getchannel("A"))
-    return ground
 
 
 def _encode(image: Image.Image, extension: str) -> bytes:

@@ -56,8 +56,8 @@ def test_an_incomplete_image_is_refused_with_its_reason(
     assert {path.name for path in tmp_path.iterdir()} == {"page.jpg", "thumbs"}
 
 
-def test_floating_point_samples_are_refused(appetiser: Appetiser, tmp_path: Path) -> None:
-    Image.new("F", (10, 10)).save(tmp_path / "a.tif")
+def test_floating_point_samples_above_1_are_refused(appetiser: Appetiser, tmp_path: Path) -> None:
+    Image.new("F", (10, 10), 1.5).save(tmp_path / "a.tif")
     answer = appetiser.convert(tmp_path / "a.tif", tmp_path / "o.jp2")
     assert (answer.status, "floating-point" in answer.body["detail"]) == (500, True)
 

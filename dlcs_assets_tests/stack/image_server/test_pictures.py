@@ -135,7 +135,7 @@ def test_bitonal_and_floating_point_sources_are_shown(server: Server) -> None:
     bitonal = quadrants(120, 80, ((0, 0, 0), (255, 255, 255), (255, 255, 255), (0, 0, 0))).convert("1")
     ends = ((0, 0, 0), (255, 255, 255), (255, 255, 255), (0, 0, 0))
     assert alike(corners(fetched(server, encoded(bitonal, "PNG"), "full/60,/0/default.jpg")), ends)
-    real = bitonal.convert("L").convert("F").point(lambda value: value * 0.001 - 0.1)
+    real = bitonal.convert("L").convert("F").point(lambda value: value / 255)
     assert alike(corners(fetched(server, encoded(real, "TIFF"), "full/60,/0/default.jpg")), ends)
 
 
