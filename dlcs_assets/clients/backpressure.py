@@ -46,6 +46,7 @@ class AimdLimiter:
         self._latencies: list[float] = []
         self._least = math.inf
         self._is_slow = False
+        self._failing: set[str] = set()
 
     @property
     def permits(self) -> int:
@@ -65,9 +66,14 @@ class AimdLimiter:
                 self._in_flight -= 1
                 self._changed.notify_all()
 
-    def ended(self, began: float, signal: Signal) -> None:
-        """Note the answer to a request that began at that moment of the clock, and still holds its permit."""
+    def ended(self, began: float, signal: Signal, *, about: str | None = None) -> None:
+        """Note the answer to a request that began at that moment of the clock, and still holds its permit.
+
+        Failures that are `about` the same thing, one after the other, count once: they say nothing of the load.
+        """
         with self._changed:
+            if about is not None and self._is_repeated(signal, about):
+                return
             if began < self._cut_at:
                 return  # it was measured under the load before the last cut
             if signal is not Signal.GOOD:
@@ -78,6 +84,15 @@ class AimdLimiter:
             self._latencies.append(self._clock() - began)
             if len(self._latencies) >= max(_SAMPLE, self.permits):
                 self._compare(fmean(self._latencies))
+
+    def _is_repeated(self, signal: Signal, about: str) -> bool:
+        if signal is Signal.FAILED:
+            if about in self._failing:
+                return True
+            self._failing.add(about)
+        elif signal is Signal.GOOD:
+            self._failing.discard(about)
+        return False
 
     def _compare(self, latency: float) -> None:
         self._latencies.clear()

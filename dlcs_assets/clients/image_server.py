@@ -17,18 +17,21 @@ import httpx
 
 from dlcs_assets.clients.http import BodyTooLongError, Peer, error_of_exception, read_body
 from dlcs_assets.clients.image_server_answer import (
+    BROKE_OFF,
     FORBIDDEN,
     PEER,
     SOURCE_MISSING,
     WRONG_SIZE,
     Answer,
     Refused,
+    SourceFailedError,
     Thumbnail,
     ThumbnailBytes,
     read_info,
     read_thumbnail,
 )
 from dlcs_assets.clients.managed_service import ManagedService
+from dlcs_assets.clients.retrying import NotRepeatedError
 from dlcs_assets.domain.errors import PermanentError, TransientError, is_retryable
 from dlcs_assets.domain.iiif_size import Size
 from dlcs_assets.domain.image_servers import ImageServerKind
@@ -95,7 +98,7 @@ class ImageServer(ManagedService):
 
         Raises `TransientError`, code `image_server_wrong_address`, for anything else that answers.
         """
-        base = f"{self.url.rstrip('/')}/{self._api}"
+        base = self._base
         try:
             status = self.client.get(f"{base}{_IMPOSSIBLE}", timeout=self.connect_timeout_seconds).status_code
         except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -108,19 +111,26 @@ class ImageServer(ManagedService):
             )
 
     @property
-    def _api(self) -> str:
-        return f"{self.path.strip('/')}/" if self.path.strip("/") else ""
+    def _base(self) -> str:
+        path = f"{self.path.strip('/')}/" if self.path.strip("/") else ""
+        return f"{self.url.rstrip('/')}/{path}"
 
     def request_url(self, identifier: str, rest: str) -> str:
         """Return the URL of a request: the identifier is one segment, whatever characters it is made of."""
         query = f"?cache={self.cache}" if self.cache else ""
-        return f"{self.url.rstrip('/')}/{self._api}{quote(identifier, safe='')}/{rest}{query}"
+        return f"{self._base}{quote(identifier, safe='')}/{rest}{query}"
+
+    def source_in(self, url: str) -> str:
+        """Return the identifier in the URL of a request, as it is written there."""
+        return url.removeprefix(self._base).partition("/")[0]
 
 
 class ImageServerSession:
     """The requests for one image; usable by several threads.
 
-    `seen_late` counts the answers that a file on the shared disk is not there, or not whole, while that may yet come.
+    Once the server has failed at the source in all attempts at one request, no other request is repeated: it would keep
+    threads that serve other images. `seen_late` counts the answers that a file on the shared disk is not there, or not
+    whole, while that may yet come.
     """
 
     def __init__(self, server: ImageServer, file: Path | None = None) -> None:
@@ -129,6 +139,7 @@ class ImageServerSession:
         self._patient_until = time.monotonic() + (server.late_files_seconds if file else 0)
         self._cookies: dict[str, str] = {}
         self._lock = threading.Lock()
+        self._given_up = threading.Event()
         self.seen_late = 0
 
     def size_parameter(self, ask: ThumbnailAsk) -> str:
@@ -167,9 +178,26 @@ class ImageServerSession:
             # It was requested again, and the answer is always the same.
             raise PermanentError(error.code, error.cause, remedy=error.remedy) from error
 
+    def repeat(self, url: str) -> None:
+        """Send a request again that failed before. Raises the errors of the error tree."""
+        self._call(lambda: self._get_in_time(url).check())
+
     def _call(self, work: Callable[[], T]) -> T:
+        def attempt() -> T:
+            try:
+                return work()
+            except SourceFailedError as error:
+                if self._given_up.is_set():
+                    raise NotRepeatedError(error) from error
+                raise
+
         try:
-            return self._server.retrying.call(work)
+            return self._server.retrying.call(attempt)
+        except NotRepeatedError as error:
+            raise error.last from error
+        except SourceFailedError:
+            self._given_up.set()
+            raise
         except TransientError as error:
             unseen = error.code in {SOURCE_MISSING, FORBIDDEN}
             if not unseen or self._file is None or not self._file.exists():
@@ -199,7 +227,7 @@ class ImageServerSession:
             if self._cookies:
                 headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in self._cookies.items())
         try:
-            with self._server.permit(url) as permit:
+            with self._server.permit(url, about=self._server.source_in(url)) as permit:
                 # From here on: the wait for a permit is not the server's time.
                 deadline = time.monotonic() + self._server.timeout_seconds
                 with permit.client.stream("GET", url, headers=headers) as response:
@@ -211,6 +239,10 @@ class ImageServerSession:
             raise TransientError(
                 "thumbnail_unreadable", f"The image server's answer has {error}", remedy=PEER.remedy
             ) from error
+        except TransientError as error:
+            if error.code != BROKE_OFF:
+                raise
+            raise SourceFailedError(error, url) from error
 
     def _keep_cookies(self, response: httpx.Response) -> None:
         with self._lock:

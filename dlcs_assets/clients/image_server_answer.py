@@ -24,6 +24,7 @@ PEER: Final = Peer(
 WRONG_SIZE: Final = "thumbnail_wrong_size"
 SOURCE_MISSING: Final = "image_server_source_missing"
 FORBIDDEN: Final = "image_server_forbidden"
+BROKE_OFF: Final = f"{PEER.code}_broke_off"
 # Of all kinds: a server may be one that the settings call by the name of a similar one.
 _REFUSES_SIZE: Final = tuple(text for dialect in DIALECTS.values() for text in dialect.refuses_size)
 _UNREADABLE: Final = tuple(text for dialect in DIALECTS.values() for text in dialect.unreadable)
@@ -46,6 +47,17 @@ class Refused:
 
 
 Thumbnail: TypeAlias = ThumbnailBytes | Refused
+
+
+class SourceFailedError(TransientError):
+    """The image server failed at one source: the source's fault or its own, which other sources show.
+
+    `url` is the request.
+    """
+
+    def __init__(self, failed: IngestError, url: str) -> None:
+        super().__init__(failed.code, failed.cause, remedy=failed.remedy, stage=failed.stage)
+        self.url = url
 
 
 @dataclass(frozen=True)
@@ -116,7 +128,8 @@ class Answer:
                     remedy="Replace the original if it is damaged; if its format is not known there, use the "
                     "image policy default, which converts the image.",
                 )
-        return error_of_status(self.status, self.headers, PEER, self.url, detail=detail)
+        error = error_of_status(self.status, self.headers, PEER, self.url, detail=detail)
+        return SourceFailedError(error, self.url) if self.status == httpx.codes.INTERNAL_SERVER_ERROR else error
 
 
 def read_info(answer: Answer) -> Size:

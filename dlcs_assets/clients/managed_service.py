@@ -57,8 +57,11 @@ class ManagedService(HttpService):
             self._shared = FileSemaphore(Path(self.slots_folder) / own, self.in_flight)
 
     @contextmanager
-    def permit(self, url: str) -> Iterator[Permit]:
-        """Hold a permit for one attempt. Raises CircuitOpenError, and httpx's errors as those of the error tree."""
+    def permit(self, url: str, *, about: str | None = None) -> Iterator[Permit]:
+        """Hold a permit for one attempt. Raises CircuitOpenError, and httpx's errors as those of the error tree.
+
+        `about` names what the request is about, where its failures may be the fault of that.
+        """
         limit = self.limit
         shared = self._shared.acquire() if self._shared else nullcontext()
         with limit.acquire(), shared, self.circuit.call() as call:
@@ -74,11 +77,11 @@ class ManagedService(HttpService):
                     assert isinstance(of_service, ServiceDownError)
                     call.down = of_service
                 else:
-                    limit.ended(began, _signal_of_error(error))
+                    limit.ended(began, _signal_of_error(error), about=about)
                 raise meaning from error
             if permit.status is not None:
                 call.answered = True
-                limit.ended(began, _signal_of_status(permit.status))
+                limit.ended(began, _signal_of_status(permit.status), about=about)
 
 
 def _signal_of_error(error: Exception) -> Signal:
@@ -88,4 +91,6 @@ def _signal_of_error(error: Exception) -> Signal:
 def _signal_of_status(status: int) -> Signal:
     if status in _OVERLOADED:
         return Signal.OVERLOADED
-    return Signal.FAILED if status >= _SERVER_ERRORS else Signal.GOOD
+    # 501 is the answer to a request, not a failure: this is not made, or not of this.
+    is_failure = status >= _SERVER_ERRORS and status != httpx.codes.NOT_IMPLEMENTED
+    return Signal.FAILED if is_failure else Signal.GOOD

@@ -22,6 +22,14 @@ class CircuitOpenError(ServiceDownError):
     """A service that was found down is skipped: it got no request, so there is nothing to repeat."""
 
 
+class NotRepeatedError(Exception):
+    """What failed with the error `last` is not worth another attempt now, whatever kind of error it is."""
+
+    def __init__(self, last: Exception) -> None:
+        super().__init__(str(last))
+        self.last = last
+
+
 @dataclass(frozen=True)
 class Retrying:
     """Exponential back-off with full jitter, under a number of attempts and a budget of seconds.

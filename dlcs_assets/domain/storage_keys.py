@@ -38,6 +38,11 @@ def transient_key(asset_id: AssetId, request_id: str) -> str:
     return f"{TRANSIENT_PREFIX}{asset_id}/{request_id}"
 
 
+def control_key(name: str) -> str:
+    """Key of a picture of ours by which is seen whether the image server works; it is stored for moments only."""
+    return f"{TRANSIENT_PREFIX}control/{name}"
+
+
 def transient_prefix(asset_id: AssetId) -> str:
     """Folder of the originals that are stored while thumbnails are made of them."""
     return f"{TRANSIENT_PREFIX}{asset_id}/"

@@ -16,10 +16,8 @@ from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.domain.storage_keys import jp2_key, original_key, transient_key
 from dlcs_assets.ingest.context import ImageContext
+from dlcs_assets.ingest.control_picture import make_readable
 from dlcs_assets.ingest.original import FetchedOriginal, PeekedOriginal, peek_at_origin
-
-FOR_ALL_TO_READ = 0o444
-FOR_ALL_TO_ENTER = 0o555
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +82,7 @@ def provide_source(
         key, made_by = _stored(image, spec)
         path = image.folder / ("image.jp2" if is_jp2 else "original")
         downloaded = _download(image, key, path, made_by)
-    _make_readable(path)
+    make_readable(path)
     services = image.services
     seen_as = (
         services.appetiser.seen_by_appetiser if image.thumbnails_by_appetiser else services.image_server.identifier_of
@@ -147,13 +145,6 @@ def _download(image: ImageContext, key: str, path: Path, made_by: Stage) -> str:
             raise _missing(key, made_by) from error
         raise
     return f"{key}, from the storage bucket"
-
-
-def _make_readable(path: Path) -> None:
-    """Let a server that is another user read the file, whatever our umask was. What is Appetiser's can't be changed."""
-    for each, mode in ((path, FOR_ALL_TO_READ), (path.parent, FOR_ALL_TO_ENTER)):
-        with suppress(PermissionError):
-            each.chmod(each.stat().st_mode | mode)
 
 
 def _missing(key: str, made_by: Stage) -> PermanentError:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from dlcs_assets.clients.image_server import ImageServerSession, Refused, ThumbnailBytes
-from dlcs_assets.clients.image_server_answer import FORBIDDEN, SOURCE_MISSING
+from dlcs_assets.clients.image_server_answer import FORBIDDEN, SOURCE_MISSING, SourceFailedError
 from dlcs_assets.domain.errors import PermanentError, TransientError
 from dlcs_assets.domain.iiif_size import Size
 from dlcs_assets.domain.ingest_spec import IngestSpec
@@ -17,6 +17,7 @@ from dlcs_assets.domain.redaction import shown_url
 from dlcs_assets.domain.results import StageResult
 from dlcs_assets.domain.stages import Outcome, Stage
 from dlcs_assets.domain.thumbnails import ThumbnailAsk, ThumbnailPlan, plan_thumbnails
+from dlcs_assets.ingest.blame import blame
 from dlcs_assets.ingest.context import ImageContext
 from dlcs_assets.ingest.decoders import opened, sniff_image
 from dlcs_assets.ingest.image_probe import probe_image
@@ -53,6 +54,8 @@ def make_with_image_server(
         size, note = _served_size(spec, session, source.identifier, results)
         planned = plan_thumbnails(spec.sizes, size)
         made, refused = _ask_image_server(session, source.identifier, planned, size, threads)
+    except SourceFailedError as error:
+        raise blame(image, spec, source, error) from error
     except TransientError as error:
         if error.code in _PERHAPS_ELSEWHERE:
             server.check()

@@ -89,6 +89,23 @@ def test_refusals_of_one_round_halve_the_limit_once() -> None:
     assert answers.limit.permits == 8
 
 
+def test_failures_about_one_thing_count_once_until_it_succeeds() -> None:
+    """An image that a server can't read says nothing of the load, however often it is asked for."""
+    limit = AimdLimiter(16, slowdown=2.0, clock=Clock())
+
+    def end(signal: Signal, about: str) -> int:
+        with limit.acquire():
+            limit.ended(100.0, signal, about=about)
+        return round(100 * limit._limit)
+
+    assert end(Signal.FAILED, "bad") == 360
+    assert [end(Signal.FAILED, "bad") for _ in range(50)] == [360] * 50
+    assert end(Signal.GOOD, "other") == 360
+    assert end(Signal.FAILED, "worse") == 324
+    assert end(Signal.GOOD, "bad") == 324
+    assert end(Signal.FAILED, "bad") == 292
+
+
 def test_there_is_always_one_permit() -> None:
     answers = Answers()
     answers.come(50, verdict=Signal.OVERLOADED)
@@ -136,6 +153,7 @@ def client_of(url: str, **options: Any) -> Iterator[ImageServer]:
         (Answer(500), 3),
         (Answer(fault="reset"), 3),
         (Answer(404), 4),
+        (Answer(501), 4),
         (GOOD, 4),
     ],
 )

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dlcs_assets.clients.image_server import ImageServer, Refused, ThumbnailBytes
+from dlcs_assets.clients.image_server_answer import SourceFailedError
 from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDownError, TransientError
 from dlcs_assets.domain.iiif_size import Size
 from dlcs_assets.domain.image_servers import DIALECTS, ImageServerKind
@@ -117,10 +118,10 @@ def test_a_size_that_the_server_refuses_is_left_out_with_reason(body: str) -> No
         (Answer(403), TransientError, "image_server_forbidden", 3),
         (Answer(404), TransientError, "image_server_source_missing", 3),
         (Answer(429), TransientError, "image_server_unavailable", 3),
-        (Answer(500), TransientError, "image_server_unavailable", 3),
+        (Answer(500), SourceFailedError, "image_server_unavailable", 3),
         (Answer(502), TransientError, "image_server_unavailable", 3),
-        (Answer(fault="reset"), TransientError, "image_server_broke_off", 3),
-        (Answer(200, b"x" * 100, fault="break off"), TransientError, "image_server_broke_off", 3),
+        (Answer(fault="reset"), SourceFailedError, "image_server_broke_off", 3),
+        (Answer(200, b"x" * 100, fault="break off"), SourceFailedError, "image_server_broke_off", 3),
         (Answer(fault="hang"), TransientError, "image_server_timeout", 3),
     ],
 )
@@ -191,6 +192,22 @@ def test_only_the_requested_size_is_accepted(
 def test_a_wrong_size_that_passes_is_overcome(server: ScriptedServer) -> None:
     server.answers = [Answer(200, jpeg(99, 199)), Answer(200, jpeg(100, 200))]
     assert ask(server).size == Size(100, 200)
+
+
+@pytest.mark.parametrize(
+    "answer", [Answer(500, b"Index 1200 out of bounds"), Answer(200, jpeg(100, 200), (), "break off")]
+)
+def test_a_source_that_failed_in_all_attempts_is_not_repeated(answer: Answer) -> None:
+    """Each further size would keep threads and permits for as long as the first one did."""
+    with scripted_server(answer) as server:
+        client = image_server(server.url, attempts=4)
+        session = client.session()
+        for requests in (4, 5, 6):
+            with pytest.raises(SourceFailedError) as caught:
+                session.thumbnail("s3://b/k", "!200,200", "!200,200", PAGE)
+            assert len(server.asked) == requests
+        assert caught.value.url == server.url + server.asked[0].path
+        client.close()
 
 
 def test_cookies_of_the_balancer_stay_with_one_image() -> None:

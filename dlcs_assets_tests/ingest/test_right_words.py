@@ -6,7 +6,9 @@ import gzip
 
 import pytest
 
+from dlcs_assets.domain.image_servers import SourceAccess
 from dlcs_assets.domain.stages import Stage
+from dlcs_testing.installation import full_message
 from dlcs_testing.pictures import jpeg
 from dlcs_testing.pipeline import Pipeline
 
@@ -56,7 +58,7 @@ def test_an_original_that_is_archived_is_not_called_absent(pipeline: Pipeline, c
     assert (status.state, status.error_code) == ("failed", "origin_archived")
 
 
-def test_an_original_archived_later_is_not_called_denied(pipeline: Pipeline) -> None:
+def test_an_original_archived_since_is_not_called_denied(pipeline: Pipeline) -> None:
     """The image server reads it at its origin, and says no more than that it may not."""
     pipeline.ingest("2/1/page", pipeline.upload("2/1/page", jpeg(30, 20)), USE_ORIGINAL)
     archive(pipeline, str(pipeline.settings.origin_bucket), "2/1/page")
@@ -77,3 +79,43 @@ def test_mere_bytes_of_no_known_format_are_a_file(pipeline: Pipeline) -> None:
     url = pipeline.serve("data.bin", bytes(range(256)))
     assert pipeline.ingest("2/1/data", url, "", mediaType="application/octet-stream").state == "done"
     assert pipeline.facts("2/1/data", Stage.ORIGINAL)["media_type"] == "application/octet-stream"
+
+
+OUT_OF_BOUNDS = (500, "Index 1200 out of bounds for length 1200")
+
+
+def send_pages(pipeline: Pipeline, *images: str) -> None:
+    origins = {image: pipeline.serve(f"{image.rpartition('/')[2]}.jpg", jpeg(300, 200)) for image in images}
+    pipeline.send(*(full_message(image, url, DEFAULT) for image, url in origins.items()))
+    pipeline.settle()
+
+
+def test_a_source_that_alone_gives_500_ends_soon(pipeline: Pipeline) -> None:
+    """The server shows a control picture meanwhile: it is not what is wrong. Two attempts show that, of five."""
+    pipeline.use(attempts=5, image_server_in_flight=8)
+    pipeline.image_server.refusing["/2/1/bad/"] = OUT_OF_BOUNDS
+    send_pages(pipeline, "2/1/bad", *(f"2/1/good-{number}" for number in range(5)))
+    status = pipeline.status("2/1/bad")
+    assert (status.state, status.error_code) == ("failed", "image_server_cannot_read")
+    assert "Index 1200 out of bounds" in str(status.reason)
+    assert len([event for event in pipeline.ended if str(event.item.asset_id) == "2/1/bad"]) == 2
+    assert {state for image, state in pipeline.states().items() if image != "2/1/bad"} == {"done"}
+    assert pipeline.services.image_server.limit.permits >= 3
+    assert pipeline.storage("transient/") == {}
+
+
+def test_a_file_that_alone_gives_500_is_what_is_at_fault(pipeline: Pipeline) -> None:
+    """The control picture lies next to it, in the image's own folder."""
+    pipeline.use(attempts=5, image_server_sources=SourceAccess.DISK)
+    pipeline.image_server.refusing["/image.jp2/"] = OUT_OF_BOUNDS
+    send_pages(pipeline, "2/1/bad")
+    assert pipeline.status("2/1/bad").error_code == "image_server_cannot_read"
+    assert pipeline.image_server.count("GET", "/control.jp2/") == 2
+    assert pipeline.left_in_scratch() == []
+
+
+def test_a_server_that_gives_500_for_all_is_what_is_wrong(pipeline: Pipeline) -> None:
+    pipeline.image_server.refusing["/iiif/"] = OUT_OF_BOUNDS
+    send_pages(pipeline, "2/1/a", "2/1/b")
+    assert {pipeline.status(image).error_code for image in ("2/1/a", "2/1/b")} == {"image_server_unavailable"}
+    assert pipeline.storage("transient/") == {}
