@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from http.cookiejar import CookieJar
 from ssl import SSLCertVerificationError
 from typing import Final
 
@@ -79,9 +79,16 @@ class HttpService(LazyClient[httpx.Client]):
         )
 
 
+class _NoCookies(CookieJar):
+    """A jar that stays empty, and does not even read what it is given."""
+
+    def extract_cookies(self, *_: object) -> None:
+        """Keep nothing."""
+
+
 def no_cookies() -> CookieJar:
     """Return a jar that keeps nothing: a shared client must not carry one customer's cookies to the next."""
-    return CookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
+    return _NoCookies()
 
 
 class BodyTooLongError(Exception):

@@ -203,6 +203,50 @@ def test_cookies_of_one_request_are_not_sent_with_the_next(tmp_path: Path) -> No
         assert ["cookie" in asked.headers for asked in server.asked] == [False, False]
 
 
+def redirect(to: str, *cookies: str) -> Answer:
+    return Answer(302, b"", (("Location", to), *(("Set-Cookie", cookie) for cookie in cookies)))
+
+
+def cookies_of(server: ScriptedServer) -> dict[str, str | None]:
+    return {asked.path: asked.headers.get("cookie") for asked in server.asked}
+
+
+def test_a_cookie_of_a_redirect_is_kept_for_that_fetch_only(tmp_path: Path) -> None:
+    """Login pages of repositories redirect back with a session, without which they redirect again."""
+    with scripted_server(Answer(200, IMAGE)) as server:
+        server.by_path["/page"] = redirect("/a/login", "session=1; HttpOnly; Expires=Wed, 99 Foo", "gone=1; Max-Age=0")
+        server.by_path["/a/login"] = redirect("/a/image", "deep=2; Path=/a/", "far=3; Path=/b", "tls=4; Secure")
+        server.by_path["/a/image"] = redirect("/image")
+        client = origins()
+        for _ in range(2):
+            client.fetch(http(f"{server.url}/page"), tmp_path / "original")
+            kept = {"/page": None, "/a/login": "session=1", "/a/image": "deep=2; session=1", "/image": "session=1"}
+            assert cookies_of(server) == kept
+            server.asked.clear()
+        client.close()
+
+
+@pytest.mark.parametrize("domain", ["", "; Domain=127.0.0.1", "; Domain=localhost", "; Domain=.1"])
+def test_a_cookie_is_not_sent_to_another_origin(domain: str, tmp_path: Path) -> None:
+    """Neither to another host nor to another port of the same one."""
+    with (
+        scripted_server(Answer(200, IMAGE)) as other,
+        scripted_server(redirect(other.url, f"session=1{domain}")) as one,
+    ):
+        fetch(http(one.url), tmp_path)
+        one.answers = [redirect(other.url.replace("127.0.0.1", "localhost"), f"session=1{domain}")]
+        fetch(http(one.url), tmp_path)
+        assert [asked.headers.get("cookie") for asked in other.asked] == [None, None]
+
+
+@pytest.mark.parametrize("cookie", ["s=\u00e9", "=", "a=b; max-age", "a=b; domain", ";;", "a=" + "x" * 20_000])
+def test_a_cookie_that_cannot_be_sent_is_left_out(cookie: str, tmp_path: Path) -> None:
+    with scripted_server(Answer(200, IMAGE)) as server:
+        server.by_path["/page"] = redirect("/image", cookie)
+        assert fetch(http(f"{server.url}/page"), tmp_path).sha256 == SHA256
+        assert cookies_of(server)["/image"] in {None, "a=b"}
+
+
 def test_an_origin_that_does_not_answer_is_not_a_service_of_ours(tmp_path: Path) -> None:
     with pytest.raises(TransientError) as caught:
         fetch(http(f"{refused_url()}/x?token=secret"), tmp_path, attempts=2)

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
 
 import httpx
@@ -36,8 +37,11 @@ from dlcs_assets.domain.text import is_storable
 
 _MAX_REDIRECTS: Final = 8
 _MAX_REDIRECT_BYTES: Final = 16 * 1024  # of a body that is read for the sake of the connection
+_MAX_COOKIE_BYTES: Final = 16 * 1024  # of what is sent
 _MAX_TEXT: Final = 500  # of what a header says and we keep
 _CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)")
+_COOKIE: Final = re.compile(r"[!-:<>-~]+=[ -~]*")
+_COOKIE_ATTRIBUTE: Final = re.compile(r"secure|(?:domain|path|max-age)=[!-~][ -~]*", re.IGNORECASE)
 _LENGTH: Final = re.compile(r"[0-9]{1,18}")
 
 
@@ -135,9 +139,11 @@ def _last_answer(
 ) -> httpx.Response:
     """Return the first answer that is no redirect; its body is yet to be read.
 
-    Credentials go to the scheme, host and port that they are for, until a redirect leads away from there. Redirects
-    are not left to httpx: it reads all of their bodies into memory.
+    Credentials go to the scheme, host and port that they are for, until a redirect leads away from there. Cookies that
+    redirects set are sent where they belong, and forgotten at the end. Redirects are not left to httpx: it reads all of
+    their bodies into memory.
     """
+    cookies = _Cookies()
     url = httpx.URL(origin.url)
     home = _place(url)
     auth = _auth(url, origin, options.credentials)
@@ -145,11 +151,13 @@ def _last_answer(
         request = options.http.build_request(
             "GET", url.copy_with(userinfo=b""), headers=headers, extensions={NETWORKS: options.networks}
         )
+        cookies.add_to(request)
         watch.begin_head()
         response = options.http.send(request, auth=auth, stream=True)
         watch.begin_body()
         if response.next_request is None:
             return response
+        cookies.take_from(response)
         _leave(response)
         former, url = url, response.next_request.url
         if (former.scheme, url.scheme) == ("https", "http"):
@@ -161,6 +169,37 @@ def _last_answer(
         if _place(url) != home:
             auth = None
     raise httpx.TooManyRedirects("too many", request=request)
+
+
+class _Cookies:
+    """The cookies of one download, by the rules of browsers for host, path and TLS; ports have cookies of their own."""
+
+    def __init__(self) -> None:
+        self._by_port: dict[int | None, httpx.Cookies] = {}
+
+    def take_from(self, response: httpx.Response) -> None:
+        """Keep what an answer sets. What the parser of cookies is not made for is left out: it would warn at length."""
+        lines = []
+        for line in response.headers.get_list("set-cookie"):
+            cookie, *attributes = (part.strip() for part in line.split(";"))
+            if _COOKIE.fullmatch(cookie):
+                lines.append(("set-cookie", "; ".join((cookie, *filter(_COOKIE_ATTRIBUTE.fullmatch, attributes)))))
+        self._of(response.request).extract_cookies(httpx.Response(200, headers=lines, request=response.request))
+
+    def add_to(self, request: httpx.Request) -> None:
+        """Set the header for what was kept of that host; none if it would be too long."""
+        kept = self._by_port.get(request.url.port)
+        if kept and request.url.host:  # without one there is nothing to match, and the address is refused anyway
+            kept.set_cookie_header(request)
+        if len(request.headers.get("cookie", "")) > _MAX_COOKIE_BYTES:
+            del request.headers["cookie"]
+
+    def _of(self, request: httpx.Request) -> httpx.Cookies:
+        port = request.url.port  # None: the scheme's own
+        if port not in self._by_port:
+            policy = DefaultCookiePolicy(strict_domain=True)  # no cookies for all of .co.uk
+            self._by_port[port] = httpx.Cookies(CookieJar(policy))
+        return self._by_port[port]
 
 
 def _check_location(response: httpx.Response) -> None:
