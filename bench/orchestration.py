@@ -1,4 +1,4 @@
-"""What an image costs besides the work on it: with services that answer at once, on both databases."""
+"""What an image costs in addition to the work on it: with services that answer at once, on both databases."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Writes:
         """Return what came in between."""
         return Writes(self.commits - before.commits, self.rows - before.rows, self.seconds - before.seconds)
 
-    def beside(self, idle: Writes) -> Writes:
+    def above(self, idle: Writes) -> Writes:
         """Return what would not have been there in an idle system."""
         share = self.seconds / idle.seconds
         return Writes(self.commits - share * idle.commits, self.rows - share * idle.rows, self.seconds)
@@ -102,7 +102,7 @@ def _with(databases: Databases, *, quick: bool) -> Iterator[Result]:
             count = (QUICK_CHUNK if quick else CHUNK) * chunks
             written = _writes(databases)
             used, seconds = _cost(system, page, processes, count)
-            ours = _writes(databases).since(written).beside(idle_writes)
+            ours = _writes(databases).since(written).above(idle_writes)
             what = f"{kind}_{processes}"
             yield Result(
                 "orchestration", f"milliseconds_of_processor_{what}", round(used / count, 1), "ms", MILLISECONDS_GOAL

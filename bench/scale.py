@@ -35,7 +35,7 @@ PAGE_TIMEOUT_MILLISECONDS = 120_000
 
 
 def measure(system: RunningSystem, pages: list[Path], *, quick: bool) -> Iterator[Result]:  # noqa: ARG001 (rows, not pages)
-    """Fill ledger and Dagster, then look at each part by itself, nothing else running but the webserver."""
+    """Fill ledger and Dagster, then measure each part by itself, nothing else running but the webserver."""
     images = image_ids(5_000 if quick else 100_000)
     shown = images[-len(images) // 5 :]
     instance = dg.DagsterInstance.from_config(os.environ["DAGSTER_HOME"])

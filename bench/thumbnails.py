@@ -79,7 +79,7 @@ def store(system: RunningSystem, files: Sequence[Path]) -> list[Page]:
 
 
 def generate_load(settings: Settings, pages: Sequence[Page]) -> None:
-    """Make the requests that the client makes, as many at a time as it may, and look at nothing but the status."""
+    """Make the requests that the client makes, as many at a time as it may, and check nothing but the status."""
     with image_server(settings) as ours:
         urls = [
             ours.request_url(page.identifier, f"full/{ask.ask}/0/default.jpg") for page in pages for ask in page.asks

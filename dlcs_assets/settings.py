@@ -341,7 +341,7 @@ class Settings(BaseSettings):
 
 
 def _server(url: str) -> tuple[str, str | None, int | None, str]:
-    """Return what tells servers apart, however their URLs are written: scheme, host, port and path."""
+    """Return what distinguishes servers, however their URLs are written: scheme, host, port and path."""
     parts = urlsplit(url.strip())
     port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
     return parts.scheme, parts.hostname and parts.hostname.rstrip("."), port, parts.path.strip("/")

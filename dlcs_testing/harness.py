@@ -112,7 +112,7 @@ class System(Installation):
         assert isinstance(result, dg.SensorResult | dg.SkipReason)
         return result
 
-    def told_by(self, name: str) -> str:
+    def skip_reason(self, name: str) -> str:
         """Return the reason for which a sensor launches nothing."""
         skipped = self.tick(name).skipped
         assert skipped is not None

@@ -77,7 +77,7 @@ class Pipeline(Installation):
         raise AssertionError(f"Not settled after {MAX_ROUNDS} rounds: {self.ledger.reports.counts()}")
 
     def work(self) -> list[Chunk]:
-        """Ingest and delete what is due now; return the chunks of which that consisted."""
+        """Ingest and delete what is due now; return the chunks."""
         chunks = self.due()
         for chunk in chunks:
             if chunk.lane is Lane.DELETE:

@@ -145,7 +145,7 @@ def _judge_queue(name: str, known: Mapping[str, str]) -> Finding:
             name,
             f"{found}; messages may go to a dead-letter queue",
             "Remove the redrive policy: the ledger keeps what cannot be used (dlcs rejected), and a message that waits "
-            "for the ledger would be lost sight of.",
+            "for the ledger would be moved away.",
         )
     return ok(name, found)
 

@@ -36,7 +36,7 @@ def check_customers(settings: Settings) -> Iterator[Finding]:
         yield failed("customers", error)
         return
     if problem := file.problem():
-        yield warn("customers", problem, f"Correct {settings.customers_file}: it is read again by itself.")
+        yield warn("customers", problem, f"Correct {settings.customers_file}: it is read again automatically.")
     elif settings.customers_file.exists():
         yield ok("customers", f"{len(known.by_number)} customers in {settings.customers_file}")
     else:

@@ -100,7 +100,7 @@ class Appetiser(ManagedService):
         return self._attempts({"jobId": job_id, "imageId": image_id, "origin": origin}, source, attempt)
 
     def ping(self) -> bool:
-        """Tell whether Appetiser is up and says that it works."""
+        """Return whether Appetiser answers that it works."""
         try:
             return self.client.get(self._route("ping"), timeout=self.connect_timeout_seconds).is_success
         except (httpx.HTTPError, httpx.InvalidURL):
@@ -153,7 +153,7 @@ class Appetiser(ManagedService):
 
 
 def _named_by_its_format(source: Path) -> Path:
-    """Return the file by a name that tells its format: Appetiser goes by the suffix alone, a JP2 as others."""
+    """Return the file by a name that shows its format: Appetiser reads the suffix only."""
     with source.open("rb") as file:
         found = sniff(file.read(_HEAD_BYTES))
     extension = extension_for(found.media_type) if found else None

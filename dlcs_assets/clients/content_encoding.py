@@ -21,7 +21,7 @@ class ContentEncodingError(Exception):
 
 
 class UnsupportedContentEncodingError(Exception):
-    """A body is packed in a way, or so many times over, that it is not unpacked."""
+    """A body has an encoding, or so many of them, that it is not unpacked."""
 
 
 def is_packed(content_encoding: str | None) -> bool:

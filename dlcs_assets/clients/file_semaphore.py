@@ -36,7 +36,7 @@ class FileSemaphore:
     def _take(self) -> int:
         self._folder.mkdir(parents=True, exist_ok=True)
         while True:
-            # In random order, so that processes that look at the same time don't try the same file.
+            # In random order, so that processes that search at the same time don't try the same file.
             for number in random.sample(range(self._count), self._count):
                 if (taken := _lock(self._folder / f"{number}.lock")) is not None:
                     return taken

@@ -75,7 +75,7 @@ def _get_object(client: S3Client, location: S3Location, file: PartialFile) -> Ge
     """Ask for what the file lacks; for all of it if the object is another by now (412), or has no more bytes (416)."""
     from botocore.exceptions import ClientError
 
-    if file.can_go_on:
+    if file.can_continue:
         assert file.version is not None
         try:
             return client.get_object(

@@ -51,8 +51,8 @@ class PartialFile:
         return self._digest.hexdigest()
 
     @property
-    def can_go_on(self) -> bool:
-        """Tell whether there are bytes, of a known version."""
+    def can_continue(self) -> bool:
+        """Return whether there are bytes, of a known version."""
         return self.length > 0 and self.version is not None
 
     def begin(self, version: str | None) -> None:

@@ -63,7 +63,7 @@ class CustomersFile:
             raise NoCustomersError(
                 "customers_file_invalid",
                 str(state.problem),
-                remedy=f"Correct {self._path}: it is read again by itself, and the images continue.",
+                remedy=f"Correct {self._path}: it is read again automatically, and the images continue.",
             )
         return state.customers
 

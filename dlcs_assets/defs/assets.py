@@ -33,7 +33,7 @@ from dlcs_assets.settings import Settings
 
 GROUP = "ingest"
 OWNERS = ["team:dlcs"]
-# Outcomes of which Dagster has the event. Should the run die before the ledger knows that, reconcile finds out.
+# Outcomes whose event Dagster has. Should the run die before the ledger knows that, reconcile finds out.
 REPORT_BATCH_SIZE = 30
 
 # The first sentences are plain: the UI's lists show them as they are written.

@@ -22,7 +22,7 @@ UPSTREAM: Mapping[Stage, Stage] = {Stage.JP2: Stage.ORIGINAL, Stage.THUMBNAILS: 
 class Upstream:
     """The storage ids of the upstream records that a materialisation was made from.
 
-    With them Dagster tells whether a partition is up to date with what it was made from; a pointer that is missing or
+    With them Dagster knows whether a partition is up to date with what it was made from; a pointer that is missing or
     guessed makes it miss changes.
     """
 

@@ -24,7 +24,7 @@ from dlcs_assets.domain.partition_key import asset_id_of
 
 DISPATCH_LEASE = "dispatch"  # held while keys are added or moved
 LEASE_WAIT = timedelta(seconds=3)
-KEYS_PER_STATEMENT = 10_000  # a database binds no more than so many variables at a time
+KEYS_PER_STATEMENT = 10_000  # a database limits the variables of a statement
 
 UNFINISHED_RUNS = [
     dg.DagsterRunStatus.QUEUED,
@@ -57,7 +57,7 @@ class WorkingSet:
         return self.order[self.position[first] : self.position[last] + 1]
 
     def is_range(self, keys: Sequence[str]) -> bool:
-        """Tell whether the keys are there, side by side in this order."""
+        """Return whether the keys are a range: all there, next to each other, in this order."""
         return tuple(self.range(keys[0], keys[-1])) == tuple(keys)
 
 

@@ -33,7 +33,7 @@ class Tally:
 
     @property
     def listed(self) -> int:
-        """All images of which a message has come. The sum of the others, so that the two sides always balance."""
+        """All images that a message was received for. The sum of the others, so that the two sides always balance."""
         return self.done + self.failed + self.rejected + self.unended
 
     @property
@@ -79,7 +79,7 @@ class Batch:
 
     @property
     def not_received(self) -> int | None:
-        """How many images were declared of which no message has come; None if their number is not known."""
+        """How many declared images no message was received for; None if their number is not known."""
         return None if self.count is None else max(self.count - self.tally.listed, 0)
 
     @property
@@ -90,7 +90,7 @@ class Batch:
 
     @property
     def standing(self) -> str:
-        """Where it stands, in a few words."""
+        """Its progress, in a few words."""
         if self.finished_at:
             return "finished"
         if self.count is None:
@@ -108,7 +108,7 @@ def time_left(batch: Batch, ended: int, window: timedelta) -> timedelta | None:
 
 
 def completed_notification(batch: Batch, finished_at: datetime) -> str:
-    """Give the body that the DLCS publishes of a finished batch: compact JSON, its order of fields, times in UTC."""
+    """Return the body that the DLCS publishes of a finished batch: compact JSON, its order of fields, times in UTC."""
     return json.dumps(
         {
             "id": batch.id,

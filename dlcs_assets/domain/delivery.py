@@ -28,7 +28,7 @@ class Channel(StrEnum):
     IIIF_AV = "iiif-av"
 
     def suits(self, media_type: str) -> bool:
-        """Tell whether files of the media type can be delivered so."""
+        """Return whether files of the media type can be delivered so."""
         return media_type.lower().startswith(_SUITED[self])
 
 
@@ -70,7 +70,7 @@ class DefaultChannel:
     space: int = 0
 
     def matches(self, media_type: str, space: int) -> bool:
-        """Tell whether it applies to a file."""
+        """Return whether it applies to a file."""
         pattern = ".*".join(re.escape(part) for part in self.media_type.split("*"))
         return self.space in {0, space} and re.fullmatch(pattern, media_type, re.IGNORECASE) is not None
 
@@ -104,7 +104,7 @@ class Policies:
         object.__setattr__(self, "thumbs", {**SEEDED_THUMBS, **self.thumbs})
 
     def of(self, channel: Channel) -> Collection[str] | None:
-        """Give the names of a channel's policies; None where they are not ours to know (audio and video)."""
+        """Return the names of a channel's policies; None where they are not ours to know (audio and video)."""
         match channel:
             case Channel.IIIF_IMG:
                 return self.image
@@ -116,7 +116,7 @@ class Policies:
                 return None
 
     def default_channels(self, media_type: str, space: int = 0) -> tuple[DeliveryChannel, ...]:
-        """Give the channels that a file gets if none are asked for; the closest match of each channel wins."""
+        """Return the channels that a file gets if none are asked for; the closest match of each channel wins."""
         matching = [row for row in self.defaults if row.matches(media_type, space)]
         matching.sort(key=lambda row: (-row.space, -len(row.media_type)))
         policies: dict[Channel, str] = {}
@@ -174,7 +174,7 @@ def check_requested(requested: Sequence[RequestedChannel] | None, policies: Poli
 def resolve_channels(
     requested: Sequence[RequestedChannel] | None, media_type: str | None, policies: Policies, *, space: int = 0
 ) -> tuple[DeliveryChannel, ...]:
-    """Give the channels that apply, each with its policy. Raises `MessageRejectedError`.
+    """Return the channels that apply, each with its policy. Raises `MessageRejectedError`.
 
     Without a media type only channels that need none for their policy can be resolved (code `media_type_missing`).
     """
@@ -187,7 +187,7 @@ def resolve_channels(
 def thumbnail_sizes(
     channels: Collection[DeliveryChannel], policies: Policies, defaults: Sequence[str]
 ) -> tuple[str, ...]:
-    """Give the sizes of an image: the system's, then the policy's that are not among them; each text once.
+    """Return the sizes of an image: the system's, then the policy's that are not among them; each text once.
 
     Every image gets the system's sizes, with a `thumbs` channel or without. What is no image gets none.
     """

@@ -78,7 +78,7 @@ RETRYABLE_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 def is_retryable(error: BaseException | int) -> bool:
-    """Tell whether an HTTP status, or an error of this tree, is worth another try by itself.
+    """Return whether an HTTP status, or an error of this tree, is worth another try.
 
     Network errors of the client libraries are translated into this tree at the boundary, so this is the one place
     that decides.

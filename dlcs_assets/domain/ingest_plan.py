@@ -93,7 +93,7 @@ _FILE_AT_ORIGIN: Final = " As a file it is delivered from its origin."
 
 
 def plan_ingest(channels: Collection[DeliveryChannel], *, optimised: bool, is_jp2: bool | None) -> IngestPlan:
-    """Give the plan for an image. `is_jp2=None`: not known yet.
+    """Return the plan for an image. `is_jp2=None`: not known yet.
 
     Raises `PermanentError` for channels that are not ours (`iiif_av_not_supported`) or that are none (`no_channels`).
     """
@@ -105,11 +105,11 @@ def plan_ingest(channels: Collection[DeliveryChannel], *, optimised: bool, is_jp
             remedy="Send it to the engine that does, by way of DLCS_FORWARD_QUEUE_URL.",
         )
     use, origin = _use(policies), "opt" if optimised else "http*"
-    file_beside = Channel.IIIF_IMG in policies and Channel.FILE in policies
+    file_too = Channel.IIIF_IMG in policies and Channel.FILE in policies
 
     def plan(image_format: str) -> IngestPlan:
         row = _PLANS[use, origin, image_format]
-        return _with_file(row, optimised=optimised) if file_beside else row
+        return _with_file(row, optimised=optimised) if file_too else row
 
     if (use, origin, "-") in _PLANS:
         return plan("-")
@@ -119,7 +119,7 @@ def plan_ingest(channels: Collection[DeliveryChannel], *, optimised: bool, is_jp
 
 
 def _use(policies: dict[Channel, str]) -> str:
-    """Give the first column of the table."""
+    """Return the first column of the table."""
     if Channel.IIIF_IMG in policies:
         # As in the DLCS, every policy but use-original means a JP2.
         return "iiif-img,use-original" if policies[Channel.IIIF_IMG] == USE_ORIGINAL else "iiif-img,default"

@@ -66,7 +66,7 @@ def read_manifest(
     mistakes = list(found.mistakes)
     has_origins = found.columns is None or "origin" in found.columns
     if not has_origins and not ids_only:
-        mistakes.append(Mistake(1, "there is no column origin: nobody can tell from where to fetch the images."))
+        mistakes.append(Mistake(1, "there is no column origin, which says where to fetch the images."))
     reader = _Reader(mistakes, customer, space, needs_origin=has_origins)
     rows = tuple(reader.row(record, ids_only=ids_only) for record in found.records)
     mistakes += _repeated(rows)
@@ -112,7 +112,7 @@ def check_manifest(
 
 
 class _Reader:
-    """Reads records field by field; what can't be read is noted, and the next field is read all the same."""
+    """Reads records field by field; what can't be read is noted, and the next field is read nevertheless."""
 
     def __init__(self, mistakes: list[Mistake], customer: int | None, space: int | None, *, needs_origin: bool) -> None:
         self._mistakes = mistakes

@@ -142,7 +142,7 @@ def _delimiter(text: str) -> str:
 
 
 def _csv_rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str] | str]]:
-    """Give each row with its line: its fields without the white space around them, or what is wrong with it."""
+    """Yield each row with its line: its fields without the white space around them, or what is wrong with it."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
     while True:
         line = reader.line_num + 1

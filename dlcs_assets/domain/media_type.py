@@ -19,7 +19,7 @@ class SourceFormat:
 
 
 def sniff(head: bytes) -> SourceFormat | None:
-    """Tell the format by the first bytes of a file; 64 KB are plenty, 1 KB mostly enough. None: not known."""
+    """Return the format that a file's first bytes show; 64 KB are enough, 1 KB mostly. None: not known."""
     return _jpeg_2000(head) or _by_signature(head) or _iso_media(head) or _markup(head) or _text(head)
 
 
@@ -30,12 +30,12 @@ def declared_type(media_type: str | None) -> str | None:
 
 
 def is_image_type(media_type: str | None) -> bool:
-    """Tell whether a media type is one of pictures: `image/*`."""
+    """Return whether a media type is one of pictures: `image/*`."""
     return media_type is not None and media_type.lower().startswith("image/")
 
 
 def extension_for(media_type: str | None) -> str | None:
-    """Give the usual file extension of a media type, without its dot; parameters are ignored. None: not known."""
+    """Return the usual file extension of a media type, without its dot; parameters are ignored. None: not known."""
     if media_type is None:
         return None
     name = media_type.partition(";")[0].strip().lower()
@@ -46,7 +46,7 @@ def extension_for(media_type: str | None) -> str | None:
 
 
 def media_type_for_extension(extension: str | None) -> str | None:
-    """Give the media type of a file extension, with or without its dot. None: not known."""
+    """Return the media type of a file extension, with or without its dot. None: not known."""
     if not extension:
         return None
     name = extension.removeprefix(".").lower()
@@ -143,7 +143,7 @@ def _iso_media(head: bytes) -> SourceFormat | None:
 
 
 def _brands(boxes: bytes) -> tuple[bytes, ...]:
-    """Give brand and compatibility list of a file-type box at the start; none if there is no such box."""
+    """Return brand and compatibility list of a file-type box at the start; none if there is no such box."""
     length = int.from_bytes(boxes[:4], "big")
     if boxes[4:8] != b"ftyp":
         return ()

@@ -128,7 +128,7 @@ def _requested(asset: Fields) -> tuple[RequestedChannel, ...] | None:
         if number is not None and number not in _POLICIES:
             raise MessageRejectedError(
                 "policy_number_unknown",
-                f"the policy of {channel} is number {number}, which only the DLCS's database can tell the name of",
+                f"the policy of {channel} is number {number}, whose name is known to the DLCS's database only",
                 remedy="Send a full ingest message, which names the policies, for this image.",
             )
         requested.append(RequestedChannel(channel, _POLICIES[number] if number is not None else None))

@@ -4,7 +4,7 @@
                      {id}/original               kept original
                      {id}/info/...               the image server's info.json, cached by others
                      transient/{id}/{request}    original for the time of making thumbnails
-    thumbnail bucket {id}/open/{longest}.jpg     thumbnail that everybody may see
+    thumbnail bucket {id}/open/{longest}.jpg     thumbnail that everyone may see
                      {id}/auth/{longest}.jpg     thumbnail for those who may
                      {id}/s.json                 sizes of both
                      {id}/low.jpg, {id}/full/{w},{h}/0/default.jpg     left by earlier systems
@@ -64,7 +64,7 @@ def thumbnail_key(asset_id: AssetId, longest: int, open_: bool) -> str:
 
 
 def restricted_key(key: str) -> str | None:
-    """Key of the same thumbnail as one that everybody may see, had it been restricted; None for any other key."""
+    """Key of the same thumbnail as one that everyone may see, had it been restricted; None for any other key."""
     folder, opened, name = key.rpartition("/open/")
     return f"{folder}/auth/{name}" if opened else None
 

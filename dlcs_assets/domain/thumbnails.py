@@ -1,4 +1,4 @@
-"""Which thumbnails an image gets, who may see them, and `s.json`, which tells readers."""
+"""Which thumbnails an image gets, who may see them, and `s.json`, which lists them for readers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ThumbnailPlan:
 
 @dataclass(frozen=True, slots=True)
 class ThumbnailSet:
-    """The thumbnails that an image has, largest first: those for everybody, and those for who may see them."""
+    """The thumbnails that an image has, largest first: those for everyone, and those for who may see them."""
 
     open: tuple[Size, ...] = ()
     auth: tuple[Size, ...] = ()
@@ -58,11 +58,11 @@ class ThumbnailSet:
         return _largest_first((*self.open, *self.auth))
 
     def is_open(self, size: Size) -> bool:
-        """Tell whether everybody may see the thumbnail of that size."""
+        """Return whether everyone may see the thumbnail of that size."""
         return size in self.open
 
     def sizes_json(self) -> str:
-        """Give the text of `s.json`: `{"o":[[w,h],...],"a":[[w,h],...]}`."""
+        """Return the text of `s.json`: `{"o":[[w,h],...],"a":[[w,h],...]}`."""
         lists = {"o": self.open, "a": self.auth}
         pairs = {name: [(size.width, size.height) for size in sizes] for name, sizes in lists.items()}
         return json.dumps(pairs, separators=(",", ":"))
@@ -98,8 +98,8 @@ def thumbnail_set(
 ) -> ThumbnailSet:
     """Split the thumbnails that were made (their measured sizes) by who may see them.
 
-    Everybody may see those whose longest edge is at most `max_unauthorised`; where that sets no limit (None or -1),
-    all of them, but none if the image has roles. (The DLCS engine looks at no roles and leaves those open, too:
+    Everyone may see those whose longest edge is at most `max_unauthorised`; where that sets no limit (None or -1),
+    all of them, but none if the image has roles. (The DLCS engine ignores roles and leaves those open, too:
     `engine_open_thumbnails` does the same.)
     """
     by_key: dict[int, Size] = {}

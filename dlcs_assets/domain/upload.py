@@ -18,7 +18,7 @@ SENT_FOLDER: Final = "sent"
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """An object that was put into a bucket, as its event tells, or a listing that was asked for at `listed_at`.
+    """An object that was put into a bucket, as its event says, or a listing that was requested at `listed_at`.
 
     `sequencer` is S3's: hex digits that order the events of one key. The ETag has no quotes.
     """
@@ -46,7 +46,7 @@ class Upload:
         return f"s3-{hashlib.sha256(named.encode('utf-8', 'surrogatepass')).hexdigest()[:40]}"
 
     def same_object(self, other: Upload) -> bool:
-        """Tell whether both have the same bytes, as far as ETag and size tell."""
+        """Return whether both have the same bytes, as far as ETag and size show."""
         return self.etag is not None and (self.etag, self.size) == (other.etag, other.size)
 
 
@@ -92,7 +92,7 @@ def sent_key(asset_id: AssetId) -> str:
 
 
 def is_no_upload(key: str) -> bool:
-    """Tell whether an object of this key asks for nothing: the marker of a folder, or sent along with a message."""
+    """Return whether an object of this key asks for nothing: the marker of a folder, or sent along with a message."""
     return key.endswith("/") or key.split("/")[1:2] == [SENT_FOLDER]
 
 

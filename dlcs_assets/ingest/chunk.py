@@ -65,7 +65,7 @@ def ingest_chunk(
 ) -> Iterator[StageDone | ImageEnded]:
     """Work on all images of the claim; yield events in the order in which they happen.
 
-    At the end, also if the iterator is closed early, what is unfinished is given back.
+    At the end, also if the iterator is closed early, what is unfinished is released.
     """
     events: queue.SimpleQueue[StageDone | ImageEnded] = queue.SimpleQueue()
     stop = threading.Event()
@@ -154,7 +154,7 @@ class _HeldImage:
 
     def check_claim(self) -> None:
         if self.stop.is_set():
-            raise ClaimLostError(f"the run is ending; {self.item.asset_id} is given back")
+            raise ClaimLostError(f"the run is ending; {self.item.asset_id} is released")
         self.ledger.claims.check(self.claim.token, self.item.asset_id)
 
     def is_taken_over(self) -> bool:
@@ -229,13 +229,13 @@ def _unexpected(error: Exception) -> IngestError:
         return TransientError(
             "scratch_full",
             "The scratch folder's disk is full",
-            remedy="Make room in DLCS_SCRATCH, or lower DLCS_IMAGES_IN_FLIGHT; the image is tried again by itself",
+            remedy="Make room in DLCS_SCRATCH, or lower DLCS_IMAGES_IN_FLIGHT; the image is retried automatically",
         )
     if isinstance(error, UNAVAILABLE):
         return TransientError(
             "ledger_unavailable",
             "The ledger's database did not answer",
-            remedy="See that the database of DLCS_LEDGER_URL is up; the image is tried again by itself",
+            remedy="See that the database of DLCS_LEDGER_URL is up; the image is retried automatically",
         )
     return PermanentError(
         "internal_error",

@@ -113,7 +113,7 @@ def _check_size(structure: Jp2Structure, original: FetchedOriginal) -> None:
         raise TransientError(
             "jp2_wrong_size",
             f"Appetiser made a JP2 of {measured[0]} x {measured[1]} from an original of {expected[0]} x {expected[1]}",
-            remedy="See Appetiser's log for this image; it is tried again by itself",
+            remedy="See Appetiser's log for this image; it is retried automatically",
             stage=Stage.JP2,
         )
 

@@ -37,7 +37,7 @@ def make_thumbnails(  # noqa: PLR0917 (what comes of the stages before)
 ) -> tuple[StageResult, bytes | None]:
     """Make every size, publish them, then `s.json`, then remove what is not of the new set.
 
-    Returns the result, and the smallest open thumbnail for people to look at (None if all are restricted). `results`
+    Returns the result, and the smallest open thumbnail, to be shown (None if all are restricted). `results`
     are those of the earlier stages, in this run or before. Raises the errors of the error tree.
     """
     asset_id = image.item.asset_id
@@ -101,7 +101,7 @@ def _check_picture(image: ImageContext, source: Source, made: list[ThumbnailByte
         raise TransientError(
             "thumbnail_of_another_picture",
             "The image server's thumbnail does not show this picture: it has probably cached an older one",
-            remedy="Turn its source cache off (docs/operate.md); the image is tried again by itself",
+            remedy="Turn its source cache off (docs/operate.md); the image is retried automatically",
             stage=Stage.THUMBNAILS,
         )
 

@@ -48,7 +48,7 @@ def counted(connection: Connection, chosen: Select[Any], *, with_superseded: boo
 
 
 def asked(which: Subquery) -> Subquery:
-    """Return, for each image of each batch, the request that tells where it is.
+    """Return, for each image of each batch, the request that decides its state.
 
     That is what the batch asked for last, or what took its place.
     """

@@ -88,7 +88,7 @@ class Batches:
             return _next_id(connection, customer)
 
     def declare(self, customer: int, count: int, *, batch_id: int | None = None, now: datetime) -> int:
-        """Note that a batch has so many images; return its number, the next free one if none is given.
+        """Note how many images a batch has; return its number, the next free one if none is given.
 
         Raises UnusableBatchError for one that is finished, or that was declared with another count.
         """
@@ -108,7 +108,7 @@ class Batches:
             return bool(connection.execute(closing).rowcount)
 
     def finish_due(self, *, now: datetime, limit: int = 50) -> list[Batch]:
-        """Note that batches are finished of which all images have ended, and write the notification of each.
+        """Note that batches whose images have all ended are finished, and write the notification of each.
 
         A batch is finished once: images that are asked for again later don't change that, nor are they notified again.
         """

@@ -117,7 +117,7 @@ class Claims:
             check_claim(connection, token, asset_id)
 
     def release_run(self, run_id: str, *, schedule: RetrySchedule, now: datetime) -> int:
-        """Give back all that a run holds that will not come back; return how many images became due again.
+        """Release all that a lost run holds; return how many images became due again.
 
         An image that was in progress is counted an attempt, so that one that kills its run is not retried indefinitely.
         """
@@ -176,7 +176,7 @@ class Claims:
             return set(connection.scalars(select(claims.c.request_id)))
 
     def ended(self, work: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
-        """Return those (request, end of the claim's token) of which the request is known and the claim is not."""
+        """Return those (request, end of the claim's token) whose request is known and whose claim is not."""
         ids = {request for request, _ in work}
         with self._database.read() as connection:
             known = set(connection.scalars(select(requests.c.id).where(requests.c.id.in_(ids))))
@@ -238,5 +238,5 @@ def _lost(run_id: str) -> TransientError:
     return TransientError(
         RUN_LOST,
         f"Run {run_id} ended without finishing this image",
-        remedy="See the run's log in Dagster; the image is tried again by itself",
+        remedy="See the run's log in Dagster; the image is retried automatically",
     )

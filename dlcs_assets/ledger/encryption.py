@@ -52,7 +52,7 @@ class Cipher:
             ) from None
 
 
-# By dialect, of which each engine has one: what a column's type is given when it reads and writes.
+# By dialect, because a column's type is given that when it reads and writes, and each engine has its own.
 _CIPHERS: Final[WeakKeyDictionary[Dialect, Cipher]] = WeakKeyDictionary()
 
 

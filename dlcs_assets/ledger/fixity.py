@@ -85,5 +85,5 @@ def _deposits(connection: Connection, query: Select[tuple[str, str, str, int, st
 
 
 def _in_progress() -> ColumnElement[bool]:
-    """Tell that the object may be replaced at any moment, or was, and the ledger does not have it yet."""
+    """Match objects of unfinished requests: they may be replaced, or have been and the ledger does not know it yet."""
     return exists().where(requests.c.image_id == objects.c.image_id, requests.c.state.in_(UNFINISHED))

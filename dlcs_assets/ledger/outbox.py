@@ -1,4 +1,4 @@
-"""Notifications that are to be published: written in the transaction that they tell of, kept until they are sent.
+"""Notifications that are to be published: written in the transaction that they report, kept until they are sent.
 
 Body and attributes are fixed when the row is written, so that one that is sent twice is the same both times.
 """
@@ -117,7 +117,7 @@ def post_invalidation(connection: Connection, image_id: str, reason: str, paths:
 def post(
     connection: Connection, notification_id: str, topic: str, body: str, attributes: Mapping[str, str], *, now: datetime
 ) -> None:
-    """Write a notification, due at once, in the transaction of what it tells."""
+    """Write a notification, due at once, in the transaction of what it reports."""
     connection.execute(
         insert(notifications).values(
             id=notification_id,

@@ -1,4 +1,4 @@
-"""What the ledger tells: the state of images, of batches, of the whole; and asking for images again."""
+"""Reports from the ledger: the state of images, of batches, of the whole; and requesting images again."""
 
 from __future__ import annotations
 
@@ -215,10 +215,10 @@ class Reports:
 
 
 def _current_requests(selection: Selection) -> Select[Any]:
-    """Ask for the request that tells the state of each image, joined with its registration.
+    """Select the request that decides the state of each image, joined with its registration.
 
-    Of an image it is the unfinished one if there is one, else the newest; in a batch, the one that the batch asked
-    for, or the one that took its place.
+    That is its unfinished one if there is one, otherwise the newest; in a batch, the one that the batch asked for,
+    or the one that took its place.
     """
     first = requests.alias("first")
     current: ColumnElement[bool]

@@ -135,7 +135,7 @@ class Results:
                 )
 
     def report_again(self, image_ids: Sequence[str]) -> None:
-        """Doubt that Dagster still has the outcomes of these images; reconcile tells it those that it has not."""
+        """Mark the outcomes of these images as unreported; reconcile reports those that Dagster does not have."""
         for ids in slices(image_ids):
             with self._database.write() as connection:
                 connection.execute(update(outcomes).where(outcomes.c.image_id.in_(ids)).values(reported=False))

@@ -21,7 +21,7 @@ _version = Table(VERSION_TABLE, MetaData(), Column("version_num", String(32), pr
 
 
 def is_current(connection: Connection) -> bool:
-    """Tell whether the tables are of today's version. It does without Alembic, which takes a while to import."""
+    """Return whether the tables are of today's version. It does without Alembic, which takes a while to import."""
     return found_version(connection) == schema.SCHEMA_VERSION
 
 

@@ -1,4 +1,4 @@
-"""What a canary looks at, once it has come through."""
+"""What a canary checks once it has ended."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from dlcs_assets.ledger import Ledger
 from dlcs_assets_tests.cli.conftest import Aws, dlcs
 from dlcs_assets_tests.ledger.conftest import Desk
 
-SECRET = "s3cr3t-that-nobody-sees"
+SECRET = "s3cr3t-that-is-not-shown"
 LIFECYCLE = Path(__file__).parents[2] / "deploy" / "s3" / "lifecycle.json"
 TRANSIENT = {"ID": "t", "Status": "Enabled", "Filter": {"Prefix": "transient/"}, "Expiration": {"Days": 7}}
 

@@ -64,7 +64,7 @@ ASKED: Final[list[str]] = []
 
 
 @pytest.fixture(autouse=True)
-def _nobody_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     ANSWERS.clear()
     ASKED.clear()
     monkeypatch.setenv("PARTNER", json.dumps({"user": "user", "password": "hunter" + "2"}))
@@ -224,7 +224,7 @@ def test_the_reason_names_host_address_and_remedy(tmp_path: Path) -> None:
 
 def test_allowed_ones_of_several_addresses_are_tried_in_order(tmp_path: Path) -> None:
     """A private address is skipped, and one that does not answer does not end the attempt."""
-    # Nobody listens at 127.0.0.9, and 10.0.0.1 must not be asked.
+    # Nothing listens at 127.0.0.9, and 10.0.0.1 must not be asked.
     ANSWERS["many.example"] = [["10.0.0.1", "127.0.0.9", "127.0.0.1"]]
     client = origins()
     with raw_server(good()) as server:

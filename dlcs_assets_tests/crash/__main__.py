@@ -2,7 +2,7 @@
 
     python -m dlcs_assets_tests.crash --seeds 1-200 --to crash.jsonl [--seconds 7200] [--fault NAME ...]
 
-With --seconds it goes on with further seeds until the time is over: a soak. Beside each history it notes the memory of
+With --seconds it continues with further seeds until the time is over: a soak. With each history it notes the memory of
 the processes and the disk in use.
 """
 
@@ -52,8 +52,8 @@ def main() -> int:
             for seed in _seeds(arguments.seeds, arguments.seconds, began):
                 history = run(history_of(seed, made, faults=faults), made, expected)
                 bad += bool(history.violations)
-                told = history.to_json() | {"at": round(time.monotonic() - began, 1), "usage": usage(made)}
-                _note(report, told)
+                report_line = history.to_json() | {"at": round(time.monotonic() - began, 1), "usage": usage(made)}
+                _note(report, report_line)
                 outcome = history.violations or "all is well"
                 sys.stdout.write(f"{seed}: {history.seconds:.0f} s, {history.struck}, {outcome}\n")
                 sys.stdout.flush()
@@ -72,8 +72,8 @@ def _seeds(text: str, seconds: float | None, began: float) -> Iterator[int]:
         seed += 1
 
 
-def _note(report: IO[str], told: dict[str, Any]) -> None:
-    report.write(json.dumps(told) + "\n")
+def _note(report: IO[str], line: dict[str, Any]) -> None:
+    report.write(json.dumps(line) + "\n")
     report.flush()
 
 

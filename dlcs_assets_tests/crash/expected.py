@@ -45,7 +45,7 @@ class Expected:
     alike: set[tuple[Case, str, str]] = field(default_factory=set)
 
     def is_right(self, world: World, case: Case, asset_id: str, key: str, etag: str) -> bool:
-        """Tell whether an object is what it should be: the same bytes, or a thumbnail that shows the same.
+        """Return whether an object is what it should be: the same bytes, or a thumbnail that shows the same.
 
         What the image server had at hand when it was asked, another size of the same source or not, makes the least
         differences in a thumbnail.
@@ -69,7 +69,7 @@ def all_cases() -> list[Case]:
 
 
 def learn(world: World, cases: Sequence[Case]) -> Expected:
-    """Ingest each case once, with nothing amiss, and look at what is there then."""
+    """Ingest each case once, without faults, and record what is there then."""
     world.bring(REFERENCE_CUSTOMER)
     ids = {f"{REFERENCE_CUSTOMER}/1/case-{number:02}": case for number, case in enumerate(cases)}
     messages = [

@@ -31,7 +31,7 @@ class Fault(StrEnum):
     KILL_APPETISER = "SIGKILL Appetiser"
     KILL_IMAGE_SERVER = "SIGKILL the image server"
     STOP_RUN = "SIGSTOP a run, for longer than its claim lives"
-    STOP_CODE_SERVER = "SIGSTOP the code server, for longer than anybody waits for it"
+    STOP_CODE_SERVER = "SIGSTOP the code server, for longer than anything waits for it"
     STOP_DAEMON = "SIGSTOP the daemon"
     FULL_DISK = "scratch is full"
     LEDGER_LOCKED = "the ledger is locked"
@@ -42,7 +42,7 @@ class Fault(StrEnum):
     COMMITTED = f"SIGKILL {Moment.COMMITTED}"
     STORED = f"SIGKILL {Moment.STORED}"
     UPLOADED = f"SIGKILL {Moment.UPLOADED}"
-    TOLD = f"SIGKILL {Moment.TOLD}"
+    S_JSON_STORED = f"SIGKILL {Moment.S_JSON_STORED}"
 
 
 MOMENTS: Final = {Fault(f"SIGKILL {moment}"): moment for moment in Moment}

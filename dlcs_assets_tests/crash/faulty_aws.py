@@ -29,7 +29,7 @@ class Moment(StrEnum):
     COMMITTED = "after commit and before delete"
     STORED = "after the JP2 or original is stored, before the ledger has it"
     UPLOADED = "after the thumbnails' upload and before s.json"
-    TOLD = "after s.json and before the ledger"
+    S_JSON_STORED = "after s.json and before the ledger"
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class FaultyAws:
         return f"http://127.0.0.1:{self.port}"
 
     def arm(self, moment: Moment, strike: Strike) -> None:
-        """Strike whoever is the next to come to this moment."""
+        """Strike the next client that comes to this moment."""
         with self._lock:
             self._armed[moment] = strike
 
@@ -75,11 +75,11 @@ class FaultyAws:
         self.weather = FINE
 
     def strikes(self, moment: Moment | None, client_port: int) -> bool:
-        """Strike the client if it has come to an armed moment; tell whether it was."""
+        """Strike the client if it has come to an armed moment; return whether it was."""
         if moment is None:
             return False
         with self._lock:
-            # Whoever was killed a moment ago is not there to be struck: then it is for the next to come.
+            # A client that was killed a moment ago cannot be struck: then the next one to come is.
             if moment not in self._armed or (client := _process_at(client_port)) is None:
                 return False
             strike = self._armed.pop(moment)
@@ -155,7 +155,7 @@ class _Handler(BaseHTTPRequestHandler):
         if status != HTTPStatus.OK:
             return None
         if self._puts("/s.json"):
-            return Moment.TOLD
+            return Moment.S_JSON_STORED
         return Moment.STORED if self._puts("") and not self._puts(".jpg") else None
 
     def _puts(self, ending: str) -> bool:

@@ -104,7 +104,7 @@ def _send(world: World, messages: Sequence[Message]) -> list[str]:
 
 def _await_quiet(world: World, history: History, timeout: float) -> list[Violation]:
     give_up = time.monotonic() + timeout
-    why = "nothing was looked at"
+    why = "nothing was checked"
     while time.monotonic() < give_up:
         with suppress(psutil.NoSuchProcess):
             world.heal()

@@ -48,7 +48,7 @@ def is_quiet(world: World, customer: int, count: int) -> str:
     if leases := rows(LEASES):
         return f"leases are held: {leases}"
     if not [1 for _, published in _notifications(world, customer) if published]:
-        return "the batch's end is not told"
+        return "the batch's end is not reported"
     return ""
 
 
@@ -94,7 +94,7 @@ def _objects(world: World, history: History, expected: Expected) -> Iterator[Vio
             if message.case and not expected.is_right(world, message.case, message.asset_id or "", key, seen[key]):
                 yield f"{message.asset_id} has something else at {key}"
     if found:
-        yield f"objects of nobody: {sorted(found)}"
+        yield f"objects of no image: {sorted(found)}"
     recorded = {
         (bucket, key)
         for bucket, key in world.system.rows("SELECT bucket, key FROM objects WHERE customer = ?", history.customer)
@@ -125,7 +125,7 @@ def _batch(world: World, history: History) -> Iterator[Violation]:
         yield f"the batch does not balance: {tally}"
     bodies = {body for body, _ in _notifications(world, history.customer)}
     if len(bodies) != 1:
-        yield f"the batch's end was told as {sorted(bodies)}"
+        yield f"the batch's end was reported as {sorted(bodies)}"
         return
     body = json.loads(bodies.pop())
     if (body["count"], body["completed"] + body["errors"]) != (len(history.messages),) * 2:

@@ -18,7 +18,7 @@ IMAGES = 14
 PLAN = [
     Planned(Fault.COMMITTED, 0, 0),
     Planned(Fault.UPLOADED, 0, 0),
-    Planned(Fault.TOLD, 0, 0),
+    Planned(Fault.S_JSON_STORED, 0, 0),
     Planned(Fault.AWS_FAILS, 2, 3),
     Planned(Fault.KILL_DAEMON, 6, 0),
 ]

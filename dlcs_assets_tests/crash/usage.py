@@ -17,20 +17,20 @@ from dlcs_testing.stack_processes import daemon, of_service, resident_megabytes
 
 def usage(world: World) -> dict[str, float]:
     """Return megabytes: resident memory by service, and what is in each folder of the stack."""
-    told: dict[str, float] = {}
+    used: dict[str, float] = {}
     for component in Component:
         if component is not Component.DAEMON:
-            told[f"memory of {component}"] = _memory(partial(of_service, world.stack, component))
+            used[f"memory of {component}"] = _memory(partial(of_service, world.stack, component))
     # Not the runs: how many there are at this moment says nothing.
-    told["memory of daemon"] = _memory(lambda: [daemon(world.stack)])
+    used["memory of daemon"] = _memory(lambda: [daemon(world.stack)])
     data = world.stack.data
     for name in ("ledger.db", "dagster", "logs", "scratch"):
-        told[f"disk of {name}"] = _size(data / name)
-    return {name: round(megabytes, 1) for name, megabytes in told.items()}
+        used[f"disk of {name}"] = _size(data / name)
+    return {name: round(megabytes, 1) for name, megabytes in used.items()}
 
 
 def _memory(find: Callable[[], list[psutil.Process]]) -> float:
-    with suppress(psutil.NoSuchProcess):  # it is just being started anew
+    with suppress(psutil.NoSuchProcess):  # it is just being restarted
         return sum(map(resident_megabytes, find()))
     return 0.0
 

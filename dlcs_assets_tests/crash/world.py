@@ -92,7 +92,7 @@ class World:
         return aws.queue_url(self.aws.target, aws.INGEST_QUEUE)
 
     def restart(self, component: Component) -> None:
-        """Do what a supervisor of services does (ECS, systemd): start anew what has ended."""
+        """Do what a supervisor of services does (ECS, systemd): restart what has ended."""
         self.stack.stop(component)
         self.stack.start(component)
 
@@ -107,7 +107,7 @@ class World:
                 return
 
     def queued(self) -> int:
-        """Count the messages in the ingest queue, those that somebody has received included."""
+        """Count the messages in the ingest queue, those that were received and not deleted included."""
         wanted: list[QueueAttributeNameType] = [
             "ApproximateNumberOfMessages",
             "ApproximateNumberOfMessagesNotVisible",
@@ -127,7 +127,7 @@ class World:
             self.s3.put_object(Bucket=aws.ORIGIN_BUCKET, Key=_picture_key(customer, number), Body=picture)
 
     def uri(self, customer: int, picture: int, *, over_http: bool) -> str:
-        """Return where the customer's picture can be had; of one that is not there, where it would be."""
+        """Return where the customer's picture is served; of one that is not there, where it would be."""
         if over_http:
             return f"{self.origins}/{picture}.jpg"
         return f"s3://{aws.ORIGIN_BUCKET}/{_picture_key(customer, picture)}"

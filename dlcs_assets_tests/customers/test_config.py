@@ -274,7 +274,7 @@ def test_a_file_that_is_broken_near_a_secret_does_not_show_it() -> None:
 
 @pytest.mark.parametrize("text", ["a" * 40 + "!", "(" * 3 + "a" * 60])
 def test_a_search_that_would_not_end_is_stopped(text: str) -> None:
-    """The expression passes the look at it, and some address finds its weakness all the same."""
+    """The expression passes the check, and some address finds its weakness nevertheless."""
     finds = compile_search(r"^[(]*(?:(?:(?:a|a)|a)*)*[b(]$", "slow")
     with pytest.raises(PermanentError) as stopped:
         finds(text)

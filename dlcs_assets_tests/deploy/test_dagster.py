@@ -97,4 +97,4 @@ def test_the_workspace_leads_to_the_code_server(tmp_path: Path) -> None:
     (code_server,) = load_named("ecs/code-server.json")["containerDefinitions"]
     assert origin.location_name == "dlcs-assets"
     assert origin.port == code_server["portMappings"][0]["containerPort"]  # type: ignore[attr-defined] # a gRPC server's
-    assert origin.host == "code-server.dlcs.internal"  # type: ignore[attr-defined] # likewise
+    assert origin.host == "code-server.dlcs.internal"  # type: ignore[attr-defined] # as above

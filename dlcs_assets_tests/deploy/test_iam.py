@@ -108,7 +108,7 @@ def test_no_part_is_allowed_an_action_that_it_does_not_need() -> None:
 
 
 def is_named(arn: str) -> bool:
-    """Tell whether a resource says which one it is, before any wildcard: a bucket, or a kind and a name."""
+    """Return whether a resource says which one it is, before any wildcard: a bucket, or a kind and a name."""
     head = arn.partition("*")[0]
     _, partition, service, _, _, rest = head.split(":", 5)
     names = [part for part in re.split("[:/]", rest) if part]

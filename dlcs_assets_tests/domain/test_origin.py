@@ -90,7 +90,7 @@ def test_a_listed_bucket_is_read_with_own_credentials_and_copied(url: str) -> No
     assert classify(url) == expected
 
 
-@pytest.mark.parametrize("bucket", ["somebody-else", "dlcs-storage", "dlcs-thumbs"])
+@pytest.mark.parametrize("bucket", ["another-systems", "dlcs-storage", "dlcs-thumbs"])
 def test_unlisted_buckets_and_our_own_are_never_read(bucket: str) -> None:
     """Even if listed, our own buckets must not be an origin: a customer could read another's images."""
     with pytest.raises(PermanentError) as refused:
@@ -101,7 +101,7 @@ def test_unlisted_buckets_and_our_own_are_never_read(bucket: str) -> None:
 
 def test_an_unlisted_bucket_on_the_web_gets_no_credentials() -> None:
     """A public object can be read by its web address; our credentials must not open one that is private."""
-    for bucket in ("somebody-else", "dlcs-storage"):
+    for bucket in ("another-systems", "dlcs-storage"):
         origin = classify(f"https://{bucket}.s3.amazonaws.com/x.tif")
         assert (origin.strategy, origin.location, origin.optimised) == (OriginStrategy.DEFAULT, None, False)
         assert origin.note is not None

@@ -14,7 +14,7 @@ from dlcs_testing.whole_system import System
 CUSTOMERS = itertools.count(101)
 
 
-@pytest.fixture(scope="package")  # not longer: its sensors tick whether or not anybody looks
+@pytest.fixture(scope="package")  # not longer: its sensors tick whether or not anyone looks
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     # Images that wait for a service are tried again soon, and those of a run that vanished without a trace.
     settings = {"DLCS_ATTEMPT_DELAY": "PT2S", "DLCS_CLAIM_TTL": "PT60S"}
@@ -31,7 +31,7 @@ def system(stack: RunningStack) -> System:
 
 @pytest.fixture
 def customer() -> int:
-    """Give a customer that no other test has."""
+    """Return a customer that no other test has."""
     return next(CUSTOMERS)
 
 

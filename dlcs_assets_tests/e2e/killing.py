@@ -78,7 +78,7 @@ def check_recovered(stack: RunningStack, system: System, killed: Run, images: Se
     attempts = [[result for (result,) in system.rows(NEWEST_REQUEST_ATTEMPTS, image)] for image in images]
     once, again = attempts.count(["done"]), attempts.count(["pending", "done"])
     assert once >= done_before
-    # In work when the process died; that is counted, so that an image that kills its run is not tried for ever.
+    # In progress when the process died; that is counted, so that an image that kills its run is not tried indefinitely.
     assert again > 0
     assert once + again == len(images)
     assert system.rows(CLAIMS, f"{prefix}%") == [(0,)]

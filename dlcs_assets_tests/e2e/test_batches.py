@@ -1,4 +1,4 @@
-"""A batch with bad images, while its run and the daemon are killed: its numbers balance, and its end is told."""
+"""A batch with bad images, while its run and the daemon are killed: its numbers balance, and its end is reported."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DONE_TWICE = """SELECT request_id FROM attempts JOIN requests ON id = request_id
 
 
 def messages(system: System) -> Iterator[dict[str, Any]]:
-    """Give 54 good ones, some of which take their time, and six that end as errors, among them."""
+    """Yield 54 good ones, some of them slow, and six that end as errors, among them."""
     large = system.upload(f"{CUSTOMER}/1/large", encoded(drawing(1600, 2400), quality=90))
     broken = system.upload(f"{CUSTOMER}/1/broken", b"not a picture")
     reference = {"batch": {"id": BATCH, "count": COUNT}}
@@ -52,7 +52,7 @@ def messages(system: System) -> Iterator[dict[str, Any]]:
 
 def look(system: System) -> Batch | None:
     """Look at the batch: it balances, and has neither lost an image nor made one up."""
-    batches = system.ledger.batches  # which makes the ledger, should nobody have yet
+    batches = system.ledger.batches  # which makes the ledger if there is none yet
     ((before,),) = system.rows(LISTED, CUSTOMER, BATCH)
     found = batches.find(BATCH, customer=CUSTOMER)
     ((after,),) = system.rows(LISTED, CUSTOMER, BATCH)
@@ -70,12 +70,12 @@ def run_of_many(system: System) -> Run | None:
 
 
 def kill_daemon(stack: RunningStack) -> None:
-    """Kill the process that evaluates the sensors, as if the machine had taken it away; then let it start anew."""
+    """Kill the process that evaluates the sensors, as if the machine had taken it away; then let it restart."""
     daemon(stack).kill()
     stack.stop(Component.DAEMON)
 
 
-def told(system: System) -> list[str]:
+def published(system: System) -> list[str]:
     """Take what was published of this customer's batches."""
     url = aws.queue_url(system.environment["AWS_ENDPOINT_URL"], aws.BATCH_COMPLETED)
     bodies: list[str] = []
@@ -106,7 +106,7 @@ def test_a_batch_balances_and_is_reported_whatever_is_killed(stack: RunningStack
     assert (finished.tally.done, finished.tally.failed, finished.tally.rejected) == (54, 3, 3)
     eventually(lambda: system.dagster.run(killed.id).status, lambda status: status == "FAILURE", timeout=120)
     assert system.rows(DONE_TWICE, CUSTOMER) == []
-    bodies = eventually(lambda: told(system))
+    bodies = eventually(lambda: published(system))
     assert len(bodies) in {1, 2}
     assert len(set(bodies)) == 1
     body = json.loads(bodies[0])

@@ -114,7 +114,7 @@ def test_a_filter_in_the_ui_materializes_one_space_only(page: Page, system: Syst
     """Customers whose numbers end like this one's have a space of the same number."""
     mine, others = [f"2/5/leaf-{number}" for number in range(3)], ["12/5/leaf", "22/5/leaf", "2/51/leaf"]
     origin = "https://example.org/never-asked.jpg"
-    nothing = [{"channel": "none"}]  # no stage does anything, and each tells so: quick
+    nothing = [{"channel": "none"}]  # no stage does anything, and each reports that: quick
     for image in (*mine, *others):
         system.send(full_message(image, origin, nothing))
     system.await_end([*mine, *others])
@@ -146,9 +146,9 @@ def test_a_filter_in_the_ui_materializes_one_space_only(page: Page, system: Syst
 @pytest.mark.usefixtures("leaves")
 def test_a_failed_partition_is_shown_as_failed_with_its_reason(page: Page, system: System) -> None:
     open_partition(page, Stage.JP2, f"/{TORN}")
-    told = page.get_by_text("did not materialize this asset")
-    expect(told).to_be_visible()
-    told.get_by_role("link").click()
+    notice = page.get_by_text("did not materialize this asset")
+    expect(notice).to_be_visible()
+    notice.get_by_role("link").click()
 
     page.wait_for_url(re.compile("/runs/"))
     page.get_by_placeholder("Filter").fill(TORN)

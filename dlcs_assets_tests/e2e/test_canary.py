@@ -30,7 +30,7 @@ def canary(system: System, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def told(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+def printed(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
@@ -40,7 +40,7 @@ def test_a_canary_passes_in_a_healthy_system_and_is_deleted(system: System, cust
     image = f"{customer}/1/canary"
     done = canary(system, image, "--json")
     assert done.returncode == 0, done.stderr
-    found = told(done)
+    found = printed(done)
     assert (found["id"], found["well"], found["why"]) == (image, True, None)
     assert set(found["stages"]) == {"original", "jp2", "thumbnails"}
     assert found["objects"] >= 5

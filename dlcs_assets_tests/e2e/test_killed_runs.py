@@ -1,4 +1,4 @@
-"""A run's process is killed in the middle of its images: all of them end done without anybody's help."""
+"""A run's process is killed in the middle of its images: all of them end done without help."""
 
 from __future__ import annotations
 
@@ -50,6 +50,6 @@ def test_a_killed_run_from_the_ui_leaves_every_image_done(
     launched = system.dagster.launch_run(STAGES, ends)
     killed = kill_in_the_middle(stack, system, lambda: system.dagster.run(launched))
     check_recovered(stack, system, killed, images)
-    # One request for each time that somebody asked: the message, and the launch.
+    # One request for each time that one was made: the message, and the launch.
     asked = [(image, state) for image, _, state in system.rows(REQUESTS, CUSTOMER)]
     assert asked == [(image, "done") for image in images for _ in range(2)]

@@ -1,4 +1,4 @@
-"""From a message of somebody else's program to objects in the buckets and partitions in Dagster."""
+"""From a message of another program to objects in the buckets and partitions in Dagster."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dlcs_testing.whole_system import System, full_message
 
 pytestmark = pytest.mark.e2e
 
-SOMEBODY_ELSES_PROGRAM = """
+ANOTHER_PROGRAM = """
 import boto3, os, sys
 name, message = sys.argv[1:]
 boto3.client("s3").put_object(Bucket=os.environ["DLCS_ORIGIN_BUCKET"], Key=name, Body=sys.stdin.buffer.read())
@@ -34,7 +34,7 @@ def run_program(stack: RunningStack, name: str, message: object, body: bytes) ->
     dlcs = Path(sys.executable).with_name("dlcs")
     exports = subprocess.run([dlcs, "env", "--data", stack.data], check=True, capture_output=True, text=True).stdout
     command = f'{exports}\nexec "{sys.executable}" -c "$0" "$@"'
-    arguments = ["sh", "-c", command, SOMEBODY_ELSES_PROGRAM, name, json.dumps(message)]
+    arguments = ["sh", "-c", command, ANOTHER_PROGRAM, name, json.dumps(message)]
     done = subprocess.run(arguments, env={"PATH": os.environ["PATH"]}, input=body, check=False, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
 

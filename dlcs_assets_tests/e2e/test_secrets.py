@@ -120,7 +120,7 @@ def library(planted: Planted) -> Iterator[str]:
     said = answers(planted)
     locked = {
         "/locked": basic(planted("password of an origin, from the environment")),
-        "/wrong": "Basic of somebody else",
+        "/wrong": "Basic of another user",
         "/stored": basic(planted("password of an origin, from S3")),
     }
     more = {"X-Token": planted("header of an answer"), "Content-Type": "image/jpeg"}
@@ -128,8 +128,8 @@ def library(planted: Planted) -> Iterator[str]:
     def answer(_method: str, target: str, headers: dict[str, str], _body: bytes) -> Answer:
         room, _, name = target.partition("?")[0].rpartition("/")
         refused = room in locked and headers.get("authorization") != locked[room]
-        told = said["refused"] if refused else said.get(f"/{name}", said["missing"])
-        return replace(told, headers={**told.headers, **more})
+        answer = said["refused"] if refused else said.get(f"/{name}", said["missing"])
+        return replace(answer, headers={**answer.headers, **more})
 
     with serving(answer) as url:
         yield url.removeprefix("http://")

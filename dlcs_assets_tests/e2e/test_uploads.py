@@ -1,4 +1,4 @@
-"""What is put into the origin bucket becomes an image, without a message of anybody's."""
+"""What is put into the origin bucket becomes an image, without a message."""
 
 from __future__ import annotations
 

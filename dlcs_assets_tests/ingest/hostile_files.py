@@ -20,7 +20,7 @@ TOO_LARGE = frozenset({"too_many_pixels"})
 
 @dataclass(frozen=True)
 class File:
-    """A file, the codes of which its failure has one, and what its server says that it is."""
+    """A file, the codes with one of which it fails, and what its server says that it is."""
 
     name: str
     data: bytes

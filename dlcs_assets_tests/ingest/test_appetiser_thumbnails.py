@@ -81,7 +81,7 @@ def test_what_is_stored_is_what_the_row_says(pipeline: Pipeline, row: Row) -> No
 
 @pytest.mark.parametrize("row", [row for row in MAKING_THUMBNAILS if row.format == JP2], ids=str)
 def test_a_jp2_goes_by_a_name_by_which_appetiser_knows_it(pipeline: Pipeline, appetiser: Proxy, row: Row) -> None:
-    """By any other name it would be encoded anew."""
+    """By any other name it would be encoded again."""
     assert {Path(body["source"]).suffix for body in asked_of(appetiser, row)} == {".jp2"}
     assert pipeline.storage(row.image)[row.image].data == row.bytes
 
@@ -131,7 +131,7 @@ def test_an_image_smaller_than_a_size_is_given_as_it_is(
     ("parameter", "expected"),
     [
         ("^!600,600", [600, 450]),  # which Appetiser refuses
-        ("!400,100", [133, 100]),  # of which it heeds one edge
+        ("!400,100", [133, 100]),  # it respects one edge of it
         ("!480,360", [480, 360]),  # which it drops
         ("!9000,400", [480, 360]),
         ("480,", [480, 360]),

@@ -119,7 +119,7 @@ def test_thumbnails_of_a_jp2_that_is_gone_say_what_to_do(pipeline: Pipeline) -> 
 
 
 def test_a_retry_continues_where_the_attempt_before_failed(pipeline: Pipeline) -> None:
-    """What an attempt completed is not made again by the next one, and yielded all the same."""
+    """What an attempt completed is not made again by the next one, and is yielded nevertheless."""
     pipeline.image_server.refusing["/iiif/"] = (500, "no")
     url = pipeline.serve("page.jpg", jpeg(30, 20))
     status = pipeline.ingest("2/1/page", url, "iiif-img:default", mediaType="image/jpeg")

@@ -35,7 +35,7 @@ def pipeline(make_pipeline: Callable[..., Pipeline], file: Path) -> Pipeline:
 
 
 def keep(pipeline: Pipeline, image: str, size: int) -> str:
-    """Ingest a file of so many bytes; return what became of it."""
+    """Ingest a file of that many bytes; return what became of it."""
     url = pipeline.serve(f"{image.replace('/', '-')}-{size}.txt", b"x" * size)
     return pipeline.ingest(image, url, "file", mediaType="text/plain").state
 

@@ -66,7 +66,7 @@ def ask_again(pipeline: Pipeline, **criteria: Any) -> ReprocessEstimate:
 
 
 def etags(pipeline: Pipeline) -> dict[str, tuple[str, str]]:
-    """Return ETag and time of every object in the storage bucket: both stay as they are only if nobody writes it."""
+    """Return ETag and time of every object in the storage bucket: both stay as they are only if it is not written."""
     pages = pipeline.s3.get_paginator("list_objects_v2").paginate(Bucket=pipeline.settings.storage_bucket)
     return {
         item["Key"]: (item["ETag"], item["LastModified"].isoformat()) for page in pages for item in page["Contents"]
@@ -88,7 +88,7 @@ def test_a_changed_policy_is_followed_by_thumbnails_alone(pipeline: Pipeline, fi
     jp2s, conversions = etags(pipeline), pipeline.appetiser.count("POST", "/convert")
 
     file.write_text(CUSTOMERS % AFTER)
-    assert eventually(lambda: bool(stale(pipeline)))  # the file is looked at once a second
+    assert eventually(lambda: bool(stale(pipeline)))  # the file is checked once a second
     assert stale(pipeline) == {image: ({Stage.THUMBNAILS}, ("policy",)) for image in sorted(images)}
     estimate = ask_again(pipeline, customer=2, stale=True)
     assert (estimate.images, estimate.by_stage) == (IMAGES, {Stage.THUMBNAILS: IMAGES})

@@ -79,7 +79,7 @@ SAMPLES = {
 }
 Levels = tuple[float, float, float] | None
 # The most that a channel differs, in levels of 255: by Appetiser itself of the original (row 5) and of its JP2 (row 1),
-# by the embedded Appetiser likewise, and of the original if it were asked for derivatives-only and no more.
+# by the embedded Appetiser too, and of the original if it were asked for derivatives-only and no more.
 BOUNDS: dict[str, tuple[float | None, ...]] = {
     "RGB, PNG": (0.5, 0.5, 0.5, 0.5, 0.5),
     "grey, JPEG": (0.5, 0.5, 0.5, 0.5, 0.5),

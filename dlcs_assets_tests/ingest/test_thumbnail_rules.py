@@ -1,4 +1,4 @@
-"""Who may see which thumbnail, what goes when they are made anew, and pictures that are small or turned."""
+"""Who may see which thumbnail, what goes when they are made again, and pictures that are small or turned."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def die_at(call: str, pipeline: Pipeline, claim: Claim) -> None:
 
 
 def give_back(pipeline: Pipeline, claim: Claim, *, attempts: int = 5) -> None:
-    """Give back what a run held that was killed, as reconcile does."""
+    """Release what a run held that was killed, as reconcile does."""
     schedule = RetrySchedule(attempts, timedelta(0))
     assert pipeline.ledger.claims.release_run(claim.run_id, schedule=schedule, now=datetime.now(UTC)) == 1
 

@@ -329,7 +329,7 @@ def test_what_was_sent_is_not_sent_again(ledger: Ledger) -> None:
     finish(ledger)
     ledger.outbox.explain_unsent(BATCH_COMPLETED, "No topic")
     assert ledger.outbox.unsent(BATCH_COMPLETED) == (1, "No topic")
-    (notification,) = unpublished(ledger)  # held, and due all the same
+    (notification,) = unpublished(ledger)  # held, and due nevertheless
     assert notification.id == notification_id(7, 2)
     ledger.outbox.mark_published(notification.id, now=LATER)
     assert unpublished(ledger) == []

@@ -118,11 +118,11 @@ def test_images_claimed_by_several_runs_at_once_are_held_by_one(desk: Desk, url:
 
 
 def test_a_lease_wanted_by_several_at_once_has_one_holder(url: str) -> None:
-    everybody = threading.Barrier(WORKERS)
+    all_workers = threading.Barrier(WORKERS)
 
     def take(ledger: Ledger, _: int) -> bool:
         with ledger.dispatch.lease("name") as held:
-            everybody.wait()
+            all_workers.wait()
             return held
 
     assert sorted(at_once(url, take)) == [False] * (WORKERS - 1) + [True]

@@ -83,7 +83,7 @@ def test_open_chunks_are_counted_by_lane_and_customer(desk: Desk) -> None:
 
 PASSING = [
     TransientError("origin_timeout", "The origin did not answer", remedy="Wait"),
-    ServiceDownError("appetiser_unavailable", "Nobody answers", remedy="Start it"),
+    ServiceDownError("appetiser_unavailable", "Nothing answers", remedy="Start it"),
 ]
 
 

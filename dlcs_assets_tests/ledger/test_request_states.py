@@ -50,7 +50,7 @@ ERRORS = st.sampled_from(
 )
 ALLOWED = {(before, each.after) for each in TRANSITIONS.values() for before in each.before}
 BEGINNINGS = {each.after for each in TRANSITIONS.values() if not each.before}
-# Two events in one transaction, of which the first cannot be seen from outside.
+# Two events in one transaction: the first cannot be seen from outside.
 AT_ONCE = {
     (RequestState.RUNNING, RequestState.SUPERSEDED),  # a deletion that failed, of an image that is registered again
 }

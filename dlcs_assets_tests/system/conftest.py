@@ -17,7 +17,7 @@ from dlcs_testing.harness import System
 
 @pytest.fixture(autouse=True)
 def _lost_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have what a test lets get lost asked for again without waiting whether it is on its way."""
+    """Request again at once what a test lets get lost, without waiting for it to appear."""
     monkeypatch.setattr(dispatch, "LAUNCH_GRACE", timedelta(0))
 
 

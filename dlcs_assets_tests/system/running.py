@@ -1,4 +1,4 @@
-"""Making a system of a test's own, with queues, buckets, ledger and history that nobody else has."""
+"""Making a system of a test's own, with queues, buckets, ledger and history that no other test has."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def running_system(
     history: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Iterator[System]:
-    """Make a system beside the services that are up; `settings` take the place of those it would choose.
+    """Make a system next to the services that are up; `settings` take the place of those it would choose.
 
     Dagster's history in files takes most of a run's time: it is in memory unless the test is about the files.
     `history` is where else it is to be, as `storage` in dagster.yaml.

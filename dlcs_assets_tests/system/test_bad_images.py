@@ -20,7 +20,7 @@ TOO_MANY_PIXELS = (403, "Too many pixels")
 
 
 def send_pages(system: System, count: int, channels: str, width: int = 120, height: int = 90) -> list[str]:
-    """Send pages, of which one is not at its origin, one is cut off, and one the image server refuses."""
+    """Send pages: one is not at its origin, one is cut off, and the image server refuses one."""
     images = [f"2/1/page-{number:03}" for number in range(count)]
     for number, image in enumerate(images):
         data = encoded(drawing(width, height, seed=number + 1), "JPEG")

@@ -29,7 +29,7 @@ BAD_MESSAGES: list[tuple[str, str]] = [
     ("iiif_av_not_supported", json.dumps(full_message("2/1/c", GOOD_URL, "iiif-av:default-video"))),
     ("origin_missing", json.dumps({"asset": {"id": "2/1/d"}})),
     ("origin_scheme_not_supported", json.dumps(full_message("2/1/e", "ftp://example.org/page.jpg", "file"))),
-    ("origin_not_allowed", json.dumps(full_message("2/1/f", "s3://somebody-elses/page.jpg", "file"))),
+    ("origin_not_allowed", json.dumps(full_message("2/1/f", "s3://another-systems/page.jpg", "file"))),
 ]
 
 CUT_OFF_TIFF = encoded(drawing(300, 200), "TIFF")[:900]
@@ -41,7 +41,7 @@ BAD_ORIGINALS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("forbidden", "original origin_refused", "iiif-img:default", {"status": 403}),
     ("empty", "original origin_empty", "iiif-img:default", {"body": b""}),
     ("html", "original not_an_image", "iiif-img:default", {"body": b"<!DOCTYPE html><title>Login</title>"}),
-    ("text.jpg", "original not_an_image", "iiif-img:default", {"body": b"A text that somebody named .jpg.\n"}),
+    ("text.jpg", "original not_an_image", "iiif-img:default", {"body": b"A text that is named .jpg.\n"}),
     ("pdf", "original not_an_image", "iiif-img:default", {"body": b"%PDF-1.7\n1 0 obj\n"}),
     ("pdf-thumbs", "original not_an_image", "thumbs:default", {"body": b"%PDF-1.7\n1 0 obj\n"}),
     ("truncated.jpg", "jp2 conversion_failed", "iiif-img:default", {"body": jpeg(300, 200)[:-3000]}),

@@ -28,15 +28,15 @@ BATCH = 12
 
 @dataclass(frozen=True)
 class Listener:
-    """Whoever wants to be told: a topic, and a queue that gets what is published there."""
+    """A subscriber: a topic, and a queue that gets what is published there."""
 
     sns: Any
     sqs: Any
     topic: str
     queue: str
 
-    def told(self) -> list[str]:
-        """Take what has been published."""
+    def received(self) -> list[str]:
+        """Take from the queue what has been published."""
         bodies: list[str] = []
         while messages := self.sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10).get("Messages"):
             for message in messages:
@@ -72,12 +72,12 @@ def in_batch(message: dict[str, Any], count: int | None = None, batch: int = BAT
 
 
 def light(image: str, count: int | None = None, batch: int = BATCH) -> dict[str, Any]:
-    """Return a message for an image of which nothing is made."""
+    """Return a message for an image that nothing is made of."""
     return in_batch(full_message(image, "https://example.org/x.jpg", "none"), count, batch)
 
 
 def look(system: Installation, batch: int = BATCH) -> Batch:
-    """Look at the numbers, which balance whenever they are looked at."""
+    """Return the batch, and check that its numbers balance."""
     (found,) = system.ledger.batches.find(batch)
     tally = found.tally
     assert tally.listed == tally.done + tally.failed + tally.rejected + tally.pending + tally.running
@@ -123,7 +123,7 @@ def test_a_batch_of_500_balances_always_and_is_reported_once(
     with closing(notifications):
         for start in range(0, len(messages), 110):
             assert all(batch.finished_at is None for batch in pipeline.ledger.batches.find(BATCH))
-            assert listener.told() == []
+            assert listener.received() == []
             pipeline.send(*messages[start : start + 110])
             for step in (pipeline.work, finish):
                 step()
@@ -133,9 +133,9 @@ def test_a_batch_of_500_balances_always_and_is_reported_once(
         finish()
     assert look(pipeline).finished_at is not None
     assert (look(pipeline).tally.completed, look(pipeline).tally.errors) == (493, 7)
-    (body,) = listener.told()
-    told = json.loads(body)
-    assert (told["count"], told["completed"], told["errors"]) == (500, 493, 7)
+    (body,) = listener.received()
+    notification = json.loads(body)
+    assert (notification["count"], notification["completed"], notification["errors"]) == (500, 493, 7)
 
 
 def test_a_batch_from_both_queues_ends_with_its_last_image(
@@ -149,10 +149,10 @@ def test_a_batch_from_both_queues_ends_with_its_last_image(
     system.send(*(light(f"2/1/p{n}", 6) for n in range(2, 5)), queue=priority)
     system.settle()
     assert look(system).standing == "open: 1 of 6 images have not been received yet"
-    assert listener.told() == []
+    assert listener.received() == []
     system.send(in_batch(full_message("2/1/p5", f"{url}-missing", "file"), 6))
     system.settle()
-    (body,) = listener.told()
+    (body,) = listener.received()
     assert json.loads(body)["errors"] == 1
     assert "1 failed" in str(look(system).tally)
 
@@ -167,12 +167,12 @@ def test_a_notification_is_published_again_if_its_sender_died(
     (batch,) = system.ledger.batches.finish_due(now=datetime.now(UTC))
     (notification,) = system.ledger.outbox.due(BATCH_COMPLETED, now=datetime.now(UTC))
     system.notifications.publish(listener.topic, notification.body, notification.attributes)  # and then it died
-    told = system.told_by("batches")
-    assert told == "0 batches open; 1 notifications sent"
-    first, second = listener.told()
+    reason = system.skip_reason("batches")
+    assert reason == "0 batches open; 1 notifications sent"
+    first, second = listener.received()
     assert first == second == notification.body
     assert batch.id == json.loads(first)["id"]
-    assert system.told_by("batches") == "0 batches open"
+    assert system.skip_reason("batches") == "0 batches open"
 
 
 def test_a_tick_says_which_batches_are_open_finished_and_unsent(
@@ -180,12 +180,12 @@ def test_a_tick_says_which_batches_are_open_finished_and_unsent(
 ) -> None:
     system.send(light("2/1/p", 1), light("2/1/q", 2, batch=13), light("2/1/r", batch=14))
     system.tick("sqs_ingest")
-    told = system.told_by("batches")
-    assert told.startswith("2 batches open (1 without a count: see dlcs batch close); 1 finished: 12 of customer 2; ")
-    assert told.endswith("1 notifications unsent: no topic is configured: set DLCS_BATCH_COMPLETED_TOPIC_ARN")
+    reason = system.skip_reason("batches")
+    assert reason.startswith("2 batches open (1 without a count: see dlcs batch close); 1 finished: 12 of customer 2; ")
+    assert reason.endswith("1 notifications unsent: no topic is configured: set DLCS_BATCH_COMPLETED_TOPIC_ARN")
     listener = listen(system)
-    assert system.told_by("batches").endswith("; 1 notifications sent")
-    assert len(listener.told()) == 1
+    assert system.skip_reason("batches").endswith("; 1 notifications sent")
+    assert len(listener.received()) == 1
 
 
 def test_a_topic_that_is_down_delays_only_the_notification(
@@ -196,15 +196,15 @@ def test_a_topic_that_is_down_delays_only_the_notification(
     system.__dict__["notifications"] = Notifications(endpoint_url=refused_url())
     system.send(light("2/1/p", 1), light("2/1/q", 1, batch=13))
     system.tick("sqs_ingest")
-    told = system.told_by("batches")
-    assert "2 finished: 12 of customer 2, 13 of customer 2; 2 notifications unsent: Publishing to arn:aws:sns" in told
-    assert "nothing answers there (topic_unavailable)" in told
+    reason = system.skip_reason("batches")
+    assert "2 finished: 12 of customer 2, 13 of customer 2; 2 notifications unsent: Publishing to arn:aws:sns" in reason
+    assert "nothing answers there (topic_unavailable)" in reason
     del system.__dict__["notifications"]
-    assert "2 notifications unsent" in system.told_by("batches")  # it is not asked again at once
-    assert listener.told() == []
+    assert "2 notifications unsent" in system.skip_reason("batches")  # it is not asked again at once
+    assert listener.received() == []
     system.execute("UPDATE notifications SET due_at = created_at")
-    assert system.told_by("batches") == "0 batches open; 2 notifications sent"
-    assert sorted(json.loads(body)["id"] for body in listener.told()) == [12, 13]
+    assert system.skip_reason("batches") == "0 batches open; 2 notifications sent"
+    assert sorted(json.loads(body)["id"] for body in listener.received()) == [12, 13]
 
 
 def test_an_undeclared_batch_is_reported_after_it_was_closed(
@@ -217,7 +217,7 @@ def test_an_undeclared_batch_is_reported_after_it_was_closed(
     assert look(system).finished_at is None
     system.ledger.batches.close(BATCH, 2, now=datetime.now(UTC))
     system.settle()
-    assert [json.loads(body)["count"] for body in listener.told()] == [2]
+    assert [json.loads(body)["count"] for body in listener.received()] == [2]
 
 
 def test_a_batch_replaced_by_another_is_reported_as_superseded(
@@ -228,9 +228,9 @@ def test_a_batch_replaced_by_another_is_reported_as_superseded(
     system.send(light("2/1/p", 1))
     system.send(light("2/1/p", 1, batch=13))
     system.settle()
-    told = {json.loads(body)["id"]: json.loads(body)["superseded"] for body in listener.told()}
-    assert sorted(told) == [12, 13]
-    assert sorted(told.values()) == [False, True]  # SQS keeps no order: whichever came first
+    notification = {json.loads(body)["id"]: json.loads(body)["superseded"] for body in listener.received()}
+    assert sorted(notification) == [12, 13]
+    assert sorted(notification.values()) == [False, True]  # SQS keeps no order: whichever came first
 
 
 def test_a_message_without_a_registration_counts_as_an_error(
@@ -239,9 +239,9 @@ def test_a_message_without_a_registration_counts_as_an_error(
     """A short message waits for its registration; when the wait is over, its batch can end."""
     system = make_system(registration_wait=timedelta(0))
     listener = listen(system)
-    system.send(in_batch({"id": "2/1/nobody"}, 1))
+    system.send(in_batch({"id": "2/1/unknown"}, 1))
     system.tick("sqs_ingest")
     assert look(system).tally.pending == 1
     system.settle()
     assert look(system).tally.rejected == 1
-    assert [json.loads(body)["errors"] for body in listener.told()] == [1]
+    assert [json.loads(body)["errors"] for body in listener.received()] == [1]

@@ -75,9 +75,9 @@ def test_credentials_open_an_origin_for_their_customer_only(
     assert system.states() == {"2/1/page": "done", "22/1/page": "failed"}
     folders = (tmp_path, system.settings.scratch)  # Dagster's storage and the ledger; files in progress
     written = [path.read_bytes() for folder in folders for path in folder.rglob("*") if path.is_file()]
-    told = caplog.text + "".join(capfd.readouterr())
+    shown = caplog.text + "".join(capfd.readouterr())
     assert len(written) > 1
-    assert [text for text in (PASSWORD, BASIC) if text in told or any(text.encode() in data for data in written)] == []
+    assert [text for text in (PASSWORD, BASIC) if text in shown or any(text.encode() in data for data in written)] == []
 
 
 def test_refused_credentials_fail_the_image_naming_the_strategy(
@@ -107,9 +107,9 @@ def test_a_bad_edit_is_reported_and_the_last_good_file_applies(
     monkeypatch.setattr("dlcs_assets.customers.file.CHECK_INTERVAL_SECONDS", 0.0)
     assert "dlcs.yaml" not in str(system.tick("sqs_ingest").skipped)
     file.write_text(CUSTOMERS.replace("small: [", "tiny: ["))
-    told = str(system.tick("sqs_ingest").skipped)
-    assert f"{file}, line 11: customers.2.default_channels[1].policy: is 'small'; expected a policy of thumbs" in told
-    assert "The last good one stays in force." in told
+    shown = str(system.tick("sqs_ingest").skipped)
+    assert f"{file}, line 11: customers.2.default_channels[1].policy: is 'small'; expected a policy of thumbs" in shown
+    assert "The last good one stays in force." in shown
     assert system.ingest("2/1/page", system.serve("page.jpg", jpeg(300, 200)), "").state == "done"
     assert "2/1/page/open/50.jpg" in system.thumbs()
 
@@ -118,7 +118,7 @@ def test_without_a_good_file_messages_stay_in_their_queue(make_system: Callable[
     file.write_text("customers: [2]\n")
     system = make_system(customers_file=file)
     ask(system, "2/1/page", "https://example.org/page.jpg", "file")
-    told = str(system.tick("sqs_ingest").skipped)
-    assert "No messages are taken in" in told
-    assert "line 1: customers: is a list; expected fields" in told
+    shown = str(system.tick("sqs_ingest").skipped)
+    assert "No messages are taken in" in shown
+    assert "line 1: customers: is a list; expected fields" in shown
     assert (system.waiting_messages(), system.states()) == (1, {})

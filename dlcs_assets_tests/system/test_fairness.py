@@ -29,7 +29,7 @@ customers:
 
 @pytest.fixture
 def competing(make_system: Callable[..., System]) -> System:
-    """Return a system in which customer 2 has as many runs under way as it may, and 40 more images in its backfill."""
+    """Return a system in which customer 2 has as many runs in flight as it may, and 40 more images in its backfill."""
     system = make_system(chunk_size=10)
     ask(system, 2, 60, Lane.BACKFILL)
     ask(system, 2, 40, Lane.INGEST)
@@ -41,7 +41,7 @@ def competing(make_system: Callable[..., System]) -> System:
 
 
 def ask(system: System, customer: int, count: int, lane: Lane, *, batch: int | None = None) -> list[str]:
-    """Write so many messages of a customer into the ledger as if a queue had had them; return their images."""
+    """Write messages of a customer into the ledger as if a queue had had them; return their images."""
     url = system.serve("page.jpg", jpeg(120, 90))
     images = [f"{customer}/1/{lane}-{number}" for number in range(count)]
     bodies = [json.dumps(full_message(image, url, "file", batch=batch)) for image in images]
@@ -73,7 +73,7 @@ def lanes_of(requests: list[dg.RunRequest]) -> list[str]:
 
 
 def in_flight(system: System) -> Counter[int]:
-    """Count the runs under way of each customer, less those of its priority images."""
+    """Count the runs in flight of each customer, less those of its priority images."""
     counted: Counter[int] = Counter()
     for (lane, customer), count in system.ledger.dispatch.in_flight().items():
         counted[customer] += count if lane is not Lane.PRIORITY else 0
@@ -98,7 +98,7 @@ def test_customers_share_free_runs_whatever_the_age_of_requests(competing: Syste
     """By the age of the requests alone, the backlog of customer 2 would come first for hours."""
     for run in competing.instance.get_runs(dg.RunsFilter(tags={"dlcs/lane": Lane.INGEST.value})):
         competing.end_dead(run.run_id)
-    assert competing.told_by("reconcile").startswith("4 lost runs ended")
+    assert competing.skip_reason("reconcile").startswith("4 lost runs ended")
     ask(competing, 12, 30, Lane.RETRY)  # after the 40 of customer 2, which are due again in this lane
     requests = run_requests(competing, "due_images")
     assert Counter(request.tags["dlcs/customer"] for request in requests) == {"2": 2, "12": 2}
@@ -106,7 +106,7 @@ def test_customers_share_free_runs_whatever_the_age_of_requests(competing: Syste
 
 def test_a_backfill_has_few_runs_and_comes_last_in_the_queue(competing: System) -> None:
     """Its lane has a limit of its own, and its runs have a lower priority than those of any ingest."""
-    assert "2 runs of this lane are in flight already (DLCS_BACKFILL_RUNS)" in competing.told_by("backfills")
+    assert "2 runs of this lane are in flight already (DLCS_BACKFILL_RUNS)" in competing.skip_reason("backfills")
     ask(competing, 12, 20, Lane.BACKFILL)
     assert competing.tick("backfills").runs == ()
     runs = competing.instance.get_runs()
@@ -161,18 +161,18 @@ def test_the_limit_of_a_customer_holds_over_lanes_and_ticks(make_system: Callabl
         ]
         assert in_flight(system) == {2: 2, 12: 3}
         system.end_dead(begun[0])
-        system.told_by("reconcile")
+        system.skip_reason("reconcile")
     assert launched["2"] + launched["12"] == 5 + 3  # one for each that ended
 
 
 def test_a_customer_at_its_limit_is_named_in_the_tick(make_system: Callable[..., System]) -> None:
-    """Its priority images are launched all the same."""
+    """Its priority images are launched nevertheless."""
     system = make_system(customer_runs=1, chunk_size=2)
     ask(system, 2, 4, Lane.INGEST)
     (request,) = run_requests(system, "sqs_ingest")
     begin(system, request)
-    told = system.told_by("sqs_ingest")
-    assert told.endswith(
+    reason = system.skip_reason("sqs_ingest")
+    assert reason.endswith(
         "customers with as many runs in flight as they may have (runs_in_flight, DLCS_CUSTOMER_RUNS): 2"
     )
     url = system.serve("page.jpg", jpeg(120, 90))

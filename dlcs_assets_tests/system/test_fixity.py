@@ -30,8 +30,8 @@ def a_key(system: System) -> str:
     return min(system.storage(PAGE))
 
 
-def told(system: System, run: dg.DagsterRun) -> tuple[str, str]:
-    """Return what the red run says, and its table."""
+def failure_report(system: System, run: dg.DagsterRun) -> tuple[str, str]:
+    """Return the description of a failed run, and its table."""
     return system.failure_of(run, "objects")
 
 
@@ -49,7 +49,7 @@ def test_other_bytes_under_a_key_are_reported_with_a_remedy(system: System) -> N
     data[len(data) // 2] ^= 1
     system.put(system.settings.storage_bucket, key, bytes(data), "image/jp2")
 
-    description, table = told(system, audit(system))
+    description, table = failure_report(system, audit(system))
 
     assert "1 stored objects are not what was stored" in description
     assert f"s3://{system.settings.storage_bucket}/{key} (other bytes: SHA-256 " in description
@@ -63,7 +63,7 @@ def test_what_is_cut_short_or_gone_is_found(system: System) -> None:
     gone = min(system.thumbs(OTHER))
     system.s3.delete_object(Bucket=system.settings.thumbs_bucket, Key=gone)
 
-    description, table = told(system, audit(system))
+    description, table = failure_report(system, audit(system))
 
     assert "2 stored objects are not what was stored" in description
     assert "5 bytes instead of" in table
@@ -96,7 +96,7 @@ def test_what_cannot_be_read_is_no_damage_and_is_read_next_time(system: System) 
         "<Error><Code>AccessDenied</Code></Error>",
     )
 
-    description, table = told(system, audit(system))
+    description, table = failure_report(system, audit(system))
 
     assert "1 objects could not be read" in description
     assert "The next audit begins with them" in description

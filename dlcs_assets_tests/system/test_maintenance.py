@@ -137,8 +137,12 @@ def test_keys_that_no_registered_image_has_leave(system: System) -> None:
 
 def test_a_dry_run_reports_what_would_go_and_deletes_nothing(system: System) -> None:
     system.use(run_retention=AT_ONCE)
-    told = enforce_retention(system, dry_run=True)
-    assert (told["dry run"], told["partitions: pruned"], told["runs: kept for their partitions"]) == (True, 1, 1)
+    summary = enforce_retention(system, dry_run=True)
+    assert (summary["dry run"], summary["partitions: pruned"], summary["runs: kept for their partitions"]) == (
+        True,
+        1,
+        1,
+    )
     assert shown(system) == [PAGE]
     assert enforce_retention(system)["partitions: pruned"] == 1
 
@@ -154,7 +158,7 @@ def test_a_run_is_kept_while_a_partition_has_its_state_from_it(system: System) -
     assert enforce_retention(system)["runs: kept for their partitions"] == 2
     system.instance.add_dynamic_partitions(
         system.catalog.partitions_name, [key_of("2/1/new")]
-    )  # Dagster works the states out anew
+    )  # Dagster works the states out again
     assert {image: system.partition(image) for image in (PAGE, OTHER)} == before
 
 

@@ -28,7 +28,7 @@ def system(make_system: Callable[..., System]) -> System:
 
 
 def is_up_to_date(system: System, stage: Stage, upstream: Stage) -> bool:
-    """Tell as Dagster does: was the newest materialisation made from the newest one of its upstream?"""
+    """Return, as Dagster does, whether the newest materialisation was made from the newest one of its upstream."""
     newest = {}
     for each in (stage, upstream):
         found = system.instance.fetch_materializations(

@@ -59,7 +59,7 @@ def test_what_waits_what_failed_and_what_was_refused_is_counted(make_system: Cal
     system.send("no JSON", full_message("4/1/due", system.serve("page.jpg", jpeg(120, 90)), "file"))
     system.use(chunks_in_flight=0)
     system.evaluate("sqs_ingest")
-    system.send("a message that nobody took in")
+    system.send("a message that is not taken in")
 
     found = values(system)
 
@@ -97,7 +97,7 @@ def test_requests_in_flight_are_those_that_hold_a_permit(system: System) -> None
 
 
 def test_a_queue_that_is_down_has_no_depth(system: System) -> None:
-    """Everything else is measured all the same."""
+    """Everything else is measured nevertheless."""
     system.use(ingest_queue_url=f"{system.settings.ingest_queue_url}-that-is-gone")
     found = values(system)
     assert set(found["dlcs_queue_waiting_messages"]) == {"priority", "uploads"}
@@ -134,10 +134,10 @@ def test_the_sensor_prints_metrics_as_json_if_a_namespace_is_set(
     system: System, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without a namespace it prints nothing."""
-    assert system.told_by("watch") == "The asset checks are evaluated"
+    assert system.skip_reason("watch") == "The asset checks are evaluated"
     assert capsys.readouterr().out == ""
     system.use(metrics_namespace="DLCS/Ingest")
-    said = system.told_by("watch")
+    said = system.skip_reason("watch")
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert said.endswith(f"{len(lines)} lines of metrics written")
     assert {line["_aws"]["CloudWatchMetrics"][0]["Namespace"] for line in lines} == {"DLCS/Ingest"}

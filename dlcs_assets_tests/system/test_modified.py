@@ -1,4 +1,4 @@
-"""Assets that the DLCS's API changed or deleted: what goes, what stays, and what a CDN is told."""
+"""Assets that the DLCS's API changed or deleted: what goes, what stays, and what a CDN is notified of."""
 
 from __future__ import annotations
 
@@ -174,8 +174,8 @@ def test_a_deletion_that_storage_refuses_can_be_retried(system: System, origin: 
 
 
 @pytest.fixture
-def told(system: System) -> tuple[System, Callable[[], list[dict[str, Any]]]]:
-    """A system that tells a topic, and what came out of it."""
+def notified(system: System) -> tuple[System, Callable[[], list[dict[str, Any]]]]:
+    """A system that notifies a topic, and a function that returns what was published there."""
     sns, sqs = make_client("sns"), make_client("sqs")
     name = f"cdn-{system.settings.storage_bucket}"
     topic = sns.create_topic(Name=name)["TopicArn"]
@@ -191,10 +191,10 @@ def told(system: System) -> tuple[System, Callable[[], list[dict[str, Any]]]]:
 
 
 def test_a_cdn_is_notified_of_deletions_and_of_tightened_access(
-    told: tuple[System, Callable[[], list[dict[str, Any]]]],
+    notified: tuple[System, Callable[[], list[dict[str, Any]]]],
 ) -> None:
     """The notification lists the paths that are no longer to be served from the cache."""
-    system, received = told
+    system, received = notified
     origin = system.serve("page.jpg", jpeg(300, 200))
     system.ingest(IMAGE, origin, "iiif-img:default")
     system.ingest(IMAGE, origin, "iiif-img:default", maxUnauthorised=150)
@@ -209,9 +209,9 @@ def test_a_cdn_is_notified_of_deletions_and_of_tightened_access(
 
 
 def test_a_deletion_that_spares_the_cdn_is_not_published(
-    told: tuple[System, Callable[[], list[dict[str, Any]]]],
+    notified: tuple[System, Callable[[], list[dict[str, Any]]]],
 ) -> None:
-    system, received = told
+    system, received = notified
     system.ingest(IMAGE, system.serve("page.jpg", jpeg(300, 200)), "iiif-img:default")
     delete(system, deleted(IMAGE, places=("internalCache",)))
     assert received() == []

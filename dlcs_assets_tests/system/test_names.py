@@ -45,16 +45,16 @@ def upgraded(system: System) -> System:
 
 def test_after_an_upgrade_images_are_shown_under_new_names(upgraded: System) -> None:
     assert upgraded.partition(PAGES[0]) == NONE
-    assert upgraded.told_by("reconcile") == f"{3 * len(PAGES)} outcomes reported to dagster"
+    assert upgraded.skip_reason("reconcile") == f"{3 * len(PAGES)} outcomes reported to dagster"
     assert [upgraded.partition(image) for image in PAGES] == [ALL] * len(PAGES)
     assert upgraded.metadata(PAGES[0], Stage.ORIGINAL)["outcome"] == "kept"
-    assert upgraded.told_by("reconcile") == "All is well"
+    assert upgraded.skip_reason("reconcile") == "All is well"
 
 
 def test_images_that_are_no_partitions_stay_out_of_dagster(upgraded: System) -> None:
     """The ledger has them all; Dagster is to have a working set of them."""
     upgraded.instance.delete_dynamic_partition(upgraded.catalog.partitions_name, key_of(PAGES[0]))
-    assert upgraded.told_by("reconcile") == f"{3 * (len(PAGES) - 1)} outcomes reported to dagster"
+    assert upgraded.skip_reason("reconcile") == f"{3 * (len(PAGES) - 1)} outcomes reported to dagster"
     assert not upgraded.instance.has_dynamic_partition(upgraded.catalog.partitions_name, key_of(PAGES[0]))
 
 
@@ -63,9 +63,9 @@ def test_runs_of_before_the_upgrade_are_waited_for(upgraded: System) -> None:
     former = {dg.AssetKey(stage.value) for stage in STAGES}
     run = dg.DagsterRun("ingest", status=dg.DagsterRunStatus.STARTED, asset_selection=frozenset(former))
     upgraded.instance.add_run(run)
-    assert upgraded.told_by("reconcile") == "All is well"
+    assert upgraded.skip_reason("reconcile") == "All is well"
     upgraded.end_dead(run.run_id)
-    assert upgraded.told_by("reconcile") == f"{3 * len(PAGES)} outcomes reported to dagster"
+    assert upgraded.skip_reason("reconcile") == f"{3 * len(PAGES)} outcomes reported to dagster"
 
 
 def test_installations_with_prefixes_share_an_instance(system: System, services: RunningStack, tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_installations_with_prefixes_share_an_instance(system: System, services:
         started = system.begin(request)
 
         other.use(claim_ttl=timedelta(0))
-        assert other.told_by("reconcile") == "All is well"
+        assert other.skip_reason("reconcile") == "All is well"
         run = other.execute_job("maintenance")
         assert run.is_success
         assert list(other.instance.get_dynamic_partitions(other.catalog.partitions_name)) == []

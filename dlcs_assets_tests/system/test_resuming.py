@@ -1,4 +1,4 @@
-"""A request that was interrupted goes on where it was; that a service was down costs no attempt."""
+"""A request that was interrupted continues where it was; that a service was down costs no attempt."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_an_image_waiting_for_a_service_uses_up_no_attempt(system: System) -> No
 def test_the_sensor_says_what_waits_and_why(system: System) -> None:
     system.use(attempt_delay=timedelta(minutes=5))
     interrupted(system, DEFAULT)
-    assert "1 after image_server_down" in system.told_by("due_images")
+    assert "1 after image_server_down" in system.skip_reason("due_images")
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_outcomes_are_reported_even_if_the_resuming_run_dies(system: System) -> 
     system.tick("reconcile")
 
     assert system.partition(PAGE) == ("materialized", "materialized", "failed")
-    assert "reported" not in system.told_by("reconcile")
+    assert "reported" not in system.skip_reason("reconcile")
 
 
 def test_a_resumed_run_stores_and_removes_a_transient_original(system: System) -> None:
@@ -105,11 +105,11 @@ def test_a_transient_original_that_s3_kept_is_deleted_later(system: System) -> N
     system.s3_proxy.refusing["<Key>transient/"] = (403, "no")
     system.ingest(PAGE, system.serve("page.jpg", jpeg(120, 90)), "thumbs:default", mediaType="image/jpeg")
     assert system.status(PAGE).state == "done"
-    assert "Transient objects stay for now: " in system.told_by("reconcile")
+    assert "Transient objects stay for now: " in system.skip_reason("reconcile")
     system.s3_proxy.refusing.clear()
-    assert system.told_by("reconcile") == "1 transient objects deleted that runs had left"
+    assert system.skip_reason("reconcile") == "1 transient objects deleted that runs had left"
     assert system.storage() == {}
-    assert system.told_by("reconcile") == "All is well"
+    assert system.skip_reason("reconcile") == "All is well"
 
 
 def test_an_image_waiting_for_appetiser_is_done_by_the_next_run(system: System) -> None:

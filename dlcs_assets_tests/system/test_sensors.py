@@ -27,7 +27,7 @@ def page(system: System) -> str:
 
 
 def run_requests(system: System, name: str) -> list[dg.RunRequest]:
-    """Return what a sensor asks for, of which the daemon then does nothing: it dies."""
+    """Return what a sensor asks for; the daemon then does nothing of it, because it dies."""
     result = system.evaluate(name)
     return list(result.run_requests or []) if isinstance(result, dg.SensorResult) else []
 
@@ -39,8 +39,8 @@ def send_files(system: System, url: str, images: list[str]) -> None:
 def test_a_tick_without_runs_says_what_became_of_the_messages(system: System) -> None:
     """It counts the received messages by their state."""
     system.send("not json", {"id": "2/1/unknown"}, {"Event": "s3:TestEvent"})
-    told = system.told_by("sqs_ingest")
-    assert told == "3 messages received (1 waiting, 1 rejected, 1 ignored); nothing is due"
+    reason = system.skip_reason("sqs_ingest")
+    assert reason == "3 messages received (1 waiting, 1 rejected, 1 ignored); nothing is due"
 
 
 def test_a_tick_with_runs_logs_its_messages_and_chunks(
@@ -75,7 +75,7 @@ def test_no_more_is_dispatched_than_chunks_may_be_in_flight(make_system: Callabl
     (again,) = run_requests(system, "sqs_ingest")
     assert again.run_key == second.run_key
     system.begin(again)
-    assert "1 runs of this lane are in flight already (DLCS_CHUNKS_IN_FLIGHT)" in system.told_by("sqs_ingest")
+    assert "1 runs of this lane are in flight already (DLCS_CHUNKS_IN_FLIGHT)" in system.skip_reason("sqs_ingest")
 
 
 def test_a_lane_that_is_full_does_not_hold_up_another(make_system: Callable[..., System]) -> None:
@@ -132,9 +132,9 @@ def test_images_of_a_run_that_died_are_due_again_and_done_once(system: System, p
     dead = system.begin(request)
     claim = system.ledger.claims.claim_chunk(str(request.run_key), dead, now=datetime.now(UTC))
     assert claim is not None
-    assert system.told_by("reconcile") == "All is well"
+    assert system.skip_reason("reconcile") == "All is well"
     system.end_dead(dead)
-    assert system.told_by("reconcile") == "1 lost runs ended, 4 images due again"
+    assert system.skip_reason("reconcile") == "1 lost runs ended, 4 images due again"
     runs = system.settle()
     assert len(runs) == 1
     assert runs[0].is_success
@@ -158,7 +158,7 @@ def test_a_run_without_a_heartbeat_loses_its_images(make_system: Callable[..., S
     stuck = system.begin(request)
     claim = system.ledger.claims.claim_chunk(str(request.run_key), stuck, now=datetime.now(UTC) - timedelta(hours=1))
     assert claim is not None
-    assert system.told_by("reconcile") == "1 lost runs ended, 1 images due again"
+    assert system.skip_reason("reconcile") == "1 lost runs ended, 1 images due again"
     ended = system.instance.get_run_by_id(stuck)
     assert ended is not None
     assert ended.status is dg.DagsterRunStatus.FAILURE  # else its keys would stay in use, and its images undone
@@ -177,14 +177,14 @@ def test_a_run_that_was_killed_after_its_last_image_is_ended(make_system: Callab
     assert system.ledger.claims.claim_chunk(str(request.run_key), stuck, now=datetime.now(UTC)) is not None
     schedule = RetrySchedule(attempts=3, delay=timedelta(0))
     system.ledger.claims.release_run(stuck, schedule=schedule, now=datetime.now(UTC))
-    assert system.told_by("reconcile") == "All is well"
+    assert system.skip_reason("reconcile") == "All is well"
     assert stuck in {run.run_id for run in system.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED_RUNS))}
     system.use(claim_ttl=timedelta(0))
-    assert system.told_by("reconcile") == "1 lost runs ended, 0 images due again"
+    assert system.skip_reason("reconcile") == "1 lost runs ended, 0 images due again"
     ended = system.instance.get_run_by_id(stuck)
     assert ended is not None
     assert ended.status is dg.DagsterRunStatus.FAILURE
-    assert system.told_by("reconcile") == "All is well"
+    assert system.skip_reason("reconcile") == "All is well"
 
 
 def test_outcomes_that_dagster_never_got_are_reported(system: System, page: str) -> None:
@@ -194,22 +194,22 @@ def test_outcomes_that_dagster_never_got_are_reported(system: System, page: str)
     system.instance.wipe_assets([system.catalog.asset(stage) for stage in STAGES])
     system.forget_reports(PAGES[0])
     assert system.partition(PAGES[0]) == ("missing",) * 3
-    assert system.told_by("reconcile") == "3 outcomes reported to dagster"
+    assert system.skip_reason("reconcile") == "3 outcomes reported to dagster"
     assert system.partition(PAGES[0]) == ("materialized",) * 3
     assert system.metadata(PAGES[0], Stage.ORIGINAL)["outcome"] == "kept"
-    assert system.told_by("reconcile") == "All is well"
+    assert system.skip_reason("reconcile") == "All is well"
 
 
 def test_an_outcome_that_dagster_has_is_not_reported_twice(system: System, page: str) -> None:
     send_files(system, page, PAGES[:1])
     system.settle()
     system.forget_reports(PAGES[0])
-    assert system.told_by("reconcile") == "All is well"
+    assert system.skip_reason("reconcile") == "All is well"
 
 
 def test_a_short_message_waits_for_its_registration(system: System, page: str) -> None:
     system.send({"id": "2/1/page"})
-    assert "1 waiting" in system.told_by("sqs_ingest")
+    assert "1 waiting" in system.skip_reason("sqs_ingest")
     assert system.status("2/1/page").state == "pending"
     system.ingest("2/1/page", page, "file")
     assert system.status("2/1/page").state == "done"
@@ -221,7 +221,7 @@ def test_a_short_message_without_a_registration_is_rejected(make_system: Callabl
     system = make_system(registration_wait=timedelta(0))
     system.send({"id": "2/1/page"})
     system.tick("sqs_ingest")
-    assert "1 messages rejected that waited for a registration" in system.told_by("reconcile")
+    assert "1 messages rejected that waited for a registration" in system.skip_reason("reconcile")
     (kept,) = system.ledger.inbox.rejected()
     assert kept["code"] == "image_unknown"
 

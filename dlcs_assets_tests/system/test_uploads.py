@@ -80,7 +80,7 @@ def test_each_record_of_a_message_is_judged_by_itself(
     system.upload("2/1/good", PAGE)
     send_records(
         system,
-        record("somebody-elses", "2/1/a"),
+        record("another-systems", "2/1/a"),
         record(system.settings.storage_bucket, "2/1/b"),
         record(bucket, "3/1/c"),
         record(bucket, "scans/page.jpg"),
@@ -101,7 +101,7 @@ def test_each_record_of_a_message_is_judged_by_itself(
         "origin_not_allowed",
     ]
     causes = " ".join(row["cause"] for row in system.ledger.inbox.rejected())
-    assert "The bucket 'somebody-elses'" in causes
+    assert "The bucket 'another-systems'" in causes
     assert "'scans/page.jpg' is not customer/space/asset" in causes
     assert json.loads(rejected["key_outside_convention"]["body"])["Records"] == [record(bucket, "scans/page.jpg")]
 
@@ -117,7 +117,7 @@ def test_an_upload_is_ingested_once_however_its_events_come(system: System) -> N
     system.settle()
     send_records(system, older, newer)
     send_records(system, newer)
-    assert system.told_by("s3_uploads").startswith("2 messages received (1 ignored, 2 duplicates)")
+    assert system.skip_reason("s3_uploads").startswith("2 messages received (1 ignored, 2 duplicates)")
     assert ingests(system, "2/1/page") == 1
 
 
@@ -166,7 +166,7 @@ def test_a_bucket_scan_finds_only_what_events_missed(make_system: Callable[..., 
     assert [row["code"] for row in system.ledger.inbox.rejected()] == ["key_outside_convention"]
 
     system.cursors.clear()
-    assert system.told_by("s3_sweep").startswith("9 objects listed. The next round begins at ")
+    assert system.skip_reason("s3_sweep").startswith("9 objects listed. The next round begins at ")
 
 
 def test_an_event_after_the_bucket_scan_ingests_nothing_again(make_system: Callable[..., System]) -> None:
@@ -179,7 +179,7 @@ def test_an_event_after_the_bucket_scan_ingests_nothing_again(make_system: Calla
     found = system.s3.head_object(Bucket=bucket, Key="2/1/page")
     stored = {"eTag": found["ETag"].strip('"'), "size": found["ContentLength"]}
     send_records(system, record(bucket, "2/1/page", sequencer="0A", **stored))
-    assert "1 ignored" in system.told_by("s3_uploads")
+    assert "1 ignored" in system.skip_reason("s3_uploads")
     send_records(system, record(bucket, "2/1/page", sequencer="0B", **stored))
     system.settle()
     assert ingests(system, "2/1/page") == 2
@@ -234,7 +234,7 @@ def test_a_bucket_that_cannot_be_scanned_stops_no_other(make_system: Callable[..
         ("origin_not_allowed", "22/1/of-2"),
         ("origin_not_allowed", "2/1/of-22"),
     }
-    said = system.told_by("s3_sweep")
+    said = system.skip_reason("s3_sweep")
     assert "nowhere can't be listed: Listing nowhere: nothing answers there. See whether the origin answers" in said
     assert "unlisted is not swept: it is neither DLCS_ORIGIN_BUCKET nor listed under buckets of a customer" in said
 
@@ -259,7 +259,7 @@ def test_messages_and_uploads_share_nothing_but_the_bucket(system: System) -> No
     key = sent_key(AssetId(2, 1, "page"))
     origin = system.upload(key, PAGE)
     send_records(system, record(bucket_of(system), key))
-    assert "1 ignored" in system.told_by("s3_uploads")
+    assert "1 ignored" in system.skip_reason("s3_uploads")
     assert system.ingest("2/1/page", origin, "file").state == "done"
 
 
@@ -281,7 +281,7 @@ def test_uploads_are_launched_without_an_ingest_queue(make_system: Callable[...,
 @pytest.mark.parametrize(("sensor", "variable"), [("s3_uploads", "UPLOADS_QUEUE_URL"), ("s3_sweep", "SWEPT_BUCKETS")])
 def test_what_is_not_configured_is_named_in_the_tick(system: System, sensor: str, variable: str) -> None:
     system.use(uploads_queue_url=None)
-    assert f"DLCS_{variable}" in system.told_by(sensor)
+    assert f"DLCS_{variable}" in system.skip_reason(sensor)
 
 
 def test_the_uploads_queue_takes_messages_of_any_form(system: System) -> None:

@@ -1,4 +1,4 @@
-"""A customer as real ones are: four ways to its originals, three policies, messages and uploads; and one beside it."""
+"""A customer as real ones are: four ways to its originals, three policies, messages and uploads; and one next to it."""
 
 from __future__ import annotations
 

@@ -131,12 +131,12 @@ class _Worker:
         return self._process.poll() is None
 
     def send(self, message: object) -> None:
-        with self._told_of_death():
+        with self._death_reported():
             self._connection.send(message)
 
     def receive(self, limit: timedelta) -> object:
         started = time.monotonic()
-        with self._told_of_death():
+        with self._death_reported():
             if self._connection.poll(limit.total_seconds()):
                 return self._connection.recv()
         raise ConversionError(f"The conversion was given up after {time.monotonic() - started:.0f} seconds.")
@@ -150,7 +150,7 @@ class _Worker:
         self._connection.close()
 
     @contextlib.contextmanager
-    def _told_of_death(self) -> Iterator[None]:
+    def _death_reported(self) -> Iterator[None]:
         try:
             yield
         except (EOFError, OSError) as error:

@@ -108,7 +108,7 @@ class Workers:
             try:
                 return await asyncio.get_running_loop().run_in_executor(pool, work, *arguments)
             except BrokenProcessPool:
-                # A decoder that dies takes the pool with it, and everybody else's work: they get a second chance.
+                # A decoder that dies takes the pool with it, and the work of all others: it gets a second chance.
                 if pool is self._pool:
                     self._pool = self._new_pool()
                     pool.shutdown(wait=False)

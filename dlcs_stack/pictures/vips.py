@@ -113,8 +113,10 @@ def open_jpeg(path: Path) -> tuple[Strips, int]:
 def damaged(error: Exception) -> DamagedError:
     """Return what is wrong with a file, as libvips put it, in one line."""
     lines = dict.fromkeys(line.strip() for line in str(error).splitlines())
-    told = [line for line in lines if line and not line.startswith("unable to call")]
-    return DamagedError(f"is truncated or damaged: {'; '.join(told)[:300].rstrip('.') or 'libvips does not say how'}")
+    reasons = [line for line in lines if line and not line.startswith("unable to call")]
+    return DamagedError(
+        f"is truncated or damaged: {'; '.join(reasons)[:300].rstrip('.') or 'libvips does not say how'}"
+    )
 
 
 def _load(path: Path, tiff: Tiff) -> Any:

@@ -1,4 +1,4 @@
-"""Reading a file over SFTP with many requests under way, so that its speed does not hang on the distance."""
+"""Reading a file over SFTP with many requests in progress, so that its speed does not depend on the latency."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def fetch(origin: Origin, file: PartialFile, options: FetchOptions) -> Fetched:
         known = remote.stat()
         _expect_file(known, origin)
         version = _version(known)
-        if not file.can_go_on or file.version != version:
+        if not file.can_continue or file.version != version:
             file.begin(version)
         size = known.st_size or 0
         file.expect(size - file.length)

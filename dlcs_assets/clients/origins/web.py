@@ -64,7 +64,7 @@ def fetch(origin: Origin, file: PartialFile, options: FetchOptions) -> Fetched:
     """Download to the file; from where an earlier attempt broke off, if the server can and it is the same original."""
     began = time.monotonic()
     ask = {}
-    if file.can_go_on:
+    if file.can_continue:
         ask = {"Range": f"bytes={file.length}-", "If-Range": str(file.version)}
     with _answer(origin, ask, options) as response:
         if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and ask:

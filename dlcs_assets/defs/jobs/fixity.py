@@ -75,7 +75,7 @@ def audit(ledger: Ledger, storage: Storage, limit: int) -> Audit:
     for deposit in ledger.fixity.next(limit):
         try:
             digest = storage.digest(deposit.bucket, deposit.key)
-        except IngestError as error:  # the others are read all the same
+        except IngestError as error:  # the others are read nevertheless
             found.unread.append((deposit, str(error)))
             continue
         found.bytes += digest.bytes if digest else 0

@@ -80,7 +80,7 @@ def _enforce(context: dg.OpExecutionContext, steps: dict[str, Step], dry_run: bo
     for name, step in steps.items():
         try:
             counts = step(dry_run)
-        except Exception as error:  # the others are done all the same
+        except Exception as error:  # the others are done nevertheless
             context.log.exception("maintenance of %s failed", name)
             failed.append(f"{name} ({type(error).__name__}: {error})")
             continue

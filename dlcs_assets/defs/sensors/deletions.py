@@ -19,7 +19,7 @@ CHUNKS_IN_FLIGHT = 1  # a deletion is a few requests: one run at a time keeps up
 
 
 def dispatch_deletions(instance: dg.DagsterInstance, ledger: Ledger, settings: Settings) -> list[dg.RunRequest]:
-    """Ask for a run for what is to be deleted; again for a chunk of which no run is known."""
+    """Return requests for a run over what is to be deleted; again for a chunk whose run is not known."""
     lane = Lane.DELETE
     chunks = without_run(instance, ledger, lane)
     room = CHUNKS_IN_FLIGHT - sum(count for (where, _), count in ledger.dispatch.in_flight().items() if where is lane)

@@ -25,10 +25,10 @@ from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.ledger.records import Chunk, DueImage, created_at, new_id
 from dlcs_assets.settings import Settings
 
-# A run that was asked for is on its way for a moment. Several sensors may see that, and Dagster drops a second request
+# A run that was requested does not exist for a moment. Several sensors may see that, and Dagster drops a second request
 # for the same run only if it comes from the same sensor.
 LAUNCH_GRACE = timedelta(seconds=10)
-# Which run Dagster takes from its queue next. Whatever a person launches has 0.
+# Which run Dagster takes from its queue next. What a person launches has 0.
 PRIORITIES = {
     Lane.PRIORITY: 10,
     Lane.INGEST: 0,
@@ -186,7 +186,7 @@ def _note(allotments: Allotments, lane: Lane, settings: Settings, blocked: int =
 
 
 def without_run(instance: dg.DagsterInstance, ledger: Ledger, lane: Lane) -> list[Chunk]:
-    """Return the lane's chunks of which Dagster knows no run, though it was asked for some time ago."""
+    """Return the lane's chunks whose run Dagster does not know, though it was requested some time ago."""
     lost, before = [], datetime.now(UTC) - LAUNCH_GRACE
     for chunk in ledger.dispatch.unlaunched([lane]):
         runs = instance.get_runs(dg.RunsFilter(tags={tags.CHUNK: chunk.id}), limit=1)

@@ -52,7 +52,7 @@ class Reconciled:
 
 
 def reconcile(instance: dg.DagsterInstance, ledger: Ledger, storage: Storage, settings: Settings) -> Reconciled:
-    """Give back what lost runs hold, then report to Dagster what the ledger has and it has not."""
+    """Release what lost runs hold, then report to Dagster what the ledger has and it has not."""
     done = Reconciled(overdue=ledger.inbox.reject_overdue(datetime.now(UTC)))
     active = ledger.claims.active_runs()
     for run_id, alive_at in active.items():
@@ -134,7 +134,7 @@ def _end(instance: dg.DagsterInstance, run_id: str, settings: Settings) -> None:
     if run is not None and run.status is dg.DagsterRunStatus.STARTED:
         seconds = round(settings.claim_ttl.total_seconds())
         instance.report_run_failed(
-            run, f"The run gave no sign of life for {seconds} s (DLCS_CLAIM_TTL): what it held was given back."
+            run, f"The run gave no sign of life for {seconds} s (DLCS_CLAIM_TTL): its images were released."
         )
 
 

@@ -46,7 +46,7 @@ def ingest_sensors() -> Sequence[dg.SensorDefinition]:
         _sensor(
             "s3_sweep",
             _scan_buckets,
-            "Lists buckets for uploads of which no event came, and launches runs for them.",
+            "Lists buckets for uploads that had no event, and launches runs for them.",
             job_name=INGEST_JOB,
         ),
         _sensor(

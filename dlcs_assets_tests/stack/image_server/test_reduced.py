@@ -82,7 +82,7 @@ def test_pillow_decodes_a_jp2_at_every_level_for_every_size(tmp_path: Path) -> N
 
 
 def test_a_jp2_that_fails_at_a_level_is_decoded_in_full(tmp_path: Path) -> None:
-    """A file may claim more levels than it has; it can be read all the same."""
+    """A file may claim more levels than it has; it can be read nevertheless."""
     path = tmp_path / "page.jp2"
     path.write_bytes(encoded(quadrants(300, 200), "JPEG2000", num_resolutions=2))
     assert describe(str(path), 0).levels == 1
