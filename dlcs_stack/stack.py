@@ -111,6 +111,7 @@ class Stack:
     settings: Mapping[str, str] = field(
         default_factory=dict
     )  # DLCS_* variables, in addition to the stack's own or in their place
+    options: Mapping[Component, Sequence[str]] = field(default_factory=dict)  # of services of ours, for tests
     definitions: Sequence[str] = DEFINITIONS
     instance: Path = INSTANCE
     on_ready: Callable[[Ready], None] | None = None
@@ -207,7 +208,10 @@ class Stack:
             ),
             service(
                 Component.APPETISER,
-                [*_module("appetiser"), *_listen(appetiser), "--roots", scratch],
+                [
+                    *(*_module("appetiser"), *_listen(appetiser), "--roots", scratch),
+                    *self.options.get(Component.APPETISER, ()),
+                ],
                 http_health(f"{appetiser}/ping"),
                 url=appetiser,
             ),
@@ -217,8 +221,9 @@ class Stack:
                     *(*_module("image_server"), *_listen(images)),
                     *("--s3-endpoint", endpoint, "--path-root", scratch),
                     *("--request-log", str(logs / REQUEST_LOG)),
+                    *self.options.get(Component.IMAGE_SERVER, ()),
                 ],
-                http_health(f"{images}/health"),
+                http_health(f"{images}/health", also={403}),  # Cantaloupe's answer, if it is to be like that
                 url=images,
             ),
             service(

@@ -10,13 +10,14 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
+from urllib.error import HTTPError
 
 # What is missing until a service can be used, in a few words; None once nothing is.
 Health = Callable[[], str | None]
@@ -172,12 +173,14 @@ class Supervisor:
         return True
 
 
-def http_health(url: str) -> Health:
-    """Ready when a GET of `url` is answered with 2xx."""
+def http_health(url: str, *, also: Collection[int] = ()) -> Health:
+    """Ready when a GET of `url` is answered with 2xx, or a status of `also`."""
 
     def health() -> str | None:
         try:
             fetch(url)
+        except HTTPError as error:
+            return None if error.code in also else f"{url}: {error}"
         except OSError as error:
             return f"{url}: {error}"
         return None

@@ -94,6 +94,18 @@ def test_each_service_answers_at_the_url_of_the_environment(services: RunningSta
         assert expected in fetch(services.environment[name] + path)
 
 
+def test_the_services_can_be_as_the_real_ones_are(tmp_path: Path) -> None:
+    options = {
+        Component.APPETISER: ("--faults", "--broken-encoder"),
+        Component.IMAGE_SERVER: ("--like", "cantaloupe-5.0.6", "--without-jp2-decoder", "--caching"),
+    }
+    components = frozenset(options)
+    with Stack(tmp_path / "data", components=components, options=options).running() as stack:
+        assert b"KDU_COMPRESS" in fetch(f"{stack.url(Component.APPETISER)}/config")
+        with pytest.raises(OSError, match="403"):
+            fetch(f"{stack.url(Component.IMAGE_SERVER)}/health")
+
+
 def test_any_aws_client_works_with_the_environment_alone(services: RunningStack) -> None:
     script = (
         "import boto3, os\n"

@@ -19,10 +19,17 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=defaults.workers, help="processes; default: one for each CPU")
     parser.add_argument("--roots", type=Path, nargs="+", default=[], help="folders outside of which nothing is touched")
     parser.add_argument("--max-pixels", type=int, default=defaults.max_pixels, help="largest image (width x height)")
-    parser.add_argument("--faults", action="store_true", help="do badly what Appetiser itself does badly, for tests")
+    parser.add_argument("--faults", action="store_true", help="do as Appetiser 2.1.0 itself does, for tests")
+    parser.add_argument(
+        "--broken-encoder", action="store_true", help="with --faults: answer /ping, and convert nothing"
+    )
     asked = parser.parse_args()
     config = AppetiserConfig(
-        roots=tuple(asked.roots), workers=asked.workers, max_pixels=asked.max_pixels, faults=asked.faults
+        roots=tuple(asked.roots),
+        workers=asked.workers,
+        max_pixels=asked.max_pixels,
+        faults=asked.faults,
+        broken_encoder=asked.broken_encoder,
     )
     uvicorn.run(create_app(config), host=asked.host, port=asked.port, timeout_graceful_shutdown=10)
 

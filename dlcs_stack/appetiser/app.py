@@ -30,6 +30,7 @@ from dlcs_stack.appetiser.models import (
     Operation,
     Optimisation,
     Thumb,
+    no_json,
     read_request,
 )
 from dlcs_stack.appetiser.pool import BYTES_PER_PIXEL, ConversionPool
@@ -43,7 +44,8 @@ _CGROUP_LIMIT: Final = Path("/sys/fs/cgroup/memory.max")
 class AppetiserConfig:
     """How the service works. Without `roots` it reads and writes wherever its user may; zeros are chosen by machine.
 
-    `faults`: it does badly what Appetiser itself does badly (`faults.py`), for tests of its clients.
+    `faults`: it does as Appetiser 2.1.0 itself does, what that does badly included (`faults.py`,
+    `faulty_conversion.py`), for tests of its clients; `broken_encoder`: and as one that has no Kakadu.
     """
 
     roots: tuple[Path, ...] = ()
@@ -52,6 +54,7 @@ class AppetiserConfig:
     pixels_in_flight: int = 0
     time_limit: timedelta = timedelta(seconds=280)  # the DLCS engine hangs up after 300
     faults: bool = False
+    broken_encoder: bool = False
 
 
 def create_app(config: AppetiserConfig | None = None) -> Starlette:
@@ -100,10 +103,15 @@ class _Service:
         finally:
             self._pool.close()
 
-    async def ping(self, _request: Request) -> Response:
+    async def ping(self, request: Request) -> Response:
+        if self._config.faults and request.method == "HEAD":
+            raise HTTPException(405, headers={"Allow": "GET"})
         return JSONResponse({"status": "working"})
 
     async def show_config(self, _request: Request) -> Response:
+        if self._config.faults:
+            paths = dict.fromkeys(("KDU_COMPRESS", "KDU_EXPAND", "KDU_LIB", "OUTPUT_DIR"), "/opt/kakadu")
+            return JSONResponse({**paths, "JPEG_QUALITY": JPEG_QUALITY})
         shown = asdict(self._config) | {
             "roots": [str(root) for root in self._roots],
             "workers": self._workers,
@@ -115,7 +123,10 @@ class _Service:
         return JSONResponse(shown)
 
     async def convert(self, request: Request) -> Response:
-        asked = read_request(await request.body(), self._roots, faults=self._config.faults)
+        body = await request.body()
+        if self._config.faults and not request.headers.get("content-type", "").startswith("application/json"):
+            raise no_json(body)
+        asked = read_request(body, self._roots, faults=self._config.faults)
         # Here and not in the pool: waiting requests hold no thread, and keep their order.
         converted = await to_thread.run_sync(self._run, asked, limiter=self._turns)
         for note in converted.notes:
@@ -125,6 +136,8 @@ class _Service:
     def _run(self, asked: ConvertRequest) -> Converted:
         destination = None if asked.operation is Operation.DERIVATIVES_ONLY else asked.destination
         thumb_dir = None if asked.operation is Operation.IMAGE_ONLY else asked.thumb_dir
+        if destination is None and asked.operation is not Operation.DERIVATIVES_ONLY:  # only with faults
+            raise ConversionError("Command 'kdu_compress -o None' returned non-zero exit status 1.")
         # The JP2 appears by a rename, so it is made on the same file system; a worker that dies leaves nothing.
         parent = destination.parent if destination else None
         try:
@@ -134,12 +147,13 @@ class _Service:
                         source=asked.source,
                         destination=destination,
                         thumb_dir=thumb_dir,
-                        sizes=asked.thumb_iiif_sizes,
+                        sizes=() if asked.operation is Operation.IMAGE_ONLY else asked.thumb_iiif_sizes,
                         optimisation=asked.optimisation or Optimisation.MEDIUM,
                         work_dir=Path(work_dir),
                         max_pixels=self._config.max_pixels,
                         kakadu=self._kakadu,
                         faults=self._config.faults,
+                        broken_encoder=self._config.broken_encoder,
                     )
                 )
         except OSError as error:

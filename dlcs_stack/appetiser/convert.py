@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from dlcs_stack.appetiser import faults
+from dlcs_stack.appetiser import faulty_conversion
 from dlcs_stack.appetiser.encoder import encode
 from dlcs_stack.appetiser.errors import ConversionError
 from dlcs_stack.appetiser.jobs import Converted, Job, ThumbFile
-from dlcs_stack.appetiser.sizes import thumbnail_size, thumbnail_sizes
+from dlcs_stack.appetiser.sizes import thumbnail_sizes
 from dlcs_stack.appetiser.source import as_conversion_errors, describe_source
-from dlcs_stack.pictures.colour import on_white, to_srgb
 from dlcs_stack.pictures.jp2 import codestream_end, is_jp2, read_jp2
-from dlcs_stack.pictures.reading import Description, decode, decode_flat
+from dlcs_stack.pictures.reading import Description, decode_flat
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -30,32 +28,26 @@ def convert(job: Job, admit: Callable[[int], None]) -> Converted:
 
     Raises `ConversionError`; then there is no new JP2.
     """
-    kept = faults.is_jp2(job.source) if job.faults else is_jp2(job.source)
-    return _keep_jp2(job, admit) if kept else _convert_picture(job, admit)
+    if job.faults:
+        return faulty_conversion.convert(job, admit)
+    return _keep_jp2(job, admit) if is_jp2(job.source) else _convert_picture(job, admit)
 
 
 def _keep_jp2(job: Job, admit: Callable[[int], None]) -> Converted:
     """Copy a JP2 as it is, once it is seen to decode, and make thumbnails from the resolution they need."""
     source = describe_source(job.source, job.max_pixels)
     stored = source.stored_size
-    if job.faults:  # a JP2 is not turned, and its profile not followed
-        source = replace(source, width=stored[0], height=stored[1], orientation=1)
     sizes = _sizes(job, source.width, source.height)
     reduction = _reduction_for(source, sizes)
     admit(_JPEG_2000_WEIGHT * source.decoded_pixels(reduction))
     with as_conversion_errors():
-        if job.faults:
-            notes: tuple[str, ...] = ()
-            picture = on_white(to_srgb(decode(job.source, source, reduction).image, None)[0])
-        else:
-            flat = decode_flat(job.source, source, reduction)
-            picture, notes = flat.image, flat.notes
-    thumbs = _write_thumbs(picture, sizes, job)
+        flat = decode_flat(job.source, source, reduction)
+    thumbs = _write_thumbs(flat.image, sizes, job)
     if job.destination:
         copy = job.work_dir / "image.jp2"
         shutil.copyfile(job.source, copy)
         copy.replace(job.destination)
-    return Converted(*stored, thumbs, notes)
+    return Converted(*stored, thumbs, flat.notes)
 
 
 def _reduction_for(source: Description, sizes: list[tuple[int, int]]) -> int:
@@ -69,7 +61,8 @@ def _convert_picture(job: Job, admit: Callable[[int], None]) -> Converted:
     source = describe_source(job.source, job.max_pixels)
     admit(source.width * source.height * (_JPEG_2000_WEIGHT if source.format == "JPEG2000" else 1))
     with as_conversion_errors():
-        picture, notes = _prepared(source, job)
+        flat = decode_flat(job.source, source)
+    picture = flat.image
     width, height = picture.size
     encoded = job.work_dir / "image.jp2"
     if job.destination:
@@ -84,24 +77,11 @@ def _convert_picture(job: Job, admit: Callable[[int], None]) -> Converted:
     thumbs = _write_thumbs(picture, _sizes(job, width, height), job)
     if job.destination:
         encoded.replace(job.destination)
-    if job.faults:
-        width, height = source.stored_size
-    return Converted(width, height, thumbs, notes)
-
-
-def _prepared(source: Description, job: Job) -> tuple[Image.Image, tuple[str, ...]]:
-    if job.faults:
-        with faults.opened(job.source) as image:
-            if job.destination is None:
-                return faults.as_it_is(image), ()
-            faults.check_mode(image, job.source)
-    flat = decode_flat(job.source, source)
-    return flat.image, flat.notes
+    return Converted(width, height, thumbs, flat.notes)
 
 
 def _sizes(job: Job, width: int, height: int) -> list[tuple[int, int]]:
-    rule = faults.thumbnail_size if job.faults else thumbnail_size
-    sizes = thumbnail_sizes(job.sizes, width, height, rule) if job.thumb_dir else []
+    sizes = thumbnail_sizes(job.sizes, width, height) if job.thumb_dir else []
     for thumb_width, thumb_height in sizes:
         if max(thumb_width, thumb_height) > _JPEG_MAX_EDGE or thumb_width * thumb_height > job.max_pixels:
             raise ConversionError(

@@ -13,14 +13,19 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _BOX: Final = re.compile(r"!(?P<width>[0-9]+),(?P<height>[0-9]+)")
-_ENCODED_MODES: Final = frozenset({"L", "1", "I;16B", "RGB", "RGBA"})
+ENCODED_MODES: Final = frozenset({"L", "1", "I;16B", "RGB", "RGBA"})
 _JPEG_MODES: Final = frozenset({"1", "L", "RGB", "RGBX", "CMYK", "YCbCr"})
-_CONVERTED_SUFFIXES: Final = frozenset({".tif", ".tiff"})
+_NOTHING: Final = re.compile("0+,0*|,0+")
 
 
 def refuses_size(size: str) -> bool:
     """Return whether a size that a policy may hold is refused, and with it the request."""
     return size.startswith("^!")
+
+
+def drops_size(size: object) -> bool:
+    """Return whether a size is accepted, and nothing comes of it."""
+    return isinstance(size, str) and _NOTHING.fullmatch(size) is not None
 
 
 def thumbnail_size(size: str, width: int, height: int) -> tuple[int, int] | None:
@@ -58,10 +63,3 @@ def as_it_is(image: Image.Image) -> Image.Image:
         raise ConversionError(str(error)) from error
     image.info = {}
     return image
-
-
-def check_mode(image: Image.Image, path: Path) -> None:
-    """Raise `ConversionError` for the modes that the encoder is not prepared for."""
-    converted = path.suffix.lower() in _CONVERTED_SUFFIXES and image.info.get("icc_profile")
-    if image.mode not in _ENCODED_MODES and not converted:
-        raise ConversionError(f"image_mode '{image.mode}' is not in known list for kdu_compress")

@@ -12,7 +12,8 @@ from dlcs_stack.appetiser.models import Optimisation
 class Job:
     """What a worker gets. `work_dir` is an empty folder next to the destination, which the caller removes.
 
-    Without `destination` no JP2 is made, without `thumb_dir` no thumbnails. `faults`: with those of Appetiser itself.
+    Without `destination` no JP2 is made, without `thumb_dir` no thumbnails. `faults`: with those of Appetiser itself,
+    `broken_encoder`: without its encoder.
     """
 
     source: Path
@@ -24,6 +25,7 @@ class Job:
     max_pixels: int
     kakadu: Path | None
     faults: bool = False
+    broken_encoder: bool = False
 
 
 @dataclass(frozen=True)

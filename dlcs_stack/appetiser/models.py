@@ -23,7 +23,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError, from_json
 
-from dlcs_stack.appetiser.faults import refuses_size
+from dlcs_stack.appetiser.faults import drops_size, refuses_size
 from dlcs_stack.appetiser.sizes import SIZE_PATTERN
 
 
@@ -58,14 +58,20 @@ def _under_roots(value: Any, info: ValidationInfo) -> Any:
     return value
 
 
-def _in_a_folder(path: Path) -> Path:
+def _has_faults(info: ValidationInfo) -> bool:
+    return bool((info.context or {}).get("faults"))
+
+
+def _in_a_folder(path: Path, info: ValidationInfo) -> Path:
+    if _has_faults(info):
+        return path
     if not path.name or not path.parent.is_dir() or path.is_dir():
         raise PydanticCustomError("path_not_writable", "Path is not a file in an existing directory")
     return path
 
 
 def _not_refused(size: str, info: ValidationInfo) -> str:
-    if (info.context or {}).get("faults") and refuses_size(size):
+    if _has_faults(info) and refuses_size(size):
         raise PydanticCustomError("string_pattern_mismatch", "String should match one of the patterns of sizes")
     return size
 
@@ -92,20 +98,28 @@ class ConvertRequest(BaseModel):
     @field_validator("destination")
     @classmethod
     def _destination_of_a_jp2(cls, value: Path | None, info: ValidationInfo) -> Path | None:
-        if value is None and info.data.get("operation") in (Operation.INGEST, Operation.IMAGE_ONLY):
+        if (
+            value is None
+            and not _has_faults(info)
+            and info.data.get("operation") in (Operation.INGEST, Operation.IMAGE_ONLY)
+        ):
             raise PydanticCustomError("missing", "Field required")
         return value
 
     @field_validator("thumb_iiif_sizes", mode="before")
     @classmethod
-    def _none_is_no_sizes(cls, value: Any) -> Any:
+    def _none_is_no_sizes(cls, value: Any, info: ValidationInfo) -> Any:
+        if _has_faults(info):
+            if not isinstance(value, list):
+                raise PydanticCustomError("list_type", "Input should be a valid list")
+            return [size for size in value if not drops_size(size)]
         return () if value is None else value
 
     @field_validator("thumb_dir")
     @classmethod
     def _folder_of_thumbs(cls, value: Path | None, info: ValidationInfo) -> Path | None:
         makes_thumbs = info.data.get("operation") in (Operation.INGEST, Operation.DERIVATIVES_ONLY)
-        if value is None and makes_thumbs and info.data.get("thumb_iiif_sizes"):
+        if value is None and not _has_faults(info) and makes_thumbs and info.data.get("thumb_iiif_sizes"):
             raise PydanticCustomError("missing", "Field required")
         return value
 
@@ -139,6 +153,13 @@ class InvalidRequestError(Exception):
     def __init__(self, detail: list[dict[str, Any]]) -> None:
         super().__init__(f"{len(detail)} validation errors")
         self.detail = detail
+
+
+def no_json(body: bytes) -> InvalidRequestError:
+    """Return what answers a body that is not declared as JSON, whatever it is, where there are faults."""
+    said = "Input should be a valid dictionary or object to extract fields from"
+    shown = body.decode("utf-8", "replace")
+    return InvalidRequestError([{"type": "model_attributes_type", "loc": ["body"], "msg": said, "input": shown}])
 
 
 def read_request(body: bytes, roots: Sequence[Path], *, faults: bool = False) -> ConvertRequest:
