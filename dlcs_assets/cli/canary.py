@@ -28,6 +28,7 @@ from dlcs_assets.domain.results import ObjectKind
 from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets.domain.stages import STAGES, Lane
 from dlcs_assets.domain.upload import sent_key
+from dlcs_assets.ingest.control_picture import is_colour, mean_colour
 from dlcs_assets.ingest.policy import ingest_policy
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger.reports import ImageStatus
@@ -36,8 +37,6 @@ from dlcs_assets.settings import Settings
 WIDTH: Final = 640
 HEIGHT: Final = 480
 CHANNELS: Final = (RequestedChannel(Channel.IIIF_IMG, "default"), RequestedChannel(Channel.THUMBS, None))
-# Of 255 levels: what two JPEGs and a JP2 make of a plain colour is within a few.
-COLOUR_TOLERANCE: Final = 12
 
 
 def canary(
@@ -115,8 +114,8 @@ def complaint(status: ImageStatus, colour: tuple[int, ...], storage: Storage) ->
         if digest.sha256 != stored.sha256:
             return f"s3://{stored.bucket}/{stored.key} is not what was stored"
     for stored in thumbnails:
-        seen = _mean_colour(storage.read_bytes(stored.bucket, stored.key))
-        if max(abs(one - other) for one, other in zip(seen, colour, strict=True)) > COLOUR_TOLERANCE:
+        seen = mean_colour(storage.read_bytes(stored.bucket, stored.key))
+        if not is_colour(seen, colour):
             return f"s3://{stored.bucket}/{stored.key} shows another picture: {seen} instead of {colour}"
     return ""
 
@@ -128,13 +127,6 @@ def picture(colour: tuple[int, ...]) -> bytes:
     data = BytesIO()
     Image.new("RGB", (WIDTH, HEIGHT), colour).save(data, "JPEG", quality=92)
     return data.getvalue()
-
-
-def _mean_colour(data: bytes) -> tuple[int, ...]:
-    from PIL import Image, ImageStat
-
-    with Image.open(BytesIO(data), formats=["JPEG"]) as image:
-        return tuple(round(mean) for mean in ImageStat.Stat(image.convert("RGB")).mean)
 
 
 def _report(status: ImageStatus, seconds: float, wrong: str, *, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""Checks of `dlcs doctor` on the system's own parts: customers file, ledger, Appetiser, image server."""
+"""Checks of `dlcs doctor` on the system's own parts: customers file, ledger, Appetiser."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from dlcs_assets.cli.connection import ledger_keys
 from dlcs_assets.cli.doctor_finding import Check, Finding, fail, failed, ok, warn
 from dlcs_assets.clients.appetiser import Appetiser
-from dlcs_assets.clients.image_server import ImageServer
 from dlcs_assets.customers import NoCustomersError, customer_source
 from dlcs_assets.domain.redaction import shown_url
-from dlcs_assets.domain.thumbnails import ThumbnailMaker
 from dlcs_assets.ledger.engine import UnusableLedgerError, make_engine, unusable
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.ledger.schema_version import found_version
@@ -89,26 +87,6 @@ def check_appetiser(settings: Settings) -> Iterator[Finding]:
         appetiser.close()
 
 
-def check_image_server(settings: Settings) -> Iterator[Finding]:
-    """Ask the image server whether it is there. That it is not the public's, the settings see to themselves."""
-    if settings.thumbnails_by is ThumbnailMaker.APPETISER:
-        yield ok("image server", "not needed: Appetiser makes the thumbnails (DLCS_THUMBNAILS_BY)")
-        return
-    server = ImageServer(url=settings.image_server_url, connect_timeout_seconds=5)
-    where = shown_url(settings.image_server_url)
-    try:
-        if server.is_up():
-            yield ok("image server", f"answers at {where}")
-        else:
-            yield fail(
-                "image server",
-                f"does not answer at {where}",
-                "Start it, or correct DLCS_IMAGE_SERVER_URL. A sidecar can be reached from its own task only.",
-            )
-    finally:
-        server.close()
-
-
 def check_images(settings: Settings) -> Iterator[Finding]:
     """Report what is stalled, and what the fixity audit found damaged."""
     if not _is_usable(settings.ledger_url):
@@ -140,7 +118,7 @@ def check_images(settings: Settings) -> Iterator[Finding]:
         yield ok("fixity", "no stored object is known to be damaged")
 
 
-CHECKS: Final[tuple[Check, ...]] = (check_customers, check_ledger, check_images, check_appetiser, check_image_server)
+CHECKS: Final[tuple[Check, ...]] = (check_customers, check_ledger, check_images, check_appetiser)
 
 
 def _is_missing_file(url: str) -> bool:

@@ -21,6 +21,7 @@ from dlcs_assets.domain.thumbnails import ThumbnailAsk
 SIZE: Final = Size(96, 64)
 ASK: Final = ThumbnailAsk("!48,48", "!48,48", Size(48, 32))
 COLOUR: Final = (178, 84, 44)
+COLOUR_TOLERANCE: Final = 12  # of 255 levels: what a JP2 and JPEGs make of a plain colour is within a few
 
 
 class ControlFormat(StrEnum):
@@ -59,12 +60,25 @@ def draw_control_picture(control_format: ControlFormat) -> bytes:
     return data.getvalue()
 
 
+def mean_colour(jpeg: bytes) -> tuple[int, ...]:
+    """Return the mean of each channel of a JPEG, in RGB."""
+    from PIL import Image, ImageStat
+
+    with Image.open(BytesIO(jpeg), formats=["JPEG"]) as image:
+        return tuple(round(mean) for mean in ImageStat.Stat(image.convert("RGB")).mean)
+
+
+def is_colour(seen: tuple[int, ...], expected: tuple[int, ...]) -> bool:
+    """Return whether a thumbnail's colour is the one that a picture was drawn in."""
+    return max(abs(one - other) for one, other in zip(seen, expected, strict=True)) <= COLOUR_TOLERANCE
+
+
 @contextmanager
 def control_object(
     server: ImageServer, storage: Storage, name: str, control_format: ControlFormat, region: str | None
 ) -> Iterator[ControlPicture]:
     """Have the picture in the storage bucket for a moment. Raises the errors of the error tree."""
-    key = control_key(name)
+    key = control_key(f"{name}{_suffix(control_format)}")
     storage.put_bytes(draw_control_picture(control_format), storage.storage_bucket, key, control_format)
     try:
         yield ControlPicture(server, S3Location(storage.storage_bucket, key).uri(region), None)
@@ -76,13 +90,17 @@ def control_object(
 @contextmanager
 def control_file(server: ImageServer, folder: Path, control_format: ControlFormat) -> Iterator[ControlPicture]:
     """Have the picture in a folder of the disk that the image server shares, for a moment."""
-    path = folder / f"control.{control_format.rpartition('/')[2]}"
+    path = folder / f"control{_suffix(control_format)}"
     path.write_bytes(draw_control_picture(control_format))
     make_readable(path)
     try:
         yield ControlPicture(server, server.identifier_of(path), path)
     finally:
         path.unlink(missing_ok=True)
+
+
+def _suffix(control_format: ControlFormat) -> str:
+    return f".{control_format.rpartition('/')[2]}"
 
 
 def make_readable(path: Path) -> None:

@@ -17,25 +17,44 @@ from sqlalchemy import create_engine
 
 from dlcs_assets.cli.doctor_aws import judge_clock
 from dlcs_assets.cli.doctor_disks import judge_room
+from dlcs_assets.ingest.control_picture import COLOUR
 from dlcs_assets.ledger import Ledger
 from dlcs_assets_tests.cli.conftest import Aws, dlcs
 from dlcs_assets_tests.ledger.conftest import Desk
+from dlcs_testing.pictures import encoded
 
 SECRET = "s3cr3t-that-is-not-shown"
 LIFECYCLE = Path(__file__).parents[2] / "deploy" / "s3" / "lifecycle.json"
 TRANSIENT = {"ID": "t", "Status": "Enabled", "Filter": {"Prefix": "transient/"}, "Expiration": {"Days": 7}}
 
 
+def thumbnail(colour: tuple[int, int, int]) -> bytes:
+    """Return what an image server makes of a control picture of one colour."""
+    from PIL import Image
+
+    return encoded(Image.new("RGB", (48, 32), colour))
+
+
 class Answering(BaseHTTPRequestHandler):
-    """Stands for Appetiser and for an image server: both are asked only whether they are there."""
+    """Stands for Appetiser, which is asked only whether it is there, and for an image server with one picture."""
 
     status = 200
     date: datetime | None = None
+    colour = COLOUR
+    refuses: tuple[str, int, str] = ("nothing", 0, "")  # a part of the path, and the answer
 
     def do_GET(self) -> None:
-        self.send_response(self.status)
-        self.send_header("Content-Length", "0")
+        body, status = b"", self.status
+        if "/iiif/3/" in self.path:
+            body, status = (b"no such size", 400) if "no-size" in self.path else (thumbnail(self.colour), 200)
+        if self.refuses[0] in self.path:
+            _, status, text = self.refuses
+            body = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -235,6 +254,49 @@ def test_a_service_that_is_down_is_named_with_its_address(
     assert variable in found["remedy"]
 
 
+class NoDecoder(Answering):
+    refuses = (".jp2", 501, "no reader for JP2")
+
+
+class AnotherBucket(Answering):
+    refuses = ("control", 404, "not there")
+
+
+class AllFails(Answering):
+    refuses = ("control", 500, "oh")
+
+
+class WebServer(Answering):
+    refuses = ("no-size", 200, "<html>")
+
+
+class WrongColours(Answering):
+    colour = (44, 84, 178)
+
+
+@pytest.mark.parametrize(
+    ("server", "said"),
+    [
+        (NoDecoder, "makes thumbnails of a JPEG"),
+        (AnotherBucket, "does not find the image"),
+        (AllFails, "answered 500"),
+        (WebServer, "is no image server"),
+        (WrongColours, "shows another picture"),
+    ],
+)
+def test_an_image_server_that_makes_no_right_thumbnail_fails(
+    deployment: Aws, monkeypatch: pytest.MonkeyPatch, server: type[Answering], said: str
+) -> None:
+    """A server without a decoder of JP2 is told from one that is not there, or reads another bucket."""
+    for url in serving(server):
+        monkeypatch.setenv("DLCS_IMAGE_SERVER_URL", url)
+        found = only_finding("image server", "fail")
+        assert said in found["found"]
+        assert ("decoder of JP2" in found["remedy"]) is (server is NoDecoder)
+    left = deployment.s3.list_objects_v2(Bucket=os.environ["DLCS_STORAGE_BUCKET"])
+    assert left["KeyCount"] == 0
+
+
 @pytest.mark.usefixtures("deployment")
 def test_no_image_server_is_needed_if_appetiser_makes_thumbnails(monkeypatch: pytest.MonkeyPatch) -> None:
     """An installation without an image server must pass all checks."""
@@ -315,7 +377,10 @@ def test_a_bucket_that_may_not_be_written_fails(deployment: Aws) -> None:
     bucket = os.environ["DLCS_STORAGE_BUCKET"]
     deny = {"Effect": "Deny", "Principal": "*", "Action": "s3:PutObject", "Resource": f"arn:aws:s3:::{bucket}/*"}
     deployment.s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [deny]}))
-    assert "Forbidden" in only_finding("storage bucket", "fail")["found"]
+    found = findings(1)
+    wrong = {name: each["result"] for name, each in found.items() if each["result"] != "ok"}
+    assert wrong == {"storage bucket": "fail", "image server": "warn"}  # whose picture can't be put there
+    assert "Forbidden" in found["storage bucket"]["found"]
 
 
 def test_a_bucket_without_the_transient_rule_is_a_warning(deployment: Aws) -> None:
@@ -344,7 +409,7 @@ def test_without_s3_its_checks_fail_and_all_others_are_done(monkeypatch: pytest.
     wrong = {name: each["result"] for name, each in found.items() if each["result"] != "ok"}
     assert wrong == {
         **dict.fromkeys(("storage bucket", "thumbs bucket", "origin bucket"), "fail"),
-        **dict.fromkeys(("lifecycle", "clock"), "warn"),
+        **dict.fromkeys(("lifecycle", "clock", "image server"), "warn"),
     }
 
 

@@ -30,6 +30,8 @@ def test_the_embedded_stack_is_healthy_until_a_service_ends(tmp_path: Path) -> N
         status, found = results(dict(stack.environment), tmp_path)
         assert status == 0
         assert {name for name, result in found.items() if result != "ok"} == {"ledger"}  # Dagster would have made it
+        status, found = results({**stack.environment, "DLCS_IMAGE_SERVER_SOURCES": "disk"}, tmp_path)
+        assert (status, found["image server"]) == (0, "ok")
         stack.stop(Component.IMAGE_SERVER)
         status, found = results(dict(stack.environment), tmp_path)
         assert status == 1
