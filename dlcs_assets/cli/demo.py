@@ -210,7 +210,9 @@ def _show_links(
         status = found[str(image.asset_id)]
         if status and status.state == "done" and image.variant.channels is None and image.variant.roles is None:
             identifier = S3Location(settings.storage_bucket, status.asset_id).uri(settings.s3_uri_region)
-            service = f"{settings.image_server_url}/{settings.image_server_path}{quote(identifier, safe='')}"
+            service = (
+                f"{settings.image_server_url.rstrip('/')}/{settings.image_server_path}{quote(identifier, safe='')}"
+            )
             console.print(f"A picture:  {service}/full/!400,400/0/default.jpg")
             console.print(f"            {service}/info.json")
             return

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
@@ -16,12 +17,22 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
+from dlcs_assets.cli.failure import CommandError
+from dlcs_assets.clients.appetiser import Appetiser
+from dlcs_assets.clients.image_server import ImageServer
 from dlcs_assets.domain.image_servers import SourceAccess
+from dlcs_assets.domain.redaction import shown_url
 from dlcs_stack import data_folder
+from dlcs_stack.aws import CREDENTIALS
 from dlcs_stack.stack import ALL, DAGSTER_DEV_PORT, SERVICES, Component, RunningStack, Stack
 from dlcs_stack.supervisor import Ready, ServiceFailedError, is_free
 
 CHECK_INTERVAL: Final = timedelta(seconds=1)
+# The services that may be the user's own, and what says so.
+GIVEN_SERVICES: Final[Mapping[Component, str]] = {
+    Component.APPETISER: "DLCS_APPETISER_URL",
+    Component.IMAGE_SERVER: "DLCS_IMAGE_SERVER_URL",
+}
 INTERRUPTED: Final = 130  # the exit status of what Ctrl-C ended before it was through
 
 DataOption = Annotated[Path, typer.Option("--data", help="Folder of the stack's data; emptied at each start.")]
@@ -94,7 +105,8 @@ def running(
 ) -> Iterator[RunningStack]:
     """Run a stack for a command: a line for each service, one message for what fails, a quiet end on Ctrl-C or SIGTERM.
 
-    The UI gets the port of `dagster dev` where that is free, so that a bookmark finds it again.
+    An image server or Appetiser that the environment names is used, and no embedded one started. The UI gets the port
+    of `dagster dev` where that is free, so that a bookmark finds it again.
     """
     chosen = {component: port for component, port in ports.items() if port is not None}
     if Component.WEBSERVER not in chosen and is_free(DAGSTER_DEV_PORT):
@@ -105,8 +117,13 @@ def running(
         console.print(f"[green]ready[/]  {name:<14}{ready.service.url or '':<26}{seconds:6.1f} s", markup=True)
 
     signal.signal(signal.SIGTERM, _interrupt)
-    components = SERVICES if services_only else ALL
-    settings = {"DLCS_IMAGE_SERVER_SOURCES": SourceAccess.DISK.value} if shared_disk else {}
+    given = _given_services(chosen, console)
+    for component, url in given.items():
+        console.print(f"[green]yours[/]  {component:<14}{shown_url(url)}")
+    components = (SERVICES if services_only else ALL) - set(given)
+    settings = {GIVEN_SERVICES[component]: url for component, url in given.items()}
+    if shared_disk:
+        settings["DLCS_IMAGE_SERVER_SOURCES"] = SourceAccess.DISK.value
     stack = Stack(data, components, chosen, settings, on_ready=show)
     started = False
     try:
@@ -127,6 +144,41 @@ def stay_up(stack: RunningStack) -> None:
     while True:
         stack.check()
         time.sleep(CHECK_INTERVAL.total_seconds())
+
+
+def _given_services(ports: Mapping[Component, int], console: Console) -> dict[Component, str]:
+    """Return the user's own services that the environment names, by their URLs: they take an embedded one's place.
+
+    What `dlcs env` printed is not taken for that. Raises CommandError for one that does not answer.
+    """
+    given = {component: url for component, name in GIVEN_SERVICES.items() if (url := os.environ.get(name))}
+    if given and all(os.environ.get(name) == value for name, value in CREDENTIALS.items()):
+        console.print(
+            f"[yellow]not used[/]  {', '.join(GIVEN_SERVICES[each] for each in given)}: this shell has what `dlcs env` "
+            f"exported. Unset {next(iter(CREDENTIALS))} if a service of your own is meant."
+        )
+        return {}
+    for component, url in given.items():
+        variable, where = GIVEN_SERVICES[component], shown_url(url)
+        if component in ports:
+            raise CommandError(
+                f"{variable} leads to {where}, so no embedded {component} is started: leave --{component}-port out, or "
+                f"unset {variable}."
+            )
+        if not _answers(component, url):
+            raise CommandError(
+                f"{variable} leads to {where}, where no {component} answers. Start it, or unset {variable} to have the "
+                "embedded one."
+            )
+    return given
+
+
+def _answers(component: Component, url: str) -> bool:
+    if component is Component.APPETISER:
+        with closing(Appetiser(url=url)) as appetiser:
+            return appetiser.ping()
+    with closing(ImageServer(url=url)) as server:
+        return server.is_up()
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -14,10 +14,12 @@ import pytest
 from typer.testing import CliRunner
 
 from dlcs_assets.cli import app
+from dlcs_stack import aws
 from dlcs_stack.data_folder import NoStackError, StackRefusedError, read_state
 from dlcs_stack.stack import DAGSTER, INSTANCE, SERVICES, Component, RunningStack, Stack
 from dlcs_stack.supervisor import ServiceFailedError, fetch, is_free
 from dlcs_testing.processes import eventually, is_running, kill_service
+from dlcs_testing.scripted_server import Answer, refused_url, scripted_server
 
 DLCS = str(Path(sys.executable).with_name("dlcs"))
 NAMES = [
@@ -207,6 +209,58 @@ def test_up_shows_each_service_and_leaves_nothing_when_stopped(tmp_path: Path, n
         assert is_free(port_of(state.environment[name]))
     with pytest.raises(NoStackError):
         read_state(tmp_path)
+
+
+def own_service(monkeypatch: pytest.MonkeyPatch, variable: str, url: str) -> None:
+    for name in aws.CREDENTIALS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, url)
+
+
+@pytest.mark.parametrize(
+    ("variable", "component"),
+    [("DLCS_IMAGE_SERVER_URL", Component.IMAGE_SERVER), ("DLCS_APPETISER_URL", Component.APPETISER)],
+)
+def test_a_service_of_the_users_own_is_used(
+    variable: str, component: Component, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was silently not used: a picture that came out right said nothing of the user's server."""
+    with scripted_server(Answer(200)) as server:
+        own_service(monkeypatch, variable, server.url)
+        command = [DLCS, "up", "--services-only", "--data", str(tmp_path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as up:
+            assert up.stdout
+            shown = []
+            for line in up.stdout:
+                shown.append(line)
+                if "Ctrl-C" in line:
+                    break
+            state = read_state(tmp_path)
+            up.terminate()
+    assert shown[0].split() == ["yours", component, server.url]
+    assert state.environment[variable] == server.url
+    assert state.services.keys() == SERVICES - {component}
+
+
+def test_a_users_service_that_does_not_answer_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = refused_url()
+    own_service(monkeypatch, "DLCS_IMAGE_SERVER_URL", url)
+    done = CliRunner().invoke(app, ["up", "--services-only", "--data", str(tmp_path)])
+    assert done.exit_code == 1
+    assert f"DLCS_IMAGE_SERVER_URL leads to {url}, where no image-server answers" in done.stderr
+    done = CliRunner().invoke(app, ["demo", "--exit", "--data", str(tmp_path), "--image-server-port", "1"])
+    assert (done.exit_code, "leave --image-server-port out" in done.stderr) == (1, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_dlcs_env_exported_is_not_the_users_own(services: RunningStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell keeps the addresses of a stack that has ended, or of another one."""
+    for name, value in services.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("DLCS_IMAGE_SERVER_URL", refused_url())
+    done = CliRunner().invoke(app, ["up", "--services-only", "--data", str(services.data)])
+    assert "A stack is up" in done.stderr
+    assert "not used  DLCS_APPETISER_URL, DLCS_IMAGE_SERVER_URL: this shell has what" in done.stdout
 
 
 def test_a_folder_of_version_0_1_is_emptied_and_used(tmp_path: Path) -> None:
