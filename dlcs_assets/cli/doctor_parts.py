@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from sqlalchemy.engine import make_url
@@ -14,7 +15,9 @@ from dlcs_assets.cli.connection import ledger_keys
 from dlcs_assets.cli.doctor_finding import Check, Finding, fail, failed, ok, warn
 from dlcs_assets.clients.appetiser import Appetiser
 from dlcs_assets.customers import NoCustomersError, customer_source
+from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.redaction import shown_url
+from dlcs_assets.ingest.appetiser_trial import convert_control_picture
 from dlcs_assets.ledger.engine import UnusableLedgerError, make_engine, unusable
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.ledger.schema_version import found_version
@@ -71,12 +74,20 @@ def check_ledger(settings: Settings) -> Iterator[Finding]:
 
 
 def check_appetiser(settings: Settings) -> Iterator[Finding]:
-    """Ask Appetiser whether it works."""
-    appetiser = Appetiser(url=settings.appetiser_url, connect_timeout_seconds=5)
+    """Have Appetiser convert a small picture: it answers GET /ping also if it cannot convert anything."""
+    appetiser = Appetiser(
+        url=settings.appetiser_url,
+        optimisation=settings.appetiser_optimisation,
+        scratch_root=str(settings.scratch.absolute()),
+        appetiser_scratch_root=str(settings.appetiser_root),
+        connect_timeout_seconds=5,
+        timeout_seconds=60,
+        attempts=2,
+    )
     where = shown_url(settings.appetiser_url)
     try:
         if appetiser.ping():
-            yield ok("appetiser", f"works at {where}")
+            yield _conversion(appetiser, settings, where)
         else:
             yield fail(
                 "appetiser",
@@ -85,6 +96,22 @@ def check_appetiser(settings: Settings) -> Iterator[Finding]:
             )
     finally:
         appetiser.close()
+
+
+def _conversion(appetiser: Appetiser, settings: Settings, where: str) -> Finding:
+    try:
+        settings.scratch.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=settings.scratch, prefix="doctor-") as folder:
+            Path(folder).chmod(0o777)  # Appetiser may be another user
+            convert_control_picture(appetiser, Path(folder))
+    except IngestError as error:
+        if error.code == "appetiser_cannot_see_source":
+            said = "answers, but does not see a file in the scratch folder of this machine"
+            return warn("appetiser", f"{said}, at {where}", f"Run this where runs run. If it is there: {error.remedy}")
+        return failed("appetiser", error)
+    except OSError as error:  # which is what the check of the scratch folder reports
+        return ok("appetiser", f"answers at {where}; it could be given no picture to convert: {error}")
+    return ok("appetiser", f"converts at {where}")
 
 
 def check_images(settings: Settings) -> Iterator[Finding]:

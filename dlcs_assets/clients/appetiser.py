@@ -142,11 +142,12 @@ class Appetiser(ManagedService):
         }
 
         def ask(request: dict[str, Any]) -> httpx.Response:
+            body = {**common, **request}
             with self.permit(url) as permit:
-                response = permit.client.post(url, json={**common, **request})
+                response = permit.client.post(url, json=body)
                 permit.status = response.status_code
             if not response.is_success:
-                raise refusals.error(response, self.url)
+                raise refusals.error(response, self.url, body)
             return response
 
         return self.retrying.call(lambda: attempt(next(numbers), ask))

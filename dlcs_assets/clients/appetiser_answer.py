@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import time
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import httpx
@@ -12,7 +14,7 @@ import httpx
 from dlcs_assets.clients.http import Peer, error_of_status, one_line
 from dlcs_assets.clients.image_server_answer import WRONG_SIZE, ThumbnailBytes
 from dlcs_assets.clients.jpeg import NotAJpegError, decode_jpeg, measure_jpeg
-from dlcs_assets.domain.errors import IngestError, PermanentError, TransientError
+from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDownError, TransientError
 from dlcs_assets.domain.iiif_size import Size
 
 PEER: Final = Peer(
@@ -23,16 +25,31 @@ PEER: Final = Peer(
 )
 _UNKNOWN_RESPONSE: Final = "Unknown response from Appetiser"
 _REFUSED_REMEDY: Final = "Look whether the image opens elsewhere; put a good one at its origin, then ingest it again."
+_MODE_REMEDY: Final = (
+    "Convert the original to grey or RGB of 8 bits, or use the image policy use-original if the image server reads it "
+    "as it is; then ingest it again."
+)
+_ENCODER_REMEDY: Final = (
+    "If the image is CMYK, has a palette, is grey with alpha, or has more than 8 bits a sample, convert it to grey or "
+    "RGB of 8 bits, or use the image policy use-original; otherwise look whether it opens elsewhere."
+)
 _SHARED_REMEDY: Final = "Check that both mount the same scratch folder, and check DLCS_APPETISER_SCRATCH_ROOT."
 # Texts of errors of its machine, which the next attempt, or the next image, may not meet.
 _NOT_THE_IMAGE: Final = ("no space left", "cannot allocate memory", "out of memory", "stale file handle")
+_UNKNOWN_MODE: Final = re.compile("image_mode '[^']*' is not in known list")
+# What is left of the failure of a program that its shell calls. Its own reason goes nowhere.
+_FAILED_COMMAND: Final = re.compile(r"Command '.*' returned non-zero exit status (?P<status>\d+)", re.DOTALL)
+_NOT_EXECUTABLE, _NOT_FOUND, _KILLED, _TERMINATED = 126, 127, 128 + 9, 128 + 15
+_FAILED_CHECK: Final = "path_not_file"  # of its own answer: what it wrote is not where it was to be
+_LONGEST_COMMAND: Final = 20_000
 _UNSEEN: Final = {"path_not_file": "source", "path_not_directory": "thumbDir"}
 
 
-def refusal_text(status: int, body: bytes) -> str:
+def refusal_text(status: int, body: bytes, *, limit: int = 500) -> str:
     """Return what an error answer of Appetiser says, in the words in which the DLCS shows it to customers.
 
-    A 422 lists fields (`source: /a.jpg - Path does not point to a file`), all others carry one text.
+    It is one line of up to `limit` characters. A 422 lists fields (`source: /a.jpg - Path does not point to a file`),
+    all others carry one text.
     """
     try:
         detail = httpx.Response(status, content=body).json()["detail"]
@@ -40,35 +57,83 @@ def refusal_text(status: int, body: bytes) -> str:
         detail = None
     if status == httpx.codes.UNPROCESSABLE_ENTITY:
         items = [item for item in detail if isinstance(item, dict)] if isinstance(detail, list) else []
-        return one_line(". ".join(map(_field_text, items))) if items else "Appetiser Validation error"
-    return one_line(detail.strip()) if isinstance(detail, str) and detail.strip() else _UNKNOWN_RESPONSE
+        return one_line(". ".join(map(_field_text, items)), limit=limit) if items else "Appetiser Validation error"
+    if not isinstance(detail, str) or not detail.strip():
+        return _UNKNOWN_RESPONSE
+    return one_line(detail.strip(), limit=limit)
 
 
 class Refusals:
-    """The refusals of one request that is made again and again: a text that comes twice is about the image."""
+    """The refusals of one request that is repeated: a text that comes twice is about the image."""
 
     def __init__(self) -> None:
         self._last_text: str | None = None
 
-    def error(self, response: httpx.Response, url: str) -> IngestError:
-        """Return what an answer without success means."""
+    def error(self, response: httpx.Response, url: str, request: Mapping[str, object]) -> IngestError:
+        """Return what an answer without success means. `request` is the body that it answers."""
         status = response.status_code
-        text = refusal_text(status, response.content)
         if status == httpx.codes.UNPROCESSABLE_ENTITY:
-            if _is_unseen(response):
-                return TransientError(
-                    "appetiser_cannot_see_source",
-                    f"Appetiser does not find the file or folder that we see: {text}",
-                    remedy=_SHARED_REMEDY,
-                )
-            return PermanentError("appetiser_refused", f"Appetiser refused: {text}", remedy=_REFUSED_REMEDY)
+            return _error_of_refused_request(response)
+        said = refusal_text(status, response.content, limit=_LONGEST_COMMAND)
+        text = one_line(_without_paths(said, request))
+        command = _FAILED_COMMAND.search(said)
+        command_status = int(command["status"]) if command else 0
+        if command_status in {_NOT_EXECUTABLE, _NOT_FOUND}:
+            return _encoder_missing(text)
+        if (command or _FAILED_CHECK in said) and (unsafe := _unsafe_path(request)):
+            return _path_unsafe(unsafe)
         about_the_image = text != _UNKNOWN_RESPONSE and not any(sign in text.lower() for sign in _NOT_THE_IMAGE)
-        if status != httpx.codes.INTERNAL_SERVER_ERROR or not about_the_image:
+        killed = command_status in {_KILLED, _TERMINATED}
+        if status != httpx.codes.INTERNAL_SERVER_ERROR or not about_the_image or killed:
             return error_of_status(status, response.headers, PEER, url, detail=text)
-        # A passing trouble seldom says the same twice; an image that can't be converted does.
+        unknown_mode = _UNKNOWN_MODE.search(said)
+        # A transient failure seldom has the same text twice; an image that can't be converted does.
         repeated, self._last_text = text == self._last_text, text
-        failure = PermanentError if repeated else TransientError
-        return failure("conversion_failed", f"Appetiser refused: {text}", remedy=_REFUSED_REMEDY)
+        failure = PermanentError if repeated or unknown_mode else TransientError
+        remedy = _MODE_REMEDY if unknown_mode else _ENCODER_REMEDY if command else _REFUSED_REMEDY
+        return failure("conversion_failed", f"Appetiser refused: {text}", remedy=remedy)
+
+
+def _error_of_refused_request(response: httpx.Response) -> IngestError:
+    text = refusal_text(response.status_code, response.content)
+    if _is_unseen(response):
+        return TransientError(
+            "appetiser_cannot_see_source",
+            f"Appetiser does not find the file or folder that we see: {text}",
+            remedy=_SHARED_REMEDY,
+        )
+    return PermanentError("appetiser_refused", f"Appetiser refused: {text}", remedy=_REFUSED_REMEDY)
+
+
+def _encoder_missing(text: str) -> IngestError:
+    return ServiceDownError(
+        "appetiser_encoder_missing",
+        f"Appetiser can't start its encoder, though GET /ping is answered: {text}",
+        remedy="Check KDU_COMPRESS and KDU_LIB of Appetiser (GET /config); images wait until it converts again.",
+    )
+
+
+def _path_unsafe(path: str) -> IngestError:
+    return ServiceDownError(
+        "appetiser_path_unsafe",
+        f"Appetiser hands paths to a shell without quotes, which cuts this one: {path}",
+        remedy="Mount the scratch folder at a path without spaces and special characters (DLCS_SCRATCH, "
+        "DLCS_APPETISER_SCRATCH_ROOT); images wait until then.",
+    )
+
+
+def _without_paths(text: str, request: Mapping[str, object]) -> str:
+    """Return the text without the folder of the source, and without what has the number of the attempt in it."""
+    for name in ("destination", "thumbDir"):
+        if path := request.get(name):
+            text = text.replace(str(path), f"({name})")
+    return text.replace(f"{PurePosixPath(str(request['source'])).parent}/", "")
+
+
+def _unsafe_path(request: Mapping[str, object]) -> str | None:
+    """Return a path of a request that a shell does not take as it is."""
+    paths = [str(request[name]) for name in ("source", "destination") if request.get(name)]
+    return next((path for path in paths if shlex.quote(path) != path), None)
 
 
 def read_size(response: httpx.Response) -> Size:

@@ -14,6 +14,7 @@ from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
 from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets.domain.stages import Outcome, Stage
 from dlcs_assets.domain.storage_keys import jp2_key
+from dlcs_assets.ingest.appetiser_trial import blame_appetiser
 from dlcs_assets.ingest.context import ImageContext, Stopwatch
 from dlcs_assets.ingest.image_probe import fingerprint
 from dlcs_assets.ingest.jp2_structure import Jp2Structure, read_jp2_structure
@@ -97,13 +98,16 @@ def is_only_profile(faults: list[str]) -> bool:
 
 
 def _convert(image: ImageContext, spec: IngestSpec, original: FetchedOriginal) -> Path:
-    return image.services.appetiser.convert(
-        job_id=image.item.request_id,
-        image_id=image.item.asset_id.asset,
-        origin=shown_url(spec.origin.url),
-        source=original.file.path,
-        destination=image.folder / "image.jp2",
-    ).path
+    try:
+        return image.services.appetiser.convert(
+            job_id=image.item.request_id,
+            image_id=image.item.asset_id.asset,
+            origin=shown_url(spec.origin.url),
+            source=original.file.path,
+            destination=image.folder / "image.jp2",
+        ).path
+    except PermanentError as error:
+        raise blame_appetiser(image, error) from error
 
 
 def _check_size(structure: Jp2Structure, original: FetchedOriginal) -> None:

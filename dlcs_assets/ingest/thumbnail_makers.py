@@ -17,6 +17,7 @@ from dlcs_assets.domain.redaction import shown_url
 from dlcs_assets.domain.results import StageResult
 from dlcs_assets.domain.stages import Outcome, Stage
 from dlcs_assets.domain.thumbnails import ThumbnailAsk, ThumbnailPlan, plan_thumbnails
+from dlcs_assets.ingest.appetiser_trial import blame_appetiser
 from dlcs_assets.ingest.blame import blame
 from dlcs_assets.ingest.context import ImageContext
 from dlcs_assets.ingest.decoders import opened, sniff_image
@@ -155,8 +156,9 @@ def _ask_appetiser(
             by_way_of_jp2=not plain,
         )
     except PermanentError as error:
-        if plain or error.code != "conversion_failed":
-            raise
+        blamed = blame_appetiser(image, error)
+        if plain or blamed is not error or error.code != "conversion_failed":
+            raise blamed from error
         # The picture may well be whole: Appetiser knows fewer kinds than image servers do.
         raise PermanentError(
             error.code,

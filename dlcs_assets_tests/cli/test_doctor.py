@@ -36,7 +36,7 @@ def thumbnail(colour: tuple[int, int, int]) -> bytes:
 
 
 class Answering(BaseHTTPRequestHandler):
-    """Stands for Appetiser, which is asked only whether it is there, and for an image server with one picture."""
+    """Stands for Appetiser, which converts all to one picture, and for an image server with one picture."""
 
     status = 200
     date: datetime | None = None
@@ -55,6 +55,18 @@ class Answering(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "GET":
             self.wfile.write(body)
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        body, status = json.dumps({"width": 96, "height": 64}), self.status
+        if self.refuses[0] in self.path:
+            _, status, body = self.refuses
+        else:
+            Path(asked["destination"]).write_bytes(b"a JP2")
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -252,6 +264,31 @@ def test_a_service_that_is_down_is_named_with_its_address(
     found = only_finding(check, "fail")
     assert "http://127.0.0.1:1" in found["found"]
     assert variable in found["remedy"]
+
+
+class NoEncoder(Answering):
+    refuses = ("/convert", 500, '{"detail": "Command \'kdu_compress\' returned non-zero exit status 127."}')
+
+
+class AnotherDisk(Answering):
+    refuses = ("/convert", 422, '{"detail": [{"type": "path_not_file", "loc": ["body", "source"]}]}')
+
+
+@pytest.mark.usefixtures("deployment")
+@pytest.mark.parametrize(
+    ("handler", "result", "said"),
+    [
+        (NoEncoder, "fail", "Appetiser can't start its encoder"),
+        (AnotherDisk, "warn", "does not see a file in the scratch folder of this machine"),
+    ],
+)
+def test_an_appetiser_that_converts_nothing_is_found(
+    handler: type[Answering], result: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its /ping is answered all the same."""
+    for url in serving(handler):
+        monkeypatch.setenv("DLCS_APPETISER_URL", url)
+        assert said in only_finding("appetiser", result)["found"]
 
 
 class NoDecoder(Answering):

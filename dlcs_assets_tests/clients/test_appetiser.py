@@ -161,6 +161,59 @@ def test_an_image_that_cannot_be_converted_is_retried_once(setting: Setting) -> 
     assert [path.name for path in setting.folder.iterdir()] == ["source.tif"]
 
 
+def fail_to_encode(setting: Setting, status: int = 1, padding: str = "") -> None:
+    """Answer as Appetiser does when the program that it calls fails: with the command, and both paths in it."""
+    destinations = [setting.folder / f"foo.{number}.jp2" for number in range(1, 6)]
+    commands = [f"kdu_compress -i {setting.source} -o {each}{padding}" for each in destinations]
+    details = [f"Command '{each}' returned non-zero exit status {status}." for each in commands]
+    setting.server.answers = [answer({"detail": each}, 500) for each in details]
+
+
+def test_the_number_of_an_attempt_does_not_change_the_verdict(setting: Setting) -> None:
+    """The command holds the destination, which is a new one for each attempt."""
+    fail_to_encode(setting, padding=" x" * 400)
+    with pytest.raises(PermanentError) as caught:
+        setting.convert(attempts=5)
+    assert caught.value.code == "conversion_failed"
+    assert str(setting.folder) not in caught.value.cause
+    assert "use-original" in caught.value.remedy
+    assert len(setting.server.asked) == 2
+
+
+@pytest.mark.parametrize("status", [126, 127])
+def test_an_encoder_that_does_not_start_is_a_service_that_is_down(setting: Setting, status: int) -> None:
+    fail_to_encode(setting, status)
+    with pytest.raises(ServiceDownError) as caught:
+        setting.convert()
+    assert caught.value.code == "appetiser_encoder_missing"
+
+
+def test_an_encoder_that_was_killed_is_not_the_images_fault(setting: Setting) -> None:
+    fail_to_encode(setting, 137)
+    with pytest.raises(TransientError) as caught:
+        setting.convert()
+    assert caught.value.code == "appetiser_unavailable"
+
+
+def test_a_path_that_its_shell_would_cut_is_named(setting: Setting) -> None:
+    setting.folder = setting.folder / "a scratch"
+    setting.folder.mkdir()
+    fail_to_encode(setting)
+    with pytest.raises(ServiceDownError) as caught:
+        setting.convert()
+    assert caught.value.code == "appetiser_path_unsafe"
+    assert "a scratch" in caught.value.cause
+
+
+def test_a_mode_that_it_does_not_know_is_refused_at_once(setting: Setting) -> None:
+    text = "image_mode 'CMYK' is not in known list for kdu_compress"
+    setting.server.answers = [answer({"detail": text}, 500)]
+    with pytest.raises(PermanentError) as caught:
+        setting.convert()
+    assert "Convert the original to grey or RGB of 8 bits" in caught.value.remedy
+    assert len(setting.server.asked) == 1
+
+
 def test_a_failure_that_passes_is_not_the_images(setting: Setting) -> None:
     setting.server.answers = [answer({"detail": "A worker was killed"}, 500), CONVERTED]
     assert setting.convert().path.exists()
