@@ -35,6 +35,7 @@ LOCATION: Final = "dlcs-assets"  # as in workspace.yaml
 CODE_SERVER_SOCKET: Final = "code-server"
 WORKSPACE: Final = "dagster/workspace.yaml"  # in the data folder
 REQUEST_LOG: Final = "image-server.requests.jsonl"  # one line of JSON for each request, next to the log
+MAX_PIXELS: Final = 25_000_000  # of what the image server makes, as deploy/cantaloupe has it
 
 
 def _instance_file() -> Path:
@@ -219,7 +220,7 @@ class Stack:
                 Component.IMAGE_SERVER,
                 [
                     *(*_module("image_server"), *_listen(images)),
-                    *("--s3-endpoint", endpoint, "--path-root", scratch),
+                    *("--s3-endpoint", endpoint, "--path-root", scratch, "--max-pixels", str(MAX_PIXELS)),
                     *("--request-log", str(logs / REQUEST_LOG)),
                     *self.options.get(Component.IMAGE_SERVER, ()),
                 ],

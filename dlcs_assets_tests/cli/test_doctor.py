@@ -324,7 +324,7 @@ class WrongColours(Answering):
 def test_an_image_server_that_makes_no_right_thumbnail_fails(
     deployment: Aws, monkeypatch: pytest.MonkeyPatch, server: type[Answering], said: str
 ) -> None:
-    """A server without a decoder of JP2 is told from one that is not there, or reads another bucket."""
+    """A server without a decoder of JP2 is distinguished from one that is absent, or reads another bucket."""
     for url in serving(server):
         monkeypatch.setenv("DLCS_IMAGE_SERVER_URL", url)
         found = only_finding("image server", "fail")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from dlcs_assets_tests.deploy.files import DEPLOY
+from dlcs_stack.stack import MAX_PIXELS
 
 FOLDER = DEPLOY / "cantaloupe"
 PROPERTIES = dict(
@@ -41,6 +45,48 @@ OPENING = re.compile(r"^\s*(?:class|def|if|unless|case|begin|while|until|module)
 )
 def test_what_ingest_relies_on_is_set(key: str, value: str) -> None:
     assert PROPERTIES[key] == value
+
+
+@pytest.mark.parametrize(
+    "key", ["endpoint.health.enabled", "endpoint.health.dependency_check", "http.accept_queue_limit"]
+)
+def test_no_key_is_set_that_does_nothing_in_5_0_6(key: str) -> None:
+    """The first two came later; the third is no limit of requests."""
+    assert key not in PROPERTIES
+
+
+def test_the_embedded_image_server_has_the_same_pixel_limit() -> None:
+    assert int(PROPERTIES["max_pixels"]) == MAX_PIXELS
+
+
+def start(folder: Path, **variables: str) -> str:
+    """Start Cantaloupe with a `java` that prints its arguments and environment."""
+    (folder / "java").write_text('#!/bin/sh\necho "$@"\nexec env\n')
+    (folder / "java").chmod(0o755)
+    jar = folder / "cantaloupe-5.0.6.jar"
+    jar.touch()
+    environment = {"PATH": f"{folder}:{os.environ['PATH']}", "CANTALOUPE_JAR": str(folder / "cantaloupe-*.jar")}
+    script = FOLDER / "start.sh"
+    return subprocess.run(
+        ["/bin/sh", script], env={**environment, **variables}, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_a_blank_variable_does_not_reach_cantaloupe(tmp_path: Path) -> None:
+    """It would override the key: S3SOURCE_ENDPOINT= makes every request fail with 500."""
+    started = start(tmp_path, S3SOURCE_ENDPOINT="", AWS_SESSION_TOKEN="", S3SOURCE_REGION="eu-west-1", X_URL="a=")
+    assert f"-jar {tmp_path}/cantaloupe-5.0.6.jar" in started
+    assert not re.search(r"^\w+=$", started, flags=re.MULTILINE)
+    assert {"S3SOURCE_REGION=eu-west-1", "X_URL=a="} <= set(started.splitlines())
+
+
+def test_the_image_is_the_public_one_with_its_paths() -> None:
+    dockerfile = (FOLDER / "Dockerfile").read_text()
+    assert "ARG BASE=ghcr.io/dlcs/cantaloupe:5.0.6\n" in dockerfile
+    assert "ARG JAR=/cantaloupe/cantaloupe-*.jar\n" in dockerfile
+    assert "command -v opj_decompress" in dockerfile
+    copied = re.findall(r"deploy/cantaloupe/([\w.]+)", dockerfile.partition("COPY")[2])
+    assert {*copied, "Dockerfile"} == {path.name for path in FOLDER.iterdir()}
 
 
 def test_no_strategy_keeps_sources() -> None:
