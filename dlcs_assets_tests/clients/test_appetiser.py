@@ -181,7 +181,7 @@ def test_the_number_of_an_attempt_does_not_change_the_verdict(setting: Setting) 
 
 
 @pytest.mark.parametrize("status", [126, 127])
-def test_an_encoder_that_does_not_start_is_a_service_that_is_down(setting: Setting, status: int) -> None:
+def test_an_encoder_that_does_not_start_is_a_service_down(setting: Setting, status: int) -> None:
     fail_to_encode(setting, status)
     with pytest.raises(ServiceDownError) as caught:
         setting.convert()
