@@ -146,6 +146,10 @@ class ImageServerSession:
         """Return the size parameter that gets a thumbnail from this kind of server."""
         return self._server.kind.size_parameter(ask)
 
+    def instead_of(self, ask: ThumbnailAsk, image: Size) -> ThumbnailAsk | None:
+        """Return what to ask for in place of a thumbnail that is too thin for this kind of server, if it is."""
+        return self._server.kind.instead_of(ask, image)
+
     def info(self, identifier: str) -> Size:
         """Return the size of the picture as it is served. Raises the errors of the error tree."""
         url = self._server.request_url(identifier, "info.json")

@@ -9,6 +9,7 @@ from typing import Final
 
 from dlcs_assets.domain.delivery import USE_ORIGINAL, Channel, RequestedChannel
 from dlcs_assets.domain.errors import MessageRejectedError, PermanentError
+from dlcs_assets.domain.iiif_size import Size
 from dlcs_assets.domain.ingest_plan import ImageServerSource, IngestPlan
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.domain.thumbnails import ThumbnailAsk
@@ -36,6 +37,23 @@ class ImageServerKind(StrEnum):
         """Return the size parameter to send for a thumbnail."""
         return self.dialect.size_parameter(ask)
 
+    def instead_of(self, ask: ThumbnailAsk, image: Size) -> ThumbnailAsk | None:
+        """Return what to ask for where it makes nothing of a thumbnail as thin as `ask` is, None where it does.
+
+        The larger picture is to be scaled down by the caller. Of an image that is itself as thin, it is the image.
+        """
+        least = self.dialect.least_edge
+        expected = ask.expected
+        if expected == image or min(expected.width, expected.height, image.width, image.height) > least:
+            return None
+        if min(image.width, image.height) < least:
+            larger = image
+        else:
+            larger = Size(max(expected.width, least), max(expected.height, least))
+        upscale = "^" if ask.parameter.startswith("^") and larger != image else ""
+        parameter = f"{upscale}{larger.width},{larger.height}"
+        return ThumbnailAsk(parameter, parameter, larger)
+
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
@@ -44,6 +62,7 @@ class Dialect:
     `size_parameter` says how a thumbnail is asked for. `reads_jp2`: whether its usual build reads JP2s.
     `has_cache_parameter`: whether it takes Cantaloupe's `?cache=`. `refuses_size` and `unreadable`: what the text of an
     answer says, in lower case, if this size is never made, or if the source can't be read though the status is 500.
+    `least_edge`: a scaled picture with an edge below it is blank, or refused; 0 where there is no such edge.
     """
 
     size_parameter: Callable[[ThumbnailAsk], str]
@@ -51,6 +70,7 @@ class Dialect:
     has_cache_parameter: bool
     refuses_size: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
+    least_edge: int = 0
 
 
 def _as_in_the_policy(ask: ThumbnailAsk) -> str:
@@ -71,6 +91,7 @@ DIALECTS: Final[Mapping[ImageServerKind, Dialect]] = {
         has_cache_parameter=True,
         # Without ^ or above its max_scale; the second is Laya's, which the embedded server and others are like.
         refuses_size=("scales in excess of", "image dimensions exceed largest"),
+        least_edge=3,
     ),
     ImageServerKind.IIIF_PROCESSOR: Dialect(
         size_parameter=_in_pixels,

@@ -23,6 +23,7 @@ from dlcs_assets.ingest.context import ImageContext
 from dlcs_assets.ingest.decoders import opened, sniff_image
 from dlcs_assets.ingest.image_probe import probe_image
 from dlcs_assets.ingest.jp2_structure import read_jp2_structure
+from dlcs_assets.ingest.scaled_thumbnail import scaled_thumbnail
 from dlcs_assets.ingest.sources import Source, explain_unseen
 
 # What a web server that is no image server would lead to as well.
@@ -122,7 +123,11 @@ def _ask_image_server(
     session: ImageServerSession, identifier: str, planned: ThumbnailPlan, size: Size, threads: Executor
 ) -> tuple[list[ThumbnailBytes], list[str]]:
     def ask(one: ThumbnailAsk) -> ThumbnailBytes | Refused:
-        return session.thumbnail(identifier, one.parameter, session.size_parameter(one), size)
+        instead = session.instead_of(one, size)
+        if instead is None:
+            return session.thumbnail(identifier, one.parameter, session.size_parameter(one), size)
+        larger = session.thumbnail(identifier, instead.parameter, session.size_parameter(instead), size)
+        return larger if isinstance(larger, Refused) else scaled_thumbnail(larger, one.expected)
 
     made: list[ThumbnailBytes] = []
     refused: list[str] = []

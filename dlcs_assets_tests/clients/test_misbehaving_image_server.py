@@ -15,8 +15,8 @@ from dlcs_assets.clients.image_server import ImageServer, ThumbnailBytes
 from dlcs_assets.clients.retrying import CircuitOpenError
 from dlcs_assets.domain.errors import IngestError, TransientError
 from dlcs_assets.domain.iiif_size import Size
-from dlcs_assets_tests.stack.image_server.conftest import listening
 from dlcs_stack.image_server.config import Config
+from dlcs_testing.image_server_service import listening
 from dlcs_testing.misbehaving import Fault, Load, Misbehaving, misbehaving
 from dlcs_testing.pictures import drawing, encoded
 

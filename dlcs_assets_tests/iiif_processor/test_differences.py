@@ -17,10 +17,10 @@ from dlcs_assets.domain.errors import PermanentError, TransientError
 from dlcs_assets.domain.iiif_size import Size
 from dlcs_assets.domain.image_servers import ImageServerKind
 from dlcs_assets.domain.thumbnails import plan_thumbnails
-from dlcs_assets_tests.stack.image_server.conftest import listening
 from dlcs_stack.image_server.config import Config
 from dlcs_testing.iiif_processor.running import iiif_processor, needs_node
 from dlcs_testing.image_server_pictures import red_and_green_swapped
+from dlcs_testing.image_server_service import listening
 from dlcs_testing.looking import decoded, difference
 from dlcs_testing.pictures import drawing, encoded
 

@@ -29,8 +29,8 @@ from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger.inbox import IntakePolicy
 from dlcs_assets.ledger.records import Chunk, InboxMessage, RetrySchedule, new_id
 from dlcs_assets.settings import Settings
-from dlcs_assets_tests.stack.image_server.conftest import listening
 from dlcs_stack.image_server.config import Config
+from dlcs_testing.image_server_service import listening
 from dlcs_testing.misbehaving import Misbehaving, misbehaving
 from dlcs_testing.pictures import drawing, encoded
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -14,10 +11,9 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-import uvicorn
 
-from dlcs_stack.image_server.app import create_app
 from dlcs_stack.image_server.config import Config
+from dlcs_testing.image_server_service import listening
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -48,21 +44,6 @@ class Server:
 
 def identifier(key: str) -> str:
     return quote(f"s3://{BUCKET}/{key}", safe="")
-
-
-@contextmanager
-def listening(config: Config) -> Iterator[str]:
-    """Run an image server; yield its URL."""
-    server = uvicorn.Server(uvicorn.Config(create_app(config), log_level="warning", lifespan="on"))
-    with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
-        thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
-        thread.start()
-        try:
-            # Connections wait in the socket's backlog until the server has started.
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join()
 
 
 @contextmanager

@@ -1,0 +1,96 @@
+"""Images on their whole way with an image server that is as Cantaloupe 5.0.6 is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from dlcs_assets.domain.iiif_size import Size
+from dlcs_assets.domain.image_servers import ImageServerKind
+from dlcs_assets.domain.thumbnails import ThumbnailAsk
+from dlcs_stack.image_server.config import Config
+from dlcs_stack.stack import RunningStack
+from dlcs_testing.image_server_service import listening
+from dlcs_testing.installation import full_message
+from dlcs_testing.looking import decoded
+from dlcs_testing.pictures import drawing, encoded, jpeg
+from dlcs_testing.pipeline import Pipeline
+
+DEFAULT, USE_ORIGINAL = "iiif-img:default,thumbs:default", "iiif-img:use-original,thumbs:default"
+
+
+@pytest.fixture(scope="module")
+def cantaloupe(services: RunningStack) -> Iterator[str]:
+    config = Config(
+        services.environment["AWS_ENDPOINT_URL"],
+        (services.data / "scratch",),
+        workers=1,
+        like_cantaloupe=True,
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in services.environment.items():
+            patch.setenv(name, value)
+        with listening(config) as url:
+            yield url
+
+
+@pytest.fixture
+def pipeline(cantaloupe: str, make_pipeline: Callable[..., Pipeline]) -> Pipeline:
+    return make_pipeline(image_server_url=cantaloupe)
+
+
+def thumbnails(pipeline: Pipeline, image: str) -> dict[tuple[int, int], bytes]:
+    """Return the thumbnails by the sizes that `s.json` says and they have."""
+    found = {}
+    for width, height in json.loads(pipeline.thumbs(f"{image}/s.json")[f"{image}/s.json"].data)["o"]:
+        data = pipeline.thumbs(f"{image}/")[f"{image}/open/{max(width, height)}.jpg"].data
+        assert decoded(data).size == (width, height)
+        found[width, height] = data
+    return found
+
+
+@pytest.mark.parametrize("channels", [DEFAULT, USE_ORIGINAL])
+@pytest.mark.parametrize("size", [(9001, 37), (9001, 9), (900, 2), (9, 3000), (2, 2), (1, 1)], ids=str)
+def test_thumbnails_thinner_than_three_pixels_are_not_blank(
+    pipeline: Pipeline, size: tuple[int, int], channels: str
+) -> None:
+    """Of those Cantaloupe gives a blank picture with status 200, or a 400 if an edge rounds to nothing."""
+    colour = (200, 120, 40)
+    picture = drawing(*size)
+    picture.paste(colour, (0, 0, *size))
+    url = pipeline.serve("thin.png", encoded(picture, "PNG"))
+    assert pipeline.ingest("2/1/thin", url, channels).state == "done"
+    for data in thumbnails(pipeline, "2/1/thin").values():
+        seen = decoded(data).convert("RGB").resize((1, 1)).getpixel((0, 0))
+        assert isinstance(seen, tuple)
+        assert all(abs(a - b) < 12 for a, b in zip(seen, colour, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("image", "parameter", "expected", "asked"),
+    [
+        ((9001, 37), "400,", (400, 1), "400,3"),
+        ((9001, 90), "!400,400", (400, 4), None),
+        ((9001, 70), "!400,400", (400, 3), "400,3"),
+        ((900, 2), "!400,400", (400, 1), "900,2"),
+        ((900, 2), "^1800,", (1800, 4), "900,2"),
+        ((300, 10), "^,3", (90, 3), "^90,3"),
+        ((1, 1), "!100,100", (1, 1), None),
+    ],
+)
+def test_what_is_asked_for_in_place_of_a_thin_thumbnail(
+    image: tuple[int, int], parameter: str, expected: tuple[int, int], asked: str | None
+) -> None:
+    ask = ThumbnailAsk(parameter, parameter, Size(*expected))
+    instead = ImageServerKind.CANTALOUPE.instead_of(ask, Size(*image))
+    assert (instead.ask if instead else None) == asked
+    assert ImageServerKind.IIIF_PROCESSOR.instead_of(ask, Size(*image)) in {None, instead}
+
+
+def test_images_of_all_channels_have_their_thumbnails(pipeline: Pipeline) -> None:
+    for number, channels in enumerate((DEFAULT, USE_ORIGINAL, "thumbs:default", "file,thumbs:default")):
+        pipeline.send(full_message(f"2/2/{number}", pipeline.serve(f"{number}.jpg", jpeg(480, 360)), channels))
+    pipeline.settle()
+    assert set(pipeline.states().values()) == {"done"}
