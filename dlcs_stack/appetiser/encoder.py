@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from dlcs_stack.appetiser.errors import ConversionError
 from dlcs_stack.appetiser.models import Optimisation
+from dlcs_stack.pictures.reading import reduced_jp2
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -28,6 +29,11 @@ LAYERS: Final = {Optimisation.MEDIUM_LAYERS: 6}
 # Kakadu's "no truncation" keeps noise below what an eye can tell. OpenJPEG's 50 dB gives 47.8 dB on manuscript pages
 # at about half the bytes of its own lossy maximum (docs/decisions/0010-embedded-appetiser.md).
 MAX_DECIBEL: Final = 50
+
+_LOSSLESS_PIXELS: Final = 2**16
+_SLIVER: Final = 64
+_GLANCE: Final = 5
+_SAME_COLOUR: Final = 3
 
 _KDU_PRECINCTS: Final = "{256,256},{256,256},{256,256},{128,128},{128,128},{64,64},{64,64},{32,32},{16,16}"
 _KDU_SPACE: Final = {"L": ("-no_palette",), "RGB": ("-jp2_space", "sRGB")}
@@ -53,31 +59,68 @@ def levels_for(width: int, height: int) -> int:
 
 
 def _encode_with_openjpeg(image: Image.Image, target: Path, optimisation: Optimisation) -> None:
+    """Write at the rate or quality that is asked for; without loss where that is small or goes wrong.
+
+    OpenJPEG's rate control leaves out what decides about the colour of a tile that is nearly empty: the headers have
+    used up its bytes, or nothing is left to choose from. Flat pictures came out up to 248 levels off.
+    """
+    if image.width * image.height > _LOSSLESS_PIXELS:
+        _save(image, target, {**_quality(optimisation, len(image.getbands())), "irreversible": True})
+        if _shows(target, image):
+            return
+    _save(image, target, {"irreversible": False})
+
+
+def _quality(optimisation: Optimisation, bands: int) -> dict[str, object]:
     bits = BITS_PER_PIXEL.get(optimisation)
     if bits is None:
-        quality: dict[str, object] = {"quality_mode": "dB", "quality_layers": [MAX_DECIBEL]}
-    else:
-        ratio = 8 * len(image.getbands()) / bits
-        layers = LAYERS.get(optimisation, 1)
-        quality = {
-            "quality_mode": "rates",
-            "quality_layers": [ratio * 2**layer for layer in reversed(range(layers))],
-        }
+        return {"quality_mode": "dB", "quality_layers": [MAX_DECIBEL]}
+    ratio = 8 * bands / bits
+    layers = LAYERS.get(optimisation, 1)
+    return {"quality_mode": "rates", "quality_layers": [ratio * 2**layer for layer in reversed(range(layers))]}
+
+
+def _save(image: Image.Image, target: Path, options: dict[str, object]) -> None:
     try:
         image.save(
             target,
             "JPEG2000",
-            **quality,
+            **options,
             num_resolutions=levels_for(*image.size) + 1,
             # Without precincts: OpenJPEG halves them at each level, down to 4 x 4. The tiles do their work.
-            tile_size=(TILE, TILE),
+            tile_size=(_tile_edge(image.width), _tile_edge(image.height)),
             progression="RPCL",
             plt=True,
-            irreversible=True,
             mct=int(image.mode == "RGB"),
         )
     except (OSError, ValueError) as error:
         raise ConversionError(f"The JP2 could not be written: {error}.") from error
+
+
+def _tile_edge(edge: int) -> int:
+    """Return the edge of the tiles: a last one that is a sliver, too small for its share of bytes, is shared out."""
+    whole, rest = divmod(edge, TILE)
+    return TILE if not whole or not 0 < rest < _SLIVER else -(-edge // whole)
+
+
+def _shows(jp2: Path, image: Image.Image) -> bool:
+    """Return whether a JP2 has the picture's colours where that has hardly any detail.
+
+    A look at 1/32 of its size costs a hundredth of the encoding. Where there is detail, a wavelet's low frequencies and
+    a mean may differ by as much as that has contrast.
+    """
+    from PIL import ImageChops, ImageFilter
+
+    reduction = min(_GLANCE, levels_for(*image.size))
+    shown = reduced_jp2(jp2, reduction)
+    if shown is None:
+        return False
+    wanted = image.reduce(1 << reduction)
+    near = ImageFilter.MaxFilter(5), ImageFilter.MinFilter(5)
+    contrast = ImageChops.difference(*(wanted.filter(extreme) for extreme in near))
+    beyond = ImageChops.subtract(ImageChops.difference(shown, wanted), contrast)
+    bands = [beyond.getextrema()] if beyond.mode == "L" else beyond.getextrema()
+    return all(isinstance(highest, int) and highest <= _SAME_COLOUR for _, highest in bands)  # type: ignore[misc]  # pairs, of bands
 
 
 def _encode_with_kakadu(image: Image.Image, target: Path, optimisation: Optimisation, kakadu: Path) -> None:

@@ -36,6 +36,7 @@ _LIKENESSES: Final = (
 )
 _IMAGES: Final = ((b"\xff\xd8", "JPEG"), (b"\x89PNG", "PNG"), (b"GIF8", "GIF"), (b"BM", "BMP"))
 _HEIC_BRANDS: Final = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+_DEEP_RGB: Final = b"\x10\x02"  # a PNG's depth and colour type
 _JPEG_LEVELS: Final = 3  # libjpeg decodes at 1/2, 1/4 and 1/8
 _SWAPPING: Final = frozenset({5, 6, 7, 8})
 _ORIENTATION_TAG: Final = 274
@@ -248,7 +249,7 @@ def _decode_jp2(path: Path, reduction: int, orientation: int, finish: _Finish) -
     image: Image.Image | None = None
     if header.is_plain:
         if reduction and header.codestream.at_origin:
-            image = _reduced_jp2(path, reduction)
+            image = reduced_jp2(path, reduction)
         factor = 1 << reduction if image else 1
         image = image or _full_jp2(path)
     if image is None:
@@ -258,8 +259,8 @@ def _decode_jp2(path: Path, reduction: int, orientation: int, finish: _Finish) -
     return Raster(_turned(finish(to_eight_bits(image), icc), orientation), factor, icc)
 
 
-def _reduced_jp2(path: Path, reduction: int) -> Image.Image | None:
-    """Decode at a lower level of resolution; None where that fails, as it may though a full decode succeeds.
+def reduced_jp2(path: Path, reduction: int) -> Image.Image | None:
+    """Decode a plain JP2 at a lower level of resolution; None where that fails, as it may where a full decode does not.
 
     Pillow rounds the reduced size where OpenJPEG takes the ceiling, and then calls the data broken. From a size that is
     a multiple of 2^reduction both come to the same.
@@ -303,8 +304,9 @@ def _describe_other(path: Path) -> Description:
         name = next((name for magic, name in _IMAGES if start.startswith(magic)), None)
         if name:
             raise DamagedError(f"is a {name} whose header is damaged") from error
+        known = ", ".join(FORMATS)
         raise NotAnImageError(
-            f"is not an image in a format that is read here ({', '.join(FORMATS)}): it is {_likeness(start)}"
+            f"is not an image in a format that is read here ({known}): it is {_likeness(start)}"
         ) from error
 
 
@@ -316,6 +318,9 @@ def _describe_by_vips(path: Path) -> Description:
 def _decode_other(path: Path, description: Description, reduction: int, orientation: int, finish: _Finish) -> Raster:
     if description.format == "JPEG by libvips":
         return _gathered(vips.open_jpeg(path)[0], orientation, finish)
+    if description.format == "PNG" and _start(path)[24:26] == _DEEP_RGB:
+        # Pillow compares a transparent colour of 16 bits with what is left of the samples at 8.
+        return _gathered(vips.open_png(path), orientation, finish)
     with _opened(path, _BY_PILLOW) as image:
         factor = 1
         if reduction and description.format == "JPEG":

@@ -37,7 +37,7 @@ def decode(path: Path, header: Jp2, end: int) -> Image.Image:
     if premultiplied and opacity is not None:
         planes = [_divided(plane, opacity) for plane in planes]
     bands = [Image.fromarray(plane) for plane in planes]
-    if header.colour_space == _SYCC:
+    if header.colour_space == _SYCC and not _is_subsampled(header):
         image = Image.merge("YCbCr", bands).convert("RGB")
     else:
         image = Image.merge(_MODES[len(bands)], bands)
@@ -76,7 +76,17 @@ def _colours_of_profile(icc: bytes) -> int | None:
     return {b"GRAY": 1, b"RGB ": 3, b"CMYK": 4, b"Lab ": None}.get(icc[16:20])
 
 
+def _is_subsampled(header: Jp2) -> bool:
+    """Return whether colours have fewer samples than brightness; OpenJPEG then takes them for YCbCr and converts it."""
+    return any((component.across, component.down) != (1, 1) for component in header.codestream.components)
+
+
 def _refuse(header: Jp2, used: list[int]) -> None:
+    if _is_subsampled(header):
+        edges = [(component.across, component.down) for component in header.codestream.components]
+        eight = all(component.bits == 8 for component in header.codestream.components)  # noqa: PLR2004 (as is common)
+        if used != [0, 1, 2] or not eight or edges[0] != (1, 1) or edges[1:] not in ([(2, 1)] * 2, [(2, 2)] * 2):
+            raise UnsupportedError("is a JPEG 2000 file with subsampling of a kind that is not supported")
     numbers = {header.mapping[number][0] if header.palette else number for number in used}
     for number in numbers:
         if number >= len(header.codestream.components):

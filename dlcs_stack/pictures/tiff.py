@@ -48,7 +48,7 @@ _SEPARATE: Final = 2
 _CMYK_INKS: Final = 1
 _JPEG: Final = 7
 
-_COMPRESSIONS: Final = frozenset({1, 2, 3, 4, 5, 7, 8, 32771, 32773, 32946, 34925, 50000, 50001})
+_COMPRESSIONS: Final = frozenset({1, 2, 3, 4, 5, 7, 8, 32771, 32773, 32946, 50001})
 _COMPRESSION_NAMES: Final = {
     6: "JPEG of the old style",
     22610: "JPEG XR",
@@ -61,6 +61,8 @@ _COMPRESSION_NAMES: Final = {
     34677: "LogLuv",
     34712: "JPEG 2000",
     34887: "LERC",
+    34925: "LZMA",
+    50000: "Zstandard",
     50002: "JPEG XL",
     52546: "JPEG XL",
 }
@@ -225,6 +227,8 @@ def _refuse_what_libvips_gets_wrong(page: Page, model: Model, bits: int, *, real
         raise UnsupportedError("is a TIFF with separate planes of a kind that is not supported")
     if model is Model.YCBCR and page.subsampling != (1, 1):
         raise UnsupportedError("is a TIFF with subsampled colours without JPEG, which is not supported")
+    if _ASSOCIATED in page.extra and bits > _HALF and not real:
+        raise UnsupportedError(f"is a TIFF with {bits}-bit samples multiplied with opacity, which is not supported")
     if model is Model.CIELAB and bits == _BYTE and (planar or page.samples > 3):  # noqa: PLR2004 (L, a and b)
         raise UnsupportedError("is a TIFF with L*a*b* colours in planes or with transparency, which is not supported")
 

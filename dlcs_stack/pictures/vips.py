@@ -110,6 +110,17 @@ def open_jpeg(path: Path) -> tuple[Strips, int]:
     return Strips(image, mode, icc), orientation if orientation in range(1, 9) else 1
 
 
+def open_png(path: Path) -> Strips:
+    """Open a PNG of RGB, perhaps with a transparent colour."""
+    vips = library()
+    try:
+        image = vips.Image.pngload(str(path), access="sequential", fail_on="error")
+        icc = image.get("icc-profile-data") if image.get_typeof("icc-profile-data") else None
+        return Strips(image.msb() if image.format != "uchar" else image, _MODES[image.bands], icc)
+    except vips.Error as error:
+        raise damaged(error) from error
+
+
 def damaged(error: Exception) -> DamagedError:
     """Return what is wrong with a file, as libvips put it, in one line."""
     lines = dict.fromkeys(line.strip() for line in str(error).splitlines())
