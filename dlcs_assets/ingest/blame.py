@@ -57,7 +57,7 @@ def _cannot_read(image: ImageContext, failed: SourceFailedError) -> IngestError:
     kind = PermanentError if image.item.attempt >= _DECISIVE_ATTEMPT else TransientError
     return kind(
         _CANNOT_READ,
-        f"The image server fails at this image, again and again, and at no other: {failed.cause}",
+        f"The image server fails at this image in all attempts, and serves a control picture meanwhile: {failed.cause}",
         remedy="See its log. If the format is one that it does not read, use the image policy default, which converts "
         "the image; if the original is damaged, replace it.",
     )
