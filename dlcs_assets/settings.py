@@ -118,7 +118,8 @@ class Settings(BaseSettings):
         None, description="Base URL of the image server that serves the public, which ingest must not press on."
     )
     image_server_kind: ImageServerKind = Field(
-        ImageServerKind.CANTALOUPE, description="Which image server it is: `cantaloupe` or `iiif-processor`."
+        ImageServerKind.CANTALOUPE,
+        description="Which image server it is: `cantaloupe`, `iiif-processor` or `embedded`.",
     )
     image_server_reads_jp2: bool = Field(
         False, description="That an iiif-processor reads JP2, which its prebuilt libvips does not. Cantaloupe does."

@@ -179,6 +179,7 @@ class Stack:
             "DLCS_ORIGIN_BUCKET": aws.ORIGIN_BUCKET,
             "DLCS_APPETISER_URL": url[Component.APPETISER],
             "DLCS_IMAGE_SERVER_URL": url[Component.IMAGE_SERVER],
+            "DLCS_IMAGE_SERVER_KIND": "embedded",
             "DLCS_LEDGER_URL": f"sqlite:///{data / 'ledger.db'}",
             "DLCS_SCRATCH": str(data / "scratch"),
             "DLCS_PRIVATE_NETWORKS": "127.0.0.0/8",  # a user who tries it has originals on this machine

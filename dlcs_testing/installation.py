@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import pytest
 
 from dlcs_assets.clients.aws import make_client
+from dlcs_assets.domain.image_servers import ImageServerKind
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.ledger.reports import ImageStatus, Selection
@@ -181,6 +182,7 @@ def installed(
             "origin_bucket": buckets["origin"],
             "appetiser_url": appetiser.url,
             "image_server_url": image_server.url,
+            "image_server_kind": ImageServerKind.EMBEDDED,
             "slots": folder / "slots",
             "scratch": stack.data / "scratch" / name,
             "ledger_url": f"sqlite:///{folder / 'ledger.db'}",

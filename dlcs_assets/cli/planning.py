@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.iiif_size import Size
-from dlcs_assets.domain.image_servers import SourceAccess, require_readable
+from dlcs_assets.domain.image_servers import SourceAccess, misread_originals, require_read_right, require_readable
 from dlcs_assets.domain.ingest_plan import Conversion, ImageServerSource, IngestPlan
 from dlcs_assets.domain.ingest_request import Registration
 from dlcs_assets.domain.ingest_spec import IngestPolicy, KnownFormat, ingest_spec, needs_media_type
@@ -58,6 +58,12 @@ def explain(  # noqa: PLR0917 (what decides about an image, and nothing else)
     plan, origin = spec.plan, spec.origin
     if not settings.thumbnails_of_jp2:
         require_readable(plan, known.media_type)
+    misread = None
+    if settings.thumbnails_by is ThumbnailMaker.IMAGE_SERVER:
+        media_type = known.media_type or registration.declared_type
+        if media_type:
+            require_read_right(settings.image_server_kind, plan, media_type)
+        misread = misread_originals(settings.image_server_kind, plan, media_type)
     refused = refusal(stored_kinds(plan, STAGES))
     lines = [
         ("origin", shown_url(origin.url)),
@@ -73,6 +79,7 @@ def explain(  # noqa: PLR0917 (what decides about an image, and nothing else)
         *_stored(asset_id, plan, settings),
         *([("quota", refused)] if refused else []),
         ("image server", _source(asset_id, plan, origin, settings)),
+        *([("refused if", misread)] if misread else []),
     ]
     if not plan.thumbnails:
         return [*lines, ("thumbnails", "none; what there is from before is removed")]

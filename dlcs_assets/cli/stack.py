@@ -20,7 +20,7 @@ from rich.console import Console
 from dlcs_assets.cli.failure import CommandError
 from dlcs_assets.clients.appetiser import Appetiser
 from dlcs_assets.clients.image_server import ImageServer
-from dlcs_assets.domain.image_servers import SourceAccess
+from dlcs_assets.domain.image_servers import ImageServerKind, SourceAccess
 from dlcs_assets.domain.redaction import shown_url
 from dlcs_stack import data_folder
 from dlcs_stack.aws import CREDENTIALS
@@ -33,6 +33,7 @@ GIVEN_SERVICES: Final[Mapping[Component, str]] = {
     Component.APPETISER: "DLCS_APPETISER_URL",
     Component.IMAGE_SERVER: "DLCS_IMAGE_SERVER_URL",
 }
+_KIND: Final = "DLCS_IMAGE_SERVER_KIND"
 INTERRUPTED: Final = 130  # the exit status of what Ctrl-C ended before it was through
 
 DataOption = Annotated[Path, typer.Option("--data", help="Folder of the stack's data; emptied at each start.")]
@@ -122,6 +123,8 @@ def running(
         console.print(f"[green]yours[/]  {component:<14}{shown_url(url)}")
     components = (SERVICES if services_only else ALL) - set(given)
     settings = {GIVEN_SERVICES[component]: url for component, url in given.items()}
+    if Component.IMAGE_SERVER in given:
+        settings[_KIND] = os.environ.get(_KIND, ImageServerKind.CANTALOUPE)
     if shared_disk:
         settings["DLCS_IMAGE_SERVER_SOURCES"] = SourceAccess.DISK.value
     stack = Stack(data, components, chosen, settings, on_ready=show)

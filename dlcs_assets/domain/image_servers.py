@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -11,9 +11,17 @@ from dlcs_assets.domain.delivery import USE_ORIGINAL, Channel, RequestedChannel
 from dlcs_assets.domain.errors import MessageRejectedError, PermanentError
 from dlcs_assets.domain.iiif_size import Size
 from dlcs_assets.domain.ingest_plan import ImageServerSource, IngestPlan
-from dlcs_assets.domain.stages import Stage
+from dlcs_assets.domain.misreadings import (
+    CANTALOUPE,
+    Misreading,
+    SourcePicture,
+    misreading_of,
+    misreading_of_format,
+)
+from dlcs_assets.domain.stages import Outcome, Stage
 from dlcs_assets.domain.thumbnails import ThumbnailAsk
 
+MISREADS: Final = "image_server_misreads"
 READS_NO_JP2: Final = "image_server_reads_no_jp2"
 READS_NO_JP2_CAUSE: Final = "the image server (iiif-processor) reads no JP2"
 READS_NO_JP2_REMEDY: Final = (
@@ -23,8 +31,12 @@ READS_NO_JP2_REMEDY: Final = (
 
 
 class ImageServerKind(StrEnum):
-    """Which image server it is; how it differs from others is in `DIALECTS`. The embedded one behaves as Cantaloupe."""
+    """Which image server it is; how it differs from others is in `DIALECTS`.
 
+    The embedded one is asked as Cantaloupe is, and reads more.
+    """
+
+    EMBEDDED = "embedded"
     CANTALOUPE = "cantaloupe"
     IIIF_PROCESSOR = "iiif-processor"
 
@@ -62,7 +74,8 @@ class Dialect:
     `size_parameter` says how a thumbnail is asked for. `reads_jp2`: whether its usual build reads JP2s.
     `has_cache_parameter`: whether it takes Cantaloupe's `?cache=`. `refuses_size` and `unreadable`: what the text of an
     answer says, in lower case, if this size is never made, or if the source can't be read though the status is 500.
-    `least_edge`: a scaled picture with an edge below it is blank, or refused; 0 where there is no such edge.
+    `misreads`: originals that it does not show as they are. `least_edge`: a scaled picture with an edge below it is
+    blank, or refused; 0 where there is no such edge.
     """
 
     size_parameter: Callable[[ThumbnailAsk], str]
@@ -71,6 +84,7 @@ class Dialect:
     refuses_size: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
     least_edge: int = 0
+    misreads: tuple[Misreading, ...] = ()
 
 
 def _as_in_the_policy(ask: ThumbnailAsk) -> str:
@@ -84,15 +98,16 @@ def _in_pixels(ask: ThumbnailAsk) -> str:
 
 
 # A new image server is an entry here, and a name in ImageServerKind.
+_EMBEDDED: Final = Dialect(
+    size_parameter=_as_in_the_policy,
+    reads_jp2=True,
+    has_cache_parameter=True,
+    # Without ^ or above its max_scale; the second is Laya's, which the embedded server and others are like.
+    refuses_size=("scales in excess of", "image dimensions exceed largest"),
+)
 DIALECTS: Final[Mapping[ImageServerKind, Dialect]] = {
-    ImageServerKind.CANTALOUPE: Dialect(
-        size_parameter=_as_in_the_policy,
-        reads_jp2=True,
-        has_cache_parameter=True,
-        # Without ^ or above its max_scale; the second is Laya's, which the embedded server and others are like.
-        refuses_size=("scales in excess of", "image dimensions exceed largest"),
-        least_edge=3,
-    ),
+    ImageServerKind.EMBEDDED: _EMBEDDED,
+    ImageServerKind.CANTALOUPE: replace(_EMBEDDED, least_edge=3, misreads=CANTALOUPE),
     ImageServerKind.IIIF_PROCESSOR: Dialect(
         size_parameter=_in_pixels,
         reads_jp2=False,
@@ -140,3 +155,45 @@ def require_readable(plan: IngestPlan, media_type: object) -> None:
         raise PermanentError(
             READS_NO_JP2, f"{what}, and {READS_NO_JP2_CAUSE}", remedy=READS_NO_JP2_REMEDY, stage=Stage.THUMBNAILS
         )
+
+
+def require_read_right(kind: ImageServerKind, plan: IngestPlan, original: SourcePicture | str) -> None:
+    """Refuse a plan by which the server would read an original that it does not show as it is.
+
+    `original` is its header, or its media type if no more is known. Raises `PermanentError`, code
+    `image_server_misreads`.
+    """
+    if not _reads_original(plan):
+        return
+    table = kind.dialect.misreads
+    if isinstance(original, str):
+        row, media_type = misreading_of_format(table, original), original
+    else:
+        row, media_type = misreading_of(table, original), original.format.media_type
+    if row is None:
+        return
+    if plan.source is ImageServerSource.JP2:
+        remedy = "Put one without that at its origin: a JP2 is stored as it is."
+    else:
+        remedy = "Use the image policy default, which converts the image, or convert it and put that at its origin."
+    raise PermanentError(
+        MISREADS,
+        f"The original ({media_type}) is {row.what}, and the image server ({kind}) {row.does}",
+        remedy=remedy,
+        stage=Stage.ORIGINAL,
+    )
+
+
+def misread_originals(kind: ImageServerKind, plan: IngestPlan, media_type: str | None) -> str | None:
+    """Return, in words, which originals will be refused when their bytes are seen; None if there are none."""
+    if not _reads_original(plan):
+        return None
+    rows = [row for row in kind.dialect.misreads if media_type is None or row.is_of(media_type)]
+    return "; ".join(f"{row.what}: the image server {row.does}" for row in rows) or None
+
+
+def _reads_original(plan: IngestPlan) -> bool:
+    """Return whether the server reads the original itself, be it as the JP2."""
+    if plan.source is ImageServerSource.JP2:
+        return plan.jp2_outcome is Outcome.COPIED
+    return plan.source is not ImageServerSource.NONE

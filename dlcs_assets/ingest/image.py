@@ -32,7 +32,7 @@ from dlcs_assets.ingest.original import (
     released_original,
     wants_peek,
 )
-from dlcs_assets.ingest.sources import needs_original, provide_source, require_readable_source
+from dlcs_assets.ingest.sources import needs_original, provide_source, require_readable_source, require_shown_right
 from dlcs_assets.ingest.thumbnails import make_thumbnails, no_thumbnails
 
 log = logging.getLogger(__name__)
@@ -104,9 +104,11 @@ def _original(
     if spec.plan.fetch:
         original = fetch_original(image, spec)
         spec = _definite(spec, original)
+        require_shown_right(image, spec, original)
         return _commit(image, spec, make_original(image, spec, original, watch)), original
     if wants_peek(spec):
         seen = seen or peek_at_origin(image)
+        require_shown_right(image, spec, seen)
     return _commit(image, spec, make_original(image, spec, seen, watch)), seen
 
 

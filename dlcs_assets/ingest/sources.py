@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlcs_assets.domain.errors import PermanentError, TransientError
-from dlcs_assets.domain.image_servers import require_readable
+from dlcs_assets.domain.image_servers import require_read_right, require_readable
 from dlcs_assets.domain.ingest_plan import ImageServerSource
 from dlcs_assets.domain.ingest_spec import IngestSpec, KnownFormat
 from dlcs_assets.domain.results import StageResult
@@ -50,6 +50,16 @@ def require_readable_source(
     source_format = seen.format if seen else None
     media_type = source_format.media_type if source_format else KnownFormat.recorded(results).media_type
     require_readable(spec.plan, media_type)
+
+
+def require_shown_right(image: ImageContext, spec: IngestSpec, seen: FetchedOriginal | PeekedOriginal | None) -> None:
+    """Refuse an original that the image server would read itself, and not show as it is.
+
+    Raises `PermanentError`, code `image_server_misreads`.
+    """
+    if image.thumbnails_by_appetiser or seen is None or seen.format is None:
+        return
+    require_read_right(image.services.image_server.kind, spec.plan, seen.format.media_type)
 
 
 def needs_original(image: ImageContext, spec: IngestSpec) -> bool:

@@ -38,7 +38,7 @@ def cantaloupe(services: RunningStack) -> Iterator[str]:
 
 @pytest.fixture
 def pipeline(cantaloupe: str, make_pipeline: Callable[..., Pipeline]) -> Pipeline:
-    return make_pipeline(image_server_url=cantaloupe)
+    return make_pipeline(image_server_url=cantaloupe, image_server_kind=ImageServerKind.CANTALOUPE)
 
 
 def thumbnails(pipeline: Pipeline, image: str) -> dict[tuple[int, int], bytes]:
@@ -94,3 +94,18 @@ def test_images_of_all_channels_have_their_thumbnails(pipeline: Pipeline) -> Non
         pipeline.send(full_message(f"2/2/{number}", pipeline.serve(f"{number}.jpg", jpeg(480, 360)), channels))
     pipeline.settle()
     assert set(pipeline.states().values()) == {"done"}
+
+
+def test_an_original_that_it_does_not_read_is_refused_at_once(pipeline: Pipeline) -> None:
+    """Before anything of it is stored, and not where the image server gets a JP2 of it."""
+    url = pipeline.serve("page.webp", encoded(drawing(480, 360), "WEBP"))
+    status = pipeline.ingest("2/3/served", url, USE_ORIGINAL)
+    assert (status.state, status.error_code, status.attempts) == ("failed", "image_server_misreads", 1)
+    assert "WebP" in str(status.error_cause)
+    assert pipeline.storage("2/3/") == {}
+    assert pipeline.ingest("2/3/converted", url, DEFAULT).state == "done"
+
+
+def test_an_original_at_its_origin_is_refused_by_its_format(pipeline: Pipeline) -> None:
+    origin = pipeline.upload("2/3/page", encoded(drawing(480, 360), "WEBP"))
+    assert pipeline.ingest("2/3/at-origin", origin, "thumbs:default").error_code == "image_server_misreads"
