@@ -22,6 +22,7 @@ PEER: Final = Peer(
     remedy="Check that the image server is up, and read its log; then retry.",
 )
 WRONG_SIZE: Final = "thumbnail_wrong_size"
+SOURCE_UNREADABLE: Final = "source_unreadable"
 SOURCE_MISSING: Final = "image_server_source_missing"
 FORBIDDEN: Final = "image_server_forbidden"
 BROKE_OFF: Final = f"{PEER.code}_broke_off"
@@ -123,7 +124,7 @@ class Answer:
                 )
             case _ if self.is_unreadable:
                 return PermanentError(
-                    "source_unreadable",
+                    SOURCE_UNREADABLE,
                     f"The image server cannot read the source: {detail}",
                     remedy="Replace the original if it is damaged; if its format is not known there, use the "
                     "image policy default, which converts the image.",

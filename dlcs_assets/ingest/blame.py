@@ -6,7 +6,7 @@ import logging
 from contextlib import AbstractContextManager
 from typing import Final
 
-from dlcs_assets.clients.image_server_answer import SourceFailedError
+from dlcs_assets.clients.image_server_answer import SOURCE_UNREADABLE, SourceFailedError
 from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDownError, TransientError
 from dlcs_assets.domain.ingest_plan import ImageServerSource
 from dlcs_assets.domain.ingest_spec import IngestSpec
@@ -16,6 +16,7 @@ from dlcs_assets.ingest.sources import Source
 
 log = logging.getLogger(__name__)
 
+_NO_DECODER: Final = "image_server_has_no_decoder"
 _CANNOT_READ: Final = "image_server_cannot_read"
 # Under load a server may fail at one image and serve another by chance, so one attempt does not decide.
 _DECISIVE_ATTEMPT: Final = 2
@@ -44,9 +45,38 @@ def blame(image: ImageContext, spec: IngestSpec, source: Source, failed: SourceF
     return failed
 
 
-def _control(image: ImageContext, spec: IngestSpec) -> AbstractContextManager[ControlPicture]:
+def blame_decoder(
+    image: ImageContext, spec: IngestSpec, refused: PermanentError, *, original_is_jp2: bool
+) -> IngestError:
+    """Return the error for an image that the image server says it cannot read.
+
+    It is `image_server_has_no_decoder`, and the image waits, if the server says so of a control picture as well.
+    """
+    if refused.code != SOURCE_UNREADABLE:
+        return refused
+    try:
+        with _control(image, spec, original_is_jp2=original_is_jp2) as control:
+            control.thumbnail()
+    except PermanentError as error:
+        if error.code != SOURCE_UNREADABLE:
+            return refused
+        return ServiceDownError(
+            _NO_DECODER,
+            f"The image server cannot read a picture of ours of the same format either: {error.cause}",
+            remedy="Install its decoder, for Cantaloupe OpenJPEG's programs on its PATH, and see `dlcs doctor`; images "
+            "wait until it reads them.",
+        )
+    except (IngestError, OSError) as error:
+        log.warning("the control picture could not be served: %s", error, extra=image.log_fields)
+    return refused
+
+
+def _control(
+    image: ImageContext, spec: IngestSpec, *, original_is_jp2: bool = False
+) -> AbstractContextManager[ControlPicture]:
     services = image.services
-    control_format = ControlFormat.JP2 if spec.plan.source is ImageServerSource.JP2 else ControlFormat.JPEG
+    of_jp2 = original_is_jp2 or spec.plan.source is ImageServerSource.JP2
+    control_format = ControlFormat.JP2 if of_jp2 else ControlFormat.JPEG
     if services.image_server.shares_disk:
         return control_file(services.image_server, image.folder, control_format)
     name = f"{image.item.request_id}-{image.item.attempt}"

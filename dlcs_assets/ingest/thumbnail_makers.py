@@ -12,13 +12,13 @@ from dlcs_assets.clients.image_server import ImageServerSession, Refused, Thumbn
 from dlcs_assets.clients.image_server_answer import FORBIDDEN, SOURCE_MISSING, SourceFailedError
 from dlcs_assets.domain.errors import PermanentError, TransientError
 from dlcs_assets.domain.iiif_size import Size
-from dlcs_assets.domain.ingest_spec import IngestSpec
+from dlcs_assets.domain.ingest_spec import IngestSpec, KnownFormat
 from dlcs_assets.domain.redaction import shown_url
 from dlcs_assets.domain.results import StageResult
 from dlcs_assets.domain.stages import Outcome, Stage
 from dlcs_assets.domain.thumbnails import ThumbnailAsk, ThumbnailPlan, plan_thumbnails
 from dlcs_assets.ingest.appetiser_trial import blame_appetiser
-from dlcs_assets.ingest.blame import blame
+from dlcs_assets.ingest.blame import blame, blame_decoder
 from dlcs_assets.ingest.context import ImageContext
 from dlcs_assets.ingest.decoders import opened, sniff_image
 from dlcs_assets.ingest.image_probe import probe_image
@@ -58,6 +58,9 @@ def make_with_image_server(
         made, refused = _ask_image_server(session, source.identifier, planned, size, threads)
     except SourceFailedError as error:
         raise blame(image, spec, source, error) from error
+    except PermanentError as error:
+        is_jp2 = KnownFormat.recorded(results).media_type == "image/jp2"
+        raise blame_decoder(image, spec, error, original_is_jp2=is_jp2) from error
     except TransientError as error:
         if error.code in _PERHAPS_ELSEWHERE:
             server.check()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 
@@ -22,18 +24,23 @@ DEFAULT, USE_ORIGINAL = "iiif-img:default,thumbs:default", "iiif-img:use-origina
 
 
 @pytest.fixture(scope="module")
-def cantaloupe(services: RunningStack) -> Iterator[str]:
+def start_cantaloupe(services: RunningStack) -> Iterator[Callable[..., str]]:
+    """Start servers with settings of the test's own; return their URLs."""
     config = Config(
         services.environment["AWS_ENDPOINT_URL"],
         (services.data / "scratch",),
         workers=1,
         like_cantaloupe=True,
     )
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as opened:
         for name, value in services.environment.items():
             patch.setenv(name, value)
-        with listening(config) as url:
-            yield url
+        yield lambda **settings: opened.enter_context(listening(replace(config, **settings)))
+
+
+@pytest.fixture(scope="module")
+def cantaloupe(start_cantaloupe: Callable[..., str]) -> str:
+    return start_cantaloupe()
 
 
 @pytest.fixture
@@ -109,3 +116,22 @@ def test_an_original_that_it_does_not_read_is_refused_at_once(pipeline: Pipeline
 def test_an_original_at_its_origin_is_refused_by_its_format(pipeline: Pipeline) -> None:
     origin = pipeline.upload("2/3/page", encoded(drawing(480, 360), "WEBP"))
     assert pipeline.ingest("2/3/at-origin", origin, "thumbs:default").error_code == "image_server_misreads"
+
+
+@pytest.mark.parametrize("channels", [DEFAULT, USE_ORIGINAL])
+def test_images_wait_while_it_has_no_decoder_of_jp2(
+    start_cantaloupe: Callable[..., str],
+    cantaloupe: str,
+    make_pipeline: Callable[..., Pipeline],
+    channels: str,
+) -> None:
+    """It answers 501 for every JP2, which is no fault of the original."""
+    url = start_cantaloupe(jp2_decoder=False)
+    pipeline = make_pipeline(image_server_url=url, image_server_kind=ImageServerKind.CANTALOUPE)
+    pipeline.ingest_once("2/4/page", pipeline.serve("page.jp2", encoded(drawing(480, 360), "JPEG2000")), channels)
+    status = pipeline.status("2/4/page")
+    assert (status.state, status.attempts) == ("pending", 0)
+    assert "a picture of ours of the same format" in str(status.reason)
+    pipeline.use(image_server_url=cantaloupe)
+    pipeline.settle()
+    assert pipeline.status("2/4/page").state == "done"
