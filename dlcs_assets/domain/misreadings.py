@@ -8,7 +8,8 @@ from typing import Final, Protocol
 
 from dlcs_assets.domain.media_type import SourceFormat
 
-_JPEG_2000: Final = frozenset({"image/jp2", "image/jpx", "image/x-jp2-codestream"})
+_JPX: Final = "image/jpx"
+_JPEG_2000: Final = frozenset({"image/jp2", _JPX, "image/x-jp2-codestream"})
 _MIRRORED: Final = frozenset({2, 4, 5, 7})
 _JPEG, _PNG, _TIFF, _WEBP, _AVIF = "image/jpeg", "image/png", "image/tiff", "image/webp", "image/avif"
 
@@ -67,7 +68,7 @@ CANTALOUPE: Final[tuple[Misreading, ...]] = (
     Misreading("WebP", "does not read it", frozenset({_WEBP})),
     Misreading("AVIF", "does not read it", frozenset({_AVIF})),
     Misreading("BigTIFF or WebP in TIFF", "does not read it", frozenset({_TIFF}), lambda it: it.variant is not None),
-    Misreading("a JPX", "does not read it", _JPEG_2000, lambda it: it.variant is not None),
+    Misreading("a JPX that does not say that it is a JP2, too", "does not read it", frozenset({_JPX})),
     Misreading(
         "to be mirrored (orientation 2, 4, 5 or 7)", "ignores that", applies=lambda it: it.orientation in _MIRRORED
     ),
@@ -83,7 +84,7 @@ CANTALOUPE: Final[tuple[Misreading, ...]] = (
         "an RGB TIFF with alpha that is to be turned",
         "exchanges its colours",
         frozenset({_TIFF}),
-        lambda it: it.has_alpha and it.orientation > 1,
+        lambda it: it.colour == "RGB" and it.has_alpha and it.orientation > 1,
     ),
     Misreading("a JPEG 2000 with alpha", "ignores the alpha", _JPEG_2000, lambda it: it.has_alpha),
     Misreading("a TIFF in L*a*b*", "shows other colours", frozenset({_TIFF}), lambda it: it.colour == "LAB"),

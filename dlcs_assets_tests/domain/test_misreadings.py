@@ -40,7 +40,7 @@ def of(media_type: str, **facts: Any) -> Picture:
     [
         (of("image/webp"), "WebP"),
         (of("image/tiff", variant="BigTIFF"), "BigTIFF or WebP in TIFF"),
-        (of("image/jpx", variant="JPX"), "a JPX"),
+        (of("image/jpx"), "a JPX that does not say that it is a JP2, too"),
         (of("image/jpeg", orientation=5), "to be mirrored (orientation 2, 4, 5 or 7)"),
         (of("image/tiff", orientation=2), "to be mirrored (orientation 2, 4, 5 or 7)"),
         (of("image/png", orientation=6), "a PNG that is to be turned"),
@@ -68,6 +68,7 @@ def test_what_cantaloupe_shows_wrong_is_in_its_table(picture: Picture, what: str
         of("image/png", has_alpha=True),
         of("image/tiff", has_alpha=True),
         of("image/gif", colour="palette"),
+        of("image/x-jp2-codestream", variant="JPX"),
     ],
 )
 def test_what_cantaloupe_reads_right_is_not(picture: Picture) -> None:
