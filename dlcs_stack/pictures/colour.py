@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any, Final
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
 
 from dlcs_stack.pictures.errors import UnsupportedError
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL import Image, ImageCms
 
 DEEP_MODES: Final = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 _WITH_ALPHA: Final = frozenset({"LA", "RGBA"})
@@ -86,35 +87,44 @@ def _through_profile(image: Image.Image, icc: bytes) -> tuple[Image.Image, tuple
     from PIL import ImageCms
 
     try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-        space = profile.profile.xcolor_space.strip()
+        space = _profile(icc).profile.xcolor_space.strip()
         grey = image.mode == "L"
         if space == "RGB" and grey:  # scanners give grey pages the profile of their RGB ones
             image = image.convert("RGB")
         if _PROFILE_SPACES[image.mode] != space:
             return image, (f"ICC profile ignored: it is for {space}, the image is {image.mode}",)
-        shown = _converted(image, profile)
+        shown = _converted(image, icc)
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
         return image, (f"ICC profile ignored: {error}",)
     return (shown.convert("L") if grey else shown), ()
 
 
 def _from_lab(image: Image.Image) -> Image.Image:
+    return _converted(image, None)
+
+
+def _converted(image: Image.Image, icc: bytes | None) -> Image.Image:
     from PIL import ImageCms
 
-    return _converted(image, ImageCms.createProfile("LAB"))
-
-
-def _converted(image: Image.Image, profile: Any) -> Image.Image:
-    from PIL import ImageCms
-
-    shown = ImageCms.profileToProfile(
-        image,
-        profile,
-        ImageCms.createProfile("sRGB"),
-        renderingIntent=ImageCms.Intent.PERCEPTUAL,
-        outputMode="RGB",
-    )
+    shown = ImageCms.applyTransform(image, _transform(icc, image.mode))
     if shown is None:
         raise AssertionError("a transform that is not in place gives an image")
     return shown
+
+
+# A picture that comes in strips needs the same one for each.
+@lru_cache(maxsize=2)
+def _transform(icc: bytes | None, mode: str) -> ImageCms.ImageCmsTransform:
+    """Return what turns `mode` into sRGB; without a profile, L*a*b*."""
+    from PIL import ImageCms
+
+    source = _profile(icc) if icc else ImageCms.createProfile("LAB")
+    intent = ImageCms.Intent.PERCEPTUAL
+    return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB", intent)
+
+
+@lru_cache(maxsize=2)
+def _profile(icc: bytes) -> ImageCms.ImageCmsProfile:
+    from PIL import ImageCms
+
+    return ImageCms.ImageCmsProfile(io.BytesIO(icc))

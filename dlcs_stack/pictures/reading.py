@@ -37,6 +37,7 @@ _LIKENESSES: Final = (
 _IMAGES: Final = ((b"\xff\xd8", "JPEG"), (b"\x89PNG", "PNG"), (b"GIF8", "GIF"), (b"BM", "BMP"))
 _HEIC_BRANDS: Final = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 _DEEP_RGB: Final = b"\x10\x02"  # a PNG's depth and colour type
+_STRIP_LEVELS: Final = 6
 _JPEG_LEVELS: Final = 3  # libjpeg decodes at 1/2, 1/4 and 1/8
 _SWAPPING: Final = frozenset({5, 6, 7, 8})
 _ORIENTATION_TAG: Final = 274
@@ -79,7 +80,10 @@ class Description:
         """Return how often the edges may be halved while decoding for a result at `scale` of full size."""
         if not self.reducible:
             return 0
-        return max(0, min(self.levels, math.floor(math.log2(1 / scale))))
+        halvings = math.floor(math.log2(1 / scale))
+        if self.format == "TIFF":
+            halvings -= 1  # its pixels are means of areas: what makes the result sharp needs some to choose from
+        return max(0, min(self.levels, halvings))
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,7 @@ def _decode(path: Path, description: Description, reduction: int, upright: bool,
     orientation = description.orientation if upright else 1
     with _errors():
         if description.format == "TIFF":
-            raster = _decode_tiff(path, orientation, finish)
+            raster = _decode_tiff(path, reduction, orientation, finish)
         elif description.format == "JPEG2000":
             raster = _decode_jp2(path, reduction, orientation, finish)
         else:
@@ -178,16 +182,24 @@ def _brands(start: bytes) -> set[bytes]:
 def _describe_tiff(path: Path) -> Description:
     found = tiff.read_tiff(path)
     page = found.page
-    tiff.layout_of(page)  # refused by name, before anything is decoded
-    return _description("TIFF", (page.width, page.height), page.orientation, page=found.index + 1, pages=found.count)
+    layout = tiff.layout_of(page)  # refused by name, before anything is decoded
+    lab = layout.model is tiff.Model.CIELAB and layout.bits == 8  # noqa: PLR2004 (which is decoded whole)
+    return _description(
+        "TIFF",
+        (page.width, page.height),
+        page.orientation,
+        levels=0 if lab else _STRIP_LEVELS,
+        page=found.index + 1,
+        pages=found.count,
+    )
 
 
-def _decode_tiff(path: Path, orientation: int, finish: _Finish) -> Raster:
+def _decode_tiff(path: Path, reduction: int, orientation: int, finish: _Finish) -> Raster:
     found = tiff.read_tiff(path)
     layout = tiff.layout_of(found.page)
     if layout.model is tiff.Model.CIELAB and layout.bits == 8:  # noqa: PLR2004 (which libvips refuses)
         return _decode_lab(path, found, orientation, finish)
-    return _gathered(vips.open_tiff(path, found), orientation, finish)
+    return _gathered(vips.open_tiff(path, found), orientation, finish, 1 << reduction)
 
 
 def _decode_lab(path: Path, found: tiff.Tiff, orientation: int, finish: _Finish) -> Raster:
@@ -200,24 +212,25 @@ def _decode_lab(path: Path, found: tiff.Tiff, orientation: int, finish: _Finish)
         return Raster(finish(_turned(image, 1 if turned else orientation), found.page.icc), 1, found.page.icc)
 
 
-def _gathered(strips: vips.Strips, orientation: int, finish: _Finish) -> Raster:
-    """Put strips into one picture, each of them finished and turned, so that no second picture is needed."""
+def _gathered(strips: vips.Strips, orientation: int, finish: _Finish, factor: int = 1) -> Raster:
+    """Put strips into one picture, each of them reduced, finished and turned: there never is a second large picture."""
     from PIL import Image
 
-    width, height = strips.size
+    width, height = (-(-edge // factor) for edge in strips.size)
     size = (height, width) if orientation in _SWAPPING else (width, height)
     whole: Image.Image | None = None
-    for top, stored in strips.each():
-        strip = _turned(finish(stored, strips.icc), orientation)
+    for row, stored in strips.each(factor):
+        part = stored.reduce(factor) if factor > 1 else stored
+        strip = _turned(finish(part, strips.icc), orientation)
         if whole is None:
             whole = Image.new(strip.mode, size)
-        rows = stored.height
+        top, rows = row // factor, part.height
         across = height - top - rows if orientation in (6, 7) else top if orientation in (5, 8) else 0
         down = height - top - rows if orientation in (3, 4) else top if orientation in (1, 2) else 0
         whole.paste(strip, (across, down))
     if whole is None:
         raise DamagedError("is truncated or damaged: it has no rows")
-    return Raster(whole, 1, strips.icc)
+    return Raster(whole, factor, strips.icc)
 
 
 # --- JPEG 2000

@@ -17,7 +17,7 @@ from dlcs_stack.pictures.tiff import Layout, Model, Tiff, layout_of
 if TYPE_CHECKING:
     from PIL import Image
 
-_STRIP_PIXELS: Final = 2**20
+_STRIP_PIXELS: Final = 2**17
 _MODES: Final = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _FORMATS: Final = {1: "uchar", 2: "uchar", 4: "uchar", 8: "uchar", 16: "ushort", 32: "uint"}
 
@@ -43,13 +43,16 @@ class Strips:
         self._mode = mode
         self._ink_alpha = ink_alpha
 
-    def each(self) -> Iterator[tuple[int, Image.Image]]:
-        """Yield each strip with its first row, as L, LA, RGB, RGBA, CMYK or LAB. Raises `DamagedError`."""
+    def each(self, multiple: int = 1) -> Iterator[tuple[int, Image.Image]]:
+        """Yield each strip with its first row, as L, LA, RGB, RGBA, CMYK or LAB. Raises `DamagedError`.
+
+        All but the last have a multiple of so many rows.
+        """
         from PIL import Image
 
         vips = library()
         width, height = self.size
-        rows = max(1, _STRIP_PIXELS // width)
+        rows = multiple * max(1, _STRIP_PIXELS // (width * multiple))
         try:
             region = vips.Region.new(self._image)
             for top in range(0, height, rows):
