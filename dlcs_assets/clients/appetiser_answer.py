@@ -24,14 +24,10 @@ PEER: Final = Peer(
     remedy="Check that Appetiser is up (GET /ping) and read its log; then retry.",
 )
 _UNKNOWN_RESPONSE: Final = "Unknown response from Appetiser"
-_REFUSED_REMEDY: Final = "Look whether the image opens elsewhere; put a good one at its origin, then ingest it again."
-_MODE_REMEDY: Final = (
-    "Convert the original to grey or RGB of 8 bits, or use the image policy use-original if the image server reads it "
-    "as it is; then ingest it again."
-)
-_ENCODER_REMEDY: Final = (
-    "If the image is CMYK, has a palette, is grey with alpha, or has more than 8 bits a sample, convert it to grey or "
-    "RGB of 8 bits, or use the image policy use-original; otherwise look whether it opens elsewhere."
+_REFUSED_REMEDY: Final = "See the reason, and Appetiser's log; then ingest the image again."
+_CONVERT_REMEDY: Final = (
+    "If it opens elsewhere, it is of a kind that Appetiser does not convert: convert it to grey or RGB of 8 bits, or "
+    "use the image policy use-original if the image server reads it; otherwise put a whole one at its origin."
 )
 _SHARED_REMEDY: Final = "Check that both mount the same scratch folder, and check DLCS_APPETISER_SCRATCH_ROOT."
 # Texts of errors of its machine, which the next attempt, or the next image, may not meet.
@@ -90,8 +86,7 @@ class Refusals:
         # A transient failure seldom has the same text twice; an image that can't be converted does.
         repeated, self._last_text = text == self._last_text, text
         failure = PermanentError if repeated or unknown_mode else TransientError
-        remedy = _MODE_REMEDY if unknown_mode else _ENCODER_REMEDY if command else _REFUSED_REMEDY
-        return failure("conversion_failed", f"Appetiser refused: {text}", remedy=remedy)
+        return failure("conversion_failed", f"Appetiser refused: {text}", remedy=_CONVERT_REMEDY)
 
 
 def _error_of_refused_request(response: httpx.Response) -> IngestError:

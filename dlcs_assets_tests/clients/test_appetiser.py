@@ -210,7 +210,7 @@ def test_a_mode_that_it_does_not_know_is_refused_at_once(setting: Setting) -> No
     setting.server.answers = [answer({"detail": text}, 500)]
     with pytest.raises(PermanentError) as caught:
         setting.convert()
-    assert "Convert the original to grey or RGB of 8 bits" in caught.value.remedy
+    assert "convert it to grey or RGB of 8 bits" in caught.value.remedy
     assert len(setting.server.asked) == 1
 
 

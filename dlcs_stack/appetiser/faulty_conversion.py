@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -27,6 +28,7 @@ _AS_THEY_ARE: Final = frozenset({".bmp", ".raw", ".pbm", ".pgm", ".ppm", ".jp2"}
 _TURNED: Final = frozenset({"JPEG", "MPO", "WEBP"})
 _EIGHT_BITS: Final = frozenset({"L", "RGB"})
 _MIN_IS_WHITE: Final = 0
+_RGBA: Final = 4
 _JPEG_QUALITY: Final = 90
 _FAILED, _NOT_FOUND = 1, 127
 
@@ -46,7 +48,7 @@ def _make_jp2(job: Job, destination: Path) -> Image.Image:
     prepared = _prepared(job.source)
     if faults.is_jp2(prepared):
         shutil.copyfile(job.source, destination)
-        return _opened(destination)
+        return _opened(destination) if job.sizes else faults.opened(destination)
     command = f"kdu_compress -i {prepared} -o {destination} Clevels=7"
     if job.broken_encoder:
         raise _failed(command, _NOT_FOUND)
@@ -150,7 +152,19 @@ def _deep_jp2(samples: Any, bits: int) -> bytes:
 
     has_colours = samples.ndim > 2  # noqa: PLR2004 (rows, columns and channels)
     space = JPEG2K.CLRSPC.SRGB if has_colours else JPEG2K.CLRSPC.GRAY
-    return bytes(jpeg2k_encode(samples, bitspersample=bits, codecformat="jp2", colorspace=space))
+    jp2 = bytes(jpeg2k_encode(samples, bitspersample=bits, codecformat="jp2", colorspace=space))
+    return _with_alpha(jp2) if has_colours and samples.shape[2] == _RGBA else jp2
+
+
+def _with_alpha(jp2: bytes) -> bytes:
+    """Return a JP2 with a channel definition: three colours and their opacity."""
+    roles = [(0, 0, 1), (1, 0, 2), (2, 0, 3), (3, 1, 0)]
+    body = struct.pack(">H", len(roles)) + b"".join(struct.pack(">3H", *role) for role in roles)
+    box = struct.pack(">I4s", 8 + len(body), b"cdef") + body
+    start = jp2.index(b"jp2h") - 4
+    (length,) = struct.unpack(">I", jp2[start : start + 4])
+    header = struct.pack(">I", length + len(box)) + jp2[start + 4 : start + length] + box
+    return jp2[:start] + header + jp2[start + length :]
 
 
 def _samples(tiff: Path) -> tuple[Any, int]:
@@ -164,7 +178,7 @@ def _samples(tiff: Path) -> tuple[Any, int]:
         bits = page.bitspersample if isinstance(page.bitspersample, int) else page.bitspersample[0]
         if page.planarconfig == 2 and samples.ndim > 2:  # noqa: PLR2004 (one plane after another)
             samples = np.moveaxis(samples, 0, -1)
-        samples = samples.astype("u2" if bits > 8 else "u1")  # noqa: PLR2004 (a byte)
+        samples = np.ascontiguousarray(samples, "u2" if bits > 8 else "u1")  # noqa: PLR2004 (a byte)
         return (2**bits - 1 - samples if page.photometric == _MIN_IS_WHITE else samples), bits
 
 

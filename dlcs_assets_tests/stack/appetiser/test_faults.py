@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np  # noqa: TID253 (makes pictures)
 import pytest
+from imagecodecs import jpeg2k_decode  # noqa: TID253 (checks pictures)
 from PIL import Image  # noqa: TID253 (makes and checks pictures)
 from tifffile import imwrite  # noqa: TID253 (makes pictures)
 
@@ -246,3 +247,25 @@ def test_what_it_prepares_stays_next_to_the_source(faulty: Appetiser, tmp_path: 
         options = {"compression": "tiff_lzw"} if name.endswith("tif") else {}
         assert faulty.convert(saved(tmp_path, quarters(), name, **options), tmp_path / "o.jp2").status == 200
         assert (tmp_path / raw).exists()
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_deep_colours_are_encoded_plane_by_plane_or_not(
+    faulty: Appetiser, tmp_path: Path, planar: str, channels: int
+) -> None:
+    levels = np.linspace(0, 65535, 64 * 96 * channels).astype("u2").reshape(64, 96, channels)
+    written = levels if planar == "contig" else np.moveaxis(levels, -1, 0)
+    options: dict[str, Any] = {"extrasamples": ["unassalpha"]} if channels == 4 else {}
+    imwrite(tmp_path / "page.tif", written, photometric="rgb", planarconfig=planar, **options)
+    assert faulty.convert(tmp_path / "page.tif", tmp_path / "o.jp2").status == 200
+    data = (tmp_path / "o.jp2").read_bytes()
+    assert np.abs(jpeg2k_decode(data).astype("i4") - levels).max() < 4
+    assert (b"cdef" in data) is (channels == 4)
+
+
+def test_a_jp2_is_copied_without_being_decoded(faulty: Appetiser, tmp_path: Path) -> None:
+    source = saved(tmp_path, quarters(), "page.jp2")
+    source.write_bytes(source.read_bytes()[:-200])
+    assert faulty.convert(source, tmp_path / "o.jp2").status == 200
+    assert (tmp_path / "o.jp2").read_bytes() == source.read_bytes()
