@@ -131,7 +131,9 @@ class _Service:
         converted = await to_thread.run_sync(self._run, asked, limiter=self._turns)
         for note in converted.notes:
             _LOG.warning("%s: %s", asked.image_id, note)
-        return JSONResponse(_response(asked, converted).model_dump(mode="json", by_alias=True))
+        answer = _response(asked, converted).model_dump(mode="json", by_alias=True)
+        # Appetiser's answer has no such field; its clients ignore what they do not know.
+        return JSONResponse(answer | ({"notes": converted.notes} if converted.notes else {}))
 
     def _run(self, asked: ConvertRequest) -> Converted:
         destination = None if asked.operation is Operation.DERIVATIVES_ONLY else asked.destination

@@ -240,6 +240,16 @@ def test_the_first_of_many_frames_is_used(appetiser: Appetiser, tmp_path: Path) 
         assert near(colour_of(jp2), GREEN, 8)
 
 
+def test_the_answer_names_the_page_of_how_many(
+    appetiser: Appetiser, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    frames = [Image.new("RGB", (40, 40), colour) for colour in (GREEN, RED)]
+    frames[0].save(tmp_path / "a.tif", save_all=True, append_images=frames[1:])
+    answer = appetiser.convert(tmp_path / "a.tif", tmp_path / "o.jp2")
+    assert answer.body["notes"] == ["The picture is page 1 of 2"]
+    assert "page-1: The picture is page 1 of 2" in caplog.text
+
+
 @pytest.mark.parametrize(("name", "kind"), [("a.jp2", "PNG"), ("a.jpg", "TIFF"), ("a", "JPEG"), ("a.txt", "BMP")])
 def test_the_bytes_say_what_a_file_is(appetiser: Appetiser, tmp_path: Path, name: str, kind: str) -> None:
     quarters().save(tmp_path / name, kind)

@@ -64,7 +64,7 @@ def test_avif_is_read(tmp_path: Path, mode: str) -> None:
 
 @pytest.mark.parametrize("orientation", range(2, 9))
 def test_avif_is_turned_once(tmp_path: Path, orientation: int) -> None:
-    """Its own boxes turn it; the EXIF beside them must not turn it again."""
+    """Its own boxes turn it; the EXIF next to them must not turn it again."""
     exif = Image.Exif()
     exif[274] = orientation
     picture = quarters()
