@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Final
 from urllib.parse import urlsplit
 
 from dlcs_assets.domain.asset_id import AssetId
@@ -31,6 +32,7 @@ from dlcs_assets.domain.thumbnails import UNRESTRICTED, ThumbnailMaker, plan_thu
 from dlcs_assets.settings import Settings
 
 Lines = list[tuple[str, str]]
+_ANY_IMAGE: Final = "image/*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +60,8 @@ def explain(  # noqa: PLR0917 (what decides about an image, and nothing else)
     plan, origin = spec.plan, spec.origin
     if not settings.thumbnails_of_jp2:
         require_readable(plan, known.media_type)
-    misread = None
-    if settings.thumbnails_by is ThumbnailMaker.IMAGE_SERVER:
-        media_type = known.media_type or registration.declared_type
-        if media_type:
-            require_read_right(settings.image_server_kind, plan, media_type)
-        misread = misread_originals(settings.image_server_kind, plan, media_type)
+    if known.media_type and settings.thumbnails_by is ThumbnailMaker.IMAGE_SERVER:
+        require_read_right(settings.image_server_kind, plan, known.media_type)
     refused = refusal(stored_kinds(plan, STAGES))
     lines = [
         ("origin", shown_url(origin.url)),
@@ -79,7 +77,7 @@ def explain(  # noqa: PLR0917 (what decides about an image, and nothing else)
         *_stored(asset_id, plan, settings),
         *([("quota", refused)] if refused else []),
         ("image server", _source(asset_id, plan, origin, settings)),
-        *([("refused if", misread)] if misread else []),
+        *_misread(plan, format_, registration, settings),
     ]
     if not plan.thumbnails:
         return [*lines, ("thumbnails", "none; what there is from before is removed")]
@@ -96,7 +94,7 @@ def _format(registration: Registration, known: Known) -> tuple[KnownFormat, str 
     guessed = media_type_for_extension(name) if name else None
     assumed = f"assuming {guessed} by the name" if guessed else "assuming an image"
     note = f"{assumed}: the bytes decide when it is ingested" if needs_media_type(registration) else None
-    return KnownFormat(guessed or "image/*"), note
+    return KnownFormat(guessed or _ANY_IMAGE), note
 
 
 def _strategy(origin: Origin) -> str:
@@ -105,6 +103,16 @@ def _strategy(origin: Origin) -> str:
         reach = ", optimised: the image server reads it where it is" if origin.optimised else ", not optimised"
     rule = f", by the customer's rule '{origin.rule.id}'" if origin.rule else ""
     return f"{origin.strategy.summary} (strategy {origin.strategy}){reach}{rule}"
+
+
+def _misread(plan: IngestPlan, format_: KnownFormat, registration: Registration, settings: Settings) -> Lines:
+    """Return which originals of the format, as far as that is known, will be refused when they are ingested."""
+    if settings.thumbnails_by is ThumbnailMaker.APPETISER:
+        return []
+    named = registration.declared_type or format_.media_type
+    media_type = named if named != _ANY_IMAGE else None
+    found = misread_originals(settings.image_server_kind, plan, media_type)
+    return [("" if number else "refused if", text) for number, text in enumerate(found)]
 
 
 def _stages(plan: IngestPlan) -> str:

@@ -184,12 +184,12 @@ def require_read_right(kind: ImageServerKind, plan: IngestPlan, original: Source
     )
 
 
-def misread_originals(kind: ImageServerKind, plan: IngestPlan, media_type: str | None) -> str | None:
-    """Return, in words, which originals will be refused when their bytes are seen; None if there are none."""
+def misread_originals(kind: ImageServerKind, plan: IngestPlan, media_type: str | None) -> list[str]:
+    """Return, in words, which originals will be refused once their bytes are seen. `media_type`: None if unknown."""
     if not _reads_original(plan):
-        return None
+        return []
     rows = [row for row in kind.dialect.misreads if media_type is None or row.is_of(media_type)]
-    return "; ".join(f"{row.what}: the image server {row.does}" for row in rows) or None
+    return [f"{row.what}: the image server {row.does}" for row in rows]
 
 
 def _reads_original(plan: IngestPlan) -> bool:

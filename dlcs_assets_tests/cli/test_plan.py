@@ -61,6 +61,17 @@ def test_the_plan_of_an_image_that_is_not_registered(
     assert shown["Appetiser"].startswith(appetiser)
 
 
+@pytest.mark.usefixtures("ledger")
+def test_originals_that_the_image_server_misreads_are_foreseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the name of the original, until its bytes are known; not where the image server gets a JP2 of it."""
+    refused = plan("--origin", "https://h/x.png", "--policy", "use-original")["refused if"]
+    assert "a PNG that is to be turned: the image server ignores that" in refused
+    assert "BigTIFF" not in refused
+    assert "refused if" not in plan("--origin", "https://h/x.png")
+    monkeypatch.setenv("DLCS_IMAGE_SERVER_KIND", "embedded")
+    assert "refused if" not in plan("--origin", "https://h/x.png", "--policy", "use-original")
+
+
 def test_the_plan_of_a_known_image_lists_thumbnails_in_pixels(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """With key and access of each, and the reason why a size is left out."""
     monkeypatch.setenv("DLCS_DEFAULT_THUMBNAIL_SIZES", "!1024,1024;5000,;200,")
