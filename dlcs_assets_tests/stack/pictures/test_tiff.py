@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np  # noqa: TID253 (made of pictures)
 import pytest
 import tifffile  # noqa: TID253 (writes what is read)
+from PIL import Image  # noqa: TID253 (writes what is read)
 
 from dlcs_stack.pictures.errors import DamagedError, UnreadableError, UnsupportedError
 from dlcs_stack.pictures.reading import Description, decode, decode_flat, describe
@@ -209,6 +210,19 @@ def test_lossy_compressions_are_decoded(tmp_path: Path, compression: str) -> Non
         tmp_path / "a.tif", COLOURS, photometric="rgb", compression=compression, compressionargs={"level": 95}
     )
     assert np.abs(read(path)[1].astype(float) - COLOURS).mean() < 3
+
+
+@pytest.mark.parametrize("compression", ["group3", "group4", "tiff_ccitt", "packbits"])
+def test_a_fax_is_the_right_way_round(tmp_path: Path, compression: str) -> None:
+    bitonal = Image.fromarray(GREY).convert("1")
+    bitonal.save(tmp_path / "a.tif", compression=compression)
+    assert off(read(tmp_path / "a.tif")[1], np.asarray(bitonal.convert("L"))) == 0
+
+
+def test_inks_in_jpeg_are_not_inverted(tmp_path: Path) -> None:
+    inks = Image.fromarray(COLOURS).convert("CMYK")
+    inks.save(tmp_path / "a.tif", compression="jpeg", quality=95)
+    assert np.abs(read(tmp_path / "a.tif")[1].astype(float) - COLOURS).mean() < 3
 
 
 def _stored(picture: Array, orientation: int) -> Array:
