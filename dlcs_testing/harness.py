@@ -6,6 +6,7 @@ executed at once.
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,10 +32,9 @@ from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.partition_key import asset_id_of, partition_key
 from dlcs_assets.domain.stages import STAGES, Lane, Stage
 from dlcs_assets.ledger.ledger import Ledger
-from dlcs_assets.settings import Settings
 from dlcs_testing.installation import Installation, as_body, full_message
 
-__all__ = ["System", "Tick", "full_message", "impatient_resources", "key_of", "without_dagsters_own_warning"]
+__all__ = ["System", "Tick", "full_message", "impatient", "key_of", "without_dagsters_own_warning"]
 
 SENSORS = (
     "reconcile",
@@ -48,8 +48,7 @@ SENSORS = (
     "asset_modified",
 )
 RUN_KEY_TAG = "dagster/run_key"
-MAX_ROUNDS = 12
-QUIET_ROUNDS = 2
+MAX_TICKS = 12 * len(SENSORS)
 
 
 @dataclass(frozen=True)
@@ -119,18 +118,19 @@ class System(Installation):
         return skipped
 
     def settle(self) -> list[dg.DagsterRun]:
-        """Tick all sensors until there is nothing more to do; return the runs that it took."""
+        """Tick sensors in turn until each has ticked since the last run and nothing is due; return the runs."""
         before = len(self.runs)
-        quiet = 0
-        for _ in range(MAX_ROUNDS):
-            launched = [run for name in SENSORS for run in self.tick(name).runs]
-            quiet = 0 if launched else quiet + 1
-            # In a round that launches nothing something may become due: by an update, or because a run was lost.
-            dispatch = self.ledger.dispatch
-            more = dispatch.in_flight() or dispatch.due(list(Lane), limit=1, now=datetime.now(UTC))
-            if quiet == QUIET_ROUNDS or (quiet and not more):
+        quiet = 0  # ticks since the last run
+        for name in itertools.islice(itertools.cycle(SENSORS), MAX_TICKS):
+            quiet = 0 if self.tick(name).runs else quiet + 1
+            # By ticks without a run something may have become due, such as images of a run that was lost.
+            if quiet == 2 * len(SENSORS) or (quiet == len(SENSORS) and not self._has_more()):
                 return self.runs[before:]
-        raise AssertionError(f"Not settled after {MAX_ROUNDS} rounds: {self.ledger.reports.counts()}")
+        raise AssertionError(f"Not settled after {MAX_TICKS} ticks: {self.ledger.reports.counts()}")
+
+    def _has_more(self) -> bool:
+        dispatch = self.ledger.dispatch
+        return bool(dispatch.in_flight() or dispatch.due(list(Lane), limit=1, now=datetime.now(UTC)))
 
     def ingest_once(self, image: str, origin: str, channels: str) -> None:
         """Send a full message and let only the first run happen."""
@@ -277,7 +277,7 @@ class System(Installation):
 
     @cached_property
     def definitions(self) -> dg.Definitions:
-        made = {**build_resources(self.settings), **impatient_resources(self.settings)}
+        made = impatient(build_resources(self.settings))
         clients = {name: _plain(each) for name, each in made.items() if isinstance(each, ClientResource)}
         ledger = dg.ResourceDefinition.hardcoded_resource(self.ledger)
         return build_definitions(self.settings, resources={**clients, "ledger": ledger})
@@ -302,13 +302,12 @@ def without_dagsters_own_warning() -> Iterator[None]:
         yield
 
 
-def impatient_resources(settings: Settings) -> dict[str, Any]:
-    """Return the clients of the services with the pauses between their attempts left out."""
+def impatient(resources: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the resources, the clients of the services with the pauses between their attempts left out."""
     quick = {"attempts": 2, "first_delay_seconds": 0.0, "longest_delay_seconds": 0.01}
-    usual = build_resources(settings)
-    impatient = {name: {**dict(usual[name]), **quick} for name in ("origins", "appetiser", "image_server")}
-    impatient["origins"]["attempts"] = 3
-    return {name: type(usual[name])(**fields) for name, fields in impatient.items()}
+    changes = {"origins": {**quick, "attempts": 3}, "appetiser": quick, "image_server": quick}
+    # Copies: that Dagster checks the configuration of a client again takes longer than a request to its service.
+    return {**resources, **{name: resources[name].model_copy(update=update) for name, update in changes.items()}}
 
 
 def key_of(image: str) -> str:

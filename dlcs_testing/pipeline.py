@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dlcs_assets.clients.sqs import QueueMessage, Queues
-from dlcs_assets.defs.resources import make_services
+from dlcs_assets.defs.resources import build_resources, make_services
 from dlcs_assets.defs.sensors.dispatch import plan_chunks
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.stages import STAGES, Lane, Stage
@@ -30,7 +30,7 @@ from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.ledger.records import Chunk, new_id
 from dlcs_assets.ledger.results import Claim
 from dlcs_stack.stack import RunningStack
-from dlcs_testing.harness import impatient_resources
+from dlcs_testing.harness import impatient
 from dlcs_testing.installation import Installation, as_body, full_message, installed, only_the_stacks_environment
 
 MAX_ROUNDS = 20
@@ -90,6 +90,8 @@ class Pipeline(Installation):
     def due(self) -> list[Chunk]:
         """Return the chunks of what is due now."""
         now = datetime.now(UTC)
+        if not self.ledger.dispatch.due(list(Lane), limit=1, now=now):
+            return []
         due = {lane: self.ledger.dispatch.due([lane], limit=1000, now=now) for lane in Lane}
         return [chunk for lane in Lane for chunk in plan_chunks(due[lane], lane, self.settings.chunk_size)]
 
@@ -165,7 +167,7 @@ class Pipeline(Installation):
 
     @cached_property
     def services(self) -> Services:
-        return make_services(self.settings, impatient_resources(self.settings))
+        return make_services(self.settings, impatient(build_resources(self.settings)))
 
     @property
     def options(self) -> ChunkOptions:

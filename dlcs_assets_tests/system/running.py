@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,24 +36,43 @@ def running_system(
     """
     with only_the_stacks_environment(stack), ExitStack() as opened:
         instance = opened.enter_context(
-            dg.DagsterInstance.ephemeral()
+            _instance_in_memory()
             if dagster_in_memory and not history
             else instance_with(history or {"sqlite": {"base_dir": str(folder)}}, folder)
         )
-        queues = {f"{name}_queue_url": opened.enter_context(_queue(name)) for name in QUEUES}
-        system = opened.enter_context(installed(System, stack, folder, {**queues, **settings}, instance=instance))
+        system = opened.enter_context(installed(System, stack, folder, {**_queues(), **settings}, instance=instance))
         opened.callback(_close, system)
         yield system
 
 
+_FREE_INSTANCES: list[dg.DagsterInstance] = []
+
+
 @contextmanager
-def _queue(name: str) -> Iterator[str]:
-    client = make_client("sqs")
-    try:
-        name = f"{name}-{uuid.uuid4().hex[:12]}"
-        yield client.create_queue(QueueName=name, Attributes={"VisibilityTimeout": "60"})["QueueUrl"]
-    finally:
-        client.close()
+def _instance_in_memory() -> Iterator[dg.DagsterInstance]:
+    """Return one that is empty: that Dagster makes its tables takes longer than most tests' runs."""
+    instance = _FREE_INSTANCES.pop() if _FREE_INSTANCES else dg.DagsterInstance.ephemeral()
+    yield instance
+    instance.wipe()
+    _FREE_INSTANCES.append(instance)
+
+
+@atexit.register
+def _dispose() -> None:
+    for instance in _FREE_INSTANCES:
+        instance.dispose()
+
+
+def _queues() -> dict[str, str]:
+    """Make the queues of a system; return their settings."""
+    name = uuid.uuid4().hex[:12]
+    with closing(make_client("sqs")) as client:
+        return {
+            f"{queue}_queue_url": client.create_queue(
+                QueueName=f"{queue}-{name}", Attributes={"VisibilityTimeout": "60"}
+            )["QueueUrl"]
+            for queue in QUEUES
+        }
 
 
 def _close(system: System) -> None:

@@ -84,9 +84,9 @@ def test_three_bad_images_of_twenty_fail_each_at_its_own_stage(system: System) -
 
 def test_scattered_bad_images_are_retried_in_one_run(make_system: Callable[..., System]) -> None:
     """Their partition keys are not next to each other, and become one run's nevertheless."""
-    system = make_system(chunk_size=60, images_in_flight=16)
-    images = set(send_pages(system, 60, "file", 64, 56))
-    bad = {MISSING, "2/1/page-029", "2/1/page-058"}
+    system = make_system(chunk_size=20, images_in_flight=16)
+    images = set(send_pages(system, 20, "file", 64, 56))
+    bad = {MISSING, "2/1/page-012", "2/1/page-018"}
     for image in bad:
         system.serve(image, b"", status=404)
     (run,) = system.settle()

@@ -43,7 +43,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def system(make_system: Callable[..., System], file: Path) -> System:
-    return make_system(dagster_in_memory=False, customers_file=file)
+    return make_system(customers_file=file)
 
 
 def ask(system: System, image: str, origin: str, channels: str) -> None:
