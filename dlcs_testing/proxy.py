@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,12 +25,16 @@ class Asked:
 
 @dataclass
 class Proxy:
-    """`refusing` maps a part of a path, or of a body, to the status and text with which the request is answered."""
+    """`refusing` maps a part of a path, or of a body, to the status and text with which the request is answered.
+
+    `change` makes of a path and the body that the service gave for it what is given instead.
+    """
 
     target: str
     asked: list[Asked] = field(default_factory=list)
     answered: list[int] = field(default_factory=list)  # bytes of each answer's body
     refusing: dict[str, tuple[int, str]] = field(default_factory=dict)
+    change: Callable[[str, bytes], bytes] = field(default=lambda _, body: body)
     port: int = 0
     _server: ThreadingHTTPServer | None = None
 
@@ -84,7 +88,7 @@ class _Handler(BaseHTTPRequestHandler):
             headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP_BY_HOP}
             upstream.request(self.command, self.path, body, headers)
             answer = upstream.getresponse()
-            self.give(answer.status, answer.getheaders(), answer.read())
+            self.give(answer.status, answer.getheaders(), self.proxy.change(path, answer.read()))
         finally:
             upstream.close()
 

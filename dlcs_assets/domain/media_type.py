@@ -112,8 +112,8 @@ _SIGNATURES: Final = tuple(
     )
 )
 _ISO_BRANDS: Final = {
-    b"avif": SourceFormat("image/avif"),
-    b"avis": SourceFormat("image/avif"),
+    b"avif": SourceFormat("image/avif", is_image=True),
+    b"avis": SourceFormat("image/avif", is_image=True),
     b"heic": SourceFormat("image/heic"),
     b"heix": SourceFormat("image/heic"),
     b"mif1": SourceFormat("image/heif"),

@@ -152,7 +152,7 @@ def _thumbnails(  # noqa: PLR0917 (what comes of the stages before)
             image.ledger.check_claim()
             put_transient(image, original)
     source = provide_source(image, spec, original, jp2, fetched_late=fetched_late)
-    result, picture = make_thumbnails(image, spec, source, results, threads, watch)
+    result, picture = make_thumbnails(image, spec, source, original, results, threads, watch)
     return _commit(image, spec, result, picture), original or seen
 
 

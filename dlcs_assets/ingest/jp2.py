@@ -16,12 +16,11 @@ from dlcs_assets.domain.stages import Outcome, Stage
 from dlcs_assets.domain.storage_keys import jp2_key
 from dlcs_assets.ingest.appetiser_trial import blame_appetiser
 from dlcs_assets.ingest.context import ImageContext, Stopwatch
-from dlcs_assets.ingest.image_probe import fingerprint
-from dlcs_assets.ingest.jp2_structure import Jp2Structure, read_jp2_structure
 from dlcs_assets.ingest.original import FetchedOriginal
+from dlcs_assets.ingest.picture_check import check_jp2
+from dlcs_assets.pictures.jp2 import MAX_DECODED_PIXELS, decode_whole
+from dlcs_assets.pictures.jp2_structure import Jp2Structure, read_jp2_structure
 
-# jpylyzer's tests about the colour profile that an original came with: JP2 allows fewer than readers read.
-PROFILE: Final = "icc"
 NOT_EXAMINED: Final = "notExamined"
 
 
@@ -42,11 +41,10 @@ def make_jp2(
     structure = read_jp2_structure(path)
     if converts:
         _check_size(structure, original)
-    faults = validity_faults(path)
-    if converts:
-        _check_valid(faults)
-    if spec.plan.jp2_outcome is Outcome.COPIED:
-        _check_decodes(path)
+        check_jp2(original, path)
+    else:
+        _check_decodes(path, structure)
+    notes = [*structure.notes, *(f"jpylyzer's test {name} fails" for name in validity_faults(path))]
     sha256 = _sha256(path)
     image.require_room(spec, path.stat().st_size, [ObjectKind.JP2])
     image.ledger.check_claim()
@@ -65,13 +63,10 @@ def make_jp2(
         "levels": structure.levels,
         "milliseconds": watch.milliseconds,
     }
-    notes = []
     if not structure.is_tile_ready:
-        notes.append("This JP2 has no tiles or precincts to read it by: delivery of large images will be slow")
-    if faults:
-        notes.append(f"It is not valid to jpylyzer: {', '.join(faults)}")
+        notes.append("it has no tiles or precincts to read it by: delivery of large images will be slow")
     if notes:
-        facts["note"] = ". ".join(notes)
+        facts["note"] = f"About this JP2: {'; '.join(notes)}"
     record = ObjectRecord(stored.bucket, stored.key, ObjectKind.JP2, stored.bytes, sha256, "image/jp2")
     return path, StageResult(Stage.JP2, spec.plan.jp2_outcome, sha256, facts, (record,))
 
@@ -92,11 +87,6 @@ def validity_faults(path: Path) -> list[str]:
     return found if report.findtext("isValid") != "True" else []
 
 
-def is_only_profile(faults: list[str]) -> bool:
-    """Return whether nothing but the colour profile is wrong."""
-    return all(name.startswith(PROFILE) for name in faults)
-
-
 def _convert(image: ImageContext, spec: IngestSpec, original: FetchedOriginal) -> Path:
     try:
         return image.services.appetiser.convert(
@@ -112,29 +102,32 @@ def _convert(image: ImageContext, spec: IngestSpec, original: FetchedOriginal) -
 
 def _check_size(structure: Jp2Structure, original: FetchedOriginal) -> None:
     measured = (structure.width, structure.height)
-    expected = (original.image.width, original.image.height) if original.image else measured
-    if measured != expected and measured[::-1] != expected:
-        raise TransientError(
-            "jp2_wrong_size",
-            f"Appetiser made a JP2 of {measured[0]} x {measured[1]} from an original of {expected[0]} x {expected[1]}",
-            remedy="See Appetiser's log for this image; it is retried automatically",
-            stage=Stage.JP2,
-        )
-
-
-def _check_valid(faults: list[str]) -> None:
-    if faults and not is_only_profile(faults):
+    if original.image is None or measured == (original.image.width, original.image.height):
+        return
+    if measured == original.image.stored_size:
         raise PermanentError(
-            "jp2_broken",
-            f"Appetiser made a JP2 that is not valid: jpylyzer's tests {', '.join(faults)} fail",
-            remedy="See Appetiser's log for this image, and report it there; the original itself may be good.",
+            "jp2_not_turned",
+            f"The original is to be turned upright (orientation {original.image.orientation}), and Appetiser made a "
+            f"JP2 of {measured[0]} x {measured[1]} that is not",
+            remedy="Turn the original itself, without a tag that says how it is to be turned; or compress it: "
+            "Appetiser turns some TIFFs only if they are",
             stage=Stage.JP2,
         )
+    expected = f"{original.image.width} x {original.image.height}"
+    raise TransientError(
+        "jp2_wrong_size",
+        f"Appetiser made a JP2 of {measured[0]} x {measured[1]} from an original of {expected}",
+        remedy="See Appetiser's log for this image; it is retried automatically",
+        stage=Stage.JP2,
+    )
 
 
-def _check_decodes(path: Path) -> None:
+def _check_decodes(path: Path, structure: Jp2Structure) -> None:
+    """Decode an original that is published as it is; one too large for that was decoded at a smaller resolution."""
+    if structure.width * structure.height > MAX_DECODED_PIXELS:
+        return
     try:
-        fingerprint(path)
+        decode_whole(path, structure)
     except PermanentError as error:
         raise PermanentError(
             "jp2_undecodable",

@@ -18,9 +18,10 @@ from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.domain.storage_keys import original_key, transient_key
 from dlcs_assets.ingest.context import ImageContext, Stopwatch
-from dlcs_assets.ingest.image_probe import ImageInfo, probe_image
+from dlcs_assets.pictures.fingerprint import Fingerprint
+from dlcs_assets.pictures.header import PictureHeader
+from dlcs_assets.pictures.reading import HEAD_BYTES, fingerprint, read_header
 
-HEAD_BYTES = 65536
 # What other formats are made of: bytes that look like these may well be text/csv or a word processor's.
 GENERAL_TYPES = frozenset({"text/plain", "application/xml", "application/zip"})
 PARTICULAR = ("text/", "application/")
@@ -42,11 +43,15 @@ class PeekedOriginal:
 
 @dataclass(frozen=True, slots=True)
 class FetchedOriginal:
-    """An original in the scratch folder. `image` is its header, where the plan reads it as an image."""
+    """An original in the scratch folder.
+
+    `image` is its header and `look` what it looks like, where the plan reads it as an image.
+    """
 
     file: Fetched
     format: SourceFormat | None
-    image: ImageInfo | None = None
+    image: PictureHeader | None = None
+    look: Fingerprint | None = None
 
     @property
     def content_type(self) -> str | None:
@@ -67,7 +72,7 @@ def peek_at_origin(image: ImageContext) -> PeekedOriginal:
 
 
 def fetch_original(image: ImageContext, spec: IngestSpec) -> FetchedOriginal:
-    """Download the original to the scratch folder, and check that it is an image where one is read.
+    """Download the original to the scratch folder, and check that it is an image, whole, where one is read.
 
     Raises the errors of the error tree.
     """
@@ -79,8 +84,8 @@ def fetch_original(image: ImageContext, spec: IngestSpec) -> FetchedOriginal:
     if spec.plan.source is ImageServerSource.NONE:
         return FetchedOriginal(file, source_format)
     _require_image(source_format)
-    header = probe_image(path, max_pixels=image.policy.max_pixels)
-    return FetchedOriginal(file, header.format, header)
+    header = read_header(path, max_pixels=image.policy.max_pixels)
+    return FetchedOriginal(file, header.format, header, fingerprint(path))
 
 
 def wants_peek(spec: IngestSpec) -> bool:
@@ -125,6 +130,8 @@ def make_original(
                 facts |= {"width": header.width, "height": header.height}
                 if header.has_orientation:
                     facts["orientation"] = header.orientation
+                if header.pages > 1:
+                    facts["page"] = f"{header.page} of {header.pages}"
         case PeekedOriginal() if wants_peek(spec):
             if plan.thumbnails:
                 _require_image(seen.format)

@@ -24,7 +24,8 @@ from dlcs_assets.ingest.original import FetchedOriginal, PeekedOriginal, peek_at
 class Source:
     """What the image server, or Appetiser, reads. `file` and `downloaded` are about the scratch folder only.
 
-    `downloaded` says what had to be downloaded for that. `at_hand` is a file of the same picture, to compare with.
+    `downloaded` says what had to be downloaded for that. `at_hand` is a file of the same picture, to compare with; None
+    if this run has none.
     """
 
     identifier: str
@@ -98,6 +99,23 @@ def provide_source(
         services.appetiser.seen_by_appetiser if image.thumbnails_by_appetiser else services.image_server.identifier_of
     )
     return Source(seen_as(path), path, downloaded, at_hand=path)
+
+
+def download_source(image: ImageContext, spec: IngestSpec) -> Path | None:
+    """Bring what the image server reads in S3 to the scratch folder, to compare with; None if that is at the origin.
+
+    Raises the errors of the error tree.
+    """
+    match spec.plan.source:
+        case ImageServerSource.JP2 | ImageServerSource.ORIGINAL:
+            key, made_by = _stored(image, spec)
+        case ImageServerSource.TRANSIENT:
+            key, made_by = transient_key(image.item.asset_id, image.item.request_id), Stage.ORIGINAL
+        case _:
+            return None
+    path = image.folder / "compared-with"
+    _download(image, key, path, made_by)
+    return path
 
 
 def require_source(image: ImageContext, spec: IngestSpec) -> None:

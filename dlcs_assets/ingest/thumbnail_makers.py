@@ -20,11 +20,10 @@ from dlcs_assets.domain.thumbnails import ThumbnailAsk, ThumbnailPlan, plan_thum
 from dlcs_assets.ingest.appetiser_trial import blame_appetiser
 from dlcs_assets.ingest.blame import blame, blame_decoder
 from dlcs_assets.ingest.context import ImageContext
-from dlcs_assets.ingest.decoders import opened, sniff_image
-from dlcs_assets.ingest.image_probe import probe_image
-from dlcs_assets.ingest.jp2_structure import read_jp2_structure
 from dlcs_assets.ingest.scaled_thumbnail import scaled_thumbnail
 from dlcs_assets.ingest.sources import Source, explain_unseen
+from dlcs_assets.pictures.header import Colour
+from dlcs_assets.pictures.reading import read_header
 
 # What a web server that is no image server would lead to as well.
 _PERHAPS_ELSEWHERE: Final = frozenset(
@@ -33,7 +32,8 @@ _PERHAPS_ELSEWHERE: Final = frozenset(
 # libjpeg's limit.
 MAX_JPEG_EDGE: Final = 65_500
 # What a JPEG can hold as it is. With anything else Appetiser fails, or changes colours, without a JP2 in between.
-_PLAIN_MODES: Final = frozenset({"L", "RGB"})
+_PLAIN_COLOURS: Final = frozenset({Colour.GREY, Colour.RGB, Colour.YCBCR})
+_JPEG_BITS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,16 +177,14 @@ def _ask_appetiser(
 
 
 def _inspect(path: Path, max_pixels: int) -> _FileSource:
-    source_format = sniff_image(path)
-    if source_format.is_jp2:
-        structure = read_jp2_structure(path)
-        return _FileSource(Size(structure.width, structure.height), plain=True, described="the JP2's header")
-    header = probe_image(path, max_pixels=max_pixels)
-    with opened(path, source_format) as picture:
-        as_jpeg = picture.mode in _PLAIN_MODES and not picture.has_transparency_data
-        plain = as_jpeg and header.orientation == 1 and not picture.info.get("icc_profile")
+    header = read_header(path, max_pixels=max_pixels)
+    size = Size(header.width, header.height)
+    if header.format.is_jp2:
+        return _FileSource(size, plain=True, described="the JP2's header")
+    as_jpeg = header.colour in _PLAIN_COLOURS and header.bits == _JPEG_BITS and not header.has_alpha
+    plain = as_jpeg and header.orientation == 1 and not header.has_profile
     described = "the original's header" + (", turned upright" if header.orientation > 1 else "")
-    return _FileSource(Size(header.width, header.height), plain, described)
+    return _FileSource(size, plain, described)
 
 
 def _is_too_large(ask: ThumbnailAsk, max_pixels: int) -> bool:

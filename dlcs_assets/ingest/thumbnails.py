@@ -6,8 +6,6 @@ import hashlib
 from collections.abc import Mapping
 from concurrent.futures import Executor
 
-from dlcs_assets.clients.image_server import ThumbnailBytes
-from dlcs_assets.domain.errors import PermanentError, TransientError
 from dlcs_assets.domain.ingest_spec import IngestSpec
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
 from dlcs_assets.domain.s3_uri import S3Location
@@ -15,7 +13,8 @@ from dlcs_assets.domain.stages import Outcome, Stage
 from dlcs_assets.domain.storage_keys import sizes_key, thumbnail_key, thumbnail_prefix
 from dlcs_assets.domain.thumbnails import thumbnail_set
 from dlcs_assets.ingest.context import ImageContext, Stopwatch
-from dlcs_assets.ingest.image_probe import fingerprint, same_picture
+from dlcs_assets.ingest.original import FetchedOriginal
+from dlcs_assets.ingest.picture_check import check_thumbnails
 from dlcs_assets.ingest.sources import Source
 from dlcs_assets.ingest.thumbnail_makers import make_with_appetiser, make_with_image_server
 
@@ -31,14 +30,16 @@ def make_thumbnails(  # noqa: PLR0917 (what comes of the stages before)
     image: ImageContext,
     spec: IngestSpec,
     source: Source,
+    original: FetchedOriginal | None,
     results: Mapping[Stage, StageResult],
     threads: Executor,
     watch: Stopwatch,
 ) -> tuple[StageResult, bytes | None]:
     """Make every size, publish them, then `s.json`, then remove what is not of the new set.
 
-    Returns the result, and the smallest open thumbnail, to be shown (None if all are restricted). `results`
-    are those of the earlier stages, in this run or before. Raises the errors of the error tree.
+    Returns the result, and the smallest open thumbnail, to be shown (None if all are restricted). `results` are those
+    of the earlier stages, in this run or before; `original` is what this run has of it. Raises the errors of the
+    error tree.
     """
     asset_id = image.item.asset_id
     if image.thumbnails_by_appetiser:
@@ -46,7 +47,7 @@ def make_thumbnails(  # noqa: PLR0917 (what comes of the stages before)
         batch = make_with_appetiser(image, spec, source.file, results)
     else:
         batch = make_with_image_server(image, spec, source, results, threads)
-    _check_picture(image, source, batch.made)
+    check_thumbnails(image, spec, source, original, batch.made)
     chosen = thumbnail_set(
         [thumbnail.size for thumbnail in batch.made],
         max_unauthorised=spec.registration.max_unauthorised,
@@ -83,27 +84,6 @@ def make_thumbnails(  # noqa: PLR0917 (what comes of the stages before)
     smallest = min(chosen.open, key=lambda size: size.longest, default=None)
     result = StageResult(Stage.THUMBNAILS, Outcome.MADE, str(facts["sha256"]), facts, (*stored, sizes))
     return result, of_size[smallest].data if smallest else None
-
-
-def _check_picture(image: ImageContext, source: Source, made: list[ThumbnailBytes]) -> None:
-    """Compare the smallest thumbnail with its source, where that is at hand: a stale cache passes every other check."""
-    if source.at_hand is None or not made:
-        return
-    smallest = min(made, key=lambda thumbnail: thumbnail.size.longest)
-    if not same_picture(fingerprint(source.at_hand), fingerprint(smallest.data)):
-        if image.thumbnails_by_appetiser:
-            raise PermanentError(
-                "thumbnail_of_another_picture",
-                "Appetiser's thumbnail does not show this picture: perhaps it was not turned upright",
-                remedy="Turn the original itself if a tag says how it is to be turned; else see Appetiser's log",
-                stage=Stage.THUMBNAILS,
-            )
-        raise TransientError(
-            "thumbnail_of_another_picture",
-            "The image server's thumbnail does not show this picture: it has probably cached an older one",
-            remedy="Turn its source cache off (docs/operate.md); the image is retried automatically",
-            stage=Stage.THUMBNAILS,
-        )
 
 
 def _put(image: ImageContext, key: str, data: bytes, kind: ObjectKind = ObjectKind.THUMBNAIL) -> ObjectRecord:

@@ -31,7 +31,7 @@ def appetiser(services: RunningStack) -> Iterator[Callable[..., Proxy]]:
         yield start
 
 
-@pytest.mark.parametrize("mode", ["CMYK", "P", "LA", "F", "I", "I;16"])
+@pytest.mark.parametrize("mode", ["CMYK", "P", "LA", "I;16"])
 def test_what_its_encoder_does_not_know_ends_with_what_to_do(
     make_pipeline: Callable[..., Pipeline], appetiser: Callable[..., Proxy], mode: str
 ) -> None:
@@ -44,6 +44,18 @@ def test_what_its_encoder_does_not_know_ends_with_what_to_do(
     assert "use the image policy use-original" in str(status.error_remedy)
     assert (proxy.count("POST", "/convert"), status.attempts) == (2, 1)
     assert pipeline.left_in_scratch() == []
+
+
+@pytest.mark.parametrize("mode", ["F", "I"])
+def test_samples_without_a_range_are_refused_before_it_is_asked(
+    make_pipeline: Callable[..., Pipeline], appetiser: Callable[..., Proxy], mode: str
+) -> None:
+    proxy = appetiser()
+    pipeline = make_pipeline(appetiser_url=proxy.url)
+    picture = encoded(drawing(120, 90, mode="L").convert(mode), "TIFF")
+    status = pipeline.ingest("2/1/page", pipeline.serve("page.tif", picture), DEFAULT)
+    assert (status.state, status.error_code) == ("failed", "image_unsupported")
+    assert proxy.count("POST", "/convert") == 0
 
 
 def test_without_its_encoder_images_wait(

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from dlcs_assets.domain.errors import PermanentError
-from dlcs_assets.ingest.jp2_boxes import Box, BrokenJp2Error, read_at, read_boxes
+from dlcs_assets.pictures.jp2_boxes import Box, BrokenJp2Error, read_at, read_boxes
 
 _SIGNATURE: Final = b"\r\n\x87\n"
 _PROGRESSIONS: Final = ("LRCP", "RLCP", "RPCL", "PCRL", "CPRL")
@@ -26,6 +26,8 @@ _FIRST_MARKER: Final = 0xFF01
 _SOT_BYTES: Final = 12
 _EMPTY_TABLE: Final = 3  # bytes of a table of packet lengths without any
 _DEFAULT_PRECINCT: Final = 2**15
+_MAX_PADDING: Final = 2**20
+_PADDING: Final = b"\0\r\n "
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Jp2Structure:
     """How a JP2 is built; sizes in pixels. `levels` counts the halvings: there is one resolution more.
 
     `precincts` are those of the resolutions from the smallest, empty where the default (no division) is used.
+    `codestream` is where it begins and ends in the file. `notes` say what is not as the standard has it and stops no
+    decoder.
     """
 
     width: int
@@ -50,6 +54,10 @@ class Jp2Structure:
     has_plt: bool = False
     tiles: int = 1
     tile_parts: int = 1
+    at_origin: bool = True
+    is_subsampled: bool = False
+    codestream: tuple[int, int] = field(default=(0, 0), compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def is_tile_ready(self) -> bool:
@@ -63,10 +71,10 @@ class Jp2Structure:
 
 
 def read_jp2_structure(path: Path) -> Jp2Structure:
-    """Walk through all boxes, markers and tile-parts to the end marker.
+    """Walk through all boxes, markers and tile-parts to the end of the last tile.
 
-    Raises PermanentError `jp2_broken`, which says what is wrong. That the data between the markers decodes is not
-    shown by this.
+    Raises PermanentError `jp2_broken`, which says what is wrong, where parts of the picture are missing. That the data
+    between the markers decodes is not shown by this. What decoders read in spite of it is noted.
     """
     try:
         with path.open("rb") as file:
@@ -86,11 +94,16 @@ def _read_file(file: BinaryIO, size: int) -> Jp2Structure:
     first = next(boxes, None)
     if first is None or first.kind != b"jP  " or read_at(file, first.start, len(_SIGNATURE)) != _SIGNATURE:
         raise BrokenJp2Error("it does not begin with the signature of a JP2")
-    for box in boxes:
-        if box.kind == b"jp2h":
-            stated = _read_image_header(file, box)
-        elif box.kind == b"jp2c" and structure is None:
-            structure = _read_codestream(file, box.start, box.end)
+    try:
+        for box in boxes:
+            if box.kind == b"jp2h":
+                stated = _read_image_header(file, box)
+            elif box.kind == b"jp2c" and structure is None:
+                structure = _read_codestream(file, box.start, box.end)
+    except BrokenJp2Error:
+        if structure is None or stated is None:
+            raise
+        structure = replace(structure, notes=(*structure.notes, "what follows the codestream is no box"))
     if structure is None or stated is None:
         raise BrokenJp2Error("there is no codestream" if structure is None else "there is no header")
     if stated != (structure.width, structure.height, structure.components):
@@ -111,9 +124,10 @@ def _read_codestream(file: BinaryIO, start: int, end: int) -> Jp2Structure:
     structure, first_tile_part = _read_main_header(file, start, end)
     seen: Counter[int] = Counter()
     promised: dict[int, int] = {}
+    notes: list[str] = []
     has_plt = False
     at = first_tile_part
-    while (marker := _marker(file, at, end)) == _SOT:
+    while _begins_tile_part(file, at, end):
         tile, length, count = _read_tile_part_start(file, at, end)
         if tile >= structure.tiles:
             raise BrokenJp2Error(f"there is a tile {tile} in a picture of {structure.tiles} tiles")
@@ -122,14 +136,33 @@ def _read_codestream(file: BinaryIO, start: int, end: int) -> Jp2Structure:
         if count:
             promised[tile] = count
         at += length
-    if marker != _EOC:
-        raise BrokenJp2Error(f"there is neither a tile nor the end of the picture at byte {at}")
     if len(seen) != structure.tiles:
         raise BrokenJp2Error(f"it has {len(seen)} of {structure.tiles} tiles")
     for tile, count in promised.items():
-        if seen[tile] != count:
+        if seen[tile] < count:
             raise BrokenJp2Error(f"it has {seen[tile]} of {count} parts of tile {tile}")
-    return replace(structure, has_plt=has_plt or structure.has_plt, tile_parts=seen.total())
+    if any(seen[tile] > count for tile, count in promised.items()):
+        notes.append("tiles have more parts than they state")
+    if not _ends(file, at, end):
+        notes.append("its codestream has no end marker")
+    elif at + 2 < end:
+        notes.append(f"{end - at - 2} bytes follow the end of its codestream")
+    return replace(
+        structure,
+        has_plt=has_plt or structure.has_plt,
+        tile_parts=seen.total(),
+        codestream=(start, end),
+        notes=tuple(notes),
+    )
+
+
+def _begins_tile_part(file: BinaryIO, at: int, end: int) -> bool:
+    """Return whether there is another tile-part; if not, tiles are counted."""
+    return at + 2 <= end and read_at(file, at, 2) == _SOT.to_bytes(2, "big")
+
+
+def _ends(file: BinaryIO, at: int, end: int) -> bool:
+    return at + 2 <= end and read_at(file, at, 2) == _EOC.to_bytes(2, "big")
 
 
 def _read_main_header(file: BinaryIO, start: int, end: int) -> tuple[Jp2Structure, int]:
@@ -161,6 +194,7 @@ def _structure(siz: bytes, cod: bytes) -> Jp2Structure:
     transformation = cod[9]
     precincts = cod[10 : 11 + levels] if own_precincts & 1 else b""
     edges = tuple((1 << (exponents & 15), 1 << (exponents >> 4)) for exponents in precincts)
+    steps = {(siz[37 + 3 * component], siz[38 + 3 * component]) for component in range(components)}
     across, down = -(-(x1 - tile_x0) // tile_width), -(-(y1 - tile_y0) // tile_height)
     return Jp2Structure(
         width=x1 - x0,
@@ -175,6 +209,8 @@ def _structure(siz: bytes, cod: bytes) -> Jp2Structure:
         irreversible=transformation == 0,
         precincts=edges if any(min(edge) < _DEFAULT_PRECINCT for edge in edges) else (),
         tiles=across * down,
+        at_origin=(x0, y0, tile_x0, tile_y0) == (0, 0, 0, 0),
+        is_subsampled=steps != {(1, 1)},
     )
 
 
@@ -183,12 +219,21 @@ def _read_tile_part_start(file: BinaryIO, at: int, end: int) -> tuple[int, int, 
     _need(at, _SOT_BYTES, end)
     segment, tile, length, _, count = struct.unpack(">HHIBB", read_at(file, at + 2, _SOT_BYTES - 2))
     if length == 0:
-        length = end - 2 - at  # the last one, up to the end marker
+        length = _end_marker(file, at, end) - at
     if segment != _SOT_BYTES - 2 or length < _SOT_BYTES + 2:
         raise BrokenJp2Error(f"tile {tile} has an impossible length")
     if at + length > end:
         raise BrokenJp2Error(f"it breaks off in tile {tile}, {at + length - end} bytes before the tile's end")
     return tile, length, count
+
+
+def _end_marker(file: BinaryIO, at: int, end: int) -> int:
+    """Return where the end marker is, before padding: the last tile-part need not say how long it is."""
+    start = max(at, end - _MAX_PADDING)
+    tail = read_at(file, start, end - start).rstrip(_PADDING)
+    if not tail.endswith(_EOC.to_bytes(2, "big")):
+        raise BrokenJp2Error(f"it breaks off in the last tile-part, which begins at byte {at}")
+    return start + len(tail) - 2
 
 
 def _tile_part_markers(file: BinaryIO, at: int, end: int) -> set[int]:

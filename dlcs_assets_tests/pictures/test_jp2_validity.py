@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from dlcs_assets.domain.errors import PermanentError
-from dlcs_assets.ingest.jp2 import is_only_profile, validity_faults
-from dlcs_assets.ingest.jp2_structure import read_jp2_structure
+from dlcs_assets.ingest.jp2 import validity_faults
+from dlcs_assets.pictures.jp2_structure import read_jp2_structure
 from dlcs_testing.pictures import drawing, encoded
 
 GOOD = [
@@ -43,16 +43,10 @@ def test_what_encoders_write_is_valid(data: bytes, tmp_path: Path) -> None:
 def test_what_is_wrong_is_named(at: bytes, value: bytes, name: str, tmp_path: Path) -> None:
     found = validity_faults(write(GOOD[0].replace(at, value, 1), tmp_path))
     assert name in found
-    assert not is_only_profile(found)
 
 
 def test_what_jpylyzer_cannot_read_is_not_a_jp2(tmp_path: Path) -> None:
     assert validity_faults(write(b"\x00\x00", tmp_path))
-
-
-def test_a_profile_that_jp2_does_not_allow_has_its_own_reason() -> None:
-    assert is_only_profile(["iccNoLUTBasedProfile"])
-    assert not is_only_profile(["iccNoLUTBasedProfile", "methIsValid"])
 
 
 @pytest.mark.parametrize("seed", range(150))

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from dlcs_assets.domain.errors import PermanentError
-from dlcs_assets.ingest import jp2_boxes, jp2_structure
-from dlcs_assets.ingest.jp2_structure import Jp2Structure, read_jp2_structure
+from dlcs_assets.pictures import jp2_boxes, jp2_structure
+from dlcs_assets.pictures.jp2_structure import Jp2Structure, read_jp2_structure
 from dlcs_testing.pictures import drawing, encoded
 
 
@@ -124,7 +124,6 @@ def with_endless_packet_length(data: bytes) -> bytes:
         (TILED.replace(b"jp2h", b"jp2y"), "there is no header"),
         (TILED.replace(b"ihdr", b"ihdx"), "size of the picture"),
         (TILED.replace(struct.pack(">II", 200, 300), struct.pack(">II", 201, 300), 1), "differ about the size"),
-        (TILED[:-2] + b"\0\0", "no marker at byte"),
         (TILED[:-100], "breaks off in box 'jp2c', 100 bytes before its end"),
         (without_last_tile(TILED), "5 of 6 tiles"),
         (with_endless_packet_length(TILED), "table of packet lengths at byte 226 breaks off"),
@@ -146,6 +145,46 @@ def test_lengths_that_are_left_open_are_read_to_the_end(tmp_path: Path) -> None:
     assert read(bytes(data), tmp_path) == read(TILED, tmp_path)
     with pytest.raises(PermanentError):
         read(bytes(data[:-1]), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("data", "note"),
+    [
+        (TILED[:-2] + b"\0\0", "no end marker"),
+        (TILED + b"\r\n", "what follows the codestream is no box"),
+    ],
+)
+def test_what_decoders_read_all_the_same_is_noted(data: bytes, note: str, tmp_path: Path) -> None:
+    structure = read(data, tmp_path)
+    assert structure == read(TILED, tmp_path)
+    assert note in "; ".join(structure.notes)
+
+
+def test_parts_beyond_the_stated_number_are_noted(tmp_path: Path) -> None:
+    """As every JP2 of Adobe's encoder has them."""
+    first = TILED.index(b"\xff\x90\x00\x0a")
+    second = TILED.index(b"\xff\x90\x00\x0a", first + 1)
+    part = bytearray(TILED[first:second])
+    end = part.index(b"\xff\x93") + 2
+    again = bytearray(part[:12]) + b"\xff\x93"
+    again[6:10] = struct.pack(">I", len(again))
+    part[11] = again[11] = 1
+    again[10] = 1
+    assert end > 12
+    box = TILED.index(b"jp2c") - 4
+    (length,) = struct.unpack(">I", TILED[box : box + 4])
+    data = bytearray(TILED[:first] + part + again + TILED[second:])
+    data[box : box + 4] = struct.pack(">I", length + len(again))
+    assert read(bytes(data), tmp_path).notes == ("tiles have more parts than they state",)
+
+
+def test_padding_behind_a_part_without_a_length_is_noted(tmp_path: Path) -> None:
+    box = TILED.index(b"jp2c") - 4
+    data = bytearray(TILED)
+    data[box : box + 4] = bytes(4)
+    last = data.rindex(b"\xff\x90\x00\x0a")
+    data[last + 6 : last + 10] = bytes(4)
+    assert read(bytes(data) + bytes(500), tmp_path).notes == ("500 bytes follow the end of its codestream",)
 
 
 def test_long_boxes_are_read(tmp_path: Path) -> None:

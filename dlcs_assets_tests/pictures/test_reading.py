@@ -10,17 +10,24 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dlcs_assets.domain.errors import PermanentError
-from dlcs_assets.ingest.image_probe import ImageInfo, fingerprint, probe_image, same_picture
+from dlcs_assets.pictures.comparison import Difference, compare
+from dlcs_assets.pictures.fingerprint import Fingerprint
+from dlcs_assets.pictures.header import PictureHeader
+from dlcs_assets.pictures.reading import fingerprint, read_header
 from dlcs_testing.pictures import drawing, encoded, jpeg
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-def read(data: bytes, folder: Path, max_pixels: int = 10**9) -> ImageInfo:
+def read(data: bytes, folder: Path, max_pixels: int = 10**9) -> PictureHeader:
     path = folder / "image.with-a-lying-name.txt"
     path.write_bytes(data)
-    return probe_image(path, max_pixels=max_pixels)
+    return read_header(path, max_pixels=max_pixels)
+
+
+def same_picture(one: Fingerprint, other: Fingerprint) -> bool:
+    return compare(one, other) is None
 
 
 def thumbnail(image: Image, edge: int = 100, **options: Any) -> bytes:
@@ -49,7 +56,7 @@ def test_accepted_formats_are_recognised_by_their_bytes(
 ) -> None:
     picture = read(encoded(drawing(120, 80, mode=mode), image_format), tmp_path)
     assert picture.format.media_type == media_type
-    assert (picture.width, picture.height, picture.orientation, picture.frames) == (120, 80, 1, 1)
+    assert (picture.width, picture.height, picture.orientation, picture.pages) == (120, 80, 1, 1)
     assert not picture.has_orientation
 
 
@@ -114,7 +121,7 @@ def test_frames_are_counted_and_the_first_is_measured(tmp_path: Path) -> None:
     for image_format in ("GIF", "TIFF"):
         data = encoded(drawing(60, 40), image_format, save_all=True, append_images=frames)
         picture = read(data, tmp_path)
-        assert (picture.width, picture.height, picture.frames) == (60, 40, 3)
+        assert (picture.width, picture.height, picture.pages) == (60, 40, 3)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +146,6 @@ def test_what_is_not_an_image_is_named(data: bytes, what: str, tmp_path: Path) -
         jpeg(120, 80)[:20],
         b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0",
         b"II*\0\xff\xff\xff\x7f",
-        encoded(drawing(20, 20), "JPEG2000")[:60],
         b"GIF89a",
     ],
 )
@@ -218,22 +224,17 @@ def test_a_jp2_of_any_size_is_decoded_reduced(
 
 def changed(page: Image, how: str) -> Image:
     from PIL import Image as PillowImage
-    from PIL import ImageOps
 
     match how:
-        case "grey":
-            return page.convert("L")
         case "brighter":
             return page.point([min(255, round(255 * (level / 255) ** 0.6)) for level in range(256)] * 3)
         case "duller":
             return page.point([64 + level // 2 for level in range(256)] * 3)
-        case "negative":
-            return ImageOps.invert(page)
         case _:
             return page.resize((80, 116), PillowImage.Resampling.NEAREST)
 
 
-@pytest.mark.parametrize("how", ["grey", "brighter", "duller", "negative", "coarse"])
+@pytest.mark.parametrize("how", ["brighter", "duller", "coarse"])
 def test_colour_management_and_resampling_keep_the_fingerprint(how: str) -> None:
     for page in PAGES:
         assert same_picture(fingerprint(encoded(page)), fingerprint(thumbnail(changed(page, how), quality=30)))
@@ -264,10 +265,11 @@ def test_even_pages_of_text_have_different_fingerprints() -> None:
         assert [same_picture(mine, other) for other in thumbnails] == [other == number for other in range(len(pages))]
 
 
-def test_a_page_that_is_upside_down_is_another_picture() -> None:
+def test_a_page_that_is_upside_down_is_turned() -> None:
     for page in PAGES:
-        turned = page.rotate(180)
-        assert not same_picture(fingerprint(encoded(page)), fingerprint(thumbnail(turned)))
+        seen = compare(fingerprint(encoded(page)), fingerprint(thumbnail(page.rotate(180))))
+        assert seen
+        assert seen.difference is Difference.TURNED
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "TIFF", "PNG"])
@@ -281,32 +283,15 @@ def test_a_fingerprint_is_taken_upright(orientation: int, image_format: str) -> 
     assert same_picture(fingerprint(data), fingerprint(thumbnail(PAGES[0]))) is (orientation == 1)
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "I;16", "I", "F"])
+@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "I;16"])
 def test_pictures_of_every_mode_match_their_thumbnails(mode: str) -> None:
-    grey = PAGES[1].convert("L")
-    match mode:
-        case "I" | "I;16":
-            page = grey.convert("I").point(lambda level: level * 257).convert(mode)
-        case "F":
-            page = grey.convert("F")
-        case _:
-            page = PAGES[1].convert(mode)
-    print_of_page = fingerprint(encoded(page, "TIFF"))
-    assert len(print_of_page) == 256
-    assert same_picture(print_of_page, fingerprint(thumbnail(PAGES[1])))
-    assert not same_picture(print_of_page, fingerprint(thumbnail(PAGES[2])))
-
-
-def test_images_that_cannot_be_compared_count_as_the_same() -> None:
-    from PIL import Image
-
-    page = fingerprint(encoded(PAGES[0]))
-    blank = fingerprint(encoded(Image.new("RGB", (400, 600), (230, 220, 200))))
-    tiny = fingerprint(jpeg(400, 5))
-    transparent = fingerprint(encoded(Image.new("RGBA", (400, 600), (10, 20, 30, 0)), "PNG"))
-    turned = fingerprint(in_uuid_box(encoded(PAGES[1], "JPEG2000"), XMP_UUID, XMP))
-    assert (tiny, transparent, turned) == (b"", b"", b"")
-    assert all(same_picture(page, other) and same_picture(other, page) for other in (blank, tiny, transparent, turned))
+    page = PAGES[1].convert("L") if mode in {"L", "I;16"} else PAGES[1].convert(mode)
+    if mode == "I;16":
+        page = page.convert("I").point(lambda level: level * 257).convert(mode)
+    look = fingerprint(encoded(page, "TIFF"))
+    own, other = (each.convert("L") if mode in {"1", "L", "I;16"} else each for each in PAGES[1:3])
+    assert same_picture(look, fingerprint(thumbnail(own)))
+    assert not same_picture(look, fingerprint(thumbnail(other)))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,6 @@
+"""Reading pictures with other eyes than those that made them: headers, what a picture looks like, whether two are one.
+
+TIFF is read with tifffile and imagecodecs, JPEG, PNG, GIF, WebP and AVIF with libvips, JPEG 2000 by its boxes and
+imagecodecs: neither Appetiser nor an image server has the same reader for the same format, and what samples mean is
+decided here.
+"""

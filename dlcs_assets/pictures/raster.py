@@ -1,0 +1,260 @@
+"""Reading JPEG, PNG, GIF, WebP and AVIF with libvips, and what that does not read (BMP, PPM ...) with Pillow."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from dlcs_assets.domain.errors import PermanentError
+from dlcs_assets.domain.media_type import SourceFormat
+from dlcs_assets.pictures.colour import Spectrum, to_srgb
+from dlcs_assets.pictures.fingerprint import TRANSPOSED_ORIENTATIONS, Fingerprint, Shrinker, fingerprint_of
+from dlcs_assets.pictures.header import (
+    Colour,
+    PictureHeader,
+    SampleKind,
+    unreadable,
+    unsupported,
+)
+from dlcs_assets.pictures.orientation import valid_orientation, xmp_orientation
+
+if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
+
+
+# Media type -> Pillow's module and class. Called by name, not by Image.open, which would try all others too and has a
+# limit of pixels of its own, for the whole process.
+_DECODERS: Final = {
+    "image/jpeg": ("JpegImagePlugin", "JpegImageFile"),
+    "image/png": ("PngImagePlugin", "PngImageFile"),
+    "image/gif": ("GifImagePlugin", "GifImageFile"),
+    "image/webp": ("WebPImagePlugin", "WebPImageFile"),
+    "image/avif": ("AvifImagePlugin", "AvifImageFile"),
+    "image/bmp": ("BmpImagePlugin", "BmpImageFile"),
+    "image/x-portable-anymap": ("PpmImagePlugin", "PpmImageFile"),
+    "image/x-jp2-codestream": ("Jpeg2KImagePlugin", "Jpeg2KImageFile"),
+}
+RASTERS: Final = frozenset(_DECODERS)
+JPEG: Final = SourceFormat("image/jpeg", is_image=True)
+_BY_PILLOW: Final = frozenset({"image/bmp", "image/x-portable-anymap", "image/x-jp2-codestream"})
+_ORIENTATION_TAG: Final = 0x0112
+# A grid of at least this is asked of libvips; what is made of it is exact.
+_FINE: Final = 128
+_JPEG_SHRINKS: Final = (8, 4, 2)
+
+_MODES: Final = {
+    "1": (Colour.BILEVEL, 1),
+    "L": (Colour.GREY, 8),
+    "LA": (Colour.GREY, 8),
+    "I": (Colour.GREY, 16),
+    "F": (Colour.GREY, 32),
+    "P": (Colour.PALETTE, 8),
+    "PA": (Colour.PALETTE, 8),
+    "CMYK": (Colour.CMYK, 8),
+}
+
+
+def read_raster_header(source: Path | bytes, source_format: SourceFormat) -> PictureHeader:
+    """Read a header. Raises PermanentError `image_unreadable` or `image_unsupported`."""
+    try:
+        with _by_pillow(source, source_format) as image:
+            return _pillow_header(image, source_format)
+    except PermanentError:
+        if source_format.media_type in _BY_PILLOW:
+            raise
+        # Pillow refuses some that are whole: a JPEG with an empty JFIF segment, for one.
+        return _vips_header(source, source_format)
+
+
+def raster_fingerprint(source: Path | bytes, source_format: SourceFormat) -> Fingerprint:
+    """Decode a picture as far as is needed for its fingerprint. Raises as `read_raster_header`."""
+    header = read_raster_header(source, source_format)
+    if source_format.media_type in _BY_PILLOW:
+        with _by_pillow(source, source_format) as image:
+            return _pillow_fingerprint(image, header)
+    return _vips_fingerprint(source, header)
+
+
+@contextmanager
+def _by_pillow(source: Path | bytes, source_format: SourceFormat) -> Iterator[ImageFile]:
+    module, name = _DECODERS[source_format.media_type]
+    decoder = getattr(import_module(f"PIL.{module}"), name)
+    try:
+        with decoder(source if isinstance(source, Path) else BytesIO(source)) as image:
+            yield image
+    except PermanentError:
+        raise
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders fed with foreign bytes raise whatever they stumble over
+        raise unreadable(source_format.media_type, error or type(error).__name__) from error
+
+
+def _pillow_header(image: ImageFile, source_format: SourceFormat) -> PictureHeader:
+    stated = _stated_orientation(image)
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise unreadable(source_format.media_type, "it has no pixels")
+    if stated in TRANSPOSED_ORIENTATIONS:
+        width, height = height, width
+    colour, bits = _MODES.get(image.mode, (Colour.GREY, 16) if image.mode.startswith("I") else (Colour.RGB, 8))
+    return PictureHeader(
+        source_format,
+        width,
+        height,
+        stated or 1,
+        stated is not None,
+        colour,
+        bits,
+        SampleKind.FLOAT if image.mode == "F" else SampleKind.UNSIGNED,
+        has_alpha=image.has_transparency_data,
+        has_profile=bool(image.info.get("icc_profile")),
+        pages=int(getattr(image, "n_frames", 1)),
+    )
+
+
+def _stated_orientation(image: ImageFile) -> int | None:
+    from PIL.Image import Image
+
+    try:
+        # PNG's own method would decode the whole picture, to see whether EXIF follows it.
+        return valid_orientation(Image.getexif(image).get(_ORIENTATION_TAG))
+    except Exception:  # noqa: BLE001 (broken metadata raises whatever the parser stumbles over, and turns no picture)
+        return None
+
+
+def _pillow_fingerprint(image: ImageFile, header: PictureHeader) -> Fingerprint:
+    import numpy as np
+
+    image.load()
+    match image.mode:
+        case "L" | "RGB":
+            levels = np.asarray(image)
+        case "I":
+            levels = np.asarray(image, np.float64) / 257
+        case "F":
+            raise unsupported(header.format.media_type, "floating-point samples")
+        case _:
+            levels = np.asarray(image.convert("RGB"))
+    levels = levels if levels.ndim == 3 else levels[..., None]  # noqa: PLR2004 (axes)
+    shrinker = Shrinker(levels.shape[1], levels.shape[0], levels.shape[2])
+    shrinker.add(0, 0, levels)
+    means = shrinker.means()
+    grid = to_srgb(means, Spectrum.GREY if levels.shape[2] == 1 else Spectrum.RGB, None)
+    return fingerprint_of(grid, shrinker.column_edges, shrinker.row_edges, orientation=header.orientation)
+
+
+@contextmanager
+def _vips_errors(source_format: SourceFormat) -> Iterator[None]:
+    import pyvips
+
+    try:
+        yield
+    except pyvips.Error as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise unreadable(source_format.media_type, lines[-1] if lines else "libvips reads it not") from error
+
+
+def _open_with_vips(source: Path | bytes, **options: Any) -> Any:
+    import pyvips
+
+    _check_process()
+    options = {"access": "sequential", "fail_on": "truncated", **options}
+    if isinstance(source, Path):
+        return pyvips.Image.new_from_file(str(source), **options)
+    return pyvips.Image.new_from_buffer(source, "", **options)
+
+
+_first_used_in: list[int] = []
+
+
+def _check_process() -> None:
+    """Fail, rather than wait forever: the threads of libvips do not live on in a fork of a process that has used it.
+
+    Runs are forks of a process that never reads a picture.
+    """
+    if not _first_used_in:
+        _first_used_in.append(os.getpid())
+    if _first_used_in[0] != os.getpid():
+        raise RuntimeError("libvips was used before this process was forked, and cannot be used in it")
+
+
+def _vips_header(source: Path | bytes, source_format: SourceFormat) -> PictureHeader:
+    with _vips_errors(source_format):
+        image = _open_with_vips(source)
+        stated = _vips_orientation(image)
+        width, height = image.width, image.height
+        has_profile = image.get_typeof("icc-profile-data") != 0
+        colour = {"b-w": Colour.GREY, "grey16": Colour.GREY, "cmyk": Colour.CMYK}.get(image.interpretation, Colour.RGB)
+        bits = 16 if image.format == "ushort" else 8
+        has_alpha = bool(image.hasalpha())
+    if stated in TRANSPOSED_ORIENTATIONS:
+        width, height = height, width
+    return PictureHeader(
+        source_format,
+        width,
+        height,
+        stated or 1,
+        stated is not None,
+        colour,
+        bits,
+        has_alpha=has_alpha,
+        has_profile=has_profile,
+    )
+
+
+def _vips_orientation(image: Any) -> int | None:
+    if image.get_typeof("orientation"):
+        return valid_orientation(image.get("orientation"))
+    return xmp_orientation(bytes(image.get("xmp-data"))) if image.get_typeof("xmp-data") else None
+
+
+def _vips_fingerprint(source: Path | bytes, header: PictureHeader) -> Fingerprint:
+    import numpy as np
+
+    width, height = header.stored_size
+    media_type = header.format.media_type
+    options: dict[str, Any] = {}
+    if media_type == "image/jpeg":
+        shrink = next((each for each in _JPEG_SHRINKS if min(width, height) >= each * _FINE), 1)
+        options["shrink"] = shrink
+    with _vips_errors(header.format):
+        image = _open_with_vips(source, **options)
+        if "shrink" not in options and (image.width, image.height) != (width, height):
+            raise unreadable(
+                media_type, f"its header says {width} x {height}, and it decodes to {image.width} x {image.height}"
+            )
+        profile = bytes(image.get("icc-profile-data")) if image.get_typeof("icc-profile-data") else None
+        transparent = False
+        top = 65535 if image.format == "ushort" else 255
+        if image.hasalpha():
+            # On the pixels, before anything is averaged; how much of it is seen through is known only from them.
+            image = image.bandjoin(image[image.bands - 1]).copy(interpretation="multiband")
+            alpha = image[image.bands - 1]
+            flat = image[: image.bands - 2] if image.bands > 3 else image[0]  # noqa: PLR2004 (grey, alpha, its copy)
+            flat = (flat * alpha + (alpha * -1 + top) * top) / top
+            image = flat.bandjoin(alpha)
+            transparent = True
+        elif image.interpretation == "cmyk" and profile is None:
+            black = image[3] * -1 + top
+            image = (image[:3] * -1 + top) * black / top
+        across, down = max(1, image.width // _FINE), max(1, image.height // _FINE)
+        full = image.width, image.height
+        small = image.shrink(across, down, ceil=True) if (across, down) != (1, 1) else image
+        kind = {"uchar": np.uint8, "ushort": np.uint16}.get(small.format, np.float32)
+        small = small if kind is not np.float32 else small.cast("float")
+        shape = (small.height, small.width, small.bands)
+        levels = np.ndarray(buffer=small.write_to_memory(), dtype=kind, shape=shape) * np.float64(255 / top)
+    if transparent:
+        transparent = bool(levels[..., -1].min() < 255 - 1e-3)
+        levels = levels[..., :-1]
+    spectrum = {1: Spectrum.GREY, 3: Spectrum.RGB, 4: Spectrum.CMYK}[levels.shape[2]]
+    grid = to_srgb(levels, spectrum, profile)
+    column_edges = np.minimum(np.arange(small.width + 1) * across, full[0]).astype(np.float64)
+    row_edges = np.minimum(np.arange(small.height + 1) * down, full[1]).astype(np.float64)
+    return fingerprint_of(grid, column_edges, row_edges, orientation=header.orientation, is_transparent=transparent)
