@@ -60,7 +60,8 @@ def require_shown_right(image: ImageContext, spec: IngestSpec, seen: FetchedOrig
     """
     if image.thumbnails_by_appetiser or seen is None or seen.format is None:
         return
-    require_read_right(image.services.image_server.kind, spec.plan, seen.format.media_type)
+    header = seen.image if isinstance(seen, FetchedOriginal) else None
+    require_read_right(image.services.image_server.kind, spec.plan, header or seen.format.media_type)
 
 
 def needs_original(image: ImageContext, spec: IngestSpec) -> bool:

@@ -6,19 +6,30 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from dlcs_assets.domain.iiif_size import Size
 from dlcs_assets.domain.image_servers import ImageServerKind
+from dlcs_assets.domain.stages import Stage
 from dlcs_assets.domain.thumbnails import ThumbnailAsk
 from dlcs_stack.image_server.config import Config
 from dlcs_stack.stack import RunningStack
 from dlcs_testing.image_server_service import listening
 from dlcs_testing.installation import full_message
-from dlcs_testing.looking import decoded
+from dlcs_testing.looking import decoded, shows
 from dlcs_testing.pictures import drawing, encoded, jpeg
 from dlcs_testing.pipeline import Pipeline
+
+
+def oriented(orientation: int) -> Any:
+    from PIL.Image import Exif
+
+    exif = Exif()
+    exif[0x0112] = orientation
+    return exif
+
 
 DEFAULT, USE_ORIGINAL = "iiif-img:default,thumbs:default", "iiif-img:use-original,thumbs:default"
 
@@ -135,3 +146,69 @@ def test_images_wait_while_it_has_no_decoder_of_jp2(
     pipeline.use(image_server_url=cantaloupe)
     pipeline.settle()
     assert pipeline.status("2/4/page").state == "done"
+
+
+MISREAD: dict[str, bytes] = {
+    "mirrored.jpg": encoded(drawing(120, 90), "JPEG", exif=oriented(5)),
+    "mirrored.tif": encoded(drawing(120, 90), "TIFF", exif=oriented(2)),
+    "turned.png": encoded(drawing(120, 90), "PNG", exif=oriented(6)),
+    "cmyk.jpg": encoded(drawing(120, 90, mode="CMYK"), "JPEG"),
+    "cmyk.tif": encoded(drawing(120, 90, mode="CMYK"), "TIFF"),
+    "grey-alpha.png": encoded(drawing(120, 90, mode="L").convert("LA"), "PNG"),
+    "big.tif": encoded(drawing(120, 90), "TIFF", big_tiff=True),
+    "turned-rgba.tif": encoded(drawing(120, 90).convert("RGBA"), "TIFF", exif=oriented(6)),
+    "float.tif": encoded(drawing(120, 90, mode="L").convert("F").point(lambda level: level / 255), "TIFF"),
+}
+
+
+@pytest.mark.parametrize("name", MISREAD)
+def test_what_it_would_show_wrong_is_refused_or_converted(pipeline: Pipeline, name: str) -> None:
+    url = pipeline.serve(name, MISREAD[name])
+    status = pipeline.ingest("2/6/served", url, USE_ORIGINAL)
+    assert (status.state, status.error_code, status.attempts) == ("failed", "image_server_misreads", 1)
+    assert "policy default" in str(status.error_remedy)
+    assert pipeline.storage("2/6/") == {} == pipeline.thumbs("2/6/")
+    converted = pipeline.ingest("2/6/converted", url, DEFAULT)
+    assert (converted.state, converted.error_code) == ("done", None)
+
+
+@pytest.mark.parametrize("channels", [DEFAULT, USE_ORIGINAL])
+def test_a_jp2_with_alpha_is_refused_for_every_policy(pipeline: Pipeline, channels: str) -> None:
+    """It is stored as it is, so that a conversion is no way out."""
+    url = pipeline.serve("alpha.jp2", encoded(drawing(120, 90).convert("RGBA"), "JPEG2000"))
+    status = pipeline.ingest("2/7/alpha", url, channels)
+    assert (status.error_code, pipeline.storage("2/7/")) == ("image_server_misreads", {})
+
+
+@pytest.mark.parametrize("name", ["page.jpg", "turned.jpg", "page.png", "page.tif", "page.jp2", "rgba.png"])
+def test_what_it_reads_right_is_not_refused(pipeline: Pipeline, name: str) -> None:
+    picture = drawing(120, 90).convert("RGBA") if name == "rgba.png" else drawing(120, 90)
+    kind = {"jpg": "JPEG", "png": "PNG", "tif": "TIFF", "jp2": "JPEG2000"}[name[-3:]]
+    options = {"exif": oriented(6)} if name == "turned.jpg" else {}
+    url = pipeline.serve(name, encoded(picture, kind, **options))
+    assert pipeline.ingest("2/8/page", url, USE_ORIGINAL).state == "done"
+
+
+@pytest.mark.parametrize("channels", [DEFAULT, USE_ORIGINAL])
+def test_a_server_that_keeps_everything_never_has_an_old_picture_published(
+    start_cantaloupe: Callable[..., str], make_pipeline: Callable[..., Pipeline], channels: str
+) -> None:
+    """Neither in an attempt, nor a retry, nor by a rerun of the thumbnails alone."""
+    url = start_cantaloupe(caching=True)
+    pipeline = make_pipeline(image_server_url=url, image_server_kind=ImageServerKind.CANTALOUPE, attempts=3)
+    old, new = (drawing(480, 360, seed=seed) for seed in (1, 2))
+    origin = pipeline.serve("page.png", encoded(old, "PNG"))
+    assert pipeline.ingest("2/9/page", origin, channels).state == "done"
+    pipeline.serve("page.png", encoded(new, "PNG"))
+    pipeline.send(full_message("2/9/page", origin, channels))
+    pipeline.settle()
+    status = pipeline.status("2/9/page")
+    assert (status.state, status.error_code) == ("failed", "thumbnail_of_another_picture")
+    pipeline.retry("2/9/page")
+    pipeline.run_by_hand("2/9/page", stages=[Stage.THUMBNAILS])
+    pipeline.settle()
+    assert pipeline.status("2/9/page").state == "failed"
+    pipeline.use(image_server_url=start_cantaloupe())
+    pipeline.retry("2/9/page")
+    assert pipeline.status("2/9/page").state == "done"
+    assert all(shows(data, new) for data in thumbnails(pipeline, "2/9/page").values())
