@@ -6,15 +6,16 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-POLL_SECONDS = 0.2
+POLL_SECONDS, MAX_POLL_SECONDS = 0.2, 1.0
 T = TypeVar("T")
 
 
 def eventually(look: Callable[[], T], wanted: Callable[[T], bool] = bool, *, timeout: float = 60) -> T:
     """Return what `look` returns as soon as it is as wanted; fail after `timeout` seconds with what it was last."""
-    deadline = time.monotonic() + timeout
+    began = time.monotonic()
     while not wanted(seen := look()):
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > timeout:
             raise AssertionError(f"Not as wanted after {timeout} s; last seen:\n{seen!r}")
-        time.sleep(POLL_SECONDS)
+        time.sleep(min(max(POLL_SECONDS, waited / 10), MAX_POLL_SECONDS))  # what takes long may take a little longer
     return seen

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http.cookiejar import CookieJar
-from ssl import SSLCertVerificationError
+from ssl import SSLCertVerificationError, SSLContext
 from typing import Final
 
 import httpx
@@ -19,6 +21,7 @@ from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDownEr
 from dlcs_assets.domain.redaction import shown_url
 
 _SPARE_CONNECTIONS: Final = 2  # for requests that need no permit
+_AUTHORITIES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,24 @@ class HttpService(LazyClient[httpx.Client]):
             limits=httpx.Limits(max_connections=self.in_flight + _SPARE_CONNECTIONS),
             headers={"User-Agent": "DLCS/2.0"},
             cookies=no_cookies(),
+            verify=tls_context(trust_env=False),
             trust_env=False,
         )
+
+
+def tls_context(*, trust_env: bool) -> SSLContext:
+    """Return what clients of this process need for TLS, by the authorities that httpx trusts.
+
+    With `trust_env` these are the environment's, where it names any. Clients share it: that each reads the certificates
+    of all authorities takes longer than some images do.
+    """
+    named = tuple(os.environ.get(name) for name in _AUTHORITIES) if trust_env else ()
+    return _tls_context(named, trust_env=trust_env)
+
+
+@lru_cache(maxsize=4)
+def _tls_context(_named: tuple[str | None, ...], *, trust_env: bool) -> SSLContext:
+    return httpx.create_ssl_context(trust_env=trust_env)
 
 
 class _NoCookies(CookieJar):

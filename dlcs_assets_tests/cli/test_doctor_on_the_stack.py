@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from dlcs_stack.stack import SERVICES, Component, Stack
+from dlcs_stack.stack import Component, RunningStack
 
 
 def results(environment: dict[str, str], folder: Path) -> tuple[int, dict[str, str]]:
@@ -24,16 +24,18 @@ def results(environment: dict[str, str], folder: Path) -> tuple[int, dict[str, s
     return done.returncode, {each["check"]: each["result"] for each in json.loads(done.stdout)}
 
 
-def test_the_embedded_stack_is_healthy_until_a_service_ends(tmp_path: Path) -> None:
+def test_the_embedded_stack_is_healthy_until_a_service_ends(services: RunningStack, tmp_path: Path) -> None:
     """Only the ledger is a warning there: Dagster, which creates it, is not part of this stack."""
-    with Stack(tmp_path / "stack", components=SERVICES).running() as stack:
-        status, found = results(dict(stack.environment), tmp_path)
-        assert status == 0
-        assert {name for name, result in found.items() if result != "ok"} == {"ledger"}  # Dagster would have made it
-        status, found = results({**stack.environment, "DLCS_IMAGE_SERVER_SOURCES": "disk"}, tmp_path)
-        assert (status, found["image server"]) == (0, "ok")
-        stack.stop(Component.IMAGE_SERVER)
-        status, found = results(dict(stack.environment), tmp_path)
-        assert status == 1
-        assert found["image server"] == "fail"
-        assert found["appetiser"] == "ok"
+    status, found = results(dict(services.environment), tmp_path)
+    assert status == 0
+    assert {name for name, result in found.items() if result != "ok"} == {"ledger"}  # Dagster would have made it
+    status, found = results({**services.environment, "DLCS_IMAGE_SERVER_SOURCES": "disk"}, tmp_path)
+    assert (status, found["image server"]) == (0, "ok")
+    services.stop(Component.IMAGE_SERVER)
+    try:
+        status, found = results(dict(services.environment), tmp_path)
+    finally:
+        services.start(Component.IMAGE_SERVER)
+    assert status == 1
+    assert found["image server"] == "fail"
+    assert found["appetiser"] == "ok"

@@ -14,53 +14,68 @@ from dlcs_assets.domain.stages import Stage
 from dlcs_stack.data_folder import read_state
 from dlcs_stack.stack import Component, RunningStack
 from dlcs_testing.dagster_api import Run
+from dlcs_testing.pictures import jpeg
 from dlcs_testing.waiting import eventually
-from dlcs_testing.whole_system import System
+from dlcs_testing.whole_system import System, full_message
 
 DONE_IN_RUN = "SELECT count(*) FROM attempts WHERE run_id = ? AND result = 'done'"
+FETCHED_IN_RUN = "SELECT count(*) FROM outcomes WHERE run_id = ? AND stage = 'original'"
 NEWEST_REQUEST_ATTEMPTS = """SELECT result FROM attempts
     WHERE request_id = (SELECT max(id) FROM requests WHERE image_id = ?) ORDER BY number"""
 CLAIMS = "SELECT count(*) FROM claims WHERE image_id LIKE ?"
 
 
 def images_of(customer: int, space: int = 1) -> list[str]:
-    """Name the images of a run to be killed: large enough that there is time to kill it."""
-    return [f"{customer}/{space}/page-{number}" for number in range(6)]
+    """Name the images of a run to be killed. The last one needs no Appetiser."""
+    return [*(f"{customer}/{space}/page-{number}" for number in range(5)), f"{customer}/{space}/stored"]
 
 
-def send_large_pages(system: System, images: Sequence[str]) -> None:
-    """Ask for the ingest of pages that keep Appetiser busy for some seconds."""
-    system.send_pages(images, width=2000, height=3000)
+def send_images(system: System, images: Sequence[str]) -> None:
+    """Ask for the ingest of images of a run to be killed."""
+    *pages, stored = images
+    system.send_pages(pages, width=400, height=300)
+    system.send(full_message(stored, system.upload(stored, jpeg(400, 300)), [{"channel": "file"}]))
 
 
 @contextmanager
-def run_held_up_by_appetiser(stack: RunningStack, system: System, images: Sequence[str]) -> Iterator[Run]:
-    """Send pages of one customer, whose run waits for Appetiser until the end of the context."""
+def appetiser_held_up(stack: RunningStack) -> Iterator[None]:
+    """Let Appetiser answer nothing until the end of the context."""
     guard = psutil.Process(read_state(stack.data).services[Component.APPETISER])
     appetiser = guard.children(recursive=True)
     for process in appetiser:
         process.suspend()
     try:
+        yield
+    finally:
+        for process in appetiser:
+            process.resume()
+
+
+@contextmanager
+def run_held_up_by_appetiser(stack: RunningStack, system: System, images: Sequence[str]) -> Iterator[Run]:
+    """Send pages of one customer, whose run waits for Appetiser until the end of the context."""
+    with appetiser_held_up(stack):
         system.send_pages(images, width=400, height=300)
         customer = images[0].partition("/")[0]
         # What comes after the original waits for Appetiser.
         eventually(lambda: "materialized" in system.dagster.partitions(Stage.ORIGINAL, f"/{customer}/").values())
         (run,) = system.dagster.runs(customer=customer)
         yield run
-    finally:
-        for process in appetiser:
-            process.resume()
 
 
 def kill_in_the_middle(stack: RunningStack, system: System, find_run: Callable[[], Run | None]) -> Run:
-    """Kill the process of a run as soon as an image of it is done and others are not; return the run."""
+    """Kill the process of a run, which waits for Appetiser, once an image of it is done and another begun.
+
+    Return the run.
+    """
     run = eventually(find_run)
     assert run is not None
     pid = eventually(lambda: system.dagster.pid(run.id))
     assert pid is not None
     guards = [psutil.Process(pid) for pid in read_state(stack.data).services.values()]
     assert pid in {child.pid for guard in guards for child in guard.children(recursive=True)}  # it is the stack's
-    eventually(lambda: system.rows(DONE_IN_RUN, run.id) > [(0,)])
+    # The original of one more is fetched: it waits for Appetiser.
+    eventually(lambda: [(0,)] < system.rows(DONE_IN_RUN, run.id) < system.rows(FETCHED_IN_RUN, run.id))
     os.kill(pid, signal.SIGKILL)
     return run
 

@@ -9,7 +9,13 @@ import pytest
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.stages import STAGES, Stage
-from dlcs_assets_tests.e2e.killing import check_recovered, images_of, kill_in_the_middle, send_large_pages
+from dlcs_assets_tests.e2e.killing import (
+    appetiser_held_up,
+    check_recovered,
+    images_of,
+    kill_in_the_middle,
+    send_images,
+)
 from dlcs_stack.stack import RunningStack
 from dlcs_testing.waiting import eventually
 from dlcs_testing.whole_system import System
@@ -30,21 +36,24 @@ class Backfill:
 @pytest.fixture(scope="module")
 def backfills(system: System) -> tuple[Backfill, Backfill]:
     """Launch both at once, because Dagster looks at its backfills only twice a minute."""
-    large, small = images_of(CUSTOMER, space=1), [f"{CUSTOMER}/2/page-{number}" for number in range(4)]
+    many, small = images_of(CUSTOMER, space=1), [f"{CUSTOMER}/2/page-{number}" for number in range(4)]
     other = f"{CUSTOMER}/3/page"
-    send_large_pages(system, large)
+    send_images(system, many)
     system.send_pages([*small, other], width=320, height=240)
-    system.await_end([*large, *small, other])
-    system.await_materialized(f"/{CUSTOMER}/", len(large) + len(small) + 1)
-    ids = [system.dagster.launch_backfill(STAGES, [f"/{image}" for image in images]) for images in (large, small)]
-    return Backfill(ids[0], large), Backfill(ids[1], small)
+    system.await_end([*many, *small, other])
+    system.await_materialized(f"/{CUSTOMER}/", len(many) + len(small) + 1)
+    ids = [system.dagster.launch_backfill(STAGES, [f"/{image}" for image in images]) for images in (many, small)]
+    return Backfill(ids[0], many), Backfill(ids[1], small)
 
 
 def test_a_backfill_whose_run_is_killed_leaves_every_image_done(
     stack: RunningStack, system: System, backfills: tuple[Backfill, Backfill]
 ) -> None:
     backfill, _ = backfills
-    killed = kill_in_the_middle(stack, system, lambda: next(iter(system.dagster.runs_of_backfill(backfill.id)), None))
+    with appetiser_held_up(stack):
+        killed = kill_in_the_middle(
+            stack, system, lambda: next(iter(system.dagster.runs_of_backfill(backfill.id)), None)
+        )
     check_recovered(stack, system, killed, backfill.images)
 
 

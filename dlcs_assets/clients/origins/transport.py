@@ -11,6 +11,7 @@ from typing import Any, Final
 import httpcore
 import httpx
 
+from dlcs_assets.clients.http import tls_context
 from dlcs_assets.clients.origins.addresses import Resolve, checked_addresses
 from dlcs_assets.clients.origins.download_limits import current_watch
 from dlcs_assets.domain.networks import Network
@@ -36,7 +37,7 @@ class OriginTransport(httpx.BaseTransport):
     def __init__(self, resolve: Resolve, connections: int) -> None:
         self._resolve = resolve
         self._connections = connections
-        self._tls = httpx.create_ssl_context()
+        self._tls = tls_context(trust_env=True)
         self._lock = threading.Lock()
         self._pools: dict[frozenset[Network], httpcore.ConnectionPool] = {}
 
