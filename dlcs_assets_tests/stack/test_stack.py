@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -16,7 +18,7 @@ from typer.testing import CliRunner
 from dlcs_assets.cli import app
 from dlcs_stack import aws
 from dlcs_stack.data_folder import NoStackError, StackRefusedError, read_state
-from dlcs_stack.stack import DAGSTER, INSTANCE, SERVICES, Component, RunningStack, Stack
+from dlcs_stack.stack import INSTANCE, SERVICES, Component, RunningStack, Stack
 from dlcs_stack.supervisor import ServiceFailedError, fetch, is_free
 from dlcs_testing.processes import eventually, is_running, kill_service
 from dlcs_testing.scripted_server import Answer, refused_url, scripted_server
@@ -284,43 +286,62 @@ def test_a_folder_of_version_0_1_is_emptied_and_used(tmp_path: Path) -> None:
         assert not (data / "ledger.db").exists()
 
 
-@pytest.mark.e2e
-def test_the_whole_stack_starts_ticks_and_stops(tmp_path: Path) -> None:
-    stack = Stack(tmp_path / "data", definitions=python_file(tmp_path, DEFINITIONS))
-    with stack.running() as up:
-        ui = up.environment["DLCS_UI_URL"]
-        assert eventually(lambda: bool(looked(ui)))
-        guards = [psutil.Process(pid) for pid in read_state(up.data).services.values()]
-        below = [each.pid for guard in guards for each in (guard, *guard.children(recursive=True))]
-    assert len(below) >= 12  # six services, each with its guard
-    assert not any(map(is_running, below))
-    assert is_free(port_of(ui))
+@dataclass
+class Whole:
+    """A stack with all services and a sensor that looks each second; `ready` names each service that got ready."""
+
+    up: RunningStack
+    ready: list[str]
+    running: ExitStack
+
+    @property
+    def ui(self) -> str:
+        return self.up.environment["DLCS_UI_URL"]
 
 
-@pytest.mark.e2e
-def test_a_killed_code_server_is_restarted_and_ticks_continue(tmp_path: Path) -> None:
-    """Sensors must not stand still until someone restarts the whole stack."""
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
+    folder = tmp_path_factory.mktemp("whole")
     ready: list[str] = []
     stack = Stack(
-        tmp_path / "data",
-        components=DAGSTER,
-        definitions=python_file(tmp_path, DEFINITIONS),
+        folder / "data",
+        definitions=python_file(folder, DEFINITIONS),
         on_ready=lambda readiness: ready.append(readiness.service.name),
     )
-    with stack.running() as up:
-        ui = up.environment["DLCS_UI_URL"]
-        assert eventually(lambda: bool(looked(ui)))
-        guard = read_state(up.data).services["code-server"]
-        kill_service(guard)
-        killed = time.time()
+    with ExitStack() as running:
+        yield Whole(running.enter_context(stack.running()), ready, running)
 
-        def looks_again() -> bool:
-            up.check()
-            return max(looked(ui)) > killed
 
-        assert eventually(looks_again, seconds=60)
-        assert read_state(up.data).services["code-server"] != guard
-    assert ready.count("code-server") == 2
+@pytest.mark.e2e
+def test_the_whole_stack_starts_and_ticks(whole: Whole) -> None:
+    assert eventually(lambda: bool(looked(whole.ui)))
+
+
+@pytest.mark.e2e
+def test_a_killed_code_server_is_restarted_and_ticks_continue(whole: Whole) -> None:
+    """Sensors must not stand still until someone restarts the whole stack."""
+    assert eventually(lambda: bool(looked(whole.ui)))
+    guard = read_state(whole.up.data).services["code-server"]
+    kill_service(guard)
+    killed = time.time()
+
+    def looks_again() -> bool:
+        whole.up.check()
+        return max(looked(whole.ui)) > killed
+
+    assert eventually(looks_again, seconds=60)
+    assert read_state(whole.up.data).services["code-server"] != guard
+    assert whole.ready.count("code-server") == 2
+
+
+@pytest.mark.e2e
+def test_the_whole_stack_leaves_nothing_when_stopped(whole: Whole) -> None:
+    guards = [psutil.Process(pid) for pid in read_state(whole.up.data).services.values()]
+    below = [each.pid for guard in guards for each in (guard, *guard.children(recursive=True))]
+    assert len(below) >= 12  # six services, each with its guard
+    whole.running.close()
+    assert not any(map(is_running, below))
+    assert is_free(port_of(whole.ui))
 
 
 @pytest.mark.e2e
