@@ -20,7 +20,7 @@ from dlcs_assets.domain.storage_keys import original_key, transient_key
 from dlcs_assets.ingest.context import ImageContext, Stopwatch
 from dlcs_assets.pictures.fingerprint import Fingerprint
 from dlcs_assets.pictures.header import PictureHeader
-from dlcs_assets.pictures.reading import HEAD_BYTES, fingerprint, read_header
+from dlcs_assets.pictures.reading import HEAD_BYTES, fingerprint, read_header, require_picture
 
 # What other formats are made of: bytes that look like these may well be text/csv or a word processor's.
 GENERAL_TYPES = frozenset({"text/plain", "application/xml", "application/zip"})
@@ -83,7 +83,6 @@ def fetch_original(image: ImageContext, spec: IngestSpec) -> FetchedOriginal:
         source_format = sniff(content.read(HEAD_BYTES))
     if spec.plan.source is ImageServerSource.NONE:
         return FetchedOriginal(file, source_format)
-    _require_image(source_format)
     header = read_header(path, max_pixels=image.policy.max_pixels)
     return FetchedOriginal(file, header.format, header, fingerprint(path))
 
@@ -134,7 +133,7 @@ def make_original(
                     facts["page"] = f"{header.page} of {header.pages}"
         case PeekedOriginal() if wants_peek(spec):
             if plan.thumbnails:
-                _require_image(seen.format)
+                require_picture(seen.format)
             data_version = seen.version or str(seen.bytes)
             facts |= {
                 "bytes": seen.bytes,
@@ -210,17 +209,6 @@ def _put(image: ImageContext, original: FetchedOriginal, key: str, kind: ObjectK
         file.path, storage.storage_bucket, key, content_type=media_type_of(image, original), sha256=file.sha256
     )
     return ObjectRecord(stored.bucket, stored.key, kind, stored.bytes, file.sha256, stored.content_type)
-
-
-def _require_image(source_format: SourceFormat | None) -> None:
-    if source_format is None or not source_format.is_image:
-        what = source_format.media_type if source_format else "of no known image format"
-        raise PermanentError(
-            "not_an_image",
-            f"What the origin served is {what}, not an image",
-            remedy="Open the origin's URL and correct it, or ask for the file channel only",
-            stage=Stage.ORIGINAL,
-        )
 
 
 def _packed_for_image_server(origin: Origin) -> PermanentError:

@@ -24,16 +24,20 @@ _NOT_SUPPORTED: Final = {
 
 
 def sniff_image(source: Path | bytes) -> SourceFormat:
-    """Return the format of a picture that is read here.
-
-    Raises PermanentError `image_unsupported` for other pictures, `not_an_image` for anything else, naming what it is.
-    """
+    """Return the format of a picture that is read here. Raises as `require_picture`."""
     if isinstance(source, Path):
         with source.open("rb") as file:
             head = file.read(HEAD_BYTES)
     else:
         head = source[:HEAD_BYTES]
-    found = sniff(head)
+    return require_picture(sniff(head), "empty" if not head else "of no known format")
+
+
+def require_picture(found: SourceFormat | None, otherwise: str = "of no known format") -> SourceFormat:
+    """Return a format of pictures that are read here; `otherwise` says what a file of no known one is.
+
+    Raises PermanentError `image_unsupported` for other pictures, `not_an_image` for anything else, naming what it is.
+    """
     if found is not None and (found.media_type in RASTERS | _JPEG_2000 or found.media_type == "image/tiff"):
         return found
     if found is not None and found.media_type.startswith("image/"):
@@ -43,7 +47,7 @@ def sniff_image(source: Path | bytes) -> SourceFormat:
             f"The image is {what}: that is not supported",
             remedy="Convert it to TIFF, JPEG, PNG or JP2, and put that at its origin.",
         )
-    what = "empty" if not head else found.media_type if found else "of no known format"
+    what = found.media_type if found else otherwise
     raise PermanentError(
         "not_an_image",
         f"The file is {what}, not an image",

@@ -141,6 +141,22 @@ def test_what_is_not_an_image_is_named(data: bytes, what: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+        (b"8BPS\0\1", "photoshop"),
+        (b"<?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+    ],
+)
+def test_a_picture_of_a_format_not_read_here_is_named(data: bytes, what: str, tmp_path: Path) -> None:
+    """It is neither damaged nor called something other than an image."""
+    with pytest.raises(PermanentError, match=what) as caught:
+        read(data, tmp_path)
+    assert caught.value.code == "image_unsupported"
+
+
+@pytest.mark.parametrize(
     "data",
     [
         jpeg(120, 80)[:20],
