@@ -59,6 +59,7 @@ _LOGLUV: Final = frozenset({34676, 34677})
 _SAMPLE_KINDS: Final = {1: SampleKind.UNSIGNED, 2: SampleKind.SIGNED, 3: SampleKind.FLOAT}
 _MAX_SAMPLE_BITS: Final = 32
 _MAX_BYTES_AT_ONCE: Final = 2**24
+_ROWS_AT_ONCE: Final = 256
 _MAX_PAGES: Final = 100_000
 _MANY: Final = 2**16
 _PAGES_CHOSEN_FROM: Final = 64
@@ -218,13 +219,7 @@ def _fingerprint(layout: _Layout) -> Fingerprint:
     width, height = header.stored_size
     reader = _Samples(layout)
     shrinker = Shrinker(width, height, reader.channels)
-    for segment, index, _ in page.segments(maxworkers=1, buffersize=_MAX_BYTES_AT_ONCE):
-        plane, _, top, left, _ = index
-        if top >= height or left >= width:
-            continue
-        if segment is None:
-            raise ValueError("a strip or tile is missing")
-        pixels = segment[0, : height - top, : width - left]
+    for top, left, plane, pixels in _parts(page, width, height):
         if reader.by_planes:
             shrinker.add(top, left, reader.plain(pixels), channel=plane)
         else:
@@ -240,6 +235,26 @@ def _fingerprint(layout: _Layout) -> Fingerprint:
         orientation=header.orientation,
         is_transparent=transparent,
     )
+
+
+def _parts(page: TiffPage, width: int, height: int) -> Iterator[tuple[int, int, int, Array]]:
+    """Yield all parts of a page as (top, left, plane, pixels), none of them large if the file has none that is."""
+    file = page.parent.filehandle
+    if page.is_memmappable and not page.is_tiled and page.planarconfig != _PLANES:
+        kind, offset = f"{page.parent.byteorder}{page.dtype.char if page.dtype else 'B'}", page.dataoffsets[0]
+        # Often all of it is in one strip.
+        file.seek(offset)
+        for top in range(0, height, _ROWS_AT_ONCE):
+            rows = min(_ROWS_AT_ONCE, height - top)
+            samples = file.read_array(kind, rows * width * int(page.samplesperpixel))
+            yield top, 0, 0, samples.reshape(rows, width, -1)
+        return
+    for segment, (plane, _, top, left, _), _ in page.segments(maxworkers=1, buffersize=_MAX_BYTES_AT_ONCE):
+        if top >= height or left >= width:
+            continue
+        if segment is None:
+            raise ValueError("a strip or tile is missing")
+        yield top, left, plane, segment[0, : height - top, : width - left]
 
 
 class _Samples:
