@@ -36,6 +36,13 @@ def tiff(*pages: Page, order: str = "<", big: bool = False) -> bytes:
     return raw_tiff(*(_raw(page, order) for page in pages), order=order, big=big)
 
 
+def unconvertible() -> bytes:
+    """Return a whole picture that the embedded Appetiser does not convert: it has 10 bits a sample."""
+    import numpy as np
+
+    return tiff(Page(np.arange(120 * 90, dtype=np.uint16).reshape(90, 120, 1) % 1024, MIN_IS_BLACK, 10))
+
+
 def _raw(page: Page, order: str) -> RawPage:
     rows, columns, channels = page.samples.shape
     tags: dict[int, tuple[int, Sequence[int]]] = {

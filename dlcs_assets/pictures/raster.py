@@ -45,6 +45,7 @@ _BY_PILLOW: Final = frozenset({"image/bmp", "image/x-portable-anymap", "image/x-
 _ORIENTATION_TAG: Final = 0x0112
 # A grid of at least this is asked of libvips; what is made of it is exact.
 _FINE: Final = 128
+_ENDS: Final = "premature end"
 _JPEG_SHRINKS: Final = (8, 4, 2)
 
 _MODES: Final = {
@@ -157,7 +158,8 @@ def _vips_errors(source_format: SourceFormat) -> Iterator[None]:
         yield
     except pyvips.Error as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise unreadable(source_format.media_type, lines[-1] if lines else "libvips reads it not") from error
+        said = lines[-1] if lines else "it does not decode"
+        raise unreadable(source_format.media_type, f"it is truncated: {said}" if _ENDS in said else said) from error
 
 
 def _open_with_vips(source: Path | bytes, **options: Any) -> Any:

@@ -190,7 +190,7 @@ def test_what_it_reads_right_is_not_refused(pipeline: Pipeline, name: str) -> No
 
 
 @pytest.mark.parametrize("channels", [DEFAULT, USE_ORIGINAL])
-def test_a_server_that_keeps_everything_never_has_an_old_picture_published(
+def test_an_old_picture_from_its_cache_is_never_published(
     start_cantaloupe: Callable[..., str], make_pipeline: Callable[..., Pipeline], channels: str
 ) -> None:
     """Neither in an attempt, nor a retry, nor by a rerun of the thumbnails alone."""

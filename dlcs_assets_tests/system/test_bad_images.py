@@ -11,20 +11,21 @@ from dlcs_assets.domain.stages import STAGES, Stage
 from dlcs_assets.ledger.reports import Selection
 from dlcs_testing.harness import System, full_message
 from dlcs_testing.pictures import drawing, encoded, jpeg
+from dlcs_testing.sample_tiff import unconvertible
 from dlcs_testing.scripted_server import Answer
 
 DEFAULT = "iiif-img:default,thumbs:default"
-MISSING, TRUNCATED, REFUSED = "2/1/page-004", "2/1/page-011", "2/1/page-017"
-BAD = {MISSING, TRUNCATED, REFUSED}
+MISSING, UNCONVERTED, REFUSED = "2/1/page-004", "2/1/page-011", "2/1/page-017"
+BAD = {MISSING, UNCONVERTED, REFUSED}
 TOO_MANY_PIXELS = (403, "Too many pixels")
 
 
 def send_pages(system: System, count: int, channels: str, width: int = 120, height: int = 90) -> list[str]:
-    """Send pages: one is not at its origin, one is cut off, and the image server refuses one."""
+    """Send pages: one is not at its origin, Appetiser refuses one, and the image server another."""
     images = [f"2/1/page-{number:03}" for number in range(count)]
     for number, image in enumerate(images):
         data = encoded(drawing(width, height, seed=number + 1), "JPEG")
-        system.serve(image, data[: len(data) // 2] if image == TRUNCATED else data)
+        system.serve(image, unconvertible() if image == UNCONVERTED else data)
     system.serve(MISSING, b"", status=404)
     system.image_server.refusing[f"{REFUSED}/"] = TOO_MANY_PIXELS
     system.send(*(full_message(image, f"{system.origin.url}/{image}", channels) for image in images))
@@ -32,7 +33,7 @@ def send_pages(system: System, count: int, channels: str, width: int = 120, heig
 
 
 def put_right(system: System) -> None:
-    for number, image in enumerate((MISSING, TRUNCATED)):
+    for number, image in enumerate((MISSING, UNCONVERTED)):
         system.serve(image, jpeg(120 + number, 90))
     system.image_server.refusing.clear()
 
@@ -54,14 +55,14 @@ def test_three_bad_images_of_twenty_fail_each_at_its_own_stage(system: System) -
     assert {image for image, state in system.states().items() if state == "failed"} == BAD
     assert {image for image, state in system.states().items() if state == "done"} == images - BAD
     assert in_state(system, Stage.ORIGINAL, "failed") == {MISSING}
-    assert in_state(system, Stage.JP2, "failed") == {MISSING, TRUNCATED}
+    assert in_state(system, Stage.JP2, "failed") == {MISSING, UNCONVERTED}
     assert in_state(system, Stage.THUMBNAILS, "failed") == BAD
     for stage in STAGES:
         assert in_state(system, stage, "materialized") == images - in_state(system, stage, "failed")
     codes = {image: (system.status(image).error_stage, system.status(image).error_code) for image in BAD}
     assert codes == {
         MISSING: ("original", "origin_not_found"),
-        TRUNCATED: ("jp2", "conversion_failed"),
+        UNCONVERTED: ("jp2", "conversion_failed"),
         REFUSED: ("thumbnails", "thumbnail_too_many_pixels"),
     }
 

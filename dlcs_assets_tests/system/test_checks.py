@@ -13,6 +13,7 @@ from dlcs_assets.defs import checks, tags
 from dlcs_assets.domain.stages import Stage
 from dlcs_testing.harness import System, full_message, key_of, without_dagsters_own_warning
 from dlcs_testing.pictures import drawing, encoded, jpeg
+from dlcs_testing.sample_tiff import unconvertible
 
 PAGE = "2/1/page"
 
@@ -129,7 +130,7 @@ def test_a_rejected_message_fails_the_check_until_it_is_resent(system: System) -
 def test_a_bad_result_fails_its_check_until_it_is_fixed(system: System, check: str, code: str) -> None:
     """Each stage examines its result before it is stored; the check says which images did not pass."""
     whole = encoded(drawing(120, 90), "JPEG")
-    data = {"not_an_image": b"<html>gone</html>" * 9, "conversion_failed": whole[: len(whole) // 2]}.get(code, whole)
+    data = {"not_an_image": b"<html>gone</html>" * 9, "conversion_failed": unconvertible()}.get(code, whole)
     if code == "thumbnail_unreadable":
         system.image_server.refusing[f"{PAGE}/full/"] = (200, "no picture")
     assert all(passed(system).values())
