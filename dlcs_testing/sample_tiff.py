@@ -1,8 +1,11 @@
-"""Uncompressed TIFFs of any layout, from samples and without a library: no reader of them has made them."""
+"""TIFFs of any layout, from samples and without a library: no reader of them has made them.
+
+What is compressed is compressed by what the caller gives.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +23,8 @@ class Page:
     """A page: samples of (rows, columns, channels), of unsigned integers or floats, and how they are written.
 
     `bits` of a sample, packed where they are no whole bytes. `tags` are more of them: number -> (type, values).
+    Each strip or tile is compressed by `compress` as bytes, or by `encode` as samples, and `compression` is the number
+    of that. With `differences`, each sample is stored as what it is more than that of the pixel to the left.
     """
 
     samples: npt.NDArray[Any]
@@ -29,10 +34,14 @@ class Page:
     rows_per_strip: int | None = None
     tile: int | None = None
     tags: Mapping[int, tuple[int, Sequence[int]]] = field(default_factory=dict)
+    compression: int = 1
+    compress: Callable[[bytes], bytes] = bytes
+    encode: Callable[[npt.NDArray[Any]], bytes] | None = None
+    differences: bool = False
 
 
 def tiff(*pages: Page, order: str = "<", big: bool = False) -> bytes:
-    """Return a file of these pages, uncompressed."""
+    """Return a file of these pages."""
     return raw_tiff(*(_raw(page, order) for page in pages), order=order, big=big)
 
 
@@ -47,11 +56,18 @@ def _raw(page: Page, order: str) -> RawPage:
     rows, columns, channels = page.samples.shape
     tags: dict[int, tuple[int, Sequence[int]]] = {
         284: (SHORT, [2 if page.planar else 1]),
-        339: (SHORT, [3 if page.samples.dtype.kind == "f" else 1] * channels),
+        339: (SHORT, [{"f": 3, "i": 2}.get(page.samples.dtype.kind, 1)] * channels),
+        259: (SHORT, [page.compression]),
     }
+    if page.differences:
+        tags[317] = (SHORT, [2])
     if page.rows_per_strip:
         tags[278] = (LONG, [page.rows_per_strip])
-    strips = [_packed(part, page, order) for part in _parts(page)]
+    parts = _parts(page)
+    if page.encode:
+        strips = [page.encode(part) for part in parts]
+    else:
+        strips = [page.compress(_packed(part, page, order)) for part in parts]
     return RawPage(columns, rows, [page.bits] * channels, page.photometric, strips, tags | dict(page.tags), page.tile)
 
 
@@ -79,6 +95,8 @@ def _parts(page: Page) -> list[npt.NDArray[Any]]:
 def _packed(part: npt.NDArray[Any], page: Page, order: str) -> bytes:
     import numpy as np
 
+    if page.differences:
+        part = np.concatenate([part[:, :1], np.diff(part, axis=1)], axis=1)
     if page.samples.dtype.kind == "f":
         return part.astype(f"{order}f{page.bits // 8}").tobytes()
     if page.bits in {8, 16, 32}:

@@ -15,7 +15,7 @@ from dlcs_assets.pictures.colour import Spectrum, to_srgb
 from dlcs_assets.pictures.fingerprint import TRANSPOSED_ORIENTATIONS, Fingerprint, Shrinker, fingerprint_of, on_white
 from dlcs_assets.pictures.header import Colour, PictureHeader, unreadable, unsupported
 from dlcs_assets.pictures.jp2_boxes import BrokenJp2Error, read_at, read_boxes
-from dlcs_assets.pictures.jp2_colour import CIELAB, CMYK, GREY, SYCC, Jp2Colour, read_jp2_colour
+from dlcs_assets.pictures.jp2_colour import CIELAB, CMYK, GREY, SRGB, SYCC, Jp2Colour, read_jp2_colour
 from dlcs_assets.pictures.jp2_structure import Jp2Structure, read_jp2_structure
 from dlcs_assets.pictures.orientation import exif_orientation, xmp_orientation
 
@@ -30,7 +30,8 @@ _BRAND: Final = b"jp2 "
 _SMALLEST: Final = 64
 # Decoded whole, with all components: some 800 MB of RGBA with 16 bits.
 MAX_DECODED_PIXELS: Final = 100_000_000
-_COLOURS: Final = {GREY: Colour.GREY, SYCC: Colour.YCBCR, CIELAB: Colour.LAB, CMYK: Colour.CMYK}
+_SPACES: Final = frozenset({SRGB, GREY, SYCC, CMYK})
+_COLOURS: Final = {GREY: Colour.GREY, SYCC: Colour.YCBCR, CMYK: Colour.CMYK}
 
 
 def read_jp2_header(path: Path, source_format: SourceFormat) -> PictureHeader:
@@ -65,7 +66,8 @@ def jp2_fingerprint(path: Path, source_format: SourceFormat) -> Fingerprint:
         levels = samples * (255 / (2 ** colour.bits[0] - 1))
     else:
         levels = _channels(decode_whole(path, structure), colour)
-    grid, transparent = _shown(levels, colour)
+    # OpenJPEG has made RGB of what is subsampled, whatever the boxes say.
+    grid, transparent = _shown(levels, colour, is_ycc=colour.space == SYCC and not structure.is_subsampled)
     shrinker = Shrinker(grid.shape[1], grid.shape[0], 3)
     shrinker.add(0, 0, grid)
     return fingerprint_of(
@@ -93,6 +95,8 @@ def decode_whole(path: Path, structure: Jp2Structure) -> Array:
     try:
         samples = jpeg2k_decode(codestream, numthreads=1)
     except (Jpeg2kError, ValueError, RuntimeError, NotImplementedError) as error:
+        if str(error).endswith("not supported"):
+            raise unsupported("image/jp2", str(error).removesuffix(" not supported")) from error
         raise unreadable("image/jp2", str(error).splitlines()[0] if str(error) else type(error).__name__) from error
     samples = np.asarray(samples)
     if samples.shape[:2] != (structure.height, structure.width):
@@ -157,20 +161,21 @@ def _channels(samples: Array, colour: Jp2Colour) -> Array:
     return levels
 
 
-def _shown(levels: Array, colour: Jp2Colour) -> tuple[Array, bool]:
+def _shown(levels: Array, colour: Jp2Colour, *, is_ycc: bool) -> tuple[Array, bool]:
     import numpy as np
 
     count = len(colour.channels)
     colours = levels[..., :count]
-    if colour.space == SYCC and count == 3:  # noqa: PLR2004 (Y, Cb, Cr)
+    if is_ycc and count == 3:  # noqa: PLR2004 (Y, Cb, Cr)
         luma, blue, red = colours[..., 0], colours[..., 1] - 128, colours[..., 2] - 128
         rgb = [luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue]
         colours = np.clip(np.stack(rgb, axis=-1), 0, 255)
     spectrum = {1: Spectrum.GREY, 3: Spectrum.RGB}.get(count)
-    if colour.space == CMYK and count == 4:  # noqa: PLR2004 (inks)
+    of_inks = colour.space == CMYK or (colour.profile or b"")[16:20] == b"CMYK"
+    if of_inks and count == 4:  # noqa: PLR2004 (inks)
         spectrum = Spectrum.CMYK
-    if spectrum is None or colour.space == CIELAB:
-        raise unsupported("image/jp2", f"{count} colour channels in colour space {colour.space}")
+    if spectrum is None:
+        raise unsupported("image/jp2", f"{count} channels, of which not all are said to be colour or opacity")
     shown = to_srgb(colours, spectrum, colour.profile)
     if colour.alpha is None:
         return shown, False
@@ -180,9 +185,13 @@ def _shown(levels: Array, colour: Jp2Colour) -> tuple[Array, bool]:
 
 def _colour(path: Path, source_format: SourceFormat) -> Jp2Colour:
     try:
-        return read_jp2_colour(path)
+        colour = read_jp2_colour(path)
     except BrokenJp2Error as error:
         raise unreadable(source_format.media_type, error) from error
+    if colour.space is not None and colour.space not in _SPACES:
+        name = "L*a*b*" if colour.space == CIELAB else f"number {colour.space}"
+        raise unsupported(source_format.media_type, f"the colour space {name}")
+    return colour
 
 
 def _colour_name(colour: Jp2Colour) -> Colour:

@@ -43,6 +43,12 @@ RASTERS: Final = frozenset(_DECODERS)
 JPEG: Final = SourceFormat("image/jpeg", is_image=True)
 _BY_PILLOW: Final = frozenset({"image/bmp", "image/x-portable-anymap", "image/x-jp2-codestream"})
 _ORIENTATION_TAG: Final = 0x0112
+# What libvips says of good JPEGs that its decoder doesn't read.
+_UNSUPPORTED: Final = {
+    "Unsupported JPEG data precision": "more than 8 bits a sample",
+    "Unsupported JPEG process": "neither baseline nor progressive",
+    "Unsupported marker type 0xf7": "JPEG-LS",
+}
 # A grid of at least this is asked of libvips; what is made of it is exact.
 _FINE: Final = 128
 _ENDS: Final = "premature end"
@@ -103,7 +109,9 @@ def _pillow_header(image: ImageFile, source_format: SourceFormat) -> PictureHead
         raise unreadable(source_format.media_type, "it has no pixels")
     if stated in TRANSPOSED_ORIENTATIONS:
         width, height = height, width
-    colour, bits = _MODES.get(image.mode, (Colour.GREY, 16) if image.mode.startswith("I") else (Colour.RGB, 8))
+    colour, bits = _deep_png(image) or _MODES.get(
+        image.mode, (Colour.GREY, 16) if image.mode.startswith("I") else (Colour.RGB, 8)
+    )
     return PictureHeader(
         source_format,
         width,
@@ -117,6 +125,13 @@ def _pillow_header(image: ImageFile, source_format: SourceFormat) -> PictureHead
         has_profile=bool(image.info.get("icc_profile")),
         pages=int(getattr(image, "n_frames", 1)),
     )
+
+
+def _deep_png(image: ImageFile) -> tuple[Colour, int] | None:
+    """Return what a PNG of 16 bits holds, if it is one of several channels: Pillow's mode for it is one of 8 bits."""
+    stored = image.tile[0].args if image.format == "PNG" and image.tile else None
+    colours = {"LA;16B": Colour.GREY, "RGB;16B": Colour.RGB, "RGBA;16B": Colour.RGB}
+    return (colours[stored], 16) if isinstance(stored, str) and stored in colours else None
 
 
 def _stated_orientation(image: ImageFile) -> int | None:
@@ -159,6 +174,9 @@ def _vips_errors(source_format: SourceFormat) -> Iterator[None]:
     except pyvips.Error as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         said = lines[-1] if lines else "it does not decode"
+        for words, what in _UNSUPPORTED.items():
+            if words in said:
+                raise unsupported(source_format.media_type, what) from error
         raise unreadable(source_format.media_type, f"it is truncated: {said}" if _ENDS in said else said) from error
 
 

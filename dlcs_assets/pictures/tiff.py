@@ -57,7 +57,7 @@ _CMYK_INKS: Final = 1
 _OLD_JPEG, _NEW_JPEG, _WEBP = 6, 7, 50001
 _LOGLUV: Final = frozenset({34676, 34677})
 _SAMPLE_KINDS: Final = {1: SampleKind.UNSIGNED, 2: SampleKind.SIGNED, 3: SampleKind.FLOAT}
-_MAX_SAMPLE_BITS: Final = 32
+_DEPTHS: Final = frozenset({*range(1, 17), 32})  # those in between are written in more than one order of bytes
 _MAX_BYTES_AT_ONCE: Final = 2**24
 _ROWS_AT_ONCE: Final = 256
 _MAX_PAGES: Final = 100_000
@@ -171,10 +171,12 @@ def _check_kind(page: TiffPage) -> None:
         raise unsupported(TIFF.media_type, f"sample format {page.sampleformat}")
     if _SAMPLE_KINDS[int(page.sampleformat)] is SampleKind.SIGNED and page.photometric not in {8, 9}:
         raise unsupported(TIFF.media_type, "signed samples, whose range is not defined")
-    if _bits(page) > _MAX_SAMPLE_BITS:
+    if _bits(page) not in _DEPTHS:
         raise unsupported(TIFF.media_type, f"samples of {_bits(page)} bits")
     if page.planarconfig == _PLANES and page.photometric in {0, 1} and page.samplesperpixel > 1:
         raise unsupported(TIFF.media_type, "grey with transparency in separate planes, which no two readers agree on")
+    if page.planarconfig == _PLANES and _COLOURS[page.photometric] is Colour.LAB:
+        raise unsupported(TIFF.media_type, "L*a*b* colours in separate planes")
     if page.photometric == 5 and _number(page, _INK_SET, _CMYK_INKS) != _CMYK_INKS:  # noqa: PLR2004 (separated)
         raise unsupported(TIFF.media_type, "inks other than CMYK")
 

@@ -37,6 +37,7 @@ _LIKENESSES: Final = (
 _IMAGES: Final = ((b"\xff\xd8", "JPEG"), (b"\x89PNG", "PNG"), (b"GIF8", "GIF"), (b"BM", "BMP"))
 _HEIC_BRANDS: Final = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 _DEEP_RGB: Final = b"\x10\x02"  # a PNG's depth and colour type
+_SHALLOW_GREY: Final = {b"\2\0": 85, b"\4\0": 17}  # what greys of two and four bits are multiplied with
 _STRIP_LEVELS: Final = 6
 _JPEG_LEVELS: Final = 3  # libjpeg decodes at 1/2, 1/4 and 1/8
 _SWAPPING: Final = frozenset({5, 6, 7, 8})
@@ -340,6 +341,9 @@ def _decode_other(path: Path, description: Description, reduction: int, orientat
             image.draft(image.mode, (image.width >> reduction, image.height >> reduction))
             factor = 1 << reduction
         image.load()
+        scale = _SHALLOW_GREY.get(_start(path)[24:26], 1) if description.format == "PNG" else 1
+        if scale > 1 and isinstance(image.info.get("transparency"), int):
+            image.info["transparency"] *= scale  # Pillow scales the samples, and leaves this as it is stored
         icc = image.info.get("icc_profile")
         return Raster(_turned(finish(to_eight_bits(image), icc), orientation), factor, icc)
 

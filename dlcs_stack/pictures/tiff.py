@@ -24,10 +24,11 @@ _ICC_LIMIT: Final = 64 * 2**20
 _PAGES_READ: Final = 65_535
 
 _NEW_SUBFILE, _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 255, 256, 257, 258, 259, 262
-_ORIENTATION, _SAMPLES, _PLANAR, _INK_SET, _EXTRA, _FORMAT, _SUBSAMPLING, _ICC = (
+_ORIENTATION, _SAMPLES, _PLANAR, _TILE_WIDTH, _INK_SET, _EXTRA, _FORMAT, _SUBSAMPLING, _ICC = (
     274,
     277,
     284,
+    322,
     332,
     338,
     339,
@@ -37,7 +38,7 @@ _ORIENTATION, _SAMPLES, _PLANAR, _INK_SET, _EXTRA, _FORMAT, _SUBSAMPLING, _ICC =
 _READ: Final = frozenset(
     {
         *(_NEW_SUBFILE, _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC),
-        *(_ORIENTATION, _SAMPLES, _PLANAR, _INK_SET, _EXTRA, _FORMAT, _SUBSAMPLING, _ICC),
+        *(_ORIENTATION, _SAMPLES, _PLANAR, _TILE_WIDTH, _INK_SET, _EXTRA, _FORMAT, _SUBSAMPLING, _ICC),
     }
 )
 _REDUCED_OR_MASK: Final = 0b101
@@ -129,6 +130,7 @@ class Page:
     extra: tuple[int, ...]
     formats: tuple[int, ...]
     subsampling: tuple[int, ...]
+    tiled: bool
     icc: bytes | None
     secondary: bool
 
@@ -225,11 +227,13 @@ def _refuse_what_libvips_gets_wrong(page: Page, model: Model, bits: int, *, real
     planar = page.planar and page.samples > 1
     if planar and (model in (Model.GREY, Model.PALETTE, Model.YCBCR) or (real and bits == _HALF)):
         raise UnsupportedError("is a TIFF with separate planes of a kind that is not supported")
+    if planar and page.tiled:
+        raise UnsupportedError("is a TIFF with separate planes in tiles, which is not supported")
     if model is Model.YCBCR and page.subsampling != (1, 1):
         raise UnsupportedError("is a TIFF with subsampled colours without JPEG, which is not supported")
     if _ASSOCIATED in page.extra and bits > _HALF and not real:
         raise UnsupportedError(f"is a TIFF with {bits}-bit samples multiplied with opacity, which is not supported")
-    if model is Model.CIELAB and bits == _BYTE and (planar or page.samples > 3):  # noqa: PLR2004 (L, a and b)
+    if model is Model.CIELAB and (planar or (bits == _BYTE and page.samples > 3)):  # noqa: PLR2004 (L, a and b)
         raise UnsupportedError("is a TIFF with L*a*b* colours in planes or with transparency, which is not supported")
 
 
@@ -317,6 +321,7 @@ def _page(tags: dict[int, tuple[int, ...] | bytes]) -> Page:
         ink_set=number(_INK_SET, _CMYK_INKS),
         extra=numbers(_EXTRA, ()),
         formats=numbers(_FORMAT, (_UNSIGNED,))[:samples],
+        tiled=_TILE_WIDTH in tags,
         subsampling=numbers(_SUBSAMPLING, (2, 2)),
         icc=icc if isinstance(icc, bytes) else None,
         secondary=bool(number(_NEW_SUBFILE, 0) & _REDUCED_OR_MASK) or number(_SUBFILE, 0) == _OLD_REDUCED,

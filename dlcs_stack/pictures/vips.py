@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 _STRIP_PIXELS: Final = 2**17
 _MODES: Final = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+# What it says of good JPEGs that its decoder doesn't read.
+_UNSUPPORTED: Final = {
+    "Unsupported JPEG data precision": "with more than 8 bits a sample",
+    "Unsupported JPEG process": "that is neither baseline nor progressive",
+    "Unsupported marker type 0xf7": "in JPEG-LS",
+}
 _FORMATS: Final = {1: "uchar", 2: "uchar", 4: "uchar", 8: "uchar", 16: "ushort", 32: "uint"}
 
 
@@ -124,10 +130,13 @@ def open_png(path: Path) -> Strips:
         raise damaged(error) from error
 
 
-def damaged(error: Exception) -> DamagedError:
+def damaged(error: Exception) -> DamagedError | UnsupportedError:
     """Return what is wrong with a file, as libvips put it, in one line."""
     lines = dict.fromkeys(line.strip() for line in str(error).splitlines())
     reasons = [line for line in lines if line and not line.startswith("unable to call")]
+    for words, what in _UNSUPPORTED.items():
+        if any(words in reason for reason in reasons):
+            return UnsupportedError(f"is a JPEG {what}, which is not supported")
     return DamagedError(
         f"is truncated or damaged: {'; '.join(reasons)[:300].rstrip('.') or 'libvips does not say how'}"
     )

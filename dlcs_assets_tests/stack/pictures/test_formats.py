@@ -15,6 +15,7 @@ from PIL import Image, ImageCms  # noqa: TID253 (made of pictures)
 from dlcs_stack.pictures.errors import DamagedError, NotAnImageError, UnsupportedError
 from dlcs_stack.pictures.reading import Flat, decode_flat, describe
 from dlcs_testing.appetiser_pictures import any_ink_is_blue_profile, quarters
+from dlcs_testing.profiles import adobe_rgb, adobe_rgb_in_srgb, grey_gamma, to_srgb
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -135,49 +136,6 @@ def test_damaged_is_not_called_unknown(tmp_path: Path, content: bytes, error: ty
 # --- profiles: what a reader that does not convert would have to show, from the definition of the colour space
 
 
-def adobe_rgb() -> bytes:
-    """Return a matrix profile with Adobe RGB's primaries, adapted to D50, and its gamma of 563/256."""
-    columns = {
-        b"rXYZ": (0.60974, 0.31111, 0.01947),
-        b"gXYZ": (0.20528, 0.62567, 0.06087),
-        b"bXYZ": (0.14919, 0.06322, 0.74457),
-    }
-    tags = {name: _xyz(value) for name, value in columns.items()} | {b"wtpt": _xyz((0.9642, 1.0, 0.8249))}
-    tags |= {name: _gamma(563 / 256) for name in (b"rTRC", b"gTRC", b"bTRC")}
-    return _profile(b"RGB ", tags)
-
-
-def grey_gamma(gamma: float) -> bytes:
-    return _profile(b"GRAY", {b"wtpt": _xyz((0.9642, 1.0, 0.8249)), b"kTRC": _gamma(gamma)})
-
-
-def _xyz(value: tuple[float, float, float]) -> bytes:
-    return b"XYZ \0\0\0\0" + b"".join(struct.pack(">i", round(number * 65536)) for number in value)
-
-
-def _gamma(gamma: float) -> bytes:
-    return b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0"
-
-
-def _profile(space: bytes, tags: dict[bytes, bytes]) -> bytes:
-    text = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"test\0" + bytes(78)
-    tags = {b"desc": text + bytes(-len(text) % 4), b"cprt": b"text\0\0\0\0none\0\0\0\0", **tags}
-    at, table, data = 132 + 12 * len(tags), b"", b""
-    for name, value in tags.items():
-        table += struct.pack(">4sII", name, at + len(data), len(value))
-        data += value
-    size = at + len(data)
-    head = struct.pack(">I4sI4s4s4s", size, b"lcms", 0x02400000, b"mntr", space, b"XYZ ") + bytes(12) + b"acsp"
-    head += bytes(28) + struct.pack(">3i", round(0.9642 * 65536), 65536, round(0.8249 * 65536))
-    return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + data
-
-
-def to_srgb(linear: Array) -> Array:
-    """Encode as IEC 61966-2-1 does."""
-    shown = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * np.clip(linear, 0, 1) ** (1 / 2.4) - 0.055)
-    return np.clip(shown, 0, 1) * 255
-
-
 _Y, _X = np.mgrid[0:40, 0:60]
 # Within what sRGB can show as well: clipping is not what is compared.
 SAMPLES: Array = np.stack([90 + _X * 2, 100 + _Y * 2, 200 - _X], -1).astype(np.uint8)
@@ -186,12 +144,7 @@ SAMPLES: Array = np.stack([90 + _X * 2, 100 + _Y * 2, 200 - _X], -1).astype(np.u
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
 def test_adobe_rgb_is_converted(tmp_path: Path, kind: str) -> None:
     content = encoded(Image.fromarray(SAMPLES), kind, icc_profile=adobe_rgb(), quality=100, lossless=True)
-    linear = (SAMPLES / 255) ** (563 / 256)
-    to_xyz = np.array([[0.60974, 0.20528, 0.14919], [0.31111, 0.62567, 0.06322], [0.01947, 0.06087, 0.74457]])
-    from_xyz = np.linalg.inv(
-        np.array([[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]])
-    )
-    wanted = to_srgb(linear @ to_xyz.T @ from_xyz.T)
+    wanted = adobe_rgb_in_srgb(SAMPLES)
     found = np.asarray(flat(tmp_path / "a", content).image).astype(float)
     assert np.abs(found - wanted).mean() < 1.5
 
