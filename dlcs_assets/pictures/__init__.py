@@ -4,3 +4,9 @@ TIFF is read with tifffile and imagecodecs, JPEG, PNG, GIF, WebP and AVIF with l
 imagecodecs: neither Appetiser nor an image server has the same reader for the same format, and what samples mean is
 decided here.
 """
+
+import logging
+
+# What they say of foreign bytes is in the error, if it matters; in the log, it would be without the image's name.
+for _library in ("tifffile", "pyvips"):
+    logging.getLogger(_library).setLevel(logging.CRITICAL)

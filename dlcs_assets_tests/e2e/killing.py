@@ -33,8 +33,10 @@ def images_of(customer: int, space: int = 1) -> list[str]:
 def send_images(system: System, images: Sequence[str]) -> None:
     """Ask for the ingest of images of a run to be killed."""
     *pages, stored = images
-    system.send_pages(pages, width=400, height=300)
-    system.send(full_message(stored, system.upload(stored, jpeg(400, 300)), [{"channel": "file"}]))
+    origins = [system.upload(page, jpeg(400, 300)) for page in pages]
+    kept = full_message(stored, system.upload(stored, jpeg(400, 300)), [{"channel": "file"}])
+    # In one call, so that they come into one run.
+    system.send(*(full_message(*each) for each in zip(pages, origins, strict=True)), kept)
 
 
 @contextmanager
@@ -68,7 +70,8 @@ def kill_in_the_middle(stack: RunningStack, system: System, find_run: Callable[[
 
     Return the run.
     """
-    run = eventually(find_run)
+    # Images wait while a service is found down, and another test may just have held one up.
+    run = eventually(find_run, timeout=150)
     assert run is not None
     pid = eventually(lambda: system.dagster.pid(run.id))
     assert pid is not None

@@ -15,6 +15,7 @@ from dlcs_testing.pictures import drawing, encoded
 
 UNREADABLE = frozenset({"image_unreadable", "conversion_failed"})
 NO_IMAGE = frozenset({"not_an_image"})
+NOT_READ = frozenset({"image_unsupported"})
 TOO_LARGE = frozenset({"too_many_pixels"})
 
 
@@ -49,8 +50,8 @@ def _others() -> Iterator[File]:
         archive_of_tapes.addfile(tarfile.TarInfo("../x"))
     yield File("html", html, NO_IMAGE, "image/jpeg")
     yield File("text", b"This is no picture.\n" * 50, NO_IMAGE)
-    yield File("svg that reads a file", external, NO_IMAGE, "image/svg+xml")
-    yield File("svg of a thousand laughs", laughs, NO_IMAGE, "image/svg+xml")
+    yield File("svg that reads a file", external, NOT_READ, "image/svg+xml")
+    yield File("svg of a thousand laughs", laughs, NOT_READ, "image/svg+xml")
     yield File("postscript that reads a file", postscript, NO_IMAGE, "image/x-eps")
     yield File("pdf", b"%PDF-1.7\n1 0 obj<</JS(app.alert(1))>>endobj", NO_IMAGE)
     yield File("zip with a path upwards", zipped.getvalue(), NO_IMAGE)
