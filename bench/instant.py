@@ -137,7 +137,7 @@ class Instant:
             size = None
         if size is None:
             return Answer(400, b"not a size")
-        return Answer(200, _jpeg(size.width, size.height), {"Content-Type": "image/jpeg"})
+        return Answer(200, _jpeg(self.jp2, size.width, size.height), {"Content-Type": "image/jpeg"})
 
 
 def _xml(text: str, status: int = 200) -> Answer:
@@ -145,11 +145,13 @@ def _xml(text: str, status: int = 200) -> Answer:
 
 
 @cache
-def _jpeg(width: int, height: int) -> bytes:
+def _jpeg(jp2: Path, width: int, height: int) -> bytes:
+    """Return the picture in this size: a run compares thumbnails with their source."""
     from PIL import Image
 
     data = io.BytesIO()
-    Image.new("RGB", (width, height), (220, 210, 190)).save(data, "JPEG")
+    with Image.open(jp2) as picture:
+        picture.convert("RGB").resize((width, height)).save(data, "JPEG")
     return data.getvalue()
 
 
