@@ -49,8 +49,7 @@ def check_jp2(original: FetchedOriginal, path: Path) -> None:
 
     Raises `PermanentError`, code `jp2_of_another_picture` or `jp2_broken`.
     """
-    if original.look is None:
-        return
+    assert original.look is not None  # it is an image, or it would not have been converted
     try:
         seen = compare(original.look, fingerprint(path))
     except PermanentError as error:

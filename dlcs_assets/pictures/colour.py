@@ -51,6 +51,14 @@ def to_srgb(levels: Array, spectrum: Spectrum, profile: bytes | None) -> Array:
     return np.repeat(levels, 3, axis=-1) if spectrum is Spectrum.GREY else levels
 
 
+def rgb_of_ycbcr(levels: Array) -> Array:
+    """Return RGB levels of Y, Cb and Cr, as JFIF and JPEG 2000 have them; some may be outside of 0 to 255."""
+    import numpy as np
+
+    luma, blue, red = levels[..., 0], levels[..., 1] - 128, levels[..., 2] - 128
+    return np.stack([luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue], axis=-1)
+
+
 def _through(profile: bytes, levels: Array, spectrum: Spectrum) -> Array | None:
     import numpy as np
     from PIL import Image, ImageCms

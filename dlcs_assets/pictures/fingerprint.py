@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from dlcs_assets.pictures.orientation import TRANSPOSED_ORIENTATIONS, upright_size
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     Array: TypeAlias = npt.NDArray[Any]
 
 EDGE: Final = 16
-TRANSPOSED_ORIENTATIONS: Final = frozenset({5, 6, 7, 8})
 # Profiles and transparency are applied on a grid of at least that, where averages still differ little from pixels.
 _FINE: Final = 128
 
@@ -108,9 +109,7 @@ def fingerprint_of(
     rows, columns = min(EDGE, round(row_edges[-1])), min(EDGE, round(column_edges[-1]))
     small = turned(_averaged(grid, _overlaps(row_edges, rows), _overlaps(column_edges, columns)), orientation)
     levels = np.clip(np.rint(small), 0, 255).astype(np.uint8)
-    width, height = round(column_edges[-1]), round(row_edges[-1])
-    if orientation in TRANSPOSED_ORIENTATIONS:
-        width, height = height, width
+    width, height = upright_size(round(column_edges[-1]), round(row_edges[-1]), orientation)
     return Fingerprint(width, height, levels.shape[1], levels.shape[0], levels.tobytes(), is_transparent)
 
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.media_type import SourceFormat
-from dlcs_assets.pictures.fingerprint import TRANSPOSED_ORIENTATIONS
+from dlcs_assets.pictures.orientation import upright_size
 
 
 class Colour(StrEnum):
@@ -57,9 +57,7 @@ class PictureHeader:
     @property
     def stored_size(self) -> tuple[int, int]:
         """Width and height before any turning."""
-        if self.orientation in TRANSPOSED_ORIENTATIONS:
-            return self.height, self.width
-        return self.width, self.height
+        return upright_size(self.width, self.height, self.orientation)
 
 
 def unreadable(media_type: str, why: object) -> PermanentError:

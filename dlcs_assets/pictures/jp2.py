@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from dlcs_assets.domain.media_type import SourceFormat
-from dlcs_assets.pictures.colour import Spectrum, to_srgb
-from dlcs_assets.pictures.fingerprint import TRANSPOSED_ORIENTATIONS, Fingerprint, Shrinker, fingerprint_of, on_white
+from dlcs_assets.pictures.colour import Spectrum, rgb_of_ycbcr, to_srgb
+from dlcs_assets.pictures.fingerprint import Fingerprint, Shrinker, fingerprint_of, on_white
 from dlcs_assets.pictures.header import Colour, PictureHeader, unreadable, unsupported
 from dlcs_assets.pictures.jp2_boxes import BrokenJp2Error, read_at, read_boxes
 from dlcs_assets.pictures.jp2_colour import CIELAB, CMYK, GREY, SRGB, SYCC, Jp2Colour, read_jp2_colour
 from dlcs_assets.pictures.jp2_structure import Jp2Structure, read_jp2_structure
-from dlcs_assets.pictures.orientation import exif_orientation, xmp_orientation
+from dlcs_assets.pictures.orientation import exif_orientation, upright_size, xmp_orientation
 
 if TYPE_CHECKING:
     from dlcs_assets.pictures.fingerprint import Array
@@ -39,9 +39,7 @@ def read_jp2_header(path: Path, source_format: SourceFormat) -> PictureHeader:
     structure = read_jp2_structure(path)
     colour = _colour(path, source_format)
     stated = _jp2_orientation(path)
-    width, height = structure.width, structure.height
-    if stated in TRANSPOSED_ORIENTATIONS:
-        width, height = height, width
+    width, height = upright_size(structure.width, structure.height, stated)
     return PictureHeader(
         source_format,
         width,
@@ -167,9 +165,7 @@ def _shown(levels: Array, colour: Jp2Colour, *, is_ycc: bool) -> tuple[Array, bo
     count = len(colour.channels)
     colours = levels[..., :count]
     if is_ycc and count == 3:  # noqa: PLR2004 (Y, Cb, Cr)
-        luma, blue, red = colours[..., 0], colours[..., 1] - 128, colours[..., 2] - 128
-        rgb = [luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue]
-        colours = np.clip(np.stack(rgb, axis=-1), 0, 255)
+        colours = np.clip(rgb_of_ycbcr(colours), 0, 255)
     spectrum = {1: Spectrum.GREY, 3: Spectrum.RGB}.get(count)
     of_inks = colour.space == CMYK or (colour.profile or b"")[16:20] == b"CMYK"
     if of_inks and count == 4:  # noqa: PLR2004 (inks)

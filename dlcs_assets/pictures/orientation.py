@@ -8,6 +8,12 @@ from typing import Final
 _XMP_ORIENTATION: Final = re.compile(rb"""tiff:Orientation(?:\s*=\s*["']|>\s*)([1-8])""")
 _ORIENTATION_TAG: Final = 0x0112
 _ORIENTATIONS: Final = range(1, 9)
+TRANSPOSED_ORIENTATIONS: Final = frozenset({5, 6, 7, 8})
+
+
+def upright_size(width: int, height: int, orientation: int | None) -> tuple[int, int]:
+    """Return width and height after the turning that an orientation states, or before it if they are upright."""
+    return (height, width) if orientation in TRANSPOSED_ORIENTATIONS else (width, height)
 
 
 def valid_orientation(value: object) -> int | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.media_type import SourceFormat
 from dlcs_assets.pictures.colour import Spectrum, to_srgb
-from dlcs_assets.pictures.fingerprint import TRANSPOSED_ORIENTATIONS, Fingerprint, Shrinker, fingerprint_of
+from dlcs_assets.pictures.fingerprint import Fingerprint, Shrinker, fingerprint_of
 from dlcs_assets.pictures.header import (
     Colour,
     PictureHeader,
@@ -21,7 +21,7 @@ from dlcs_assets.pictures.header import (
     unreadable,
     unsupported,
 )
-from dlcs_assets.pictures.orientation import valid_orientation, xmp_orientation
+from dlcs_assets.pictures.orientation import upright_size, valid_orientation, xmp_orientation
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
@@ -107,8 +107,7 @@ def _pillow_header(image: ImageFile, source_format: SourceFormat) -> PictureHead
     width, height = image.size
     if width < 1 or height < 1:
         raise unreadable(source_format.media_type, "it has no pixels")
-    if stated in TRANSPOSED_ORIENTATIONS:
-        width, height = height, width
+    width, height = upright_size(width, height, stated)
     colour, bits = _deep_png(image) or _MODES.get(
         image.mode, (Colour.GREY, 16) if image.mode.startswith("I") else (Colour.RGB, 8)
     )
@@ -208,13 +207,11 @@ def _vips_header(source: Path | bytes, source_format: SourceFormat) -> PictureHe
     with _vips_errors(source_format):
         image = _open_with_vips(source)
         stated = _vips_orientation(image)
-        width, height = image.width, image.height
+        width, height = upright_size(image.width, image.height, stated)
         has_profile = image.get_typeof("icc-profile-data") != 0
         colour = {"b-w": Colour.GREY, "grey16": Colour.GREY, "cmyk": Colour.CMYK}.get(image.interpretation, Colour.RGB)
         bits = 16 if image.format == "ushort" else 8
         has_alpha = bool(image.hasalpha())
-    if stated in TRANSPOSED_ORIENTATIONS:
-        width, height = height, width
     return PictureHeader(
         source_format,
         width,

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.media_type import SourceFormat
-from dlcs_assets.pictures.colour import Spectrum, to_srgb
+from dlcs_assets.pictures.colour import Spectrum, rgb_of_ycbcr, to_srgb
 from dlcs_assets.pictures.fingerprint import (
-    TRANSPOSED_ORIENTATIONS,
     Fingerprint,
     Shrinker,
     fingerprint_of,
@@ -26,7 +26,7 @@ from dlcs_assets.pictures.header import (
     unreadable,
     unsupported,
 )
-from dlcs_assets.pictures.orientation import valid_orientation, xmp_orientation
+from dlcs_assets.pictures.orientation import upright_size, valid_orientation, xmp_orientation
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
@@ -107,13 +107,11 @@ def _layout(source: Path | bytes) -> Iterator[_Layout]:
     try:
         with TiffFile(source if isinstance(source, Path) else io.BytesIO(source)) as file:
             yield _read_layout(file)
-    except (MemoryError, KeyboardInterrupt):
+    except (PermanentError, MemoryError):
         raise
     except NotImplementedError as error:
         raise unsupported(TIFF.media_type, _first_line(error)) from error
     except Exception as error:
-        if getattr(error, "code", None):  # ours
-            raise
         raise unreadable(TIFF.media_type, _first_line(error)) from error
 
 
@@ -129,9 +127,7 @@ def _read_layout(file: TiffFile) -> _Layout:
     _check_kind(page)
     stated = _stated_orientation(page)
     orientation = stated or 1
-    width, height = page.imagewidth, page.imagelength
-    if orientation in TRANSPOSED_ORIENTATIONS:
-        width, height = height, width
+    width, height = upright_size(page.imagewidth, page.imagelength, orientation)
     colour = _COLOURS[page.photometric]
     bits = _bits(page)
     extra = int(page.extrasamples[0]) if page.extrasamples else None
@@ -269,11 +265,8 @@ class _Samples:
         self._samples = int(page.samplesperpixel)
         if self._samples < self._colour_samples:
             raise ValueError(f"{self._samples} samples a pixel are too few for {header.colour}")
-        if page.compression in {_OLD_JPEG, _NEW_JPEG} and header.colour is Colour.YCBCR:
-            # The JPEG decoder has made RGB of them.
-            self._is_ycbcr = False
-        else:
-            self._is_ycbcr = header.colour is Colour.YCBCR
+        # Of those in JPEG the decoder has made RGB.
+        self._is_ycbcr = header.colour is Colour.YCBCR and page.compression not in {_OLD_JPEG, _NEW_JPEG}
         self._inverted = page.photometric == _WHITE_IS_ZERO
         self._is_icc_lab = page.photometric == _ICC_LAB
         self._extra = layout.extra if layout.extra in {_PREMULTIPLIED, _ALPHA} else None
@@ -356,7 +349,7 @@ class _Samples:
         if self._inverted:
             levels[..., 0] = 255 - levels[..., 0]
         if self._is_ycbcr:
-            levels[..., :3] = _rgb_of_ycbcr(levels[..., :3])
+            levels[..., :3] = rgb_of_ycbcr(levels[..., :3])
         return levels
 
     def _composed(self, levels: Array) -> Array:
@@ -382,13 +375,6 @@ def _palette(page: TiffPage) -> Array:
     levels = np.asarray(colours, np.float64).T
     # The standard has 16 bits; many write 8.
     return np.asarray(levels / 257 if levels.max(initial=0) > 255 else levels)  # noqa: PLR2004 (levels)
-
-
-def _rgb_of_ycbcr(levels: Array) -> Array:
-    import numpy as np
-
-    luma, blue, red = levels[..., 0], levels[..., 1] - 128, levels[..., 2] - 128
-    return np.stack([luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue], axis=-1)
 
 
 def _first_line(error: Exception) -> str:
