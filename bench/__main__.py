@@ -23,6 +23,7 @@ from bench import (
     memory,
     orchestration,
     outage,
+    pictures,
     scale,
     throughput,
     thumbnails,
@@ -50,6 +51,7 @@ CASES = {
     "arrangements": arrangements.measure,
     "conversion": conversion.measure,
     "transfer": transfer.measure,
+    "pictures": pictures.measure,
     "sizes": throughput.measure_sizes,
     "large": throughput.measure_large,
     "backlog": backlog.measure,
@@ -69,6 +71,7 @@ COMPONENTS: dict[str, frozenset[Component]] = {
     "growth": frozenset({Component.AWS}),
     "conversion": frozenset({Component.APPETISER}),
     "transfer": frozenset({Component.AWS, Component.APPETISER}),  # an image server of its own
+    "pictures": frozenset(),  # no services
     "intake": frozenset(),  # a queue of its own
     "throughput": frozenset(),  # systems of its own
     "sizes": frozenset(),  # as above

@@ -6,6 +6,11 @@ decided here.
 """
 
 import logging
+import os
+
+# For numpy, which is loaded later: the threads of its BLAS would wait busily after each product of small matrices, and
+# take 0.1 s of processor time for every image.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # What they say of foreign bytes is in the error, if it matters; in the log, it would be without the image's name.
 for _library in ("tifffile", "pyvips"):

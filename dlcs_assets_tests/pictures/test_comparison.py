@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np  # noqa: TID253 (made of levels)
@@ -137,3 +139,25 @@ def test_pictures_of_few_pixels_are_compared_too(shape: tuple[int, int]) -> None
     levels = np.random.default_rng(5).integers(0, 256, (*shape, 3)).astype(float)
     assert compare(look(levels), look(noisy(levels, 1))) is None
     assert compare(look(levels), look(np.full((*shape, 3), 255))) is not None
+
+
+BUSY_THREADS = """
+import time
+import psutil
+from dlcs_assets.pictures.comparison import compare
+from dlcs_assets.pictures.reading import fingerprint
+from dlcs_testing.pictures import jpeg
+
+page, small = jpeg(1000, 1500), jpeg(683, 1024)
+for _ in range(4):
+    compare(fingerprint(page), fingerprint(small))
+    time.sleep(0.15)
+this = psutil.Process()
+print(sum(thread.user_time for thread in this.threads() if thread.id != this.pid))
+"""
+
+
+def test_comparing_leaves_other_threads_idle() -> None:
+    """Threads of a BLAS wait busily after each product of matrices, and take a processor from the other runs."""
+    ran = subprocess.run([sys.executable, "-c", BUSY_THREADS], capture_output=True, text=True, check=True)
+    assert float(ran.stdout) < 0.1  # of 0.6 s in which they could have waited
