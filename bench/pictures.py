@@ -1,4 +1,4 @@
-"""What reading pictures costs: conversion and thumbnails beside Pillow alone, and the checks of a run.
+"""What reading pictures costs: conversion and thumbnails compared with Pillow alone, and the checks of a run.
 
 The embedded services read with several libraries, each kind of file with one that reads it right; the checks of a run
 read with others. Pillow alone, which reads some of them wrong, does the same work in the same run for comparison. All
@@ -73,7 +73,7 @@ def _of_kind(kind: str, times: dict[str, list[float]]) -> Iterator[Result]:
 
 
 def _memory(folder: Path) -> Iterator[Result]:
-    """The picture that a conversion holds has 4 bytes a pixel, whoever reads it: what reading adds is of interest."""
+    """The picture that a conversion holds has 4 bytes a pixel, whatever reads it: what reading adds is of interest."""
     path = folder / "large.tif"
     draw_large_tiff(path, LARGE_EDGE)
     picture = 4 * LARGE_EDGE**2 / 1e6
