@@ -96,9 +96,9 @@ service down           | running                    | pending    | run          
 cancelled              | pending                    | failed     | operator                 | -        | -     | -   | -       | set     | set
 retried                | failed                     | pending    | operator                 | 0        | -     | set | -       | cleared | cleared
 superseded             | waiting, pending           | superseded | intake, operator, run    | -        | -     | -   | -       | -       | set
-image deleted          | waiting, pending, reserved | failed     | intake, operator         | -        | -     | -   | cleared | set     | set
-deletion repeated      | pending, reserved          | superseded | intake, operator         | -        | -     | -   | cleared | -       | set
-registered again       | pending, reserved          | superseded | intake                   | -        | -     | -   | cleared | -       | set
+image deleted          | waiting, pending, reserved | failed     | intake, operator, run    | -        | -     | -   | cleared | set     | set
+deletion repeated      | pending, reserved, failed  | superseded | intake, operator, run    | -        | -     | -   | cleared | -       | set
+registered again       | pending, reserved, failed, deleted | superseded | intake, run              | -        | -     | -   | cleared | -       | set
 """  # noqa: E501 (a table is read by its columns)
 
 MEANINGS: Final[Mapping[Event, str]] = {
@@ -119,9 +119,12 @@ MEANINGS: Final[Mapping[Event, str]] = {
     Event.CANCELLED: "An operator terminated the run: what the run did not finish is not started again.",
     Event.RETRIED: "`dlcs retry` for a deletion that failed. (Other images get a new request.)",
     Event.SUPERSEDED: "A newer request for the image includes what this one asks for.",
-    Event.IMAGE_DELETED: "The image is to be deleted. A request that runs already comes to its end first.",
+    Event.IMAGE_DELETED: "The image is to be deleted. An attempt in progress comes to its end first.",
     Event.DELETION_REPEATED: "A newer request to delete the image takes the place of this one.",
-    Event.REGISTERED_AGAIN: "A full message registers the image before its deletion began: it does not take place.",
+    Event.REGISTERED_AGAIN: (
+        "A full message registers the image again. A deletion that runs already comes to the end of its attempt first; "
+        "no other takes place, and none is retried."
+    ),
 }
 
 

@@ -13,6 +13,7 @@ from dlcs_assets.domain.errors import IngestError, TransientError
 from dlcs_assets.domain.request_states import TRANSITIONS, UNFINISHED, Event, RequestState, end_of_attempt
 from dlcs_assets.domain.signed_url import is_signed, unsigned
 from dlcs_assets.domain.stages import Lane
+from dlcs_assets.ledger.overtaken import end_overtaken
 from dlcs_assets.ledger.records import RetrySchedule
 from dlcs_assets.ledger.tables import attempts, chunks, claims, images, requests
 from dlcs_assets.ledger.transitions import change_state
@@ -74,7 +75,9 @@ def holders(connection: Connection, image_ids: Sequence[str]) -> dict[str, str]:
 def return_requests(connection: Connection, request_ids: Sequence[str], now: datetime) -> None:
     """Make reserved requests due again, without an attempt."""
     if request_ids:
-        change_state(connection, Event.RETURNED, requests.c.id.in_(request_ids), due_at=now)
+        returned = requests.c.id.in_(request_ids)
+        change_state(connection, Event.RETURNED, returned, due_at=now)
+        end_overtaken(connection, returned, now=now)
 
 
 def end_attempt(
@@ -104,16 +107,12 @@ def end_attempt(
     _add_attempt(connection, request_id, run_id, (state, error), now)
     if state is RequestState.DONE:
         _remove_signature(connection, row.image_id)
-    if state is RequestState.PENDING and row.lane == Lane.DELETE and _is_registered(connection, row.image_id):
-        # Tried again, it would delete what was made since.
-        change_state(connection, Event.REGISTERED_AGAIN, *request, now=now)
-        state = RequestState.SUPERSEDED
+    if state is RequestState.PENDING or row.lane == Lane.DELETE:
+        # Tried again, a deletion would delete what was made since, and an ingest has nothing to go by.
+        end_overtaken(connection, *request, now=now)
+        state = RequestState(connection.scalars(select(requests.c.state).where(*request)).one())
     connection.execute(delete(claims).where(claims.c.request_id == request_id))
     return state
-
-
-def _is_registered(connection: Connection, image_id: str) -> bool:
-    return connection.scalar(select(images.c.id).where(images.c.id == image_id)) is not None
 
 
 def _remove_signature(connection: Connection, image_id: str) -> None:

@@ -23,6 +23,7 @@ from dlcs_assets.ledger.attempts import (
     take_chunk,
 )
 from dlcs_assets.ledger.database import Database
+from dlcs_assets.ledger.overtaken import end_overtaken, request_again
 from dlcs_assets.ledger.records import (
     RetrySchedule,
     new_id,
@@ -59,6 +60,7 @@ class Claims:
         with self._database.write() as connection:
             if not take_chunk(connection, chunk_id, run_id):
                 return None
+            end_overtaken(connection, requests.c.chunk_id == chunk_id, now=now)
             rows = connection.execute(
                 select(requests)
                 .join(chunk_images, chunk_images.c.request_id == requests.c.id)
@@ -115,6 +117,14 @@ class Claims:
         """Raise ClaimLostError unless the token still holds the image. To be called before every publish."""
         with self._database.read() as connection:
             check_claim(connection, token, asset_id)
+
+    def request_again(self, asset_id: AssetId, *, now: datetime) -> None:
+        """Request the image again, or its deletion: a run that had lost it may have stored or deleted objects since.
+
+        Between its last check and its last call to S3 the run may have stood still, for as long as one likes.
+        """
+        with self._database.write() as connection:
+            request_again(connection, asset_id, now)
 
     def release_run(self, run_id: str, *, schedule: RetrySchedule, now: datetime) -> int:
         """Release all that a lost run holds; return how many images became due again.

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.modified import AssetDeleted
 from dlcs_assets.domain.request_states import Event, MessageState, RequestState
-from dlcs_assets.domain.stages import Lane
 from dlcs_assets.ledger.attempts import (
     check_claim,
     claim_requests,
@@ -22,8 +21,8 @@ from dlcs_assets.ledger.attempts import (
 )
 from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.outbox import post_invalidation
+from dlcs_assets.ledger.overtaken import bury, end_overtaken
 from dlcs_assets.ledger.records import RetrySchedule, new_id
-from dlcs_assets.ledger.requests import request_row
 from dlcs_assets.ledger.tables import (
     chunk_images,
     images,
@@ -33,7 +32,6 @@ from dlcs_assets.ledger.tables import (
     requests,
     tombstones,
 )
-from dlcs_assets.ledger.transitions import Reason, add_requests, change_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +70,11 @@ class Deletions:
         with self._database.write() as connection:
             if not take_chunk(connection, chunk_id, run_id):
                 return None
+            end_overtaken(connection, requests.c.chunk_id == chunk_id, now=now)
             rows = connection.execute(
                 select(requests, tombstones.c.detail)
                 .join(chunk_images, chunk_images.c.request_id == requests.c.id)
-                .outerjoin(tombstones, tombstones.c.image_id == requests.c.image_id)
+                .join(tombstones, tombstones.c.request_id == requests.c.id)
                 .where(
                     chunk_images.c.chunk_id == chunk_id,
                     requests.c.chunk_id == chunk_id,
@@ -84,7 +83,7 @@ class Deletions:
                 .order_by(chunk_images.c.position)
             ).all()
             claim_requests(connection, rows, token, run_id, now)
-        deletions = tuple(Deletion(row.id, AssetId.parse(row.image_id), row.detail or {}) for row in rows)
+        deletions = tuple(Deletion(row.id, AssetId.parse(row.image_id), row.detail) for row in rows)
         return DeletionClaim(token, run_id, deletions)
 
     def check(self, claim: DeletionClaim, deletion: Deletion) -> None:
@@ -104,6 +103,8 @@ class Deletions:
     ) -> RequestState:
         """End the attempt. Of a deleted image only its tombstone and its history remain on record.
 
+        However it ended, it is superseded if the image was registered again meanwhile, or its deletion requested again.
+
         `invalidate` are the paths that a CDN must drop from its cache.
         """
         image_id = str(deletion.asset_id)
@@ -112,7 +113,8 @@ class Deletions:
             if error is None:
                 connection.execute(delete(objects).where(objects.c.image_id == image_id))
                 connection.execute(delete(outcomes).where(outcomes.c.image_id == image_id))
-                connection.execute(update(tombstones).where(tombstones.c.image_id == image_id).values(deleted_at=now))
+                own = (tombstones.c.image_id == image_id, tombstones.c.request_id == deletion.request_id)
+                connection.execute(update(tombstones).where(*own).values(deleted_at=now))
                 if invalidate:
                     post_invalidation(connection, image_id, "deleted", invalidate, now)
             return end_attempt(
@@ -138,69 +140,26 @@ def request_deletion(connection: Connection, deleted: AssetDeleted, now: datetim
     tombstone = connection.execute(select(tombstones).where(tombstones.c.image_id == image_id)).one_or_none()
     if tombstone is not None and image is None and tombstone.asserted_at >= said_at:
         return None  # the same deletion, received twice
-    request_id = new_id()
     connection.execute(delete(images).where(images.c.id == image_id))
-    connection.execute(delete(tombstones).where(tombstones.c.image_id == image_id))
-    connection.execute(
-        insert(tombstones).values(
-            image_id=image_id,
-            customer=deleted.asset_id.customer,
-            space=deleted.asset_id.space,
-            asserted_at=said_at,
-            request_id=request_id,
-            detail={
-                "customer_name": deleted.customer_name,
-                "delete_from": sorted(deleted.delete_from),
-                "channels": list(deleted.channels),
-            },
-        )
-    )
-    row = request_row(request_id, deleted.asset_id, lane=Lane.DELETE, stages=frozenset(), due_at=now, now=now)
-    add_requests(connection, Event.REQUESTED, [row])
-    _end_others(connection, image_id, request_id, now)
-    return request_id
-
-
-def forget_deletions(connection: Connection, image_ids: Collection[str], now: datetime) -> None:
-    """Forget the deletion of images that are registered again. If its run has not begun, it does not take place.
-
-    One in progress comes to its end first, and the image is ingested after it.
-    """
-    connection.execute(delete(tombstones).where(tombstones.c.image_id.in_(image_ids)))
-    change_state(
-        connection,
-        Event.REGISTERED_AGAIN,
-        requests.c.image_id.in_(image_ids),
-        requests.c.lane == Lane.DELETE,
-        now=now,
-    )
-
-
-def _end_others(connection: Connection, image_id: str, request_id: str, now: datetime) -> None:
-    """End the requests for the image that no run has begun, except the deletion with this id."""
-    others = (requests.c.image_id == image_id, requests.c.id != request_id)
-    change_state(
-        connection,
-        Event.DELETION_REPEATED,
-        *others,
-        requests.c.lane == Lane.DELETE,
-        now=now,
-        superseded_by=request_id,
-    )
-    change_state(
-        connection,
-        Event.IMAGE_DELETED,
-        *others,
-        requests.c.lane != Lane.DELETE,
-        now=now,
-        failure=Reason(
-            "image_deleted",
-            "The image was deleted before it was ingested",
-            "Register it again with a full ingest message, if it is to be there after all",
-        ),
-    )
+    detail = {
+        "customer_name": deleted.customer_name,
+        "delete_from": sorted(deleted.delete_from),
+        "channels": list(deleted.channels),
+    }
+    request_id = bury(connection, deleted.asset_id, said_at, detail, now)
     connection.execute(
         update(messages)
         .where(messages.c.image_id == image_id, messages.c.state == MessageState.WAITING)
         .values(state=MessageState.ACCEPTED, body=None)
     )
+    return request_id
+
+
+def forget_deletions(connection: Connection, image_ids: Collection[str], now: datetime) -> None:
+    """Forget the deletion of images that are registered again, which the caller has written.
+
+    If its run has not begun, it does not take place. One in progress comes to its end first, and the image is ingested
+    after it.
+    """
+    connection.execute(delete(tombstones).where(tombstones.c.image_id.in_(image_ids)))
+    end_overtaken(connection, requests.c.image_id.in_(image_ids), now=now)

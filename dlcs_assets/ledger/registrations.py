@@ -46,11 +46,16 @@ class Registrations:
             after = str(page[-1].asset_id)
 
     def request(self, wanted: Sequence[tuple[AssetId, frozenset[Stage]]], *, lane: Lane, now: datetime) -> None:
-        """Request the given stages of each image. A request that no chunk has yet is superseded, stages included."""
+        """Request the given stages of each image. A request that no chunk has yet is superseded, stages included.
+
+        Images that are not registered (any more) are skipped.
+        """
         for start in range(0, len(wanted), PAGE):
             page = [NewRequest(asset_id, lane, now, stages=stages) for asset_id, stages in wanted[start : start + PAGE]]
             with self._database.write() as connection:
-                create_requests(connection, page, now)
+                ids = [str(new.asset_id) for new in page]
+                there = set(connection.scalars(select(images.c.id).where(images.c.id.in_(ids))))
+                create_requests(connection, [new for new in page if str(new.asset_id) in there], now)
 
     def _page(self, after: str, customer: int | None, space: int | None) -> list[Entry]:
         query = select(images.c.id, images.c.registration).where(images.c.id > after)

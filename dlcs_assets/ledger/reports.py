@@ -15,6 +15,7 @@ from dlcs_assets.domain.request_states import SHOWN_STATES, UNFINISHED, Event, M
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
 from dlcs_assets.domain.stages import STAGES, Lane, Stage
 from dlcs_assets.ledger.database import Database
+from dlcs_assets.ledger.overtaken import end_overtaken
 from dlcs_assets.ledger.records import Attempt, slices, stage_results, stored_objects
 from dlcs_assets.ledger.requests import NewRequest, create_requests
 from dlcs_assets.ledger.tables import attempts, claims, images, messages, requests
@@ -193,6 +194,7 @@ class Reports:
             for row in connection.execute(_current_requests(selection)).all():
                 state = RequestState(row.state)
                 if row.lane == Lane.DELETE:
+                    end_overtaken(connection, requests.c.id == row.id, now=now)
                     if change_state(connection, Event.RETRIED, requests.c.id == row.id, due_at=now):
                         chosen.append(row.image_id)
                 elif row.registration is not None and (

@@ -52,7 +52,7 @@ def change_state(
     due_at: datetime | None = None,
     chunk_id: str | None = None,
     failure: Failure | None = None,
-    superseded_by: str | None = None,
+    superseded_by: str | ColumnElement[str] | None = None,
 ) -> int:
     """Do to the requests what the event does to them; return how many that were.
 

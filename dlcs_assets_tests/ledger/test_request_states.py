@@ -24,7 +24,7 @@ from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDownError, TransientError
 from dlcs_assets.domain.ingest_request import AssetFields, BatchReference, IngestMessage
 from dlcs_assets.domain.modified import AssetDeleted
-from dlcs_assets.domain.request_states import ENDED, SUCCESSFUL, TAKEN, TRANSITIONS, RequestState
+from dlcs_assets.domain.request_states import ENDED, SUCCESSFUL, TAKEN, TRANSITIONS, UNFINISHED, RequestState
 from dlcs_assets.domain.results import WorkItem
 from dlcs_assets.domain.stages import STAGES, Lane, Stage
 from dlcs_assets.ledger import Ledger
@@ -33,7 +33,7 @@ from dlcs_assets.ledger.deletions import DeletionClaim
 from dlcs_assets.ledger.inbox import IntakePolicy
 from dlcs_assets.ledger.records import Chunk, InboxMessage, new_id
 from dlcs_assets.ledger.reports import Selection
-from dlcs_assets.ledger.tables import attempts, chunks, claims, metadata, requests
+from dlcs_assets.ledger.tables import attempts, chunks, claims, images, metadata, requests, tombstones
 from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, refuse_ftp, result
 from dlcs_testing import postgresql
 
@@ -77,18 +77,18 @@ class Histories(RuleBasedStateMachine):
                 connection.execute(delete(table))
 
     @rule(
-        images=st.lists(IMAGES, min_size=1, max_size=3),
+        taken=st.lists(IMAGES, min_size=1, max_size=3),
         full=st.booleans(),
         lane=st.sampled_from([Lane.INGEST, Lane.PRIORITY]),
         batch=st.sampled_from([None, 1]),
         only_stale=st.booleans(),
     )
-    def take_in(self, images: list[AssetId], full: bool, lane: Lane, batch: int | None, only_stale: bool) -> None:
+    def take_in(self, taken: list[AssetId], full: bool, lane: Lane, batch: int | None, only_stale: bool) -> None:
         fields = AssetFields("https://example.org/page.jpg", None, None, None, None) if full else None
         reference = BatchReference(batch, None) if batch else None
         received = [
             InboxMessage(new_id(), "q", lane, "", IngestMessage(image, None, reference, fields), only_stale=only_stale)
-            for image in images
+            for image in taken
         ]
         self.ledger.inbox.take_in(received, policy=IntakePolicy(refuse_ftp, WAIT), now=self.now)
 
@@ -124,9 +124,9 @@ class Histories(RuleBasedStateMachine):
             assert claim is not None
             self.claims.append(claim)
 
-    @rule(images=st.lists(IMAGES, min_size=1, max_size=2, unique=True), stages=STAGES_DRAWN)
-    def launch_by_hand(self, images: list[AssetId], stages: set[Stage]) -> None:
-        self.claims.append(self.ledger.claims.claim_images(images, stages, new_id(), now=self.now))
+    @rule(chosen=st.lists(IMAGES, min_size=1, max_size=2, unique=True), stages=STAGES_DRAWN)
+    def launch_by_hand(self, chosen: list[AssetId], stages: set[Stage]) -> None:
+        self.claims.append(self.ledger.claims.claim_images(chosen, stages, new_id(), now=self.now))
 
     @precondition(lambda self: self.claims)
     @rule(error=ERRORS, finishes=st.booleans())
@@ -164,12 +164,27 @@ class Histories(RuleBasedStateMachine):
 
     @rule(image=IMAGES, stages=STAGES_DRAWN)
     def reprocess(self, image: AssetId, stages: set[Stage]) -> None:
-        if self.ledger.reports.registration(image):
-            self.ledger.registrations.request([(image, frozenset(stages))], lane=Lane.BACKFILL, now=self.now)
+        self.ledger.registrations.request([(image, frozenset(stages))], lane=Lane.BACKFILL, now=self.now)
 
     @rule()
     def enforce_retention(self) -> None:
         self.ledger.retention.enforce(history=self.now - WAIT, bodies=self.now)
+
+    @invariant()
+    def no_run_is_launched_against_what_is_registered(self) -> None:
+        """An image that is registered is not about to be deleted, nor one that is not registered to be ingested."""
+        with self.ledger._database.read() as connection:
+            rows = connection.execute(select(requests).where(requests.c.state != RequestState.RUNNING)).all()
+            registered = set(connection.scalars(select(images.c.id)))
+            deletion_of = {row.image_id: row.request_id for row in connection.execute(select(tombstones))}
+        for row in rows:
+            if row.lane == Lane.DELETE:
+                if row.state != RequestState.SUPERSEDED:
+                    assert row.image_id not in registered
+                if row.state in {*UNFINISHED, RequestState.FAILED}:
+                    assert deletion_of[row.image_id] == row.id
+            elif row.state in {RequestState.PENDING, RequestState.RESERVED}:
+                assert row.image_id in registered
 
     @invariant()
     def each_change_is_one_of_the_table(self) -> None:
