@@ -15,6 +15,7 @@ from dlcs_assets.cli.connection import load_settings, make_queues, open_ledger
 from dlcs_assets.cli.failure import CommandError, UsageError
 from dlcs_assets.cli.output import make_console
 from dlcs_assets.cli.send import queue_urls
+from dlcs_assets.domain.errors import IngestError, PermanentError
 from dlcs_assets.domain.redaction import shown_url
 from dlcs_assets.domain.text import shown_text
 from dlcs_assets.ledger import Ledger
@@ -75,15 +76,22 @@ def _requeue(ledger: Ledger, chosen: Sequence[dict[str, Any]], settings: Setting
             f"The queue {', '.join(sorted(foreign))} is not configured: "
             "set DLCS_INGEST_QUEUE_URL, DLCS_PRIORITY_QUEUE_URL or DLCS_UPLOADS_QUEUE_URL to it."
         )
-    queues = make_queues()
-    try:
+    sent, failed = 0, dict[str, IngestError]()
+    with make_queues() as queues:
         # One by one: each is marked as soon as it is sent, so that a failure half-way sends none twice.
         for row in chosen:
-            queues.send(urls[row["queue"]], [row["body"]])
-            ledger.inbox.mark_requeued([row["id"]])
-    finally:
-        queues.close()
-    typer.echo(f"{len(chosen)} message{'' if len(chosen) == 1 else 's'} sent again.")
+            (error,) = queues.send_each(urls[row["queue"]], [row["body"]])
+            if error is None:
+                ledger.inbox.mark_requeued([row["id"]])
+                sent += 1
+                continue
+            failed[row["id"]] = error
+            if not isinstance(error, PermanentError):
+                break  # SQS does not answer: the others would fare no better
+    typer.echo(f"{sent} message{'' if sent == 1 else 's'} sent again.")
+    if failed:
+        reasons = "\n".join(f"{message_id}: {error}" for message_id, error in failed.items())
+        raise CommandError(f"{len(chosen) - sent} of {len(chosen)} stay rejected:\n{reasons}")
 
 
 def _show(console: Console, kept: Sequence[dict[str, Any]]) -> None:

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from dlcs_assets.clients.aws import aws_errors, client_config, make_client
-from dlcs_assets.clients.http import Peer
+from dlcs_assets.clients.http import Peer, one_line
 from dlcs_assets.clients.lazy import LazyClient
 from dlcs_assets.clients.retrying import Retrying
-from dlcs_assets.domain.errors import PermanentError, TransientError
+from dlcs_assets.domain.errors import IngestError, PermanentError, TransientError
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
@@ -29,7 +29,7 @@ MAX_BATCH_SIZE: Final = 10  # messages that SQS gives, or takes, in one request
 _REQUESTS_IN_FLIGHT: Final = 8
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 _LONGEST_WAIT_SECONDS: Final = 20
-_MAX_BATCH_BYTES: Final = 256 * 2**10
+_NOT_FOUND: Final = f"{_PEER.code}_not_found"
 
 
 @dataclass(frozen=True)
@@ -113,30 +113,91 @@ class Queues(LazyClient["SQSClient"]):
                 answer = self._sqs().delete_message_batch(QueueUrl=url, Entries=entries)  # type: ignore[arg-type]  # plain dicts
             return {int(failure["Id"]) for failure in answer.get("Failed", [])}
 
-        left = sum(self._one_batch(batch, request) for batch in _in_tens(messages))
+        left = sum(len(self._one_batch(batch, request)) for batch in _in_tens(messages))
         if left:
             raise TransientError(
                 "queue_not_deleted", f"SQS kept {left} messages of {url} that were to be deleted", remedy=_PEER.remedy
             )
 
     def send(self, url: str, bodies: Iterable[str]) -> int:
-        """Send messages and return how many. Raises if any was not taken; then some may have been sent."""
-        sent = 0
+        """Send messages and return how many. Raises if any was not taken: the others have been sent."""
+        errors = self.send_each(url, bodies)
+        failed = [error for error in errors if error]
+        if not failed:
+            return len(errors)
+        first = failed[0]
+        if len(failed) == len(errors):
+            raise first
+        raise type(first)(
+            first.code,
+            f"SQS took {len(errors) - len(failed)} of {len(errors)} messages: {first.cause}",
+            remedy=first.remedy,
+        )
 
-        def request(batch: Sequence[str]) -> set[int]:
-            nonlocal sent
-            entries = [{"Id": str(i), "MessageBody": body} for i, body in enumerate(batch)]
-            with aws_errors(_PEER, f"Sending to {url}"):
-                answer = self._sqs().send_message_batch(QueueUrl=url, Entries=entries)  # type: ignore[arg-type]  # plain dicts
-            sent += len(answer.get("Successful", []))
-            return {int(failure["Id"]) for failure in answer.get("Failed", [])}
+    def send_each(self, url: str, bodies: Iterable[str]) -> list[IngestError | None]:
+        """Send messages; return for each why it was not sent, in their order, and None for those that were.
 
-        left = sum(self._one_batch(batch, request) for batch in _by_size(bodies))
-        if left:
-            raise TransientError(
-                "queue_not_sent", f"SQS took {sent} of {sent + left} messages for {url}", remedy=_PEER.remedy
+        SQS alone says what it takes, so that its limits are nowhere else: a request that it refuses is cut in halves
+        until those that it refuses are alone. If it does not answer, or has no such queue, the rest is not tried.
+        """
+        sending = _Sending(url, list(bodies))
+        numbers = range(len(sending.bodies))
+        try:
+            for batch in _in_tens(numbers):
+                self._send_batch(sending, batch)
+        except IngestError as error:
+            sending.errors |= {number: error for number in numbers if number not in sending.ended}
+        return [sending.errors.get(number) for number in numbers]
+
+    def _send_batch(self, sending: _Sending, numbers: Sequence[int]) -> None:
+        """Send the messages of these numbers. Raises what keeps the queue from taking any message."""
+
+        def request(batch: Sequence[int]) -> set[int]:
+            entries = [{"Id": str(i), "MessageBody": sending.bodies[number]} for i, number in enumerate(batch)]
+            with aws_errors(_PEER, f"Sending to {sending.url}"):
+                answer = self._sqs().send_message_batch(QueueUrl=sending.url, Entries=entries)  # type: ignore[arg-type]  # plain dicts
+            sending.sent.update(batch[int(taken["Id"])] for taken in answer.get("Successful", []))
+            refused = {int(failure["Id"]): failure for failure in answer.get("Failed", [])}
+            for i, failure in refused.items():
+                if failure["SenderFault"]:
+                    reason = one_line(f"{failure['Code']} {failure.get('Message', '')}")
+                    self._refuse(sending, batch[i], f"Sending to {sending.url}: {reason}")
+            return {i for i, failure in refused.items() if not failure["SenderFault"]}
+
+        try:
+            for number in self._one_batch(numbers, request):
+                cause = f"SQS did not take a message for {sending.url}, though it was asked {self.attempts} times"
+                sending.errors[number] = TransientError("queue_not_sent", cause, remedy=_PEER.remedy)
+        except PermanentError as error:
+            left = [number for number in numbers if number not in sending.ended]
+            if error.code == _NOT_FOUND:
+                raise
+            if len(left) == 1:
+                self._refuse(sending, left[0], error.cause)
+                return
+            for half in (left[: len(left) // 2], left[len(left) // 2 :]):
+                self._send_batch(sending, half)
+
+    def _refuse(self, sending: _Sending, number: int, cause: str) -> None:
+        """Note why SQS refuses one message, in words of ours where it is its size."""
+        size, largest = len(sending.bodies[number].encode(errors="replace")), self._largest(sending.url)
+        if largest is not None and size > largest:
+            sending.errors[number] = PermanentError(
+                "message_too_large",
+                f"A message of {size} bytes is larger than the {largest} that {sending.url} takes",
+                remedy="Send less in one message, or raise the queue's MaximumMessageSize.",
             )
-        return sent
+        else:
+            sending.errors[number] = PermanentError("queue_refused", cause, remedy=_PEER.remedy)
+
+    def _largest(self, url: str) -> int | None:
+        """Ask how large a message of the queue may be; None if it does not say."""
+        try:
+            with aws_errors(_PEER, f"Asking for the limits of {url}"):
+                found = self._sqs().get_queue_attributes(QueueUrl=url, AttributeNames=["MaximumMessageSize"])
+        except IngestError:
+            return None
+        return int(found.get("Attributes", {}).get("MaximumMessageSize", 0)) or None
 
     def depth(self, url: str) -> QueueDepth:
         """Ask about how many messages there are."""
@@ -155,8 +216,8 @@ class Queues(LazyClient["SQSClient"]):
             delayed=int(found["ApproximateNumberOfMessagesDelayed"]),
         )
 
-    def _one_batch(self, batch: Sequence[T], request: Callable[[Sequence[T]], set[int]]) -> int:
-        """Make a request for the batch, again for what of it failed; return how many failed to the end."""
+    def _one_batch(self, batch: Sequence[T], request: Callable[[Sequence[T]], set[int]]) -> Sequence[T]:
+        """Make a request for the batch, again for what of it failed; return what failed to the end."""
         remaining = batch
 
         def attempt() -> None:
@@ -169,8 +230,8 @@ class Queues(LazyClient["SQSClient"]):
         try:
             Retrying(self.attempts, self.timeout_seconds, self.first_delay_seconds, 5).call(attempt)
         except _PartOfBatchError:
-            return len(remaining)
-        return 0
+            return remaining
+        return ()
 
     def _sqs(self) -> SQSClient:
         return self._client.get(self._make_client)
@@ -192,6 +253,21 @@ class _PartOfBatchError(TransientError):
     """Some of a batch were not taken."""
 
 
+@dataclass
+class _Sending:
+    """Messages on their way to a queue, by number: which were sent, and why others were not."""
+
+    url: str
+    bodies: Sequence[str]
+    sent: set[int] = field(default_factory=set)
+    errors: dict[int, IngestError] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> set[int]:
+        """The numbers of those whose fate is known."""
+        return self.sent | self.errors.keys()
+
+
 def _moment(milliseconds: str | None) -> datetime | None:
     return datetime.fromtimestamp(int(milliseconds) / 1000, UTC) if milliseconds else None
 
@@ -200,24 +276,3 @@ def _in_tens(items: Iterable[T]) -> Iterator[Sequence[T]]:
     everything = list(items)
     for start in range(0, len(everything), MAX_BATCH_SIZE):
         yield everything[start : start + MAX_BATCH_SIZE]
-
-
-def _by_size(bodies: Iterable[str]) -> Iterator[Sequence[str]]:
-    """Cut into batches of ten at most that SQS takes as one request."""
-    batch: list[str] = []
-    batch_bytes = 0
-    for body in bodies:
-        size = len(body.encode())
-        if size > _MAX_BATCH_BYTES:
-            raise PermanentError(
-                "message_too_large",
-                f"A message of {size} bytes is larger than the {_MAX_BATCH_BYTES} that SQS takes",
-                remedy="Send less in one message.",
-            )
-        if batch and (len(batch) == MAX_BATCH_SIZE or batch_bytes + size > _MAX_BATCH_BYTES):
-            yield batch
-            batch, batch_bytes = [], 0
-        batch.append(body)
-        batch_bytes += size
-    if batch:
-        yield batch

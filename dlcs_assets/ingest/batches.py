@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from dlcs_assets.clients.sns import Notifications
-from dlcs_assets.domain.errors import IngestError
+from dlcs_assets.domain.errors import IngestError, PermanentError
 from dlcs_assets.ledger.batches import BATCH_COMPLETED
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.ledger.outbox import Outbox
 
 PUBLISHING_BUDGET: Final = timedelta(seconds=10)  # in which no further notification is begun
+REFUSED_BY_TOPIC: Final = 3  # as many refusals in a row are not for what is in the notifications
 NO_TOPIC: Final = "no topic is configured: set DLCS_BATCH_COMPLETED_TOPIC_ARN"
 
 
@@ -55,20 +56,26 @@ def finish_batches(ledger: Ledger, notifications: Notifications, topic_arn: str 
 
 
 def publish_due(outbox: Outbox, notifications: Notifications, topic: str, topic_arn: str) -> int:
-    """Publish what is due until one fails or the time is up; return how many were sent.
+    """Publish what is due until the topic fails or the time is up; return how many were sent.
 
-    Each is recorded as sent after it was: if the process dies in between, the same one is sent again.
+    One that is refused waits alone, and the others are tried; if several in a row are, it is the topic. Each is
+    recorded as sent after it was: if the process dies in between, the same one is sent again.
     """
     deadline = time.monotonic() + PUBLISHING_BUDGET.total_seconds()
-    sent = 0
+    sent = refused_in_a_row = 0
     for notification in outbox.due(topic, now=datetime.now(UTC)):
         try:
             notifications.publish(topic_arn, notification.body, notification.attributes)
         except IngestError as error:
-            outbox.mark_failed(notification, str(error), now=datetime.now(UTC))
-            break
-        outbox.mark_published(notification.id, now=datetime.now(UTC))
-        sent += 1
+            refused_in_a_row += 1
+            is_its_own = isinstance(error, PermanentError) and refused_in_a_row < REFUSED_BY_TOPIC
+            outbox.mark_failed(notification, str(error), now=datetime.now(UTC), others_wait=not is_its_own)
+            if not is_its_own:
+                break
+        else:
+            outbox.mark_published(notification.id, now=datetime.now(UTC))
+            sent += 1
+            refused_in_a_row = 0
         if time.monotonic() > deadline:
             break
     return sent

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 
 from dlcs_assets.clients.storage import Storage
 from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.ingest_plan import Conversion
 from dlcs_assets.domain.ingest_spec import IngestSpec
 from dlcs_assets.domain.invalidation import paths_to_invalidate
@@ -55,20 +56,25 @@ def remove_superseded(image: ImageContext, spec: IngestSpec) -> None:
             image.ledger.forget_object(bucket, stored.key)
 
 
-def drop_left_transient(storage: Storage, ledger: Ledger, *, limit: int) -> int:
-    """Delete up to `limit` transient objects that runs left in S3; return how many.
+def drop_left_transient(storage: Storage, ledger: Ledger, *, limit: int) -> tuple[int, IngestError | None]:
+    """Delete up to `limit` transient objects that runs left in S3; return how many, and why others were not.
 
-    Raises the errors of the error tree: then the ledger still has them.
+    Buckets do not wait for each other. The ledger still has what could not be deleted.
     """
-    left = ledger.results.left_transient(limit=limit)
     by_bucket: dict[str, list[str]] = {}
-    for location in left:
+    for location in ledger.results.left_transient(limit=limit):
         by_bucket.setdefault(location.bucket, []).append(location.key)
+    deleted, problem = 0, None
     for bucket, keys in by_bucket.items():
-        storage.delete(bucket, keys)
+        try:
+            storage.delete(bucket, keys)
+        except IngestError as error:
+            problem = error
+            continue
         for key in keys:
             ledger.results.remove_object(bucket, key)
-    return len(left)
+        deleted += len(keys)
+    return deleted, problem
 
 
 def delete_image_objects(

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from dlcs_assets.clients.sqs import MAX_BATCH_SIZE, QueueMessage, Queues
-from dlcs_assets.customers import customer_source
+from dlcs_assets.customers import NoCustomersError, customer_source
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import Channel, check_requested
-from dlcs_assets.domain.errors import IngestError, MessageRejectedError
+from dlcs_assets.domain.errors import IngestError, MessageRejectedError, PermanentError
 from dlcs_assets.domain.image_servers import check_readable
 from dlcs_assets.domain.ingest_request import IngestMessage, Registration, named_in, parse_message
 from dlcs_assets.domain.ingest_spec import stale_stages
@@ -19,30 +20,60 @@ from dlcs_assets.domain.results import StageResult
 from dlcs_assets.domain.stages import Lane, Stage
 from dlcs_assets.ingest.policy import ingest_policy
 from dlcs_assets.intake.uploads import read_record
+from dlcs_assets.ledger.encryption import WrongKeyError
+from dlcs_assets.ledger.engine import UNAVAILABLE
 from dlcs_assets.ledger.inbox import IntakePolicy
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.ledger.records import InboxMessage, IntakeCount, Rejection
+from dlcs_assets.logs import where_raised
 from dlcs_assets.settings import Settings
+
+log = logging.getLogger(__name__)
 
 MAX_MESSAGES_PER_TRANSACTION = 8 * MAX_BATCH_SIZE
 QUICK_SECONDS = 0.5  # for one transaction, with what is received and deleted
 
 
+@dataclass(frozen=True)
+class Delivery:
+    """What became of the entries of some messages.
+
+    `waiting` are the ids of those that are to be forwarded and could not be, for now; they are in no ledger, and their
+    messages must stay in the queue. `problem` says why.
+    """
+
+    count: IntakeCount
+    waiting: frozenset[str] = frozenset()
+    problem: IngestError | None = None
+
+    def leaves_any(self, entries: Sequence[InboxMessage]) -> bool:
+        """Return whether one of the entries waits."""
+        return any(entry.id in self.waiting for entry in entries)
+
+
 @dataclass
 class IntakeSummary:
-    """What one tick took in."""
+    """What one tick took in. `error` is what ended it early: what it took in before that is taken in all the same."""
 
     received: int = 0
     counts: dict[str, int] = field(default_factory=dict)
+    waiting: int = 0
+    problem: IngestError | None = None
+    error: IngestError | None = None
 
-    def add(self, count: IntakeCount) -> None:
-        """Add the counts of one transaction."""
-        for name, number in asdict(count).items():
+    def add(self, delivery: Delivery) -> None:
+        """Add what became of the entries of one transaction."""
+        for name, number in asdict(delivery.count).items():
             self.counts[name] = self.counts.get(name, 0) + number
+        self.waiting += len(delivery.waiting)
+        self.problem = delivery.problem or self.problem
 
     def __str__(self) -> str:
         counted = ", ".join(f"{number} {name}" for name, number in self.counts.items() if number)
-        return f"{self.received} messages received" + (f" ({counted})" if counted else "")
+        text = f"{self.received} messages received" + (f" ({counted})" if counted else "")
+        if self.waiting:
+            text += f"; {self.waiting} stay in the queue until they can be forwarded: {self.problem}"
+        return f"{text}; then: {self.error}" if self.error else text
 
 
 def take_in(queues: Queues, ledger: Ledger, url: str, lane: Lane, settings: Settings) -> IntakeSummary:
@@ -51,7 +82,7 @@ def take_in(queues: Queues, ledger: Ledger, url: str, lane: Lane, settings: Sett
     def read(message: QueueMessage) -> list[InboxMessage]:
         return read_message(message, url, lane, settings)
 
-    return take_in_as(read, queues, ledger, url, settings, wait=settings.receive_wait)
+    return take_in_as(read, queues, ledger, url, settings, lane=lane, wait=settings.receive_wait)
 
 
 def take_in_as(
@@ -61,34 +92,57 @@ def take_in_as(
     url: str,
     settings: Settings,
     *,
+    lane: Lane = Lane.INGEST,
     wait: timedelta = timedelta(0),
     clock: Callable[[], float] = time.monotonic,
 ) -> IntakeSummary:
     """Take messages in until the queue is empty or the time budget is spent; `read` returns what they mean.
 
     The wait for the first message does not count: messages that come late in the wait are taken in together, too.
-    Without customers in force (NoCustomersError) none is received: they stay in the queue.
+    Without customers in force (NoCustomersError) none is received: they stay in the queue. A queue that cannot be read
+    is in the summary, not raised: the caller has other things to do.
     """
     customer_source(settings).customers()
     summary = IntakeSummary()
     limit = MAX_BATCH_SIZE
     seconds = wait.total_seconds()
     began = clock()
-    messages = queues.receive(url, limit=limit, wait_seconds=seconds)
-    began += min(clock() - began, seconds)
-    deadline = began + settings.intake_budget.total_seconds()
-    while messages:
-        summary.received += len(messages)
-        inbox = [entry for message in messages for entry in read(message)]
-        summary.add(deliver(inbox, queues, ledger, settings))
-        queues.delete(url, messages)
-        before, began = began, clock()
-        passed = began - before
-        if began + passed > deadline:  # when the next would end, too, if it takes as long
-            break
-        limit = next_limit(limit, len(messages), passed)
-        messages = queues.receive(url, limit=limit)
+    try:
+        messages = queues.receive(url, limit=limit, wait_seconds=seconds)
+        began += min(clock() - began, seconds)
+        deadline = began + settings.intake_budget.total_seconds()
+        while messages:
+            summary.received += len(messages)
+            entries = [_entries(message, read, url, lane) for message in messages]
+            delivered = deliver([entry for of in entries for entry in of], queues, ledger, settings)
+            summary.add(delivered)
+            settled = [each for each, of in zip(messages, entries, strict=True) if not delivered.leaves_any(of)]
+            queues.delete(url, settled)
+            before, began = began, clock()
+            passed = began - before
+            if began + passed > deadline:  # when the next would end, too, if it takes as long
+                break
+            limit = next_limit(limit, len(messages), passed)
+            messages = queues.receive(url, limit=limit)
+    except NoCustomersError:
+        raise
+    except IngestError as error:
+        summary.error = error
     return summary
+
+
+def _entries(
+    message: QueueMessage, read: Callable[[QueueMessage], list[InboxMessage]], url: str, lane: Lane
+) -> list[InboxMessage]:
+    """Return what the inbox takes of a message: an entry too if reading it fails, which must not hold up the others."""
+    try:
+        return read(message)
+    except NoCustomersError:
+        raise
+    except Exception as error:  # noqa: BLE001 (a bug costs one message)
+        log.error("message %s of %s cannot be read: %s", message.id, url, where_raised(error))  # noqa: TRY400 (its text may hold the message)
+        reason = _unexpected("message_unreadable", "Reading the message", error)
+        return [InboxMessage(message.id, url.rsplit("/", 1)[-1], lane, message.body, rejection=reason)]
 
 
 def next_limit(limit: int, received: int, seconds: float) -> int:
@@ -102,12 +156,72 @@ def next_limit(limit: int, received: int, seconds: float) -> int:
     return MAX_BATCH_SIZE
 
 
-def deliver(inbox: Sequence[InboxMessage], queues: Queues, ledger: Ledger, settings: Settings) -> IntakeCount:
-    """Forward what is not ours, then write everything to the ledger, in one transaction."""
-    forwarded = [entry.body for entry in inbox if entry.forwarded]
-    if forwarded and settings.forward_queue_url:
-        queues.send(settings.forward_queue_url, forwarded)
-    return ledger.inbox.take_in(inbox, policy=intake_policy(settings), now=datetime.now(UTC))
+def deliver(inbox: Sequence[InboxMessage], queues: Queues, ledger: Ledger, settings: Settings) -> Delivery:
+    """Forward what is not ours, then write everything to the ledger, in one transaction.
+
+    What can never be forwarded is rejected, with its reason; what cannot be now waits in its queue. Neither holds up
+    the others.
+    """
+    errors = _forward(inbox, queues, ledger, settings)
+    waiting = {id_: error for id_, error in errors.items() if not isinstance(error, PermanentError)}
+    entries = [
+        _not_forwarded(entry, errors[entry.id]) if entry.id in errors else entry
+        for entry in inbox
+        if entry.id not in waiting
+    ]
+    return Delivery(
+        _write(entries, ledger, intake_policy(settings)), frozenset(waiting), next(iter(waiting.values()), None)
+    )
+
+
+def _forward(
+    inbox: Sequence[InboxMessage], queues: Queues, ledger: Ledger, settings: Settings
+) -> dict[str, IngestError]:
+    """Forward each message that is to be, unless it was before; return why others were not, by id."""
+    to_forward = {entry.id: entry.body for entry in inbox if entry.forwarded}
+    if not to_forward or not settings.forward_queue_url:
+        return {}
+    for known in ledger.inbox.known(to_forward):
+        del to_forward[known]
+    errors = queues.send_each(settings.forward_queue_url, to_forward.values())
+    return {id_: error for id_, error in zip(to_forward, errors, strict=True) if error}
+
+
+def _not_forwarded(entry: InboxMessage, error: IngestError) -> InboxMessage:
+    rejection = Rejection(
+        "not_forwarded",
+        f"The message is not for this installation, and could not be forwarded: {error.cause} ({error.code})",
+        "Correct DLCS_FORWARD_QUEUE_URL, or that queue's policy or limits; then: dlcs rejected --requeue",
+    )
+    named = replace(named_in(entry.body), batch=None)  # its batch is another engine's
+    return replace(entry, forwarded=False, rejection=rejection, salvaged=named)
+
+
+def _write(entries: Sequence[InboxMessage], ledger: Ledger, policy: IntakePolicy) -> IntakeCount:
+    """Write entries to the ledger in one transaction, or in several if one of them is what makes it fail."""
+    try:
+        return ledger.inbox.take_in(entries, policy=policy, now=datetime.now(UTC))
+    except (IngestError, WrongKeyError, *UNAVAILABLE):
+        raise  # it is not for what is in them
+    except Exception as error:
+        if len(entries) > 1:
+            half = len(entries) // 2
+            return _write(entries[:half], ledger, policy) + _write(entries[half:], ledger, policy)
+        if not entries or entries[0].rejection:
+            raise
+        entry = entries[0]
+        log.error("message %s of %s cannot be written: %s", entry.id, entry.queue, where_raised(error))  # noqa: TRY400 (its text may hold the message)
+        reason = _unexpected("message_not_written", "Writing the message to the ledger", error)
+        refused = InboxMessage(entry.id, entry.queue, entry.lane, entry.body, rejection=reason)
+        return ledger.inbox.take_in([refused], policy=policy, now=datetime.now(UTC))
+
+
+def _unexpected(code: str, what: str, error: Exception) -> Rejection:
+    return Rejection(
+        code,
+        f"{what} ended in an unexpected error: {type(error).__name__}",
+        "The traceback is in the log of the code server; please report it. Then: dlcs rejected --requeue",
+    )
 
 
 def read_message(message: QueueMessage, url: str, lane: Lane, settings: Settings) -> list[InboxMessage]:

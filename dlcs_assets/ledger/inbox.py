@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -50,6 +50,12 @@ class Inbox:
             count.update(transaction.take_in(message) for message in new.values())
             transaction.flush()
         return IntakeCount(**count)
+
+    def known(self, ids: Collection[str]) -> set[str]:
+        """Return those of the ids of messages that were taken in before; of what was sent again none."""
+        with self._database.read() as connection:
+            query = select(messages.c.id).where(messages.c.id.in_(ids), messages.c.state != MessageState.REQUEUED)
+            return set(connection.scalars(query))
 
     def reject_overdue(self, now: datetime) -> int:
         """Reject what waited until the timeout for the registration of its image; return how many."""

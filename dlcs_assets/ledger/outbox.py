@@ -73,19 +73,23 @@ class Outbox:
                 .values(published_at=now, attempts=notifications.c.attempts + 1, error=None)
             )
 
-    def mark_failed(self, failed: Notification, error: str, *, now: datetime) -> datetime:
-        """Note why it could not be sent. All others of its topic wait as long as it: they would fare no better."""
+    def mark_failed(self, failed: Notification, error: str, *, now: datetime, others_wait: bool = True) -> datetime:
+        """Note why it could not be sent, and return when it is tried again.
+
+        `others_wait`: all others of its topic wait as long as it, because they would fare no better.
+        """
         due_at = now + min(FIRST_DELAY * (1 << min(failed.attempts, 20)), LONGEST_DELAY)
         unsent = (notifications.c.topic == failed.topic, notifications.c.published_at.is_(None))
         with self._database.write() as connection:
             connection.execute(
                 update(notifications)
                 .where(notifications.c.id == failed.id)
-                .values(attempts=failed.attempts + 1, error=error[:LONGEST_ERROR])
+                .values(attempts=failed.attempts + 1, error=error[:LONGEST_ERROR], due_at=due_at)
             )
-            connection.execute(
-                update(notifications).where(*unsent, notifications.c.due_at < due_at).values(due_at=due_at)
-            )
+            if others_wait:
+                connection.execute(
+                    update(notifications).where(*unsent, notifications.c.due_at < due_at).values(due_at=due_at)
+                )
         return due_at
 
     def explain_unsent(self, topic: str, reason: str) -> None:

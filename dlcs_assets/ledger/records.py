@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -96,6 +96,11 @@ class IntakeCount:
     ignored: int = 0
     forwarded: int = 0
     duplicates: int = 0
+
+    def __add__(self, other: IntakeCount) -> IntakeCount:
+        """Return the sum of both."""
+        mine, theirs = asdict(self), asdict(other)
+        return IntakeCount(**{name: mine[name] + theirs[name] for name in mine})
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -98,8 +99,10 @@ def _of_machine(settings: Settings) -> Iterator[Metric]:
         "service",
         _permits_by_service(settings.slots),
     )
-    folder = settings.scratch
-    size, free = (_size(folder), shutil.disk_usage(folder).free) if folder.is_dir() else (None, None)
+    size: float | None = None
+    free: float | None = None
+    with suppress(OSError):  # it is not there, or its disk does not answer: `dlcs doctor` says so
+        size, free = _size(settings.scratch), shutil.disk_usage(settings.scratch).free
     yield _one("scratch_size", "What is in the scratch folder.", size, Unit.BYTES)
     yield _one("scratch_free", "Room on the scratch folder's disk.", free, Unit.BYTES)
 
@@ -125,6 +128,6 @@ def _size(folder: Path) -> float:
     for path in folder.rglob("*"):
         try:
             total += path.stat(follow_symlinks=False).st_size
-        except FileNotFoundError:
+        except OSError:  # it is gone, or in a folder that is not ours
             continue
     return total

@@ -93,6 +93,19 @@ def test_a_message_that_could_not_be_sent_again_stays_rejected(
     assert len(desk.ledger.inbox.rejected()) == 1
 
 
+def test_one_message_that_cannot_be_sent_holds_up_no_other(desk: Desk, aws: Aws) -> None:
+    """It stays rejected, and the command ends with status 1."""
+    large = desk.reject("x" * 1_200_000, queue=queue_name(aws.ingest))
+    for body in ("one", "two"):
+        desk.reject(body, queue=queue_name(aws.ingest))
+    done = dlcs("rejected", "--requeue-all")
+    assert (done.exit_code, done.stdout) == (1, "2 messages sent again.\n")
+    assert "1 of 3 stay rejected" in done.stderr
+    assert f"{large}: A message of 1200000 bytes is larger than" in done.stderr
+    assert sorted(aws.bodies(aws.ingest)) == ["one", "two"]
+    assert [row["id"] for row in desk.ledger.inbox.rejected()] == [large]
+
+
 def test_a_message_without_its_body_cannot_be_sent_again(desk: Desk, aws: Aws) -> None:
     """It is shown as no longer kept, and --requeue-all skips it instead of failing."""
     gone = desk.reject("gone", queue=queue_name(aws.ingest))

@@ -98,16 +98,60 @@ def test_an_empty_queue_gives_nothing(queues: Queues, url: str) -> None:
 
 
 def test_big_messages_are_sent_in_requests_that_sqs_takes(queues: Queues, url: str) -> None:
-    bodies = [str(number) * 100_000 for number in range(5)]
+    bodies = [str(number) * 400_000 for number in range(5)]
     assert queues.send(url, bodies) == 5
     assert sorted(receive_all(queues, url)) == bodies
 
 
 def test_a_message_that_sqs_cannot_take_is_permanent(queues: Queues, url: str) -> None:
     with pytest.raises(PermanentError) as caught:
-        queues.send(url, ["é" * 200_000])
+        queues.send(url, ["x" * 1_200_000])
     assert caught.value.code == "message_too_large"
+    assert "larger than the 1048576" in caught.value.cause
     assert queues.depth(url).waiting == 0
+
+
+def test_messages_of_more_than_256_kb_are_sent(queues: Queues, url: str) -> None:
+    """The limit of SQS was 256 KiB until August 2025, and is 1 MiB since: it is not known here."""
+    bodies = [str(number) * 900_000 for number in range(3)]
+    assert queues.send_each(url, bodies) == [None, None, None]
+    assert queues.depth(url).waiting == 3
+
+
+def test_the_limit_is_that_of_the_queue(aws: Aws, queues: Queues) -> None:
+    """The one that it refuses is alone in that, wherever it stands among the others."""
+    import boto3
+
+    client = boto3.client("sqs", endpoint_url=aws.endpoint)
+    small = client.create_queue(QueueName=f"q-{uuid.uuid4().hex}", Attributes={"MaximumMessageSize": "1024"})[
+        "QueueUrl"
+    ]
+    client.close()
+    bodies = ["x" * (2000 if number in {0, 4, 11} else 100) for number in range(23)]
+    errors = queues.send_each(small, bodies)
+    assert [number for number, error in enumerate(errors) if error] == [0, 4, 11]
+    assert errors[4] is not None
+    assert (errors[4].code, "2000 bytes is larger than the 1024" in errors[4].cause) == ("message_too_large", True)
+    assert queues.depth(small).waiting == 20
+
+
+def test_a_queue_that_is_gone_is_asked_once(queues: Queues, url: str) -> None:
+    errors = queues.send_each(f"{url}-gone", ["a", "b", *("c" * 20)])
+    assert {error and error.code for error in errors} == {"queue_not_found"}
+    assert len(errors) == 22
+
+
+@pytest.mark.usefixtures("aws")
+def test_what_is_the_senders_fault_is_not_sent_again() -> None:
+    refusal = {"Successful": [], "Failed": [{"Id": "0", "SenderFault": True, "Code": "InvalidMessageContents"}]}
+    json_type = (("Content-Type", "application/x-amz-json-1.0"),)
+    with scripted_server(Answer(200, json.dumps(refusal).encode(), json_type), Answer(400, b"{}", json_type)) as server:
+        queues = queues_at(server.url)
+        (error,) = queues.send_each(f"{server.url}/1/q", ["a"])
+        queues.close()
+        assert isinstance(error, PermanentError)
+        assert (error.code, "InvalidMessageContents" in error.cause) == ("queue_refused", True)
+        assert sum("SendMessageBatch" in str(asked.headers) for asked in server.asked) == 1
 
 
 def test_a_queue_that_is_not_there_is_permanent(queues: Queues, url: str) -> None:

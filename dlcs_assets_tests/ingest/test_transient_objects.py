@@ -78,7 +78,10 @@ def give_back(pipeline: Pipeline, claim: Claim, *, attempts: int = 5) -> None:
 
 
 def drop_left(pipeline: Pipeline) -> int:
-    return drop_left_transient(pipeline.services.storage, pipeline.ledger, limit=10)
+    deleted, problem = drop_left_transient(pipeline.services.storage, pipeline.ledger, limit=10)
+    if problem:
+        raise problem
+    return deleted
 
 
 def stored(pipeline: Pipeline) -> list[str]:

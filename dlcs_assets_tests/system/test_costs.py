@@ -121,7 +121,7 @@ def test_much_of_a_backlog_goes_in_one_transaction(services: RunningStack, tmp_p
         received = [QueueMessage(str(number), body, "receipt", None) for number, body in enumerate(bodies)]
         entries = [entry for each in received for entry in read_message(each, "images", Lane.INGEST, system.settings)]
         count_statements(system, asked)
-        assert deliver(entries, system.queues, system.ledger, system.settings).accepted == BACKLOG
+        assert deliver(entries, system.queues, system.ledger, system.settings).count.accepted == BACKLOG
     assert asked["BEGIN IMMEDIATE"] == 1
     assert asked.total() <= 10
 

@@ -51,7 +51,7 @@ def ask(system: System, customer: int, count: int, lane: Lane, *, batch: int | N
         for body, message in parsed
         if isinstance(message, IngestMessage)
     ]
-    assert deliver(inbox, system.queues, system.ledger, system.settings).accepted == count
+    assert deliver(inbox, system.queues, system.ledger, system.settings).count.accepted == count
     return images
 
 

@@ -13,7 +13,6 @@ from dlcs_assets.defs import tags
 from dlcs_assets.defs.catalog import Catalog
 from dlcs_assets.defs.materializations import Upstream, materialization, newest
 from dlcs_assets.defs.partitions import DISPATCH_LEASE, LEASE_WAIT, UNFINISHED_RUNS, WorkingSet, image_ids
-from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.partition_key import partition_key
 from dlcs_assets.ingest.cleanup import drop_left_transient
 from dlcs_assets.ingest.policy import retry_schedule
@@ -34,6 +33,7 @@ class Reconciled:
     reported: int = 0
     overdue: int = 0
     folders: int = 0
+    folders_stay: str = ""  # why, if scratch could not be read
     transient: int = 0
     transient_stays: str = ""  # why, if it could not be deleted
 
@@ -42,6 +42,7 @@ class Reconciled:
             f"{self.runs} lost runs ended, {self.images} images due again" if self.runs else "",
             f"{self.reported} outcomes reported to Dagster" if self.reported else "",
             f"{self.folders} folders of ended runs deleted from scratch" if self.folders else "",
+            f"the scratch folder cannot be cleared: {self.folders_stay}" if self.folders_stay else "",
             f"{self.transient} transient objects deleted that runs had left" if self.transient else "",
             f"transient objects stay for now: {self.transient_stays}" if self.transient_stays else "",
             f"{self.overdue} messages rejected that waited for a registration until the timeout"
@@ -65,12 +66,14 @@ def reconcile(instance: dg.DagsterInstance, ledger: Ledger, storage: Storage, se
     for run_id in _silent_runs(instance, active, settings):
         done.runs += 1
         _end(instance, run_id, settings)
-    done.folders = clear_ended(settings.scratch, ledger.claims.ended)
+    try:
+        done.folders = clear_ended(settings.scratch, ledger.claims.ended)
+    except OSError as error:  # its disk does not answer, or it belongs to another user
+        done.folders_stay = str(error)
     done.reported = _report(instance, Catalog.of(settings), ledger)
-    try:  # last: all else needs no S3
-        done.transient = drop_left_transient(storage, ledger, limit=DELETIONS_PER_TICK)
-    except IngestError as error:
-        done.transient_stays = str(error)
+    # Last: all else needs no S3.
+    done.transient, problem = drop_left_transient(storage, ledger, limit=DELETIONS_PER_TICK)
+    done.transient_stays = str(problem or "")
     return done
 
 

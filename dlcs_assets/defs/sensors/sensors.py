@@ -1,5 +1,6 @@
 """The sensors themselves: each a few lines around what it does."""
 
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -124,8 +125,8 @@ def _queue_sensor(name: str, lane: Lane, setting: str) -> dg.SensorDefinition:
         except NoCustomersError as error:
             summary = f"No messages are taken in: {error.cause}"
         if name == "s3_uploads" and settings.ingest_queue_url and not taken.counts.get("accepted"):
-            return dg.SkipReason(summary)  # sqs_ingest launches what is due in the lane
-        return _result(context, summary, _dispatch(context, ledger, lane, settings))
+            return _skip(summary, taken)  # sqs_ingest launches what is due in the lane
+        return _result(context, summary, _dispatch(context, ledger, lane, settings), taken)
 
     return _sensor(
         name,
@@ -216,18 +217,18 @@ def _take_in_modified(
     queues: dg.ResourceParam[Queues],
     notifications: dg.ResourceParam[Notifications],
 ) -> dg.SensorResult | dg.SkipReason:
+    taken: list[IntakeSummary] = []
     try:
-        summary = [str(taken) for taken in take_in_modified(queues, ledger, settings)]
+        taken = take_in_modified(queues, ledger, settings)
+        summary = [str(each) for each in taken]
     except NoCustomersError as error:
         summary = [f"No notifications are taken in: {error.cause}"]
     if settings.invalidation_topic_arn:
         publish_due(ledger.outbox, notifications, INVALIDATION, settings.invalidation_topic_arn)
         unsent, problem = ledger.outbox.unsent(INVALIDATION)
         summary += [f"{unsent} invalidations unsent: {problem or 'the next tick sends them'}"] if unsent else []
-    requests = dispatch_deletions(context.instance, ledger, settings)
-    if requests:
-        return dg.SensorResult(run_requests=requests)
-    return dg.SkipReason("; ".join([*summary, "nothing is to be deleted"]))
+    requests = Dispatched(dispatch_deletions(context.instance, ledger, settings), "nothing is to be deleted")
+    return _result(context, "; ".join(summary), requests, *taken)
 
 
 def _dispatch(context: dg.SensorEvaluationContext, ledger: Ledger, lane: Lane, settings: Settings) -> Dispatched:
@@ -236,10 +237,21 @@ def _dispatch(context: dg.SensorEvaluationContext, ledger: Ledger, lane: Lane, s
 
 
 def _result(
-    context: dg.SensorEvaluationContext, summary: str, dispatched: Dispatched
+    context: dg.SensorEvaluationContext, summary: str, dispatched: Dispatched, *taken: IntakeSummary
 ) -> dg.SensorResult | dg.SkipReason:
+    """Return what a tick did. One whose intake failed is a failed tick, unless it has runs to launch all the same."""
     if not dispatched.run_requests:
-        return dg.SkipReason(f"{summary}; {dispatched.note}")
+        return _skip("; ".join(filter(None, (summary, dispatched.note))), *taken)
     chunks = ", ".join(request.tags[tags.CHUNK] for request in dispatched.run_requests)
-    context.log.info("%s; %d runs, for chunks %s", summary, len(dispatched.run_requests), chunks)
+    failed = any(each.error for each in taken)
+    level = logging.ERROR if failed else logging.INFO
+    context.log.log(level, "%s; %d runs, for chunks %s", summary, len(dispatched.run_requests), chunks)
     return dg.SensorResult(run_requests=dispatched.run_requests)
+
+
+def _skip(summary: str, *taken: IntakeSummary) -> dg.SkipReason:
+    """Return why a tick launches nothing. Raises what ended its intake early: a failed tick is seen."""
+    for each in taken:
+        if each.error:
+            raise each.error
+    return dg.SkipReason(summary)
