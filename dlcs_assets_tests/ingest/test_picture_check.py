@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from io import BytesIO
 from typing import TYPE_CHECKING
 
 import pytest
 
 from dlcs_assets.domain.stages import STAGES, Stage
+from dlcs_assets.ingest.policy import ingest_policy
+from dlcs_assets.ingest.reprocess import ReprocessEstimate, ReprocessSelector, request_reprocessing, select_images
 from dlcs_assets_tests.pictures.prints import scene
+from dlcs_testing.installation import full_message
 from dlcs_testing.looking import shows
-from dlcs_testing.pictures import encoded
+from dlcs_testing.pictures import drawing, encoded
 from dlcs_testing.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -118,6 +122,44 @@ def test_an_old_picture_from_a_cache_is_never_published(pipeline: Pipeline, chan
     pipeline.settle()
     assert pipeline.status("2/1/page").state == "done"
     assert shows(pipeline.thumbs("2/1/page/")["2/1/page/open/100.jpg"].data, page(5))
+
+
+@pytest.mark.parametrize("channels", [DEFAULT, USE_ORIGINAL])
+def test_reprocessing_in_bulk_never_publishes_an_old_picture(pipeline: Pipeline, channels: str) -> None:
+    """Of a space, from whatever stage; a size that is not cached yet does not come with old ones."""
+    CachesEverything(pipeline)
+    old, new = (drawing(480, 288, seed=seed) for seed in (1, 2))
+    images = [f"2/1/page-{number}" for number in range(4)]
+    origins = {image: pipeline.serve(f"{image[-1]}.png", encoded(old, "PNG")) for image in images}
+    pipeline.send(*(full_message(image, origin, channels) for image, origin in origins.items()))
+    pipeline.settle()
+    first = pipeline.thumbs("2/1/")
+    for image in images[1:]:  # the first one stays as it is
+        pipeline.serve(f"{image[-1]}.png", encoded(new, "PNG"))
+    assert reprocessed(pipeline, Stage.ORIGINAL, images) == ["done", "failed", "failed", "failed"]
+    assert {pipeline.status(image).error_code for image in images[1:]} == {"thumbnail_of_another_picture"}
+    assert {key: each.data for key, each in pipeline.thumbs("2/1/").items()} == {
+        key: each.data for key, each in first.items()
+    }
+    pipeline.use(default_thumbnail_sizes=("!100,100", "!77,77"))
+    for stage in (Stage.THUMBNAILS, Stage.ORIGINAL):
+        assert reprocessed(pipeline, stage, images) == ["done", "failed", "failed", "failed"]
+    assert not [key for key in pipeline.thumbs("2/1/page-1/") if "77" in key]
+    pipeline.image_server.change = lambda _, body: body
+    assert reprocessed(pipeline, Stage.THUMBNAILS, images) == ["done"] * 4
+    shown = {image: pipeline.thumbs(f"{image}/")[f"{image}/open/77.jpg"].data for image in images}
+    assert [shows(shown[image], new) for image in images] == [False, True, True, True]
+
+
+def reprocessed(pipeline: Pipeline, stage: Stage, images: list[str]) -> list[str]:
+    """Reprocess a space from a stage on, as a person asks for it, and return the states of the images."""
+    selector = ReprocessSelector(customer=2, space=1, from_stage=stage)
+    policy = ingest_policy(pipeline.settings)
+    wanted = list(select_images(pipeline.ledger, selector, policy, ReprocessEstimate()))
+    assert [str(each.asset_id) for each in wanted] == images
+    request_reprocessing(pipeline.ledger, wanted, now=datetime.now(UTC))
+    pipeline.settle()
+    return [pipeline.status(image).state for image in images]
 
 
 def test_thumbnails_alone_are_compared_with_what_is_stored(pipeline: Pipeline) -> None:
