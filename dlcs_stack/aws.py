@@ -10,12 +10,17 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+import signal
 import socket
+import sys
 import threading
 import time
 import traceback
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qs
 
+from dlcs_stack.front_door import FrontDoor, StartResponse, WsgiApp, WsgiFrontDoor, add_option
 from dlcs_stack.supervisor import Health, http_health
 
 if TYPE_CHECKING:
@@ -63,16 +68,40 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m dlcs_stack.aws", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
+    add_option(parser)
     arguments = parser.parse_args()
     os.environ.update(CREDENTIALS)
     # A large object is an open file for as long as it exists, and the usual limit is 1024.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
-    from moto import server
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+    from werkzeug.serving import make_server
 
+    # As moto's own command does it, but for the front door.
+    os.environ.setdefault("MOTO_PORT", str(arguments.port))
+    app = guarded(DomainDispatcherApplication(create_backend_app), arguments.allow_host)
+    server = make_server(arguments.host, arguments.port, app, threaded=True, request_handler=MotoRequestHandler)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
     threading.Thread(target=_create_all, args=[arguments.host, arguments.port], daemon=True).start()
-    server.main(["--host", arguments.host, "--port", str(arguments.port)])
+    server.serve_forever()
+
+
+def guarded(app: WsgiApp, hosts: Sequence[str] = ()) -> WsgiApp:
+    """Return moto's application behind the front door.
+
+    Queues take orders by GET as well, which links of foreign pages may send where a browser does not say whose they
+    are: they are refused. No client of AWS sends them.
+    """
+
+    def posted_only(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] != "POST" and "Action" in parse_qs(environ.get("QUERY_STRING", "")):
+            start_response("405 Method Not Allowed", [("Allow", "POST"), ("Content-Length", "0")])
+            return [b""]
+        return app(environ, start_response)
+
+    return WsgiFrontDoor(posted_only, FrontDoor(tuple(hosts)))
 
 
 def _create_all(host: str, port: int) -> None:

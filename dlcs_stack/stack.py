@@ -116,6 +116,7 @@ class Stack:
     definitions: Sequence[str] = DEFINITIONS
     instance: Path = INSTANCE
     on_ready: Callable[[Ready], None] | None = None
+    hosts: Sequence[str] = ()  # names by which the UI is reached, in addition to this machine's own addresses
 
     @contextmanager
     def running(self) -> Iterator[RunningStack]:
@@ -196,6 +197,7 @@ class Stack:
         scratch, logs = str(data / "scratch"), data / "logs"
         scripts = Path(sys.executable).parent
         workspace = str(data / WORKSPACE)
+        doors = [part for host in self.hosts for part in ("--allow-host", host)]
 
         def service(component: Component, command: list[str], health: Health, **more: Any) -> Service:
             log = logs / f"{component}.log"
@@ -241,7 +243,8 @@ class Stack:
             ),
             service(
                 Component.WEBSERVER,
-                [str(scripts / "dagster-webserver"), "-w", workspace, *_listen(ui)],
+                # Dagster's own, behind a front door.
+                [sys.executable, "-P", "-m", "dlcs_assets.instance.webserver", "-w", workspace, *_listen(ui), *doors],
                 dagster_health.webserver_health(ui),
                 url=ui,
                 after=tuple({Component.CODE_SERVER} & self.components),

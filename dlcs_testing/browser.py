@@ -27,12 +27,12 @@ PATIENCE_SECONDS = 30
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """Run the browser."""
+def chromium(*flags: str) -> Iterator[Browser]:
+    """Run the browser, with these flags on top of the usual ones."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *flags])
         try:
             yield browser
         finally:

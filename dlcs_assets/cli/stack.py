@@ -7,7 +7,7 @@ import os
 import shlex
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -40,6 +40,10 @@ DataOption = Annotated[Path, typer.Option("--data", help="Folder of the stack's 
 UiPortOption = Annotated[
     int | None, typer.Option("--ui-port", help=f"Port of the Dagster UI; default: {DAGSTER_DEV_PORT} or a free one.")
 ]
+UiHostOption = Annotated[
+    list[str] | None,
+    typer.Option("--ui-host", help="Name by which the UI is reached, in addition to localhost; repeatable."),
+]
 AwsPortOption = Annotated[int | None, typer.Option(help="Port of S3 and SQS; default: a free one.")]
 AppetiserPortOption = Annotated[int | None, typer.Option(help="Port of Appetiser; default: a free one.")]
 SharedDiskOption = Annotated[
@@ -55,6 +59,7 @@ def up(
     appetiser_port: AppetiserPortOption = None,
     image_server_port: ImageServerPortOption = None,
     *,
+    ui_host: UiHostOption = None,
     services_only: Annotated[
         bool, typer.Option("--services-only", help="Leave Dagster out: for `dagster dev` with `dlcs env`.")
     ] = False,
@@ -68,7 +73,9 @@ def up(
         Component.WEBSERVER: ui_port,
     }
     console = Console(soft_wrap=True, highlight=False)
-    with running(data, ports, console, services_only=services_only, shared_disk=shared_disk) as stack:
+    with running(
+        data, ports, console, services_only=services_only, shared_disk=shared_disk, ui_hosts=ui_host or ()
+    ) as stack:
         option = "" if data == data_folder.DEFAULT_FOLDER else f" --data {shlex.quote(str(data))}"
         console.print(f'[bold]The stack is up.[/] In another terminal: eval "$(dlcs env{option})"')
         if not services_only:
@@ -103,6 +110,7 @@ def running(
     *,
     services_only: bool = False,
     shared_disk: bool = False,
+    ui_hosts: Sequence[str] = (),
 ) -> Iterator[RunningStack]:
     """Run a stack for a command: a line for each service, one message for what fails, a quiet end on Ctrl-C or SIGTERM.
 
@@ -127,7 +135,7 @@ def running(
         settings[_KIND] = os.environ.get(_KIND, ImageServerKind.CANTALOUPE)
     if shared_disk:
         settings["DLCS_IMAGE_SERVER_SOURCES"] = SourceAccess.DISK.value
-    stack = Stack(data, components, chosen, settings, on_ready=show)
+    stack = Stack(data, components, chosen, settings, on_ready=show, hosts=ui_hosts)
     started = False
     try:
         with stack.running() as up:

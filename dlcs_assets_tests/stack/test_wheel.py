@@ -20,7 +20,6 @@ ROOT = Path(__file__).parents[2]
 # Scripts of the dependencies, which the test's environment gets without being installed there.
 SCRIPTS = {
     "dagster": "dagster._cli",
-    "dagster-webserver": "dagster_webserver.cli",
     "dagster-daemon": "dagster._daemon.cli",
 }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import uvicorn
 
 from dlcs_stack.appetiser.app import AppetiserConfig, create_app
+from dlcs_stack.front_door import add_option
 
 
 def main() -> None:
@@ -23,9 +24,11 @@ def main() -> None:
     parser.add_argument(
         "--broken-encoder", action="store_true", help="with --faults: answer /ping, and convert nothing"
     )
+    add_option(parser)
     asked = parser.parse_args()
     config = AppetiserConfig(
         roots=tuple(asked.roots),
+        hosts=tuple(asked.allow_host),
         workers=asked.workers,
         max_pixels=asked.max_pixels,
         faults=asked.faults,

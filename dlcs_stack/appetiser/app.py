@@ -15,6 +15,7 @@ from typing import Final
 from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -34,6 +35,7 @@ from dlcs_stack.appetiser.models import (
     read_request,
 )
 from dlcs_stack.appetiser.pool import BYTES_PER_PIXEL, ConversionPool
+from dlcs_stack.front_door import AsgiFrontDoor, FrontDoor
 
 _LOG: Final = logging.getLogger(__name__)
 _MEMORY_SHARE: Final = 0.5
@@ -44,11 +46,14 @@ _CGROUP_LIMIT: Final = Path("/sys/fs/cgroup/memory.max")
 class AppetiserConfig:
     """How the service works. Without `roots` it reads and writes wherever its user may; zeros are chosen by machine.
 
+    `hosts`: names by which it is reached in addition to the loopback's (`front_door.py`).
+
     `faults`: it does as Appetiser 2.1.0 itself does, what that does badly included (`faults.py`,
     `faulty_conversion.py`), for tests of its clients; `broken_encoder`: and as one that has no Kakadu.
     """
 
     roots: tuple[Path, ...] = ()
+    hosts: tuple[str, ...] = ()
     workers: int = 0
     max_pixels: int = 500_000_000
     pixels_in_flight: int = 0
@@ -72,6 +77,7 @@ def create_app(config: AppetiserConfig | None = None) -> Starlette:
             ConversionError: _conversion_error,
             Exception: _conversion_error,  # a fault of ours, which is logged as well
         },
+        middleware=[Middleware(AsgiFrontDoor, door=service.door)],
         lifespan=service.lifespan,
     )
 
@@ -89,6 +95,7 @@ class _Service:
         self._workers = config.workers or os.cpu_count() or 1
         self._pixels_in_flight = config.pixels_in_flight or memory_for_pixels()
         self._roots = tuple(root.resolve() for root in config.roots)
+        self.door = FrontDoor(config.hosts)
         self._config = config
         self._kakadu = find_kakadu()
 

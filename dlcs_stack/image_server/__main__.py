@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from dlcs_stack.front_door import add_option
 from dlcs_stack.image_server.config import Config
 
 
@@ -21,6 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config = Config(
         s3_endpoint=options.s3_endpoint,
         path_roots=tuple(options.path_root),
+        hosts=tuple(options.allow_host),
+        viewers=tuple(options.allow_origin),
         max_pixels=options.max_pixels,
         max_scale=options.max_scale,
         max_source_pixels=options.max_source_pixels,
@@ -46,6 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--max-source-pixels", type=int, default=default.max_source_pixels, help="pixels of a source; 0: no limit")
     add("--workers", type=int, default=default.workers, help="decoding processes (default: %(default)s)")
     add("--request-log", type=Path, help="file that gets a line of JSON for each request")
+    add_option(parser)
+    add("--allow-origin", action="append", default=[], help="origin of pages that may show its pictures; repeatable")
     for_tests = parser.add_argument_group("for tests of its clients")
     add = for_tests.add_argument
     add("--like", choices=["cantaloupe-5.0.6"], help="read, refuse and fail as this server does")

@@ -11,10 +11,12 @@ from contextlib import asynccontextmanager
 from typing import IO
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from dlcs_stack.front_door import AsgiFrontDoor, FrontDoor
 from dlcs_stack.image_server import cantaloupe
 from dlcs_stack.image_server.config import Config
 from dlcs_stack.image_server.geometry import Limits, canonical_path, resolve
@@ -38,6 +40,7 @@ def create_app(config: Config) -> Starlette:
             Route("/health", server.health),
             Route("/{path:path}", server.answer, methods=["GET", "HEAD", "OPTIONS"]),
         ],
+        middleware=[Middleware(AsgiFrontDoor, door=FrontDoor(config.hosts, config.viewers, links=True))],
         lifespan=server.lifespan,
     )
 

@@ -14,12 +14,17 @@ class Config:
     the one that is read. `pixels_in_flight` bounds memory: decoded pixels of all decodes that run at the same time; a
     larger one runs alone.
 
+    `hosts` are names by which it is reached in addition to the loopback's, `viewers` the origins of pages that may show
+    its pictures (`front_door.py`).
+
     `like_cantaloupe`: it reads, refuses and fails as Cantaloupe 5.0.6 does (`cantaloupe.py`), for tests of its clients;
     without `jp2_decoder` as one whose `opj_decompress` is missing, with `caching` as one with all caches on.
     """
 
     s3_endpoint: str | None = None
     path_roots: tuple[Path, ...] = ()
+    hosts: tuple[str, ...] = ()
+    viewers: tuple[str, ...] = ()
     max_pixels: int = 10_000_000
     max_scale: float = 0.0
     max_source_pixels: int = 500_000_000

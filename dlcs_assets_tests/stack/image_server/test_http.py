@@ -201,7 +201,8 @@ def test_link_headers_name_the_profile_and_the_canonical_request(server: Server,
     assert '<http://iiif.io/api/image/2/level2.json>;rel="profile"' in link
 
 
-def test_a_viewer_from_elsewhere_may_ask(server: Server, page: str) -> None:
+def test_a_viewer_from_elsewhere_may_ask(serve: Callable[..., Server], page: str) -> None:
+    server = serve(viewers=("https://viewer.example",))
     answer = server.client.options(f"/iiif/3/{page}/info.json", headers={"Origin": "https://viewer.example"})
     assert answer.status_code == 204
     assert answer.headers["access-control-allow-origin"] == "*"
