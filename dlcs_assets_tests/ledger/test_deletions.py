@@ -139,7 +139,7 @@ def test_an_image_deleted_during_its_ingest_is_not_retried(desk: Desk, error: In
     assert desk.state("2/1/a") == "deleted"
 
 
-def test_an_image_deleted_while_it_was_looked_up_is_not_requested(stored: Desk) -> None:
+def test_an_image_deleted_during_the_lookup_is_not_requested(stored: Desk) -> None:
     """Reprocessing reads the registrations first, and then requests the images page by page."""
     request_deletion(stored)
     stored.ledger.registrations.request([(AssetId(2, 1, "a"), frozenset(STAGES))], lane=Lane.BACKFILL, now=NOW)
