@@ -22,6 +22,7 @@ from dlcs_assets.pictures.orientation import exif_orientation, upright_size, xmp
 if TYPE_CHECKING:
     from dlcs_assets.pictures.fingerprint import Array
 
+CODESTREAM: Final = SourceFormat("image/x-jp2-codestream", is_image=True)
 _XMP_UUID: Final = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 _EXIF_UUID: Final = b"JpgTiffExif->JP2"
 _UUID_BYTES: Final = 16
@@ -50,7 +51,7 @@ def read_jp2_header(path: Path, source_format: SourceFormat) -> PictureHeader:
         max(colour.bits, default=8),
         has_alpha=colour.alpha is not None,
         has_profile=colour.profile is not None,
-        variant=None if source_format.media_type == "image/jp2" and _says_jp2(path) else "JPX",
+        variant=None if source_format == CODESTREAM or (source_format.is_jp2 and _says_jp2(path)) else "JPX",
     )
 
 

@@ -24,6 +24,12 @@ class Box:
     end: int
 
 
+def is_codestream(file: BinaryIO) -> bool:
+    """Return whether a file is a codestream without boxes: its first markers are SOC and SIZ."""
+    file.seek(0)
+    return file.read(4) == b"\xff\x4f\xff\x51"
+
+
 def read_boxes(file: BinaryIO, start: int, end: int) -> Iterator[Box]:
     """Yield the boxes between two positions. Raises BrokenJp2Error where one does not fit."""
     at = start

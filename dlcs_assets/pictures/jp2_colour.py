@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from dlcs_assets.pictures.jp2_boxes import Box, BrokenJp2Error, read_at, read_boxes
+from dlcs_assets.pictures.jp2_boxes import Box, BrokenJp2Error, is_codestream, read_at, read_boxes
 
 SRGB, GREY, SYCC = 16, 17, 18  # enumerated colour spaces
 CIELAB, CMYK = 14, 12
@@ -16,6 +16,7 @@ _ENUMERATED, _RESTRICTED_ICC, _ANY_ICC = 1, 2, 3
 _COLOUR_CHANNEL, _ALPHA_CHANNEL, _PREMULTIPLIED = 0, 1, 2
 _DIFFERENT: Final = 255  # bits of components, given in a box of their own
 _MAX_BOX: Final = 2**24
+_CSIZ: Final = 40  # where a codestream says how many components it has
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +62,22 @@ class Jp2Colour:
 
 
 def read_jp2_colour(path: Path) -> Jp2Colour:
-    """Read the boxes of a JP2's header. Raises BrokenJp2Error."""
+    """Read the boxes of a JP2's header, or the components of a codestream without boxes. Raises BrokenJp2Error."""
     with path.open("rb") as file:
+        if is_codestream(file):
+            return _of_components(file)
         for box in read_boxes(file, 0, path.stat().st_size):
             if box.kind == b"jp2h":
                 return _read_header(file, box)
     raise BrokenJp2Error("there is no header")
+
+
+def _of_components(file: BinaryIO) -> Jp2Colour:
+    """Take the depths from the marker SIZ (annex A.5.1); of colours it says nothing."""
+    (count,) = struct.unpack(">H", read_at(file, _CSIZ, 2))
+    depths = read_at(file, _CSIZ + 2, 3 * count)[::3]
+    bits = tuple((each & 0x7F) + 1 for each in depths)
+    return _with_channels(Jp2Colour(count, bits, signed=any(each & 0x80 for each in depths)), [])
 
 
 def _read_header(file: BinaryIO, header: Box) -> Jp2Colour:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from dlcs_assets.domain.errors import PermanentError
-from dlcs_assets.pictures.jp2_boxes import Box, BrokenJp2Error, read_at, read_boxes
+from dlcs_assets.pictures.jp2_boxes import Box, BrokenJp2Error, is_codestream, read_at, read_boxes
 
 _SIGNATURE: Final = b"\r\n\x87\n"
 _PROGRESSIONS: Final = ("LRCP", "RLCP", "RPCL", "PCRL", "CPRL")
@@ -71,7 +71,7 @@ class Jp2Structure:
 
 
 def read_jp2_structure(path: Path) -> Jp2Structure:
-    """Walk through all boxes, markers and tile-parts to the end of the last tile.
+    """Walk through all boxes, markers and tile-parts to the end of the last tile; a bare codestream has no boxes.
 
     Raises PermanentError `jp2_broken`, which says what is wrong, where parts of the picture are missing. That the data
     between the markers decodes is not shown by this. What decoders read in spite of it is noted.
@@ -90,6 +90,8 @@ def read_jp2_structure(path: Path) -> Jp2Structure:
 def _read_file(file: BinaryIO, size: int) -> Jp2Structure:
     stated: tuple[int, int, int] | None = None
     structure: Jp2Structure | None = None
+    if is_codestream(file):
+        return _read_codestream(file, 0, size)
     boxes = read_boxes(file, 0, size)
     first = next(boxes, None)
     if first is None or first.kind != b"jP  " or read_at(file, first.start, len(_SIGNATURE)) != _SIGNATURE:

@@ -37,11 +37,10 @@ _DECODERS: Final = {
     "image/avif": ("AvifImagePlugin", "AvifImageFile"),
     "image/bmp": ("BmpImagePlugin", "BmpImageFile"),
     "image/x-portable-anymap": ("PpmImagePlugin", "PpmImageFile"),
-    "image/x-jp2-codestream": ("Jpeg2KImagePlugin", "Jpeg2KImageFile"),
 }
 RASTERS: Final = frozenset(_DECODERS)
 JPEG: Final = SourceFormat("image/jpeg", is_image=True)
-_BY_PILLOW: Final = frozenset({"image/bmp", "image/x-portable-anymap", "image/x-jp2-codestream"})
+_BY_PILLOW: Final = frozenset({"image/bmp", "image/x-portable-anymap"})
 _ORIENTATION_TAG: Final = 0x0112
 # What libvips says of good JPEGs that its decoder doesn't read.
 _UNSUPPORTED: Final = {
@@ -136,6 +135,9 @@ def _deep_png(image: ImageFile) -> tuple[Colour, int] | None:
 def _stated_orientation(image: ImageFile) -> int | None:
     from PIL.Image import Image
 
+    if image.format == "AVIF":
+        # By the standard only properties of its container turn it. Pillow gives them as EXIF.
+        image.info.pop("xmp", None)
     try:
         # PNG's own method would decode the whole picture, to see whether EXIF follows it.
         return valid_orientation(Image.getexif(image).get(_ORIENTATION_TAG))
@@ -234,8 +236,9 @@ def _vips_orientation(image: Any) -> int | None:
 def _vips_fingerprint(source: Path | bytes, header: PictureHeader) -> Fingerprint:
     import numpy as np
 
-    width, height = header.stored_size
     media_type = header.format.media_type
+    is_turned = media_type == "image/avif"  # libvips turns it while it decodes
+    width, height = (header.width, header.height) if is_turned else header.stored_size
     options: dict[str, Any] = {}
     if media_type == "image/jpeg":
         shrink = next((each for each in _JPEG_SHRINKS if min(width, height) >= each * _FINE), 1)
@@ -274,4 +277,5 @@ def _vips_fingerprint(source: Path | bytes, header: PictureHeader) -> Fingerprin
     grid = to_srgb(levels, spectrum, profile)
     column_edges = np.minimum(np.arange(small.width + 1) * across, full[0]).astype(np.float64)
     row_edges = np.minimum(np.arange(small.height + 1) * down, full[1]).astype(np.float64)
-    return fingerprint_of(grid, column_edges, row_edges, orientation=header.orientation, is_transparent=transparent)
+    orientation = 1 if is_turned else header.orientation
+    return fingerprint_of(grid, column_edges, row_edges, orientation=orientation, is_transparent=transparent)

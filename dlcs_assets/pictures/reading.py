@@ -9,12 +9,12 @@ from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.media_type import SourceFormat, sniff
 from dlcs_assets.pictures.fingerprint import Fingerprint
 from dlcs_assets.pictures.header import PictureHeader
-from dlcs_assets.pictures.jp2 import jp2_fingerprint, read_jp2_header
+from dlcs_assets.pictures.jp2 import CODESTREAM, jp2_fingerprint, read_jp2_header
 from dlcs_assets.pictures.raster import RASTERS, raster_fingerprint, read_raster_header
 from dlcs_assets.pictures.tiff import read_tiff_header, tiff_fingerprint
 
 HEAD_BYTES: Final = 65536
-_JPEG_2000: Final = frozenset({"image/jp2", "image/jpx", "image/jph"})
+_JPEG_2000: Final = frozenset({"image/jp2", "image/jpx", "image/jph", CODESTREAM.media_type})
 _NOT_SUPPORTED: Final = {
     "image/heic": "HEIC, whose codec is patented",
     "image/heif": "HEIF, whose codec may be patented",

@@ -306,6 +306,8 @@ def _describe_other(path: Path) -> Description:
 
     try:
         with _opened(path, _BY_PILLOW) as image:
+            if image.format == "AVIF":
+                image.info.pop("xmp", None)  # only its container turns it, which Pillow gives as EXIF
             # Of PNG's own getexif() nothing is wanted: it decodes the whole picture to find a chunk behind it.
             orientation = _valid(Image.Image.getexif(image).get(_ORIENTATION_TAG))
             kind = "JPEG" if image.format in {"JPEG", "MPO"} else str(image.format)

@@ -42,6 +42,7 @@ def jp2s() -> Iterator[Layout]:
     yield from _turned()
     yield from _profiles()
     yield from _stored()
+    yield from _bare()
 
 
 def _depths() -> Iterator[Layout]:
@@ -55,6 +56,22 @@ def _depths() -> Iterator[Layout]:
             )
         signed = bytes(imagecodecs.jpeg2k_encode(np.squeeze(pixels.astype(np.int16) - 128), codecformat="j2k", level=0))
         yield layout("signed samples", "", name, jp2(signed, space), pixels)
+
+
+def _bare() -> Iterator[Layout]:
+    """Yield codestreams without boxes, which say nothing of colours."""
+    for name, pixels in (("grey", grey_scene()), ("RGB", scene())):
+        for bits in (1, 4, 8, 9, 12, 16):
+            samples = quantized(pixels, bits)
+            yield layout(
+                "a codestream without boxes", f"{bits} bits", name, _stream(samples, bits), shown(samples, bits)
+            )
+    four = np.concatenate([scene(), opacity(scene())], axis=2)
+    yield layout("a codestream without boxes", "four components", "", _stream(four, 8), scene())
+    converted = ycbcr(scene())
+    small = [np.ascontiguousarray(converted[::2, ::2, at]) for at in (1, 2)]
+    stream = subsampled_codestream([converted[..., 0], *small])
+    yield layout("a codestream without boxes", "subsampled", "4:2:0", stream, scene(), tolerance=LOSSY)
 
 
 def _with_opacity() -> Iterator[Layout]:

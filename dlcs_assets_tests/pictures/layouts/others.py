@@ -10,7 +10,19 @@ import imagecodecs  # noqa: TID253 (compresses what is read)
 import numpy as np  # noqa: TID253 (made of pixels)
 from PIL import Image  # noqa: TID253 (compresses what is read)
 
-from dlcs_assets_tests.pictures.layouts.layout import LOSSY, Array, Layout, layout, on_white, opacity, quantized, shown
+from dlcs_assets_tests.pictures.layouts.layout import (
+    LOSSY,
+    ORIENTATIONS,
+    Array,
+    Layout,
+    exif,
+    layout,
+    on_white,
+    opacity,
+    quantized,
+    shown,
+    turning,
+)
 from dlcs_assets_tests.pictures.prints import grey_scene, scene
 
 
@@ -39,6 +51,12 @@ def others() -> Iterator[Layout]:
     yield layout(
         "AVIF", "opaque", "", _saved(scene(), "AVIF", quality=95, subsampling="4:4:4"), scene(), tolerance=LOSSY
     )
+    for orientation in ORIENTATIONS:
+        data = _saved(scene(), "AVIF", quality=95, subsampling="4:4:4", exif=exif(orientation))
+        yield layout("AVIF", turning(orientation), "", data, scene(), tolerance=LOSSY, orientation=orientation)
+    text = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><d tiff:Orientation="6"/></x:xmpmeta>'
+    data = _saved(scene(), "AVIF", quality=95, subsampling="4:4:4", xmp=text)
+    yield layout("AVIF", "with an orientation in XMP, which means nothing there", "", data, scene(), tolerance=LOSSY)
     data = _saved(seen_through, "AVIF", quality=95, subsampling="4:4:4")
     yield layout("AVIF", "with alpha", "", data, laid, tolerance=LOSSY)
     yield layout("BMP", "RGB", "", _saved(scene(), "BMP"), scene())
