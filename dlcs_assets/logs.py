@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import sys
-import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 
 # Attributes of a record that are written if a call set them, as `extra`.
@@ -36,13 +34,6 @@ class JsonLines(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str, ensure_ascii=False)
-
-
-def where_raised(error: BaseException) -> str:
-    """Return an exception's type and the lines that it came through, without its text: that may quote what came in."""
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = " < ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames))
-    return f"{type(error).__name__} at {lines or 'an unknown place'}"
 
 
 def log_json(logger: logging.Logger) -> logging.Logger:

@@ -33,7 +33,8 @@ Duration = Annotated[timedelta, BeforeValidator(_seconds)]
 class Settings(BaseSettings):
     """The settings of code server, runs and command line. Each field is the variable `DLCS_` + its name."""
 
-    model_config = SettingsConfigDict(env_prefix="DLCS_", frozen=True, extra="ignore")
+    # Its errors would quote the value of the variable, or of all of them: the ledger's URL and key are among those.
+    model_config = SettingsConfigDict(env_prefix="DLCS_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     # Storage
     storage_bucket: str = Field("dlcs-storage", description="Bucket of JP2s and kept originals.")
@@ -188,6 +189,7 @@ class Settings(BaseSettings):
     )
     ledger_url: str = Field(
         "sqlite:///.dlcs/ledger.db",
+        repr=False,
         description="The ledger's database: sqlite:///path or postgresql://user:password@host:port/name.",
     )
     ledger_key: SecretStr | None = Field(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from dlcs_assets.clients.http import Peer, one_line
 from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDownError, TransientError, is_retryable
 from dlcs_assets.domain.origin import OriginBucket
+from dlcs_assets.domain.redaction import shown_url
 
 if TYPE_CHECKING:
     from boto3.session import Session
@@ -35,6 +36,16 @@ _PASSING: Final = frozenset(
     }
 )
 
+# What botocore's texts may name: nothing of it comes from a request, an answer or a store of credentials.
+_SHOWN_VALUES: Final = frozenset(
+    {"region_name", "provider", "profile", "path", "cred_var", "actual_bytes", "expected_bytes", "service_name"}
+)
+_SHOWN_URLS: Final = frozenset({"endpoint_url", "proxy_url", "endpoint"})
+_ABOUT_CREDENTIALS: Final = frozenset(
+    {"AuthorizationHeaderMalformed", "IncompleteSignature", "InvalidAccessKeyId", "InvalidSecurity", "InvalidToken"}
+    | {"AuthorizationQueryParametersError", "InvalidClientTokenId", "SignatureDoesNotMatch", "MissingSecurityHeader"}
+    | {"UnrecognizedClientException", "InvalidSignatureException", "IncompleteSignatureException"}
+)
 _ARCHIVED: Final = "InvalidObjectState"
 
 
@@ -166,12 +177,31 @@ def _error_of(error: Exception, peer: Peer, what: str) -> IngestError:
             cause = f"{what}: nothing answers there"
             return ServiceDownError(f"{peer.code}_unavailable", cause, remedy=peer.remedy)
         case exceptions.ParamValidationError():
-            cause = f"{what}: {one_line(str(error))}"
+            cause = f"{what}: {_said(error)}"
             return PermanentError(f"{peer.code}_refused", cause, remedy=peer.remedy)
         case _:
             # Broken connections and time limits, and credentials that are not available at this moment.
-            cause = f"{what}: {one_line(str(error))}"
+            cause = f"{what}: {_said(error)}"
             return TransientError(f"{peer.code}_unavailable", cause, remedy=peer.remedy)
+
+
+def _said(error: Exception) -> str:
+    """Return what botocore says, without what it was given or sent: values are put into its texts by name."""
+    kind = type(error).__name__
+    pattern: str | None = getattr(error, "fmt", None)
+    if pattern is None:
+        return kind
+    given: Mapping[str, Any] = getattr(error, "kwargs", {})
+    shown = {name: str(given[name]) for name in _SHOWN_VALUES & given.keys()}
+    shown |= {name: shown_url(str(given[name])) for name in _SHOWN_URLS & given.keys()}
+    return one_line(f"{pattern.format_map(_Shown(shown))} ({kind})")
+
+
+class _Shown(dict[str, str]):
+    """Values by name; those that are not shown are an ellipsis."""
+
+    def __missing__(self, _name: str) -> str:
+        return "…"
 
 
 def archived(peer: Peer, what: str, storage_class: str) -> PermanentError:
@@ -189,7 +219,8 @@ def _error_of_answer(response: Any, peer: Peer, what: str) -> IngestError:
     code = str(response.get("Error", {}).get("Code", ""))
     message = str(response.get("Error", {}).get("Message", ""))
     status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    cause = f"{what}: {one_line(f'{code} {message}')}"
+    # What is said about credentials and signatures may quote them.
+    cause = f"{what}: {one_line(code if code in _ABOUT_CREDENTIALS else f'{code} {message}')}"
     if code == _ARCHIVED:
         return archived(peer, what, str(response["Error"].get("StorageClass", "")))
     if code in _NOT_FOUND:

@@ -146,7 +146,9 @@ def error_of_exception(error: httpx.HTTPError | httpx.InvalidURL, peer: Peer, ur
 
 def _classify(error: httpx.HTTPError | httpx.InvalidURL, peer: Peer) -> tuple[type[IngestError], str, str]:
     found: tuple[type[IngestError], str, str]
-    said = one_line(str(error), limit=200)  # it may quote what came, whatever that was
+    # Of an answer that is no HTTP h11 quotes the line, behind a colon: a header, perhaps with a cookie.
+    text = str(error).partition(":")[0] if isinstance(error, httpx.RemoteProtocolError) else str(error)
+    said = one_line(text, limit=200)
     match error:
         case httpx.ConnectError() if not peer.is_internal and _is_certificate_error(error):
             found = PermanentError, "certificate_invalid", "has no valid TLS certificate"

@@ -13,6 +13,7 @@ from dlcs_assets.clients.http import Peer, one_line
 from dlcs_assets.clients.lazy import LazyClient
 from dlcs_assets.clients.retrying import Retrying
 from dlcs_assets.domain.errors import IngestError, PermanentError, TransientError
+from dlcs_assets.domain.redaction import shown_url
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
@@ -81,7 +82,7 @@ class Queues(LazyClient["SQSClient"]):
         return sorted(messages.values(), key=lambda message: message.sent_at or _LONG_AGO)
 
     def _receive(self, url: str, limit: int, wait_seconds: float) -> list[QueueMessage]:
-        with aws_errors(_PEER, f"Receiving from {url}"):
+        with aws_errors(_PEER, f"Receiving from {shown_url(url)}"):
             answer = self._sqs().receive_message(
                 QueueUrl=url,
                 MaxNumberOfMessages=limit,
@@ -109,14 +110,16 @@ class Queues(LazyClient["SQSClient"]):
 
         def request(batch: Sequence[QueueMessage]) -> set[int]:
             entries = [{"Id": str(i), "ReceiptHandle": m.receipt_handle} for i, m in enumerate(batch)]
-            with aws_errors(_PEER, f"Deleting from {url}"):
+            with aws_errors(_PEER, f"Deleting from {shown_url(url)}"):
                 answer = self._sqs().delete_message_batch(QueueUrl=url, Entries=entries)  # type: ignore[arg-type]  # plain dicts
             return {int(failure["Id"]) for failure in answer.get("Failed", [])}
 
         left = sum(len(self._one_batch(batch, request)) for batch in _in_tens(messages))
         if left:
             raise TransientError(
-                "queue_not_deleted", f"SQS kept {left} messages of {url} that were to be deleted", remedy=_PEER.remedy
+                "queue_not_deleted",
+                f"SQS kept {left} messages of {shown_url(url)} that were to be deleted",
+                remedy=_PEER.remedy,
             )
 
     def send(self, url: str, bodies: Iterable[str]) -> int:
@@ -154,19 +157,19 @@ class Queues(LazyClient["SQSClient"]):
 
         def request(batch: Sequence[int]) -> set[int]:
             entries = [{"Id": str(i), "MessageBody": sending.bodies[number]} for i, number in enumerate(batch)]
-            with aws_errors(_PEER, f"Sending to {sending.url}"):
+            with aws_errors(_PEER, f"Sending to {shown_url(sending.url)}"):
                 answer = self._sqs().send_message_batch(QueueUrl=sending.url, Entries=entries)  # type: ignore[arg-type]  # plain dicts
             sending.sent.update(batch[int(taken["Id"])] for taken in answer.get("Successful", []))
             refused = {int(failure["Id"]): failure for failure in answer.get("Failed", [])}
             for i, failure in refused.items():
                 if failure["SenderFault"]:
                     reason = one_line(f"{failure['Code']} {failure.get('Message', '')}")
-                    self._refuse(sending, batch[i], f"Sending to {sending.url}: {reason}")
+                    self._refuse(sending, batch[i], f"Sending to {shown_url(sending.url)}: {reason}")
             return {i for i, failure in refused.items() if not failure["SenderFault"]}
 
         try:
             for number in self._one_batch(numbers, request):
-                cause = f"SQS did not take a message for {sending.url}, though it was asked {self.attempts} times"
+                cause = f"{shown_url(sending.url)} did not take a message, though SQS was asked {self.attempts} times"
                 sending.errors[number] = TransientError("queue_not_sent", cause, remedy=_PEER.remedy)
         except PermanentError as error:
             left = [number for number in numbers if number not in sending.ended]
@@ -184,7 +187,7 @@ class Queues(LazyClient["SQSClient"]):
         if largest is not None and size > largest:
             sending.errors[number] = PermanentError(
                 "message_too_large",
-                f"A message of {size} bytes is larger than the {largest} that {sending.url} takes",
+                f"A message of {size} bytes is larger than the {largest} that {shown_url(sending.url)} takes",
                 remedy="Send less in one message, or raise the queue's MaximumMessageSize.",
             )
         else:
@@ -193,7 +196,7 @@ class Queues(LazyClient["SQSClient"]):
     def _largest(self, url: str) -> int | None:
         """Ask how large a message of the queue may be; None if it does not say."""
         try:
-            with aws_errors(_PEER, f"Asking for the limits of {url}"):
+            with aws_errors(_PEER, f"Asking for the limits of {shown_url(url)}"):
                 found = self._sqs().get_queue_attributes(QueueUrl=url, AttributeNames=["MaximumMessageSize"])
         except IngestError:
             return None
@@ -201,7 +204,7 @@ class Queues(LazyClient["SQSClient"]):
 
     def depth(self, url: str) -> QueueDepth:
         """Ask about how many messages there are."""
-        with aws_errors(_PEER, f"Asking for the depth of {url}"):
+        with aws_errors(_PEER, f"Asking for the depth of {shown_url(url)}"):
             found = self._sqs().get_queue_attributes(
                 QueueUrl=url,
                 AttributeNames=[

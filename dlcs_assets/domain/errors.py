@@ -12,13 +12,60 @@ a credential: the code that raises one passes URLs through `dlcs_assets.domain.r
 
 from __future__ import annotations
 
+import traceback
 from datetime import timedelta
-from typing import Final
+from pathlib import PurePath
+from typing import Any, Final
 
 from dlcs_assets.domain.stages import Stage
 
+_MOST_SHOWN: Final = 6
+# Where Python itself keeps what `raise ... from` names, and what was being handled.
+_CAUSE: Final[Any] = vars(BaseException)["__cause__"]
+_CONTEXT: Final[Any] = vars(BaseException)["__context__"]
 
-class IngestError(Exception):
+
+class WithheldError(Exception):
+    """Stands in tracebacks for an exception whose text may quote what was sent or came in, and is not shown."""
+
+
+class CompleteError(Exception):
+    """An error whose text says all that may be shown: of the exceptions that led to it, tracebacks show no text.
+
+    Libraries quote what they were given or were sent: addresses with passwords, headers, parameters, rows.
+    """
+
+    @property
+    def __cause__(self) -> BaseException | None:
+        behind = _CAUSE.__get__(self) or _CONTEXT.__get__(self)
+        return None if behind is None else WithheldError(where_raised(behind))
+
+    @__cause__.setter
+    def __cause__(self, cause: BaseException | None) -> None:
+        _CAUSE.__set__(self, cause)
+
+    @property
+    def __suppress_context__(self) -> bool:
+        return True
+
+    @__suppress_context__.setter
+    def __suppress_context__(self, _: bool) -> None:
+        """Keep it so."""
+
+
+def where_raised(error: BaseException) -> str:
+    """Return the types of an exception and those behind it, and the last lines they came through, without texts."""
+    parts: list[str] = []
+    behind: BaseException | None = error
+    while behind is not None and len(parts) < _MOST_SHOWN:
+        frames = traceback.extract_tb(behind.__traceback__)[-_MOST_SHOWN:]
+        lines = " < ".join(f"{PurePath(each.filename).name}:{each.lineno} {each.name}" for each in reversed(frames))
+        parts.append(f"{type(behind).__name__} at {lines or 'an unknown place'}")
+        behind = None if isinstance(behind, CompleteError) else behind.__cause__ or behind.__context__
+    return ", from ".join(parts)
+
+
+class IngestError(CompleteError):
     """A stage of an image could not be completed.
 
     `code` is one word in snake_case, `cause` one sentence that says what happened, `remedy` one that says what to do.
@@ -61,7 +108,7 @@ class ServiceDownError(TransientError):
     """A service of ours does not answer. The image waits; this does not count as an attempt."""
 
 
-class MessageRejectedError(Exception):
+class MessageRejectedError(CompleteError):
     """A message that cannot become an ingest request. Kept in the ledger with its body and this reason."""
 
     def __init__(self, code: str, cause: str, *, remedy: str) -> None:

@@ -25,6 +25,8 @@ from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import ConfigurableClass
 from dagster._serdes.config_class import ConfigurableClassData
 
+from dlcs_assets.database_errors import hide_values
+
 # Packages, and modules of them, that a run needs and that start no thread and open nothing when they are imported.
 PRELOADED: Final = (
     "dagster._cli",
@@ -55,6 +57,7 @@ class ForkingRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
 
     def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        hide_values()  # in daemon and webserver, too, which load nothing else of this project
         self._inst_data = inst_data
         self._server: ForkServerContext | None = None
         self._lock = threading.Lock()

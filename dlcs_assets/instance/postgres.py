@@ -23,6 +23,8 @@ from dagster_postgres import (
 from dagster_postgres.utils import create_pg_engine, get_token_provider_from_config, pg_url_from_config
 from sqlalchemy.engine import Engine
 
+from dlcs_assets.database_errors import hide_values
+
 if TYPE_CHECKING:
     from dagster_postgres.auth import PgTokenProvider
 
@@ -37,6 +39,7 @@ _lock = threading.Lock()
 
 def pooled_engine(url: str, token_provider: PgTokenProvider | None) -> Engine:
     """Return the process's engine for a database."""
+    hide_values()
     with _lock:
         if url not in _engines:
             _engines[url] = create_pg_engine(
@@ -47,6 +50,7 @@ def pooled_engine(url: str, token_provider: PgTokenProvider | None) -> Engine:
                 max_overflow=-1,
                 pool_recycle=RECYCLE_SECONDS,
                 pool_pre_ping=True,  # the server may have been restarted
+                hide_parameters=True,
             )
         return _engines[url]
 

@@ -12,7 +12,7 @@ from dlcs_assets.clients.sqs import MAX_BATCH_SIZE, QueueMessage, Queues
 from dlcs_assets.customers import NoCustomersError, customer_source
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import Channel, check_requested
-from dlcs_assets.domain.errors import IngestError, MessageRejectedError, PermanentError
+from dlcs_assets.domain.errors import IngestError, MessageRejectedError, PermanentError, where_raised
 from dlcs_assets.domain.image_servers import check_readable
 from dlcs_assets.domain.ingest_request import IngestMessage, Registration, named_in, parse_message
 from dlcs_assets.domain.ingest_spec import stale_stages
@@ -25,7 +25,6 @@ from dlcs_assets.ledger.engine import UNAVAILABLE
 from dlcs_assets.ledger.inbox import IntakePolicy
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.ledger.records import InboxMessage, IntakeCount, Rejection
-from dlcs_assets.logs import where_raised
 from dlcs_assets.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -14,6 +14,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from dlcs_assets.database_errors import hide_values
 from dlcs_assets.domain.redaction import shown_url
 
 # What a database raises that is down, too busy, or has ended our transaction: the same work may succeed later.
@@ -43,6 +44,7 @@ class UnusableLedgerError(Exception):
 
 def make_engine(text: str) -> Engine:
     """Make the engine for a URL; nothing is connected yet. Raises UnusableLedgerError for a URL that can't be right."""
+    hide_values()
     url = _parse(text)
     if url.get_backend_name() == "sqlite":
         return _sqlite(url, shown_url(text))
@@ -51,7 +53,7 @@ def make_engine(text: str) -> Engine:
         "fallback_application_name": "dlcs-assets",
     }
     asked = {name: value for name, value in defaults.items() if name not in url.query}
-    return create_engine(url, pool_pre_ping=True, connect_args=asked)
+    return create_engine(url, pool_pre_ping=True, connect_args=asked, hide_parameters=True)
 
 
 @contextmanager
@@ -102,7 +104,7 @@ def _sqlite(url: URL, where: str) -> Engine:
             Path(url.database).absolute().parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UnusableLedgerError(where, f"its folder cannot be made: {error}") from error
-    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
+    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
