@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
@@ -16,14 +15,13 @@ from dlcs_assets.cli.failure import CommandError, UsageError
 from dlcs_assets.cli.output import make_console
 from dlcs_assets.cli.send import queue_urls
 from dlcs_assets.domain.errors import IngestError, PermanentError
-from dlcs_assets.domain.redaction import shown_url
+from dlcs_assets.domain.redaction import shown_body
 from dlcs_assets.domain.text import shown_text
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.settings import Settings
 
 SHOWN_FIELDS = ("id", "queue", "received_at", "image_id", "code", "cause", "remedy", "body")
 MOST = 100_000
-URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s\"'\\]+", re.IGNORECASE)
 
 
 def rejected(
@@ -108,17 +106,13 @@ def _show(console: Console, kept: Sequence[dict[str, Any]]) -> None:
 def _shown_body(body: str | None) -> str:
     if body is None:
         return "(no longer kept)"
-    return shown_text(_without_secrets(body)) or "(empty)"
-
-
-def _without_secrets(body: str) -> str:
-    return URL.sub(lambda url: shown_url(url[0]), body)
+    return shown_text(shown_body(body)) or "(empty)"
 
 
 def _to_json(row: dict[str, Any], *, with_secrets: bool) -> dict[str, object]:
     body = row["body"]
     if body is not None and not with_secrets:
-        row = {**row, "body": _without_secrets(body)}
+        row = {**row, "body": shown_body(body)}
     return {name: _plain(row[name]) for name in SHOWN_FIELDS}
 
 
