@@ -17,9 +17,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import IO, Final
 
+from dlcs_stack.supervisor import PRIVATE_UMASK
+
 DEFAULT_FOLDER: Final = Path(".dlcs/stack")
 MARKER: Final = ".dlcs-stack"
 STATE: Final = "stack.json"
+# What it keeps may hold secrets: the ledger has addresses and messages, and so may logs of others' programs.
+FOLDER_MODE: Final = 0o700
+FILE_MODE: Final = 0o600
 # What a killed stack leaves running ends within its services' grace period; a new one waits for it.
 LEFTOVERS_TIMEOUT: Final = timedelta(seconds=20)
 READERS_TIMEOUT: Final = timedelta(seconds=0.5)  # `dlcs env` holds the lock for a moment when it looks
@@ -50,7 +55,11 @@ def claimed(folder: Path) -> Iterator[Path]:
         raise StackRefusedError(
             f"{folder} is not empty and was not made by a stack, so it is not emptied. Name another folder with --data."
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    with private_files():
+        folder.mkdir(parents=True, exist_ok=True)
+        _close_to_others(folder, FOLDER_MODE)
+        (folder / MARKER).touch()
+        _close_to_others(folder / MARKER, FILE_MODE)
     with (folder / MARKER).open("a") as marker:
         if not _lock(marker, fcntl.LOCK_EX, READERS_TIMEOUT):
             raise StackRefusedError(
@@ -65,11 +74,24 @@ def claimed(folder: Path) -> Iterator[Path]:
             (folder / STATE).unlink(missing_ok=True)
 
 
+@contextmanager
+def private_files() -> Iterator[None]:
+    """Make files and folders that no one else can read, whatever the umask of the caller is.
+
+    It is the whole process's: threads that make files meanwhile make such files, too.
+    """
+    before = os.umask(PRIVATE_UMASK)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
 def write_state(folder: Path, state: StackState) -> None:
     """Make the stack known to `read_state`."""
     draft = folder / f"{STATE}.new"
-    draft.touch(mode=0o600)  # the environment may hold credentials
-    draft.write_text(json.dumps(asdict(state), indent=1))
+    with private_files():  # the environment may hold credentials
+        draft.write_text(json.dumps(asdict(state), indent=1))
     draft.replace(folder / STATE)
 
 
@@ -85,6 +107,15 @@ def read_state(folder: Path) -> StackState:
         if (folder / MARKER).exists():
             raise NoStackError(f"The stack in {folder} is starting or stopping. Try again in a few seconds.") from error
         raise NoStackError(f"No stack is up in {folder}. Start one: dlcs up") from error
+
+
+def _close_to_others(path: Path, mode: int) -> None:
+    """Give what an earlier stack, or the user, may have made with wider rights the mode of a stack's own."""
+    if path.stat().st_uid != os.geteuid():
+        raise StackRefusedError(
+            f"{path} belongs to another user, who could read what is in it. Name another folder with --data."
+        )
+    path.chmod(mode)
 
 
 def _lock(marker: IO[str], kind: int, timeout: timedelta) -> bool:

@@ -153,11 +153,12 @@ class Stack:
                 )
 
     def _prepare(self, data: Path, socket: Path) -> None:
-        for name in ("dagster", "logs", "scratch"):
-            (data / name).mkdir()
-        shutil.copyfile(self.instance, data / "dagster" / "dagster.yaml")
         location = {"grpc_server": {"socket": str(socket), "location_name": LOCATION}}
-        (data / WORKSPACE).write_text(yaml.safe_dump({"load_from": [location]}))
+        with data_folder.private_files():
+            for name in ("dagster", "logs", "scratch"):
+                (data / name).mkdir()
+            shutil.copyfile(self.instance, data / "dagster" / "dagster.yaml")
+            (data / WORKSPACE).write_text(yaml.safe_dump({"load_from": [location]}))
 
     def _environment(self, data: Path) -> dict[str, str]:
         listening = ALL - {Component.CODE_SERVER}  # which has a socket

@@ -25,6 +25,7 @@ Health = Callable[[], str | None]
 GUARD: Final = Path(__file__).with_name("guard.py")
 POLL_INTERVAL: Final = timedelta(milliseconds=50)
 LAST_LOG_LINES: Final = 15
+PRIVATE_UMASK: Final = 0o077
 HEALTH_TIMEOUT: Final = timedelta(seconds=3)
 # Below the range from which Linux and macOS take the ports of outgoing connections: none of those comes in between.
 FREE_PORTS: Final = range(20000, 32000)
@@ -142,13 +143,14 @@ class Supervisor:
     def _spawn(self, service: Service) -> _Running:
         service.log.parent.mkdir(parents=True, exist_ok=True)
         guard = [sys.executable, "-I", "-S", str(GUARD), str(service.grace.total_seconds()), *service.command]
-        with service.log.open("ab") as log:
+        with open(service.log, "ab", opener=_private) as log:
             process = subprocess.Popen(  # noqa: S603 (the commands are the stack's own)
                 guard,
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=dict(service.environment),
+                umask=PRIVATE_UMASK,  # of all that it and its children make: databases, logs, sockets, pictures
                 start_new_session=True,  # Ctrl-C in the terminal reaches this process, which then stops them in order
             )
         running = _Running(service, process, time.monotonic())
@@ -221,6 +223,10 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, mode=0o600)
 
 
 def _check_alive(running: _Running) -> None:

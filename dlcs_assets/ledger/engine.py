@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -99,9 +100,9 @@ def _parse(text: str) -> URL:
 
 
 def _sqlite(url: URL, where: str) -> Engine:
-    if url.database:
+    if url.database and url.database != ":memory:" and not url.database.startswith("file:"):
         try:
-            Path(url.database).absolute().parent.mkdir(parents=True, exist_ok=True)
+            _make_private(Path(url.database).absolute())
         except OSError as error:
             raise UnusableLedgerError(where, f"its folder cannot be made: {error}") from error
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}, hide_parameters=True)
@@ -116,6 +117,16 @@ def _sqlite(url: URL, where: str) -> Engine:
         cursor.close()
 
     return engine
+
+
+def _make_private(database: Path) -> None:
+    """Make the file that is yet to be one, for its owner alone: it holds addresses and messages.
+
+    SQLite makes those next to it (-wal, -shm) with the mode of the database. One that is there stays as it is.
+    """
+    if not database.exists():
+        database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(database, os.O_CREAT | os.O_RDWR, 0o600))
 
 
 def _write_ahead(cursor: Any) -> None:

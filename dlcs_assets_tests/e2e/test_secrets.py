@@ -252,6 +252,7 @@ def test_the_planted_secrets_are_found_nowhere(world: World, tmp_path: Path) -> 
     assert all(shown.values())
     leaks = {where: world.planted.those_in(data) for where, data in shown.items()}
     leaks |= {f"S3: {key}": world.planted.those_in(data) for key, data in objects(world)}
+    assert open_to_others(world) == []
     for component in Component:  # so that no file changes or goes while it is read
         world.stack.stop(component)
     leaks |= {str(path): world.planted.those_in(path.read_bytes()) for path in files(world)}
@@ -298,8 +299,14 @@ def files(world: World) -> Iterator[Path]:
     """Return all files of the system: the ledger, Dagster's history, logs of all processes, scratch."""
     kept = [path for path in world.stack.data.rglob("*") if path.is_file() and path.name != STATE]
     assert {"ledger.db"} < {path.name for path in kept}
-    assert (world.stack.data / STATE).stat().st_mode & 0o077 == 0  # this one holds the environment
     yield from kept
+
+
+def open_to_others(world: World) -> list[str]:
+    """Return what another user of this machine could read or enter: files, folders, sockets, SQLite's -wal and -shm."""
+    found = [world.stack.data, *world.stack.data.rglob("*")]
+    assert {"ledger.db", "ledger.db-wal", "dagster.yaml", "daemon.log"} <= {path.name for path in found}
+    return [str(path) for path in found if path.exists() and path.lstat().st_mode & 0o077]
 
 
 def objects(world: World) -> Iterator[tuple[str, bytes]]:

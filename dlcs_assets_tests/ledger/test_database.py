@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
+import stat
 import traceback
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -104,3 +107,16 @@ def test_text_of_others_is_stored_whatever_its_characters(desk: Desk) -> None:
     assert found.objects == (stored,)
     assert found.stages[Stage.JP2].data_version == etag
     assert found.stages[Stage.JP2].facts == {"profile": "\x00"}
+
+
+def test_a_new_ledger_is_its_owners_alone(tmp_path: Path) -> None:
+    """With what SQLite makes next to it, whatever the umask is."""
+    before = os.umask(0)
+    try:
+        with closing(Ledger(f"sqlite:///{tmp_path / 'new' / 'ledger.db'}")) as ledger:
+            Desk(ledger).take_in([numbered_message(1)])
+            folder = tmp_path / "new"
+            modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (folder, *folder.iterdir())}
+    finally:
+        os.umask(before)
+    assert modes == {"new": 0o700, "ledger.db": 0o600, "ledger.db-wal": 0o600, "ledger.db-shm": 0o600}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
 import textwrap
@@ -34,6 +35,31 @@ def test_what_an_earlier_stack_left_is_removed(tmp_path: Path) -> None:
     with claimed(folder):
         assert [each.name for each in folder.iterdir()] == [".dlcs-stack"]
     assert (outside / "kept").exists()
+
+
+def test_no_one_else_can_read_a_folder_or_what_is_in_it(tmp_path: Path) -> None:
+    """Also if it was there before, with wider rights, and whatever the umask is."""
+    before = os.umask(0)
+    try:
+        with claimed(tmp_path / "deep" / "stack") as folder:
+            folder.chmod(0o777)
+            (folder / ".dlcs-stack").chmod(0o666)
+        with claimed(folder):
+            write_state(folder, STATE)
+            modes = {
+                path.name: stat.S_IMODE(path.stat().st_mode) for path in (folder.parent, folder, *folder.iterdir())
+            }
+    finally:
+        os.umask(before)
+    assert modes == {"deep": 0o700, "stack": 0o700, ".dlcs-stack": 0o600, "stack.json": 0o600}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
+    """Its owner could read all that a stack writes there, whatever the modes of the files are."""
+    os.chown(tmp_path, 65534, -1)
+    with pytest.raises(StackRefusedError, match="belongs to another user"), claimed(tmp_path):
+        pytest.fail("it was claimed")
 
 
 def test_a_folder_with_foreign_files_is_refused_and_not_changed(tmp_path: Path) -> None:
