@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
@@ -18,6 +18,10 @@ from dlcs_assets.domain.thumbnails import ThumbnailMaker
 
 SHORTEST_HISTORY = timedelta(days=15)
 DEFAULT_THUMBNAIL_SIZES = ("!1024,1024", "!400,400", "!200,200", "!100,100")
+
+
+# Where nothing is a value of its own: no parameter, no prefix, no customers; and no sizes, which is refused.
+_MAY_BE_BLANK = frozenset({"image_server_cache", "image_server_scratch_root", "customers", "default_thumbnail_sizes"})
 
 
 def _seconds(value: object) -> object:
@@ -272,6 +276,16 @@ class Settings(BaseSettings):
     public_iiif_url: str | None = Field(
         None, description="Base URL of the public image services; metadata links there, otherwise to the image server."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _forget_blank(cls, values: Any) -> Any:
+        """Take a blank variable for one that is not set: compose files and task definitions can't leave it out."""
+        return {
+            name: value
+            for name, value in values.items()
+            if name in _MAY_BE_BLANK or not isinstance(value, str) or value.strip()
+        }
 
     @field_validator("s3_origin_buckets", "swept_buckets", "private_networks", "customers", mode="before")
     @classmethod

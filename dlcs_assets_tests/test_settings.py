@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -115,3 +117,33 @@ def test_thumbnails_by_appetiser_are_made_of_files() -> None:
     assert by_appetiser.thumbnail_sources is SourceAccess.DISK
     assert by_appetiser.thumbnails_of_jp2
     assert Settings().thumbnail_sources is SourceAccess.S3
+
+
+@pytest.mark.parametrize("blank", ["", " "])
+def test_a_blank_variable_counts_as_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch, blank: str) -> None:
+    """Compose files and task definitions can't leave one out; a blank DLCS_SCRATCH would be the current folder."""
+    expected = Settings()
+    meant = {"image_server_cache", "image_server_scratch_root", "customers", "default_thumbnail_sizes"}
+    for name in Settings.model_fields.keys() - meant:
+        monkeypatch.setenv(f"DLCS_{name.upper()}", blank)
+    assert Settings() == expected
+    assert str(build_resources(Settings())["ledger"].url) == expected.ledger_url
+
+
+def test_where_nothing_is_a_value_blank_is_that_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("IMAGE_SERVER_CACHE", "IMAGE_SERVER_SCRATCH_ROOT", "CUSTOMERS"):
+        monkeypatch.setenv(f"DLCS_{name}", "")
+    settings = Settings()
+    assert (settings.image_server_cache, settings.image_server_scratch_root, settings.customers) == ("", "", ())
+
+
+def test_blank_variables_of_aws_count_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them is an error to botocore, or an endpoint without a host."""
+    for name in ("PROFILE", "ENDPOINT_URL", "ENDPOINT_URL_SQS", "CA_BUNDLE", "SESSION_TOKEN", "DEFAULT_REGION"):
+        monkeypatch.setenv(f"AWS_{name}", "")
+    script = (
+        "from dlcs_assets.clients.aws import make_client;"
+        "print(make_client('sqs', region_name='eu-west-1').meta.endpoint_url)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout == "https://sqs.eu-west-1.amazonaws.com\n", done.stderr

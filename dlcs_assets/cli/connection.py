@@ -30,7 +30,7 @@ SQLITE = "sqlite:///"
 
 def load_settings() -> Settings:
     """Read the environment; if it names no system, that of the stack that is up in the default data folder."""
-    if not any(name in os.environ for name in OTHER_SYSTEM_VARIABLES):
+    if not any(os.environ.get(name) for name in OTHER_SYSTEM_VARIABLES):
         try:
             adopt(data_folder.read_state(data_folder.DEFAULT_FOLDER).environment)
         except data_folder.NoStackError as error:

@@ -132,7 +132,7 @@ def running(
     components = (SERVICES if services_only else ALL) - set(given)
     settings = {GIVEN_SERVICES[component]: url for component, url in given.items()}
     if Component.IMAGE_SERVER in given:
-        settings[_KIND] = os.environ.get(_KIND, ImageServerKind.CANTALOUPE)
+        settings[_KIND] = os.environ.get(_KIND) or ImageServerKind.CANTALOUPE
     if shared_disk:
         settings["DLCS_IMAGE_SERVER_SOURCES"] = SourceAccess.DISK.value
     stack = Stack(data, components, chosen, settings, on_ready=show, hosts=ui_hosts)

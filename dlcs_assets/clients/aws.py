@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -131,6 +132,9 @@ def make_client(
 def _session(profile_name: str | None) -> Session:
     import boto3
 
+    # A blank region, profile or file of authorities is an error to botocore, and compose files can't leave one out.
+    for name in [name for name, value in os.environ.items() if name.startswith("AWS_") and not value.strip()]:
+        del os.environ[name]
     return boto3.session.Session(profile_name=profile_name)
 
 

@@ -330,7 +330,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "settings": SettingsResource.of(settings),
         # Named, not written out: the UI shows resources' configuration, and a database's URL may hold a password.
         "ledger": LedgerResource(
-            url=dg.EnvVar("DLCS_LEDGER_URL") if "DLCS_LEDGER_URL" in os.environ else settings.ledger_url,
+            url=dg.EnvVar("DLCS_LEDGER_URL") if os.environ.get("DLCS_LEDGER_URL", "").strip() else settings.ledger_url,
             key=dg.EnvVar("DLCS_LEDGER_KEY") if settings.ledger_key else None,
         ),
         "queues": QueuesResource(),

@@ -42,7 +42,11 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     add("--port", type=int, default=8182, help="port to listen on (default: %(default)s)")
-    add("--s3-endpoint", default=os.environ.get("AWS_ENDPOINT_URL"), help="default: AWS_ENDPOINT_URL, else AWS itself")
+    add(
+        "--s3-endpoint",
+        default=os.environ.get("AWS_ENDPOINT_URL") or None,
+        help="default: AWS_ENDPOINT_URL, else AWS itself",
+    )
     add("--path-root", type=Path, action="append", default=[], help="folder whose files may be served; repeatable")
     add("--max-pixels", type=int, default=default.max_pixels, help="pixels of a result; 0: no limit")
     add("--max-scale", type=float, default=default.max_scale, help="scale of a result; 0: no limit, 1: no enlarging")
