@@ -15,6 +15,9 @@ from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger.reports import ImageStatus, Selection
 
 POLL_INTERVAL = timedelta(seconds=0.5)
+LONG_WAIT = timedelta(seconds=20)  # after which what waits without a reason of its own is explained
+QUEUED = "no one has taken the message in: are daemon and code server up, and do they read this queue? See dlcs doctor"
+NOT_LAUNCHED = "no run has taken it: the ticks of the sensors sqs_ingest and due_images say why. See dlcs doctor"
 
 
 class Follower:
@@ -57,11 +60,12 @@ def follow(
     limit: timedelta | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> dict[str, ImageStatus | None]:
-    """Show how far the images are until all have ended or the time is up; return where they are then.
+    """Show how far the images are, and why some wait, until all have ended or the time is up; return where they are.
 
     `check` is called again and again; it raises when there is nothing left to wait for.
     """
     began = time.monotonic()
+    explained: set[str] = set()
     found = follower.look()
     with counting(console, "Images", len(found)) as show:
         while True:
@@ -69,10 +73,34 @@ def follow(
             seconds = time.monotonic() - began
             ended = [status for status in found.values() if status and status.state in SHOWN_ENDED]
             show(len(ended), f"({_note(found.values(), len(ended) / seconds if seconds > 1 else 0)})")
+            for reason, line in _reasons(found, waits_long=seconds >= LONG_WAIT.total_seconds()).items():
+                if reason not in explained:
+                    console.print(line, markup=False, soft_wrap=True)
+                    explained.add(reason)
             if len(ended) == len(found) or (limit is not None and seconds >= limit.total_seconds()):
                 return found
             check()
             time.sleep(POLL_INTERVAL.total_seconds())
+
+
+def _reasons(found: dict[str, ImageStatus | None], *, waits_long: bool) -> dict[str, str]:
+    """Return a line for each reason for which images wait, by that reason; of those that have none once it is long."""
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for image_id, status in found.items():
+        if status is None:
+            if waits_long:
+                groups.setdefault(QUEUED, []).append((image_id, "queued"))
+        elif status.state not in SHOWN_ENDED and status.reason:
+            again = f" Tried again at {status.due_at:%H:%M:%S} UTC." if status.due_at else ""
+            groups.setdefault(f"{status.error_code}", []).append((image_id, f"{status.state}: {status.reason}{again}"))
+        elif status.state == ShownState.PENDING and waits_long:
+            groups.setdefault(NOT_LAUNCHED, []).append((image_id, "pending"))
+    lines = {}
+    for reason, images in groups.items():
+        image_id, why = images[0]
+        who = image_id if len(images) == 1 else f"{len(images)} images, such as {image_id}"
+        lines[reason] = f"{who}: {why}{f', {reason}' if reason in {QUEUED, NOT_LAUNCHED} else ''}"
+    return lines
 
 
 def unfinished(found: dict[str, ImageStatus | None]) -> list[str]:
