@@ -11,7 +11,9 @@ from dlcs_assets.cli.connection import load_settings, open_ledger
 from dlcs_assets.cli.failure import CommandError
 from dlcs_assets.cli.options import parse_ids
 from dlcs_assets.domain.asset_id import AssetId
-from dlcs_assets.domain.delivery import DeliveryChannel
+from dlcs_assets.domain.delivery import Channel
+from dlcs_assets.domain.errors import IngestError, MessageRejectedError
+from dlcs_assets.domain.ingest_request import Registration
 from dlcs_assets.domain.ingest_spec import IngestPolicy, KnownFormat, channels_of
 from dlcs_assets.domain.modified import AssetDeleted
 from dlcs_assets.ingest.policy import ingest_policy
@@ -41,8 +43,17 @@ def delete(
 def deletion_of(status: ImageStatus, now: datetime, places: frozenset[str], policy: IngestPolicy) -> AssetDeleted:
     """Return what asks for an image to be deleted, here and in `places`."""
     asset_id, registration = AssetId.parse(status.asset_id), status.registration
-    channels: tuple[DeliveryChannel, ...] = ()
-    if registration:
+    channels = _channels(asset_id, registration, status, policy) if registration else ()
+    return AssetDeleted(asset_id, now, None, places, channels)
+
+
+def _channels(
+    asset_id: AssetId, registration: Registration, status: ImageStatus, policy: IngestPolicy
+) -> tuple[Channel, ...]:
+    """Return by which channels a CDN may have the image: any, if that can't be known without its customer or policy."""
+    try:
         customer = policy.customers().get(asset_id.customer)
         channels = channels_of(asset_id, registration, customer, KnownFormat.recorded(status.stages))
-    return AssetDeleted(asset_id, now, None, places, tuple(item.channel for item in channels))
+    except (IngestError, MessageRejectedError):
+        return tuple(item.channel for item in registration.channels or ()) or tuple(Channel)
+    return tuple(item.channel for item in channels)

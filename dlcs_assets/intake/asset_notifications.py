@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dlcs_assets.clients.sqs import QueueMessage, Queues
 from dlcs_assets.customers import customer_source
 from dlcs_assets.domain.errors import MessageRejectedError
@@ -41,10 +43,11 @@ def read_notification(message: QueueMessage, url: str, settings: Settings) -> li
 
 def _deletion(entry: InboxMessage, deleted: AssetDeleted, settings: Settings) -> InboxMessage:
     asset_id = deleted.asset_id
-    if customer_source(settings).customers().find(asset_id.customer) is None:
-        return entry  # every subscriber of the topic gets the notifications of all customers
+    # Every subscriber of the topic gets the notifications of all customers. Of one that is configured no more there may
+    # still be images here.
+    is_ours = customer_source(settings).customers().find(asset_id.customer) is not None
     named = Named(asset_id, asset_id.customer)
-    return InboxMessage(entry.id, entry.queue, entry.lane, entry.body, salvaged=named, deletion=deleted)
+    return replace(entry, salvaged=named, deletion=deleted, only_registered=not is_ours)
 
 
 def _update(entry: InboxMessage, updated: AssetUpdated, settings: Settings) -> InboxMessage:

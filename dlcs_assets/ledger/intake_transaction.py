@@ -20,6 +20,7 @@ from dlcs_assets.domain.stages import STAGES, Stage
 from dlcs_assets.ledger.accounting import RegistrationCheck, within_quota
 from dlcs_assets.ledger.batches import note_batch
 from dlcs_assets.ledger.deletions import forget_deletions, request_deletion
+from dlcs_assets.ledger.overtaken import IMAGE_DELETED
 from dlcs_assets.ledger.records import InboxMessage, Rejection, stage_results
 from dlcs_assets.ledger.requests import NewRequest, create_requests
 from dlcs_assets.ledger.tables import images, messages, requests, tombstones
@@ -143,6 +144,8 @@ class IntakeTransaction:
 
     def _delete(self, received: InboxMessage) -> str | None:
         assert received.deletion is not None
+        if received.only_registered and str(received.deletion.asset_id) not in self._images:
+            return None
         self.flush()
         request_id = request_deletion(self._connection, received.deletion, self._now)
         self._read([str(received.deletion.asset_id)])
@@ -154,6 +157,7 @@ class IntakeTransaction:
         if before is None and (
             received.only_stale or self._was_deleted_since(image_id, message.created or received.sent_at)
         ):
+            self._end_in_batch(message)
             return MessageState.IGNORED, None
         after = self._register(message)
         stages = self._stages(received, before, after) if after else frozenset(STAGES)
@@ -169,6 +173,21 @@ class IntakeTransaction:
         )
         self._requests.append(new)
         return (MessageState.ACCEPTED if after else MessageState.WAITING), new.id
+
+    def _end_in_batch(self, message: IngestMessage) -> None:
+        """Raise MessageRejectedError if the batch would wait for the image indefinitely: it was deleted before."""
+        if message.batch is None:
+            return
+        customer, batch = message.asset_id.customer, message.batch.id
+        asked = select(requests.c.id).where(
+            requests.c.image_id == str(message.asset_id), requests.c.batch == batch, requests.c.customer == customer
+        )
+        if self._connection.execute(asked.limit(1)).first() is None:
+            raise MessageRejectedError(
+                IMAGE_DELETED.code,
+                f"{message.asset_id} was deleted after this message was sent",
+                remedy=IMAGE_DELETED.remedy,
+            )
 
     def _register(self, message: IngestMessage) -> _Registered | None:
         """Register the image as the message says, unless it says nothing or is outdated; return what is registered."""

@@ -23,7 +23,7 @@ from dlcs_assets.ledger.transitions import Reason, add_requests, change_state
 _IS_DELETION: Final = requests.c.lane == Lane.DELETE
 _IS_REGISTERED: Final = exists().where(images.c.id == requests.c.image_id)
 _DELETION: Final = select(tombstones.c.request_id).where(tombstones.c.image_id == requests.c.image_id).scalar_subquery()
-_IMAGE_DELETED: Final = Reason(
+IMAGE_DELETED: Final = Reason(
     "image_deleted",
     "The image was deleted before it was ingested",
     "Register it again with a full ingest message, if it is to be there after all",
@@ -41,7 +41,7 @@ def end_overtaken(connection: Connection, *where: ColumnElement[bool], now: date
     unwanted = [~_IS_DELETION, ~_IS_REGISTERED]
     if not waiting:
         unwanted.append(requests.c.state != RequestState.WAITING)
-    change_state(connection, Event.IMAGE_DELETED, *where, *unwanted, now=now, failure=_IMAGE_DELETED)
+    change_state(connection, Event.IMAGE_DELETED, *where, *unwanted, now=now, failure=IMAGE_DELETED)
 
 
 def request_again(connection: Connection, asset_id: AssetId, now: datetime) -> None:

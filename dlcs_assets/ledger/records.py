@@ -20,9 +20,10 @@ from dlcs_assets.domain.upload import Upload
 from dlcs_assets.ledger.tables import objects, outcomes
 
 
-def new_id() -> str:
-    """Return 32 hex digits that sort by time of creation."""
-    return f"{time.time_ns():016x}{secrets.token_hex(8)}"
+def new_id(moment: datetime | None = None) -> str:
+    """Return 32 hex digits that sort by time of creation, which is now or a given moment."""
+    nanoseconds = time.time_ns() if moment is None else int(moment.timestamp() * 1e9)
+    return f"{nanoseconds:016x}{secrets.token_hex(8)}"
 
 
 def created_at(new: str) -> datetime:
@@ -61,8 +62,8 @@ class InboxMessage:
     """A message as received and parsed: to be accepted, rejected, or (both None) noted and ignored.
 
     `salvaged` is what could be read from a message that could not be parsed, `upload` the object that an S3 event
-    reports. `deletion` asks for the image to be deleted; `only_stale`: only the stages that the message makes stale
-    are made again.
+    reports. `deletion` asks for the image to be deleted, with `only_registered` if it is registered here; `only_stale`:
+    only the stages that the message makes stale are made again.
     """
 
     id: str
@@ -77,6 +78,7 @@ class InboxMessage:
     sent_at: datetime | None = None
     deletion: AssetDeleted | None = None
     only_stale: bool = False
+    only_registered: bool = False
 
     @property
     def named(self) -> Named:

@@ -55,3 +55,16 @@ def test_what_channels_no_longer_request_goes_with_an_update(  # noqa: PLR0917 (
     if thumbnails:
         expected.add(f"{IMAGE}/s.json")
     assert {*pipeline.storage(), *pipeline.thumbs()} == expected | {f"{IMAGE}bar/original"}
+
+
+@pytest.mark.parametrize(("known", "state"), [(True, "deleted"), (False, None)])
+def test_a_customer_no_longer_configured_can_be_deleted(pipeline: Pipeline, known: bool, state: str | None) -> None:
+    """Its images are still there. What is deleted of customers that another system has is of no interest."""
+    image = "2/1/page"
+    if known:
+        pipeline.ingest(image, pipeline.serve("page.jpg", jpeg(30, 20)), "iiif-img:default")
+    pipeline.use(customers=(3,))
+    pipeline.send({"asset": {"id": image}, "deleteFrom": []}, queue="delete")
+    pipeline.settle()
+    assert pipeline.states().get(image) == state
+    assert pipeline.storage(image) == {}

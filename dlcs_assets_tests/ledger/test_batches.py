@@ -12,6 +12,7 @@ from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.batch import Batch, Tally
 from dlcs_assets.domain.errors import IngestError, PermanentError, TransientError
 from dlcs_assets.domain.ingest_request import AssetFields, BatchReference, IngestMessage, Named
+from dlcs_assets.domain.modified import AssetDeleted
 from dlcs_assets.domain.stages import Lane
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger.batches import BATCH_COMPLETED, UnusableBatchError, notification_id
@@ -60,6 +61,25 @@ def finish(ledger: Ledger, now: datetime = LATER) -> list[int]:
 
 def unpublished(ledger: Ledger) -> list[Notification]:
     return ledger.outbox.due(BATCH_COMPLETED, now=LATER)
+
+
+@pytest.mark.parametrize("comes", ["before", "after"])
+def test_a_batch_ends_whose_image_was_deleted_first(desk: Desk, ledger: Ledger, comes: str) -> None:
+    """Queues keep no order: what was sent first may arrive last, and asks for an image that was deleted since."""
+    fields = AssetFields("https://example.org/page.jpg")
+    message = IngestMessage(AssetId(2, 1, "a"), NOW - timedelta(minutes=1), BatchReference(7, 2), fields)
+    send(desk, "2/1/b", 7, 2)
+    deleted = AssetDeleted(AssetId(2, 1, "a"), NOW, None, frozenset(), ())
+    for event in ("before", "deletion", "after", "after"):
+        if event == "deletion":
+            ledger.deletions.request([deleted], now=NOW)
+        elif event == comes:
+            entry = InboxMessage(f"batch-message-{next(numbers)}", "q", Lane.INGEST, "body", message)
+            desk.take_in([entry], now=NOW)
+    work(desk)
+    (state,) = [image for image in ledger.batches.images(7, 2) if image.image_id == "2/1/a"]
+    assert (state.state, state.code) == ("failed" if comes == "before" else "rejected", "image_deleted")
+    assert finish(ledger) == [7]
 
 
 def test_the_tally_of_a_batch_follows_the_states_of_its_images(desk: Desk, ledger: Ledger) -> None:
