@@ -108,7 +108,11 @@ class Pipeline(Installation):
         assert claim is not None
         schedule = retry_schedule(self.settings)
         tells_cdn = self.settings.invalidation_topic_arn is not None
-        ended = list(delete_images(claim, self.ledger, self.services.storage, schedule, tells_cdn=tells_cdn))
+        beat = self.settings.heartbeat
+        deleting = delete_images(
+            claim, self.ledger, self.services.storage, schedule, tells_cdn=tells_cdn, heartbeat=beat
+        )
+        ended = list(deleting)
         self.ledger.claims.release_run(claim.run_id, schedule=schedule, now=datetime.now(UTC))
         return ended
 

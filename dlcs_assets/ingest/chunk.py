@@ -22,6 +22,7 @@ from dlcs_assets.domain.ingest_spec import IngestPolicy
 from dlcs_assets.domain.request_states import RequestState
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult, WorkItem
 from dlcs_assets.ingest.context import ImageContext, Services, Stopwatch
+from dlcs_assets.ingest.heartbeat import Heartbeat
 from dlcs_assets.ingest.image import StageDone, ingest_image
 from dlcs_assets.ingest.scratch import folder_name
 from dlcs_assets.ledger.engine import UNAVAILABLE
@@ -69,8 +70,7 @@ def ingest_chunk(
     """
     events: queue.SimpleQueue[StageDone | ImageEnded] = queue.SimpleQueue()
     stop = threading.Event()
-    heartbeat = threading.Thread(target=_keep_alive, args=(ledger, claim.token, options.heartbeat, stop), daemon=True)
-    heartbeat.start()
+    heartbeat = Heartbeat(ledger, claim.token, options.heartbeat)
     image_threads = DaemonThreads(options.images_in_flight, "image")
     thumbnail_threads = DaemonThreads(options.thumbnails_in_flight, "thumbnail")
     worker = _Worker(claim, ledger, services, policy, options, thumbnail_threads, stop, events)
@@ -90,7 +90,7 @@ def ingest_chunk(
         grace_seconds = GRACE_SECONDS if unfinished else None
         image_threads.abandon(grace_seconds)
         thumbnail_threads.abandon(grace_seconds)
-        heartbeat.join(grace_seconds)
+        heartbeat.stop(grace_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +126,8 @@ class _Worker:
             log.info("%s is %s", item.asset_id, state.value, extra=log_fields)
         except ClaimLostError:
             log.warning("%s was given to another run; this one skips it", item.asset_id, extra=log_fields)
+            if ledger.may_have_published and not self.stop.is_set():
+                self.ledger.claims.request_again(item.asset_id, now=datetime.now(UTC))
         except Exception as raised:  # a bug costs one image, and says where it is
             log.exception("unexpected error at %s", item.asset_id, extra=log_fields)
             error = _unexpected(raised)
@@ -143,19 +145,25 @@ class _Worker:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _HeldImage:
-    """The ledger, for one image that this run holds (`ImageLedger`)."""
+    """The ledger, for one image that this run holds (`ImageLedger`).
+
+    `may_have_published`: a check has allowed to publish, and the ledger does not have the result. A run may stand still
+    between the two, until another run has the image.
+    """
 
     claim: Claim
     item: WorkItem
     ledger: Ledger
     stop: threading.Event
+    may_have_published: bool = False
 
     def check_claim(self) -> None:
         if self.stop.is_set():
             raise ClaimLostError(f"the run is ending; {self.item.asset_id} is released")
         self.ledger.claims.check(self.claim.token, self.item.asset_id)
+        self.may_have_published = True
 
     def is_taken_over(self) -> bool:
         return self.ledger.claims.is_taken_over(self.claim.token, self.item.request_id)
@@ -168,6 +176,7 @@ class _HeldImage:
 
     def commit(self, result: StageResult, invalidate: Sequence[str]) -> None:
         self.ledger.results.commit(self.claim, self.item, result, invalidate=invalidate, now=datetime.now(UTC))
+        self.may_have_published = False
 
     def record_transient(self, record: ObjectRecord) -> None:
         self.ledger.results.add_transient(self.claim, self.item, record)
@@ -242,14 +251,6 @@ def _unexpected(error: Exception) -> IngestError:
         f"Unexpected error: {type(error).__name__}",
         remedy="The traceback is in the run's log; please report it",
     )
-
-
-def _keep_alive(ledger: Ledger, token: str, every: timedelta, stop: threading.Event) -> None:
-    while not stop.wait(every.total_seconds()):
-        try:
-            ledger.claims.heartbeat(token, now=datetime.now(UTC))
-        except Exception:  # one missed beat is no reason to give up: claims outlive several
-            log.exception("heartbeat failed")
 
 
 def _fulfil(future: Future[T], call: Callable[[], T]) -> None:

@@ -78,11 +78,15 @@ def drop_left_transient(storage: Storage, ledger: Ledger, *, limit: int) -> tupl
 
 
 def delete_image_objects(
-    storage: Storage, asset_id: AssetId, origins_among: Callable[[str, Collection[str]], set[str]]
+    storage: Storage,
+    asset_id: AssetId,
+    origins_among: Callable[[str, Collection[str]], set[str]],
+    check_claim: Callable[[], None],
 ) -> tuple[int, list[str]]:
     """Delete every object of an image in our own buckets, but none that is some image's origin.
 
-    Returns how many were deleted, and the addresses of those that were skipped. Raises the errors of the error tree.
+    `check_claim` is called before each call that deletes. Returns how many were deleted, and the addresses of those
+    that were skipped. Raises the errors of the error tree.
     """
     in_storage = {
         jp2_key(asset_id),
@@ -94,6 +98,7 @@ def delete_image_objects(
     skipped: list[str] = []
     for bucket, keys in ((storage.thumbs_bucket, in_thumbs), (storage.storage_bucket, in_storage)):
         origins = origins_among(bucket, keys)
+        check_claim()
         storage.delete(bucket, sorted(keys - origins))
         deleted += len(keys - origins)
         skipped += sorted(f"s3://{bucket}/{key}" for key in origins)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from dlcs_assets.clients.storage import Storage
 from dlcs_assets.domain.asset_id import AssetId
@@ -13,6 +13,7 @@ from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.invalidation import paths_to_invalidate
 from dlcs_assets.domain.request_states import RequestState
 from dlcs_assets.ingest.cleanup import delete_image_objects
+from dlcs_assets.ingest.heartbeat import kept_alive
 from dlcs_assets.ledger.attempts import ClaimLostError
 from dlcs_assets.ledger.deletions import Deletion, DeletionClaim
 from dlcs_assets.ledger.ledger import Ledger
@@ -36,26 +37,53 @@ class DeletionEnded:
 
 
 def delete_images(
-    claim: DeletionClaim, ledger: Ledger, storage: Storage, schedule: RetrySchedule, *, tells_cdn: bool
+    claim: DeletionClaim,
+    ledger: Ledger,
+    storage: Storage,
+    schedule: RetrySchedule,
+    *,
+    tells_cdn: bool,
+    heartbeat: timedelta,
 ) -> Iterator[DeletionEnded]:
     """Delete every image of the claim, and record in the ledger how that ended. The caller releases the run."""
-    for deletion in claim.deletions:
-        error: IngestError | None = None
-        deleted, left = 0, list[str]()
+    with kept_alive(ledger, claim.token, heartbeat):
+        for deletion in claim.deletions:
+            yield _delete(claim, deletion, ledger, storage, schedule, tells_cdn=tells_cdn)
+
+
+def _delete(
+    claim: DeletionClaim,
+    deletion: Deletion,
+    ledger: Ledger,
+    storage: Storage,
+    schedule: RetrySchedule,
+    *,
+    tells_cdn: bool,
+) -> DeletionEnded:
+    asset_id = deletion.asset_id
+    error: IngestError | None = None
+    deleted, left = 0, list[str]()
+    checks = 0
+
+    def check() -> None:
+        nonlocal checks
+        ledger.deletions.check(claim, deletion)
+        checks += 1
+
+    paths = _paths(deletion) if tells_cdn else ()
+    try:
         try:
-            ledger.deletions.check(claim, deletion)
-            deleted, left = delete_image_objects(storage, deletion.asset_id, ledger.reports.origins_among)
-        except ClaimLostError:
-            yield DeletionEnded(deletion.asset_id, None)
-            continue
+            deleted, left = delete_image_objects(storage, asset_id, ledger.reports.origins_among, check)
         except IngestError as raised:
             error = raised
-        paths = _paths(deletion) if tells_cdn else ()
         state = ledger.deletions.finish(
             claim, deletion, error, invalidate=paths, schedule=schedule, now=datetime.now(UTC)
         )
-        invalidated = () if error else paths
-        yield DeletionEnded(deletion.asset_id, state, deleted, tuple(left), invalidated, error)
+    except ClaimLostError:
+        if checks:  # what was deleted since the last one may be what another run has stored
+            ledger.claims.request_again(asset_id, now=datetime.now(UTC))
+        return DeletionEnded(asset_id, None)
+    return DeletionEnded(asset_id, state, deleted, tuple(left), () if error else paths, error)
 
 
 def _paths(deletion: Deletion) -> tuple[str, ...]:

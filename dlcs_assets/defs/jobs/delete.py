@@ -57,7 +57,10 @@ def _delete(
     failed = []
     rows = ["| image | objects deleted | skipped |", "| --- | --- | --- |"]
     tells_cdn = settings.invalidation_topic_arn is not None
-    for ended in delete_images(claim, ledger, storage, retry_schedule(settings), tells_cdn=tells_cdn):
+    deleting = delete_images(
+        claim, ledger, storage, retry_schedule(settings), tells_cdn=tells_cdn, heartbeat=settings.heartbeat
+    )
+    for ended in deleting:
         if ended.state is None:
             context.log.warning("%s was given to another run", ended.asset_id)
         elif ended.error is not None:

@@ -1,0 +1,185 @@
+"""Runs that stood still, lost their images to others, and continue: what is registered last is what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from dlcs_assets.clients.storage import Storage, StoredObject
+from dlcs_assets.domain.request_states import RequestState
+from dlcs_assets.domain.stages import Lane
+from dlcs_assets.ingest.deletion import DeletionEnded, delete_images
+from dlcs_assets.ingest.policy import retry_schedule
+from dlcs_assets.ledger.deletions import DeletionClaim
+from dlcs_assets.ledger.records import new_id
+from dlcs_testing.installation import full_message
+from dlcs_testing.pictures import jpeg
+from dlcs_testing.pipeline import Pipeline
+
+PAGE, OTHER = "2/1/page", "2/1/other"
+DELETION = {"asset": {"id": PAGE}, "deleteFrom": []}
+
+
+@dataclass(kw_only=True, eq=False)
+class LateStorage(Storage):
+    """Storage whose next call of this name takes effect only after something else has happened."""
+
+    late: str = ""
+    meanwhile: Callable[[], object] = lambda: None
+
+    def _wait(self, call: str) -> None:
+        if self.late == call:
+            self.late = ""
+            self.meanwhile()
+
+    def delete(self, bucket: str, keys: Iterable[str]) -> None:
+        self._wait("delete")
+        super().delete(bucket, keys)
+
+    def put_file(self, *arguments: Any, **named: Any) -> StoredObject:
+        self._wait("put_file")
+        return super().put_file(*arguments, **named)
+
+
+def late_storage(pipeline: Pipeline, call: str, meanwhile: Callable[[], object]) -> LateStorage:
+    own = pipeline.services.storage
+    options = {each.name: getattr(own, each.name) for each in fields(Storage) if each.init}
+    return LateStorage(**options, late=call, meanwhile=meanwhile)
+
+
+def send(pipeline: Pipeline, image: str = PAGE, width: int = 60) -> None:
+    origin = pipeline.serve(f"{width}.jpg", jpeg(width, 40))
+    pipeline.send(full_message(image, origin, "iiif-img,thumbs"))
+
+
+def delete_claim(pipeline: Pipeline) -> DeletionClaim:
+    (chunk,) = pipeline.due()
+    assert chunk.lane is Lane.DELETE
+    pipeline.ledger.dispatch.reserve([chunk], datetime.now(UTC))
+    claim = pipeline.ledger.deletions.claim(chunk.id, new_id(), now=datetime.now(UTC))
+    assert claim is not None
+    return claim
+
+
+def delete(pipeline: Pipeline, claim: DeletionClaim, storage: Storage) -> list[DeletionEnded]:
+    schedule = retry_schedule(pipeline.settings)
+    beat = timedelta(seconds=1)
+    return list(delete_images(claim, pipeline.ledger, storage, schedule, tells_cdn=False, heartbeat=beat))
+
+
+def release(pipeline: Pipeline, run_id: str) -> None:
+    """Do what reconcile does with a run that gives no sign of life."""
+    schedule = retry_schedule(pipeline.settings)
+    pipeline.ledger.claims.release_run(run_id, schedule=schedule, now=datetime.now(UTC))
+
+
+def found(pipeline: Pipeline, image: str = PAGE) -> list[str]:
+    return sorted([*pipeline.storage(image), *pipeline.thumbs(image)])
+
+
+def test_what_a_late_deletion_takes_is_made_again(pipeline: Pipeline) -> None:
+    """Between the run's last check and the call to S3, others deleted the image, and it was registered again."""
+    send(pipeline)
+    pipeline.settle()
+    whole = found(pipeline)
+    pipeline.send(DELETION, queue="delete")
+    claim = delete_claim(pipeline)
+
+    def others() -> None:
+        release(pipeline, claim.run_id)
+        pipeline.settle()
+        send(pipeline)
+        pipeline.settle()
+        assert found(pipeline) == whole
+
+    (ended,) = delete(pipeline, claim, late_storage(pipeline, "delete", others))
+
+    assert ended.state is None
+    pipeline.settle()
+    assert pipeline.status(PAGE).state == "done"
+    assert found(pipeline) == whole
+
+
+def test_a_deletion_that_has_lost_its_claim_deletes_no_more(pipeline: Pipeline) -> None:
+    """The thumbnails are deleted first; before the rest the claim is checked again."""
+    send(pipeline)
+    pipeline.settle()
+    pipeline.send(DELETION, queue="delete")
+    claim = delete_claim(pipeline)
+    delete(pipeline, claim, late_storage(pipeline, "delete", lambda: release(pipeline, claim.run_id)))
+    assert PAGE in pipeline.storage(PAGE)
+    pipeline.settle()
+    assert found(pipeline) == []
+    assert pipeline.status(PAGE).state == "deleted"
+
+
+def test_a_lost_claim_does_not_end_the_run(pipeline: Pipeline) -> None:
+    """The other deletions of the chunk take place."""
+    for image in (OTHER, PAGE):
+        send(pipeline, image)
+    pipeline.settle()
+    for image in (OTHER, PAGE):
+        pipeline.send(DELETION | {"asset": {"id": image}}, queue="delete")
+    claim = delete_claim(pipeline)
+    assert [str(deletion.asset_id) for deletion in claim.deletions] == [OTHER, PAGE]
+    lost = DeletionClaim(new_id(), claim.run_id, claim.deletions[:1])
+    both = DeletionClaim(claim.token, claim.run_id, claim.deletions)
+    assert [ended.state for ended in delete(pipeline, lost, pipeline.services.storage)] == [None]
+    assert [ended.state for ended in delete(pipeline, both, pipeline.services.storage)] == [RequestState.DELETED] * 2
+
+
+def test_a_long_deletion_keeps_its_claims(pipeline: Pipeline) -> None:
+    """Without a heartbeat, reconcile would take a run for lost that has many images, or a slow S3."""
+    send(pipeline)
+    pipeline.settle()
+    pipeline.send(DELETION, queue="delete")
+    claim = delete_claim(pipeline)
+    before = pipeline.ledger.health.oldest_heartbeat()
+    assert before is not None
+    seen: list[datetime] = []
+
+    def wait_for_a_beat() -> None:
+        while (beat := pipeline.ledger.health.oldest_heartbeat()) == before:
+            assert datetime.now(UTC) - before < timedelta(seconds=30)
+        assert beat is not None
+        seen.append(beat)
+
+    delete(pipeline, claim, late_storage(pipeline, "delete", wait_for_a_beat))
+    assert seen
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_what_a_late_ingest_stores_does_not_stay(pipeline: Pipeline, deleted: bool) -> None:
+    """Its upload arrived after others had the image: registered otherwise and done, or deleted."""
+    send(pipeline, width=60)
+    (chunk,) = pipeline.due()
+    claim = pipeline.claim(chunk)
+
+    def others() -> None:
+        release(pipeline, claim.run_id)
+        if deleted:
+            pipeline.send(DELETION, queue="delete")
+        else:
+            send(pipeline, width=90)
+        pipeline.settle()
+
+    pipeline.services.storage.close()
+    services = pipeline.services
+    pipeline.__dict__["services"] = type(services)(
+        services.origins, late_storage(pipeline, "put_file", others), services.appetiser, services.image_server
+    )
+    assert pipeline.run(claim)[-1].state is None
+    pipeline.close()
+    pipeline.settle()
+    status = pipeline.status(PAGE)
+    if deleted:
+        assert status.state == "deleted"
+        assert found(pipeline) == []
+    else:
+        assert status.state == "done"
+        (sha256,) = {each.sha256 for each in status.objects if each.key == PAGE}
+        assert pipeline.services.storage.digest(pipeline.settings.storage_bucket, PAGE).sha256 == sha256  # type: ignore[union-attr] # it is there
