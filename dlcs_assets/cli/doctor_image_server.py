@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from dlcs_assets.cli.connection import make_storage
+from sqlalchemy.exc import DBAPIError
+
+from dlcs_assets.cli.connection import make_storage, open_ledger
 from dlcs_assets.cli.doctor_finding import Check, Finding, fail, failed, ok, warn
+from dlcs_assets.cli.doctor_parts import is_usable
+from dlcs_assets.cli.failure import CommandError
 from dlcs_assets.clients.image_server import ImageServer
 from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.image_servers import SourceAccess
 from dlcs_assets.domain.redaction import shown_url
+from dlcs_assets.domain.results import ObjectRecord
 from dlcs_assets.domain.thumbnails import ThumbnailMaker
 from dlcs_assets.ingest.control_picture import (
     COLOUR,
@@ -25,6 +31,7 @@ from dlcs_assets.ingest.control_picture import (
     is_colour,
     mean_colour,
 )
+from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.settings import Settings
 
 _NAME: Final = "image server"
@@ -97,11 +104,44 @@ def _control(server: ImageServer, settings: Settings, control_format: ControlFor
         return
     with (
         closing(make_storage(settings)) as storage,
+        _records(settings) as records,
         control_object(
-            server, storage, f"doctor-{secrets.token_hex(6)}", control_format, settings.s3_uri_region
+            server,
+            storage,
+            records,
+            name=f"doctor-{secrets.token_hex(6)}",
+            control_format=control_format,
+            region=settings.s3_uri_region,
         ) as control,
     ):
         yield control
+
+
+@dataclass(frozen=True, slots=True)
+class _Records:
+    """Records in the ledger, or none where it cannot be used, which another check reports."""
+
+    ledger: Ledger | None
+
+    def record_transient(self, record: ObjectRecord) -> None:
+        if self.ledger:
+            with suppress(DBAPIError):
+                self.ledger.results.add_control(record)
+
+    def forget_object(self, bucket: str, key: str) -> None:
+        if self.ledger:
+            with suppress(DBAPIError):
+                self.ledger.results.remove_object(bucket, key)
+
+
+@contextmanager
+def _records(settings: Settings) -> Iterator[_Records]:
+    with ExitStack() as opened:
+        ledger: Ledger | None = None
+        if is_usable(settings.ledger_url):  # opened, another one would be made, or brought up to date
+            with suppress(CommandError):
+                ledger = opened.enter_context(open_ledger(settings))
+        yield _Records(ledger)
 
 
 def _image_server(settings: Settings) -> ImageServer:

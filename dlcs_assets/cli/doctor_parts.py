@@ -116,7 +116,7 @@ def _conversion(appetiser: Appetiser, settings: Settings, where: str) -> Finding
 
 def check_images(settings: Settings) -> Iterator[Finding]:
     """Report what is stalled, and what the fixity audit found damaged."""
-    if not _is_usable(settings.ledger_url):
+    if not is_usable(settings.ledger_url):
         return  # `check_ledger` reports it
     ledger, now = Ledger(settings.ledger_url, ledger_keys(settings)), datetime.now(UTC)
     try:
@@ -156,7 +156,8 @@ def _is_missing_file(url: str) -> bool:
     return parsed.get_backend_name() == _SQLITE and bool(parsed.database) and not Path(parsed.database or "").exists()
 
 
-def _is_usable(url: str) -> bool:
+def is_usable(url: str) -> bool:
+    """Return whether there is a ledger of this version, which opening it would not change."""
     try:
         return not _is_missing_file(url) and _version_at(url) == SCHEMA_VERSION
     except UnusableLedgerError:

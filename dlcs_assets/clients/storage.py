@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final
 
 from dlcs_assets.clients.aws import S3ClientFactory, archived, aws_errors
 from dlcs_assets.clients.http import Peer
@@ -62,6 +62,8 @@ class Digest:
 @dataclass(kw_only=True, eq=False)
 class Storage(LazyClient["S3Client"]):
     """The buckets of the installation. All methods raise the errors of the error tree, codes `storage_*`."""
+
+    ARCHIVED: ClassVar[str] = f"{_PEER.code}_archived"  # of an object that is there, and that S3 does not return
 
     s3: S3ClientFactory
     storage_bucket: str = "dlcs-storage"

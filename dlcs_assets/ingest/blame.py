@@ -80,7 +80,14 @@ def _control(
     if services.image_server.shares_disk:
         return control_file(services.image_server, image.folder, control_format)
     name = f"{image.item.request_id}-{image.item.attempt}"
-    return control_object(services.image_server, services.storage, name, control_format, image.policy.s3_uri_region)
+    return control_object(
+        services.image_server,
+        services.storage,
+        image.ledger,
+        name=name,
+        control_format=control_format,
+        region=image.policy.s3_uri_region,
+    )
 
 
 def _cannot_read(image: ImageContext, failed: SourceFailedError) -> IngestError:

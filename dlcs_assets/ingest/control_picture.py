@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from io import BytesIO
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from dlcs_assets.clients.image_server import ImageServer, Refused, ThumbnailBytes
 from dlcs_assets.clients.storage import Storage
 from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.iiif_size import Size
+from dlcs_assets.domain.results import ObjectKind, ObjectRecord
 from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets.domain.storage_keys import control_key
 from dlcs_assets.domain.thumbnails import ThumbnailAsk
@@ -73,18 +75,38 @@ def is_colour(seen: tuple[int, ...], expected: tuple[int, ...]) -> bool:
     return max(abs(one - other) for one, other in zip(seen, expected, strict=True)) <= COLOUR_TOLERANCE
 
 
+class TransientRecords(Protocol):
+    """What has objects on record that are not to stay, so that they are deleted later if need be."""
+
+    def record_transient(self, record: ObjectRecord) -> None:
+        """Record an object, before it is stored."""
+
+    def forget_object(self, bucket: str, key: str) -> None:
+        """Drop the record of an object that was deleted."""
+
+
 @contextmanager
 def control_object(
-    server: ImageServer, storage: Storage, name: str, control_format: ControlFormat, region: str | None
+    server: ImageServer,
+    storage: Storage,
+    records: TransientRecords,
+    *,
+    name: str,
+    control_format: ControlFormat,
+    region: str | None,
 ) -> Iterator[ControlPicture]:
     """Have the picture in the storage bucket for a moment. Raises the errors of the error tree."""
-    key = control_key(f"{name}{_suffix(control_format)}")
-    storage.put_bytes(draw_control_picture(control_format), storage.storage_bucket, key, control_format)
+    bucket, key = storage.storage_bucket, control_key(f"{name}{_suffix(control_format)}")
+    data = draw_control_picture(control_format)
+    sha256 = hashlib.sha256(data).hexdigest()
+    records.record_transient(ObjectRecord(bucket, key, ObjectKind.TRANSIENT, len(data), sha256, control_format))
     try:
-        yield ControlPicture(server, S3Location(storage.storage_bucket, key).uri(region), None)
+        storage.put_bytes(data, bucket, key, control_format)
+        yield ControlPicture(server, S3Location(bucket, key).uri(region), None)
     finally:
-        with suppress(IngestError):  # the lifecycle rule on transient/ deletes it within days
-            storage.delete(storage.storage_bucket, [key])
+        with suppress(IngestError):  # it stays on record, and `reconcile` deletes it
+            storage.delete(bucket, [key])
+            records.forget_object(bucket, key)
 
 
 @contextmanager

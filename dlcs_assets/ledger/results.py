@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, delete, exists, insert, select, update
+from sqlalchemy import Connection, and_, delete, exists, insert, select, update
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import IngestError
@@ -20,11 +20,13 @@ from dlcs_assets.ledger.attempts import ClaimLostError, check_claim, end_attempt
 from dlcs_assets.ledger.claims import Claim
 from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.outbox import post_invalidation
-from dlcs_assets.ledger.records import RetrySchedule, slices, stage_results
+from dlcs_assets.ledger.records import RetrySchedule, new_id, slices, stage_results
 from dlcs_assets.ledger.tables import IS_TRANSIENT, claims, objects, outcomes, requests
 
 __all__ = ["Claim", "ClaimLostError", "Results"]
 
+CONTROL_LIFETIME = timedelta(hours=1)  # of an object that no image has: many times what a check of a service takes
+_CONTROL = "control/"  # in the place of an image's id, before an id that sorts by time
 KINDS_OF_STAGE = {
     Stage.ORIGINAL: (ObjectKind.ORIGINAL,),
     Stage.JP2: (ObjectKind.JP2,),
@@ -100,10 +102,21 @@ class Results:
             connection.execute(delete(objects).where(objects.c.bucket == stored.bucket, objects.c.key == stored.key))
             connection.execute(insert(objects), [_object_row(item, stored)])
 
+    def add_control(self, stored: ObjectRecord) -> None:
+        """Record an object before it is stored that no image has, and that is to be deleted within moments."""
+        with self._database.write() as connection:
+            row = _object_columns(stored) | {"image_id": f"{_CONTROL}{new_id()}", "customer": 0, "space": 0}
+            connection.execute(insert(objects), [row])
+
     def left_transient(self, *, limit: int) -> list[S3Location]:
-        """Return transient objects that runs left, or were about to store: of images for which no request is open."""
+        """Return transient objects that runs left, or were about to store: of images for which no request is open.
+
+        Also those of no image, once they cannot be in use any more.
+        """
         unfinished = exists().where(requests.c.image_id == objects.c.image_id, requests.c.state.in_(UNFINISHED))
-        query = select(objects.c.bucket, objects.c.key).where(IS_TRANSIENT, ~unfinished).limit(limit)
+        newest_left = f"{_CONTROL}{new_id(datetime.now(UTC) - CONTROL_LIFETIME)}"
+        in_use = and_(objects.c.image_id.startswith(_CONTROL), objects.c.image_id > newest_left)
+        query = select(objects.c.bucket, objects.c.key).where(IS_TRANSIENT, ~unfinished, ~in_use).limit(limit)
         with self._database.read() as connection:
             return [S3Location(row.bucket, row.key) for row in connection.execute(query)]
 
@@ -158,12 +171,15 @@ class Results:
 
 
 def _object_row(item: WorkItem, stored: ObjectRecord) -> dict[str, Any]:
+    asset_id = item.asset_id
+    of_image = {"image_id": str(asset_id), "customer": asset_id.customer, "space": asset_id.space}
+    return _object_columns(stored) | of_image
+
+
+def _object_columns(stored: ObjectRecord) -> dict[str, Any]:
     return {
         "bucket": stored.bucket,
         "key": stored.key,
-        "image_id": str(item.asset_id),
-        "customer": item.asset_id.customer,
-        "space": item.asset_id.space,
         "kind": stored.kind,
         "bytes": stored.bytes,
         "sha256": stored.sha256,

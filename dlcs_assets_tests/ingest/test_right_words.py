@@ -8,6 +8,7 @@ import pytest
 
 from dlcs_assets.domain.image_servers import SourceAccess
 from dlcs_assets.domain.stages import Stage
+from dlcs_assets.ingest.cleanup import drop_left_transient
 from dlcs_testing.installation import full_message
 from dlcs_testing.pictures import jpeg
 from dlcs_testing.pipeline import Pipeline
@@ -102,6 +103,24 @@ def test_a_source_that_alone_gives_500_ends_soon(pipeline: Pipeline) -> None:
     assert {state for image, state in pipeline.states().items() if image != "2/1/bad"} == {"done"}
     assert pipeline.services.image_server.limit.permits >= 3
     assert pipeline.storage("transient/") == {}
+
+
+@pytest.mark.parametrize("then_deleted", [False, True])
+def test_a_control_picture_that_s3_keeps_is_deleted_later(pipeline: Pipeline, then_deleted: bool) -> None:
+    """The run cannot delete it; the ledger has it, also once the image is gone."""
+    pipeline.use(attempts=1, s3_endpoint_url=pipeline.s3_proxy.url)
+    pipeline.s3_proxy.refusing["<Key>transient/control/"] = (403, "no")
+    pipeline.image_server.refusing["/2/1/bad/"] = OUT_OF_BOUNDS
+    send_pages(pipeline, "2/1/bad")
+    if then_deleted:
+        pipeline.send({"asset": {"id": "2/1/bad"}, "deleteFrom": []}, queue="delete")
+        pipeline.settle()
+        assert pipeline.status("2/1/bad").state == "deleted"
+    pipeline.s3_proxy.refusing.clear()
+    assert len(pipeline.storage("transient/control/")) == 1
+    assert drop_left_transient(pipeline.services.storage, pipeline.ledger, limit=10) == (1, None)
+    assert pipeline.storage("transient/") == {}
+    assert drop_left_transient(pipeline.services.storage, pipeline.ledger, limit=10) == (0, None)
 
 
 def test_a_file_that_alone_gives_500_is_what_is_at_fault(pipeline: Pipeline) -> None:

@@ -10,10 +10,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from dlcs_assets.clients.storage import Storage
-from dlcs_assets.domain.results import ObjectKind
+from dlcs_assets.domain.results import ObjectKind, ObjectRecord
 from dlcs_assets.domain.storage_keys import TRANSIENT_PREFIX
 from dlcs_assets.ingest import original, picture_check
 from dlcs_assets.ingest.cleanup import drop_left_transient
+from dlcs_assets.ledger import results
 from dlcs_assets.ledger.records import RetrySchedule
 from dlcs_assets.ledger.results import Claim
 from dlcs_assets.pictures.reading import fingerprint
@@ -113,6 +114,18 @@ def test_what_s3_keeps_is_recorded_and_deleted_later(
     assert drop_left(pipeline) == 1
     assert (stored(pipeline), recorded(pipeline)) == ([], [])
     assert drop_left(pipeline) == 0
+
+
+def test_what_a_check_of_the_services_left_is_deleted(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`dlcs doctor` has no request: what it stores is deleted once it cannot be in use any more."""
+    key = f"{TRANSIENT_PREFIX}control/doctor.jpg"
+    pipeline.put(pipeline.settings.storage_bucket, key)
+    record = ObjectRecord(pipeline.settings.storage_bucket, key, ObjectKind.TRANSIENT, 1, "a" * 64, "image/jpeg")
+    pipeline.ledger.results.add_control(record)
+    assert drop_left(pipeline) == 0
+    monkeypatch.setattr(results, "CONTROL_LIFETIME", timedelta(seconds=-1))
+    assert drop_left(pipeline) == 1
+    assert stored(pipeline) == []
 
 
 def test_what_s3_still_keeps_stays_recorded(pipeline: Pipeline) -> None:

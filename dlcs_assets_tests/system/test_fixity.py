@@ -88,6 +88,21 @@ def test_an_audit_reads_a_given_number_and_the_next_continues(system: System) ->
     assert system.ledger.fixity.next(1) == system.ledger.fixity.next(stored)[:1]
 
 
+def test_what_is_archived_is_no_damage_and_no_failure(system: System) -> None:
+    """S3 has it, and returns it only once it is restored. The next audit continues with others."""
+    archived = max(system.storage(PAGE))
+    bucket = system.settings.storage_bucket
+    source = {"Bucket": bucket, "Key": archived}
+    system.s3.copy_object(Bucket=bucket, Key=archived, CopySource=source, StorageClass="DEEP_ARCHIVE")
+    run = audit(system)
+    assert run.is_success, system.log_of(run)
+    assert "; 1 are archived" in system.log_of(run)
+    assert system.ledger.fixity.damaged() == []
+    order = [each.key for each in system.ledger.fixity.next(100)]
+    assert audit(system, objects=1 + order.index(archived)).is_success
+    assert system.ledger.fixity.next(100)[-1].key == archived
+
+
 def test_what_cannot_be_read_is_no_damage_and_is_read_next_time(system: System) -> None:
     key = a_key(system)
     system.use(s3_endpoint_url=system.s3_proxy.url)

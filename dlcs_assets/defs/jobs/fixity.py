@@ -27,9 +27,13 @@ class FixityConfig(dg.Config):
 
 @dataclass
 class Audit:
-    """What came of it. `unread` are objects that storage did not give, with the reason."""
+    """What came of it. `archived` are objects that S3 keeps in an archive: they are there, and cannot be read for now.
+
+    `unread` are objects that storage did not give, with the reason.
+    """
 
     sound: int = 0
+    archived: int = 0
     replaced: int = 0
     bytes: int = 0
     damaged: list[tuple[Deposit, str]] = field(default_factory=list)
@@ -52,6 +56,7 @@ def _verify_fixity(
     metadata: dict[str, Any] = {
         "sound": found.sound,
         "damaged": len(found.damaged),
+        "archived": found.archived,
         "not read": len(found.unread),
         "reprocessed meanwhile": found.replaced,
         "bytes read": found.bytes,
@@ -59,7 +64,8 @@ def _verify_fixity(
     }
     if found.damaged or found.unread:
         raise dg.Failure(_complaint(found), metadata=metadata, allow_retries=False)
-    context.log.info("%d objects are as they were stored (%d bytes)", found.sound, found.bytes)
+    archived = f"; {found.archived} are archived" if found.archived else ""
+    context.log.info("%d objects are as they were stored (%d bytes)%s", found.sound, found.bytes, archived)
     context.add_output_metadata(metadata)
 
 
@@ -76,6 +82,10 @@ def audit(ledger: Ledger, storage: Storage, limit: int) -> Audit:
         try:
             digest = storage.digest(deposit.bucket, deposit.key)
         except IngestError as error:  # the others are read nevertheless
+            if error.code == Storage.ARCHIVED:  # it is not the first of the next audit: others would never be read
+                ledger.fixity.record(deposit, deposit.damage, now=datetime.now(UTC))
+                found.archived += 1
+                continue
             found.unread.append((deposit, str(error)))
             continue
         found.bytes += digest.bytes if digest else 0
