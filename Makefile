@@ -11,7 +11,7 @@ JOBS ?= 3
 UPGRADE ?= --upgrade
 COMPILE = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q $(UPGRADE)
 
-.PHONY: demo test coverage lint docs audit sbom bench lock clean
+.PHONY: demo test coverage lint docs audit bench lock clean
 
 demo: $(READY)
 	$(BIN)/dlcs demo $(ARGS)
@@ -44,14 +44,6 @@ docs: .cache/docs/.ready
 audit: $(READY)
 	$(BIN)/uv tool run --from pip-audit==2.10.1 pip-audit --disable-pip --require-hashes --vulnerability-service osv \
 		-r requirements.lock
-
-# What the container image is made of, as CycloneDX, in .cache/sbom.json.
-sbom: $(READY)
-	mkdir -p .cache
-	$(BIN)/uv pip compile --universal --python-version 3.11 -q --no-header --no-annotate --generate-hashes \
-		-c requirements.lock pyproject.toml --extra aws -o .cache/shipped.txt
-	$(BIN)/uv tool run --from cyclonedx-bom==7.5.0 cyclonedx-py requirements .cache/shipped.txt --pyproject pyproject.toml \
-		--output-reproducible -o .cache/sbom.json
 
 bench: $(READY)
 	$(BIN)/python -m bench $(ARGS)

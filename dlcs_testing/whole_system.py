@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.stages import STAGES
 from dlcs_assets.domain.upload import sent_key
+from dlcs_assets.ledger.engine import make_engine
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.ledger.reports import ImageStatus, Selection
 from dlcs_testing.dagster_api import DagsterApi
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
+    from sqlalchemy import Engine
 
 IMAGE_CHANNELS = ({"channel": "iiif-img", "policy": "default"}, {"channel": "thumbs", "policy": "default"})
 
@@ -50,6 +52,10 @@ class System:
     @cached_property
     def ledger(self) -> Ledger:
         return Ledger(self.environment["DLCS_LEDGER_URL"])
+
+    @cached_property
+    def _engine(self) -> Engine:
+        return make_engine(self.environment["DLCS_LEDGER_URL"])
 
     def upload(self, asset_id: str, body: bytes) -> str:
         """Put an original into the origin bucket, for a message to name; return its URI."""
@@ -102,7 +108,12 @@ class System:
 
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """Return what an SQL query finds in the ledger's database."""
-        path = self.environment["DLCS_LEDGER_URL"].removeprefix("sqlite:///")
+        url = self.environment["DLCS_LEDGER_URL"]
+        if not url.startswith("sqlite:"):
+            with self._engine.connect() as connected:
+                found = connected.exec_driver_sql(query.replace("?", "%s"), values)
+                return [tuple(row) for row in found]
+        path = url.removeprefix("sqlite:///")
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
             return connection.execute(query, values).fetchall()
 

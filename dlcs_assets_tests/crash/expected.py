@@ -9,16 +9,11 @@ from io import BytesIO
 from typing import Final
 
 from dlcs_assets.domain.storage_keys import TRANSIENT_PREFIX
-from dlcs_assets_tests.crash.world import PICTURES, World
+from dlcs_assets_tests.crash.lives import CHANNELS, PICTURES, Case
+from dlcs_assets_tests.crash.world import LIMITED_CASE, REFERENCE_CUSTOMER, World
 from dlcs_stack import aws
 from dlcs_testing.whole_system import full_message
 
-REFERENCE_CUSTOMER: Final = 9_999
-IMG: Final = {"channel": "iiif-img", "policy": "default"}
-ORIGINAL: Final = {"channel": "iiif-img", "policy": "use-original"}
-THUMBS: Final = {"channel": "thumbs", "policy": "default"}
-FILE: Final = {"channel": "file", "policy": "none"}
-CHANNELS: Final = ((IMG, THUMBS), (ORIGINAL, THUMBS), (THUMBS,), (FILE,), (IMG, THUMBS, FILE))
 # Pixels are compared in means of 4 x 4. Made from a reduced source or not, a picture's differ by 2 of 255 levels on
 # average; two pictures' by 72.
 COARSE: Final = 4
@@ -27,21 +22,16 @@ MAX_DIFFERENCE: Final = 8.0
 Objects = Mapping[str, str]
 
 
-@dataclass(frozen=True)
-class Case:
-    """An image of a history: the channels (an index), the picture, and where it is fetched from."""
-
-    channels: int
-    picture: int
-    over_http: bool
-
-
 @dataclass
 class Expected:
-    """The objects of each case, and thumbnails that were found to show the same."""
+    """The objects of each case, and thumbnails that were found to show the same.
+
+    `limited_bytes`: what two images of a customer with limits need, and not three.
+    """
 
     of: Mapping[Case, Objects]
     pictures: Mapping[tuple[Case, str], bytes]
+    limited_bytes: int
     alike: set[tuple[Case, str, str]] = field(default_factory=set)
 
     def is_right(self, world: World, case: Case, asset_id: str, key: str, etag: str) -> bool:
@@ -71,7 +61,8 @@ def all_cases() -> list[Case]:
 def learn(world: World, cases: Sequence[Case]) -> Expected:
     """Ingest each case once, without faults, and record what is there then."""
     world.bring(REFERENCE_CUSTOMER)
-    ids = {f"{REFERENCE_CUSTOMER}/1/case-{number:02}": case for number, case in enumerate(cases)}
+    wanted = dict.fromkeys([*cases, LIMITED_CASE])
+    ids = {f"{REFERENCE_CUSTOMER}/1/case-{number:02}": case for number, case in enumerate(wanted)}
     messages = [
         full_message(
             each, world.uri(REFERENCE_CUSTOMER, case.picture, over_http=case.over_http), CHANNELS[case.channels]
@@ -92,7 +83,13 @@ def learn(world: World, cases: Sequence[Case]) -> Expected:
             for key in found.get(each, {})
             if key.endswith(".jpg")
         },
+        _limited_bytes(world, next(each for each, case in ids.items() if case == LIMITED_CASE)),
     )
+
+
+def _limited_bytes(world: World, asset_id: str) -> int:
+    ((size,),) = world.system.rows("SELECT bytes FROM objects WHERE image_id = ? AND kind = 'jp2'", asset_id)
+    return int(2.5 * size)
 
 
 def objects_of(world: World, customer: int) -> dict[str, dict[str, str]]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import random
-import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -14,6 +13,8 @@ from typing import Final
 
 import psutil
 
+from dlcs_assets.ledger.database import WRITE_LOCK
+from dlcs_assets.ledger.engine import make_engine
 from dlcs_assets_tests.crash.faulty_aws import FINE, Moment, Weather
 from dlcs_assets_tests.crash.world import CLAIM_SECONDS, GRPC_SECONDS, World
 from dlcs_stack.stack import Component
@@ -61,7 +62,7 @@ class Planned:
 
 
 def plan(dice: random.Random) -> list[Planned]:
-    """Draw what a history is to stand: two to four faults, one after another."""
+    """Draw what a history is to stand: one to five faults, one after another."""
     moments = [Fault.CLAIMED, *MOMENTS]
     timed = [fault for fault in Fault if fault not in moments]
     # Moments come where they come; they are armed from the start.
@@ -73,6 +74,12 @@ def plan(dice: random.Random) -> list[Planned]:
     return planned
 
 
+def plan_afterwards(dice: random.Random) -> Planned | None:
+    """Draw a fault for the time when operators change and delete, or none."""
+    fault = dice.choice((None, Fault.KILL_RUN, Fault.STOP_RUN, Fault.KILL_DAEMON, Fault.AWS_FAILS))
+    return Planned(fault, 0.0, _length(fault, dice)) if fault else None
+
+
 def _length(fault: Fault, dice: random.Random) -> float:
     match fault:
         case Fault.STOP_RUN:
@@ -82,7 +89,8 @@ def _length(fault: Fault, dice: random.Random) -> float:
         case Fault.FULL_DISK | Fault.AWS_FAILS | Fault.AWS_HANGS:
             return dice.uniform(2, 10)
         case Fault.LEDGER_LOCKED:
-            return dice.choice((dice.uniform(2, 10), dice.uniform(31, 40)))  # below and above SQLite's patience
+            # Below or above the patience of those who wait for it.
+            return dice.uniform(31, 36) if dice.random() < 0.25 else dice.uniform(2, 8)
         case _:
             return 0.0
 
@@ -176,11 +184,15 @@ class Striker:
         filler.unlink()
 
     def _lock(self, planned: Planned) -> None:
-        path = self._world.stack.environment["DLCS_LEDGER_URL"].removeprefix("sqlite:///")
-        with closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as connection:
-            connection.execute("BEGIN EXCLUSIVE")
-            self.struck.append(planned.fault)
-            time.sleep(planned.lasts)
+        lock = "BEGIN EXCLUSIVE" if self._world.has_sqlite else f"SELECT pg_advisory_lock({WRITE_LOCK})"
+        engine = make_engine(self._world.stack.environment["DLCS_LEDGER_URL"])
+        try:
+            with engine.connect() as connection:
+                connection.exec_driver_sql(lock)
+                self.struck.append(planned.fault)
+                time.sleep(planned.lasts)
+        finally:
+            engine.dispose()
 
     def _weather(self, weather: Weather, planned: Planned) -> None:
         self._world.aws.weather = weather

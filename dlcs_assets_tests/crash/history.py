@@ -1,27 +1,30 @@
-"""One history: fifty images are asked for, faults strike, and once all is quiet nothing may be amiss."""
+"""One history: images are asked for, changed and deleted, faults strike, and once all is quiet nothing may be amiss."""
 
 from __future__ import annotations
 
 import json
-import random
+import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
 import psutil
 
-from dlcs_assets_tests.crash.expected import CHANNELS, Case, Expected
-from dlcs_assets_tests.crash.faults import Fault, Striker, plan
-from dlcs_assets_tests.crash.invariants import check, is_quiet, states
-from dlcs_assets_tests.crash.record import FIRST_CUSTOMER, History, Message, Violation
-from dlcs_assets_tests.crash.world import PICTURES, World, dice_of
+from dlcs_assets_tests.crash.acting import Actor, command
+from dlcs_assets_tests.crash.expected import Expected
+from dlcs_assets_tests.crash.faults import Fault, Striker, plan, plan_afterwards
+from dlcs_assets_tests.crash.foreign import everything_else, plant
+from dlcs_assets_tests.crash.invariants import check, check_limited, is_quiet, states
+from dlcs_assets_tests.crash.lives import DELETED, DONE, Act, Ending, Step, draw_life, spoiled_customers
+from dlcs_assets_tests.crash.record import FIRST_CUSTOMER, REJECTED_IMAGE, History, Violation
+from dlcs_assets_tests.crash.world import IMAGES_ALLOWED, LIMITED_CASE, World, dice_of
 from dlcs_testing.whole_system import full_message
 
-IMAGES: Final = 50
-MESSAGES_PER_CALL: Final = 10
+IMAGES: Final = 30
+LIMITED_IMAGES: Final = IMAGES_ALLOWED + 2
 POLL_SECONDS: Final = 0.3
 
 
@@ -29,21 +32,47 @@ def history_of(seed: int, world: World, *, faults: Sequence[Fault] | None = None
     """Draw the history of a seed; of the faults only some, if they are given."""
     dice = dice_of(seed)
     planned = [each for each in plan(dice) if faults is None or each.fault in faults]
-    return History(seed, planned, list(_messages(seed, world, dice, images)))
+    customer = FIRST_CUSTOMER + seed
+    endings: dict[str, Ending] = {}
+    steps: list[Step] = []
+    for number in range(images):
+        asset_id = f"{customer}/1/page-{number:02}"
+        life, endings[asset_id] = draw_life(asset_id, dice)
+        steps += life
+    named = {step.asset_id for step in steps if step.in_batch}
+    unusable = list(_unusable(world, customer, len(named) + 2))
+    steps += [Step(Act.REGISTER, 0.0, 0.0, body=body) for body, _ in unusable]
+    steps += spoiled_customers(dice)
+    dice.shuffle(steps)
+    history = History(seed, planned, steps, endings, len(named) + len(unusable), [code for _, code in unusable])
+    done = [image for image, ending in endings.items() if ending.state == DONE]
+    history.deleted_afterwards = dice.sample(done, k=min(2, len(done)))
+    history.afterwards = plan_afterwards(dice) if faults is None else None
+    history.steps = [*steps, *_limited(history.limited_customer, dice.uniform(0, 5))]
+    return history
 
 
 def run(history: History, world: World, expected: Expected, *, timeout: float = 600) -> History:
     """Let the history happen, wait until all is quiet, and check what must be true then."""
     began = time.monotonic()
     world.aws.calm(history.seed)
-    world.bring(history.customer)
+    world.begin(history.customer, history.limited_customer, expected.limited_bytes)
+    plant(world, history.customer)
+    before = everything_else(world, history)
+    actor = Actor(world, history.customer, history.customer, history.in_batch)
     striker = Striker(world, dice_of(-history.seed))
     striker.arm(history.planned)
-    watching = [each for each in history.planned if each.fault is Fault.CLAIMED]
-    threads = [threading.Thread(target=striker.strike, args=[each], daemon=True) for each in watching]
+    acting = threading.Thread(target=actor.act, args=[history.steps], daemon=True)
+    threads = [
+        acting,
+        *(
+            threading.Thread(target=striker.strike, args=[each], daemon=True)
+            for each in history.planned
+            if each.fault is Fault.CLAIMED
+        ),
+    ]
     for thread in threads:
         thread.start()
-    sent = _send(world, history.messages)
     began_faults = time.monotonic()
     for each in history.planned:
         if each.fault is not Fault.CLAIMED:
@@ -51,65 +80,58 @@ def run(history: History, world: World, expected: Expected, *, timeout: float = 
             striker.strike(each)
     for thread in threads:
         thread.join()
-    world.heal()
-    quiet = _await_quiet(world, history, timeout)
-    world.aws.calm(history.seed)  # what was armed and never came is not to strike the next history
+    history.violations = _await_quiet(world, history, actor.sent, timeout)
+    world.aws.calm(history.seed)  # what was armed and never came is not to strike what follows
+    history.violations += check_limited(world, history, limited=True)
+    _operate(world, history, striker)
+    history.violations += _await_quiet(world, history, actor.sent, timeout)
     history.struck = striker.struck
     history.counts = Counter(state for state, _ in states(world, history.customer).values())
-    history.violations = [*quiet, *check(world, history, sent, expected)]
+    history.violations += check(world, history, actor.sent, expected)
+    history.violations += check_limited(world, history, limited=False)
+    after = everything_else(world, history)
+    if before != after:
+        changed = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
+        history.violations.append(f"foreign objects were touched: {changed[:5]} ({len(changed)} in all)")
     history.seconds = time.monotonic() - began
     return history
 
 
-def _messages(seed: int, world: World, dice: random.Random, images: int) -> Iterator[Message]:
-    customer = FIRST_CUSTOMER + seed
-    reference = {"batch": {"id": customer, "count": images}}
-
-    def message(asset_id: str, origin: str, channels: Sequence[Mapping[str, str]]) -> str:
-        return json.dumps(full_message(asset_id, origin, channels) | reference)
-
-    drawn: list[Message] = []
-    for number in range(images - 4):
-        asset_id = f"{customer}/1/page-{number:02}"
-        case = Case(dice.randrange(len(CHANNELS)), dice.randrange(PICTURES), over_http=dice.random() < 0.5)
-        origin = world.uri(customer, case.picture, over_http=case.over_http)
-        drawn.append(Message(message(asset_id, origin, CHANNELS[case.channels]), asset_id, case))
-    for over_http in (False, True):
-        asset_id = f"{customer}/1/missing-{'http' if over_http else 's3'}"
-        origin = world.uri(customer, PICTURES + 1, over_http=over_http)
-        drawn.append(Message(message(asset_id, origin, CHANNELS[0]), asset_id, code="origin_not_found"))
-    asset_id = f"{customer}/1/wrong"
-    wrong = message(asset_id, world.uri(customer, 0, over_http=False), [{"channel": "thumbs", "policy": "nope"}])
-    drawn.append(Message(wrong, None, code="unknown_policy"))
-    nameless = json.dumps(
-        {"asset": {"origin": world.uri(customer, 0, over_http=False)}, "customerId": customer} | reference
-    )
-    drawn.append(Message(nameless, None, code="asset_id_missing"))
-    dice.shuffle(drawn)
-    yield from drawn
+def _operate(world: World, history: History, striker: Striker) -> None:
+    """Do what an operator does afterwards: another policy, more room, and images deleted; then a fault."""
+    world.raise_limits()
+    environment = {**os.environ, **world.stack.environment}
+    command(environment, "reprocess", "--customer", str(history.customer), "--stale")
+    command(environment, "retry", "--reason", "quota_exceeded", "--customer", str(history.limited_customer))
+    if history.deleted_afterwards:
+        command(environment, "delete", "--yes", *history.deleted_afterwards)
+    history.endings = {**history.endings, **dict.fromkeys(history.deleted_afterwards, Ending(DELETED))}
+    if history.afterwards:
+        striker.strike(history.afterwards)
 
 
-def _send(world: World, messages: Sequence[Message]) -> list[str]:
-    """Put all on the queue; return the ids by which SQS knows them."""
-    ids: list[str] = []
-    for start in range(0, len(messages), MESSAGES_PER_CALL):
-        part = messages[start : start + MESSAGES_PER_CALL]
-        answer = world.sqs.send_message_batch(
-            QueueUrl=world.queue_url,
-            Entries=[{"Id": str(number), "MessageBody": each.body} for number, each in enumerate(part)],
-        )
-        ids += [each["MessageId"] for each in answer["Successful"]]
-    return ids
+def _unusable(world: World, customer: int, in_batch: int) -> Iterator[tuple[str, str]]:
+    reference = {"batch": {"id": customer, "count": in_batch}}
+    origin = world.uri(customer, 0, over_http=False)
+    wrong = full_message(f"{customer}/1/{REJECTED_IMAGE}", origin, [{"channel": "thumbs", "policy": "nope"}])
+    yield json.dumps(wrong | reference), "unknown_policy"
+    yield json.dumps({"asset": {"origin": origin}, "customerId": customer} | reference), "asset_id_missing"
 
 
-def _await_quiet(world: World, history: History, timeout: float) -> list[Violation]:
+def _limited(customer: int, at: float) -> Iterator[Step]:
+    """Yield more images than the customer may have, of which fewer fit into its bytes."""
+    for number in range(LIMITED_IMAGES):
+        yield Step(Act.REGISTER, at, 0.0, f"{customer}/1/limited-{number}", LIMITED_CASE)
+
+
+def _await_quiet(world: World, history: History, sent: Sequence[str], timeout: float) -> list[Violation]:
     give_up = time.monotonic() + timeout
     why = "nothing was checked"
     while time.monotonic() < give_up:
         with suppress(psutil.NoSuchProcess):
             world.heal()
         looked = time.monotonic()
-        why = is_quiet(world, history.customer, len(history.messages))
+        why = is_quiet(world, history, sent)
         if not why:
             return []
         time.sleep(POLL_SECONDS)

@@ -7,31 +7,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from dlcs_assets_tests.crash.expected import Case
 from dlcs_assets_tests.crash.faults import Planned
+from dlcs_assets_tests.crash.lives import Ending, Step
 
 FIRST_CUSTOMER: Final = 10_000
+REJECTED_IMAGE: Final = "wrong"
+FIRST_LIMITED_CUSTOMER: Final = 50_000
 
 Violation = str
 
 
-@dataclass(frozen=True)
-class Message:
-    """What is sent, and what is to become of it: an image of the case, or an error of the code."""
-
-    body: str
-    asset_id: str | None  # None: it is rejected
-    case: Case | None = None
-    code: str | None = None
-
-
 @dataclass
 class History:
-    """What a seed stands for, and what came of it."""
+    """What a seed stands for, and what came of it. `unusable` are the codes for which messages are rejected."""
 
     seed: int
     planned: Sequence[Planned]
-    messages: Sequence[Message]  # those of the missing originals and the bad messages included
+    steps: Sequence[Step]  # in the order in which they are taken
+    endings: Mapping[str, Ending]  # by image
+    in_batch: int  # images and unusable messages that name the batch
+    unusable: Sequence[str] = ()
+    afterwards: Planned | None = None  # a fault while what an operator did at the end is in progress
+    deleted_afterwards: Sequence[str] = ()  # images that are done, and then deleted at the command line
     struck: list[str] = field(default_factory=list)
     seconds: float = 0.0
     violations: list[Violation] = field(default_factory=list)
@@ -42,11 +39,17 @@ class History:
     def customer(self) -> int:
         return FIRST_CUSTOMER + self.seed
 
+    @property
+    def limited_customer(self) -> int:
+        """The customer whose quota does not have room for all of its images."""
+        return FIRST_LIMITED_CUSTOMER + self.seed
+
     def to_json(self) -> dict[str, Any]:
         return {
             "seed": self.seed,
-            "planned": [str(each) for each in self.planned],
+            "planned": [str(each) for each in (*self.planned, *filter(None, [self.afterwards]))],
             "struck": self.struck,
+            "steps": len(self.steps),
             "seconds": round(self.seconds, 1),
             "counts": dict(self.counts),
             "waits": {what: round(seconds) for what, seconds in self.waits.items()},

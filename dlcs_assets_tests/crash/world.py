@@ -7,18 +7,22 @@ import random
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+import yaml  # type: ignore[import-untyped]  # it has no types
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.upload import sent_key
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets_tests.crash.faulty_aws import FaultyAws
+from dlcs_assets_tests.crash.lives import PICTURES, Case
 from dlcs_stack import aws
 from dlcs_stack.stack import Component, RunningStack, Stack
 from dlcs_stack.supervisor import ServiceFailedError, free_port
+from dlcs_testing import postgresql
 from dlcs_testing.code_locations import impatient_instance
 from dlcs_testing.http_serving import Answer, serving
 from dlcs_testing.pictures import drawing, encoded
@@ -33,8 +37,9 @@ if TYPE_CHECKING:
 CLAIM_SECONDS: Final = 8
 GRPC_SECONDS: Final = 15
 VISIBILITY_SECONDS: Final = 15
-START_SECONDS: Final = 40
+START_SECONDS: Final = 20
 SETTINGS: Final = {
+    "DLCS_REGISTRATION_WAIT": "60",
     "DLCS_ATTEMPT_DELAY": "1",
     "DLCS_ATTEMPTS": "30",  # of a good image no history may exhaust them
     "DLCS_CLAIM_TTL": str(CLAIM_SECONDS),
@@ -50,7 +55,12 @@ SETTINGS: Final = {
     "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": str(GRPC_SECONDS),
 }
 SCRATCH_MEGABYTES: Final = 64
-PICTURES: Final = 4
+# Of a customer with limits: so many images, and bytes for half of them. All of them are of this case.
+IMAGES_ALLOWED: Final = 4
+LIMITED_CASE: Final = Case(0, 0, over_http=False)
+REFERENCE_CUSTOMER: Final = 9_999
+NARROW: Final = "!150,150"  # the policy `wide` at first
+WIDE: Final = "!250,250"  # and in the end
 BUCKETS: Final = (aws.STORAGE_BUCKET, aws.THUMBS_BUCKET, aws.ORIGIN_BUCKET)
 
 
@@ -63,6 +73,8 @@ class World:
     origins: str  # base URL of the pictures
     pictures: tuple[bytes, ...]
     scratch_fills: bool  # whether scratch is a disk of its own, which can be filled
+    customers_file: Path
+    customers: dict[int, Any] = field(default_factory=dict)  # as they are to be in the file
 
     @cached_property
     def system(self) -> System:
@@ -88,8 +100,9 @@ class World:
         return Path(self.stack.environment["DLCS_SCRATCH"])
 
     @property
-    def queue_url(self) -> str:
-        return aws.queue_url(self.aws.target, aws.INGEST_QUEUE)
+    def has_sqlite(self) -> bool:
+        """Whether the ledger is a file, or in PostgreSQL."""
+        return self.stack.environment["DLCS_LEDGER_URL"].startswith("sqlite:")
 
     def restart(self, component: Component) -> None:
         """Do what a supervisor of services does (ECS, systemd): restart what has ended."""
@@ -107,19 +120,49 @@ class World:
                 return
 
     def queued(self) -> int:
-        """Count the messages in the ingest queue, those that were received and not deleted included."""
+        """Count the messages in the queues, those that were received and not deleted included."""
         wanted: list[QueueAttributeNameType] = [
             "ApproximateNumberOfMessages",
             "ApproximateNumberOfMessagesNotVisible",
         ]
-        found = self.sqs.get_queue_attributes(QueueUrl=self.queue_url, AttributeNames=wanted)["Attributes"]
-        return sum(map(int, found.values()))
+        found = [
+            self.sqs.get_queue_attributes(QueueUrl=aws.queue_url(self.aws.target, queue), AttributeNames=wanted)
+            for queue in (aws.INGEST_QUEUE, aws.DELETE_QUEUE)
+        ]
+        return sum(int(count) for each in found for count in each["Attributes"].values())
 
-    def forget(self, customer: int) -> None:
-        """Delete the customer's objects, which the stand-in for S3 keeps in memory."""
+    def begin(self, customer: int, limited: int, limited_bytes: int) -> None:
+        """Upload the pictures for two customers, and make them those of the customers file."""
+        thumbs = {"wide": [NARROW]}
+        quota = {"images": IMAGES_ALLOWED, "bytes": limited_bytes}
+        self.customers.clear()
+        self.customers.update({customer: {"policies": {"thumbs": thumbs}}, limited: {"quota": quota}})
+        self.write_customers()
+        for each in (customer, limited):
+            self.bring(each)
+
+    def raise_limits(self) -> None:
+        """Change the policy and give the limited customer all the bytes that it needs."""
+        for settings in self.customers.values():
+            if "quota" in settings:
+                settings["quota"] = {"images": IMAGES_ALLOWED}
+            else:
+                settings["policies"] = {"thumbs": {"wide": [WIDE]}}
+        self.write_customers()
+
+    def write_customers(self) -> None:
+        """Save the customers file as an editor does."""
+        reference = {REFERENCE_CUSTOMER: {"policies": {"thumbs": {"wide": [WIDE]}}}}
+        draft = self.customers_file.with_suffix(".draft")
+        draft.write_text(yaml.safe_dump({"customers": reference | self.customers}))
+        draft.replace(self.customers_file)
+
+    def forget(self, *prefixes: str) -> None:
+        """Delete the objects below these prefixes, which the stand-in for S3 keeps in memory."""
         for bucket in BUCKETS:
-            while keys := self.s3.list_objects_v2(Bucket=bucket, Prefix=f"{customer}/").get("Contents"):
-                self.s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key["Key"]} for key in keys]})
+            for prefix in prefixes:
+                while keys := self.s3.list_objects_v2(Bucket=bucket, Prefix=prefix).get("Contents"):
+                    self.s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key["Key"]} for key in keys]})
 
     def bring(self, customer: int) -> None:
         """Upload the pictures for a customer."""
@@ -138,9 +181,15 @@ def _picture_key(customer: int, number: int) -> str:
 
 
 @contextmanager
-def world(folder: Path) -> Iterator[World]:
-    """Start everything; stop it at the end."""
+def world(folder: Path, *, in_postgresql: bool = False) -> Iterator[World]:
+    """Start everything, with the ledger in a file or in PostgreSQL; stop it at the end."""
     with ExitStack() as parts:
+        customers_file = folder / "dlcs.yaml"
+        settings = SETTINGS | {"DLCS_CUSTOMERS_FILE": str(customers_file)}
+        if in_postgresql:
+            binaries = postgresql.find_binaries()
+            assert binaries, postgresql.MISSING
+            settings |= {"DLCS_LEDGER_URL": parts.enter_context(postgresql.running(binaries)).new_database()}
         port = free_port()
         faulty = FaultyAws(f"http://127.0.0.1:{port}", free_port())
         parts.enter_context(faulty.serving())
@@ -149,15 +198,19 @@ def world(folder: Path) -> Iterator[World]:
         stack = Stack(
             folder / "stack",
             ports={Component.AWS: port},
-            settings=SETTINGS | _behind(faulty),
+            settings=settings | _behind(faulty),
             instance=impatient_instance(folder, START_SECONDS),
         )
+        customers_file.write_text("customers: {}")
         running = parts.enter_context(stack.running())
         fills = parts.enter_context(_disk_of_its_own(Path(running.environment["DLCS_SCRATCH"])))
-        made = World(running, faulty, origins, pictures, fills)
-        made.sqs.set_queue_attributes(
-            QueueUrl=made.queue_url, Attributes={"VisibilityTimeout": str(VISIBILITY_SECONDS)}
-        )
+        made = World(running, faulty, origins, pictures, fills, customers_file)
+        made.write_customers()
+        for queue in (aws.INGEST_QUEUE, aws.DELETE_QUEUE):
+            made.sqs.set_queue_attributes(
+                QueueUrl=aws.queue_url(faulty.target, queue),
+                Attributes={"VisibilityTimeout": str(VISIBILITY_SECONDS)},
+            )
         yield made
 
 
