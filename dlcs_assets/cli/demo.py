@@ -31,6 +31,7 @@ from dlcs_assets.cli.stack import (
 )
 from dlcs_assets.clients.storage import Storage
 from dlcs_assets.domain.errors import IngestError
+from dlcs_assets.domain.redaction import without_login
 from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.domain.upload import sent_key
@@ -210,9 +211,8 @@ def _show_links(
         status = found[str(image.asset_id)]
         if status and status.state == "done" and image.variant.channels is None and image.variant.roles is None:
             identifier = S3Location(settings.storage_bucket, status.asset_id).uri(settings.s3_uri_region)
-            service = (
-                f"{settings.image_server_url.rstrip('/')}/{settings.image_server_path}{quote(identifier, safe='')}"
-            )
+            server = without_login(settings.image_server_url).rstrip("/")
+            service = f"{server}/{settings.image_server_path}{quote(identifier, safe='')}"
             console.print(f"A picture:  {service}/full/!400,400/0/default.jpg")
             console.print(f"            {service}/info.json")
             return

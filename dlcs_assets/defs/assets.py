@@ -20,6 +20,7 @@ from dlcs_assets.defs.materializations import UPSTREAM, Upstream, materializatio
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.partition_key import asset_id_of
 from dlcs_assets.domain.recipe import CODE_VERSIONS
+from dlcs_assets.domain.redaction import without_login
 from dlcs_assets.domain.request_states import RequestState
 from dlcs_assets.domain.stages import Lane, Stage
 from dlcs_assets.domain.thumbnails import ThumbnailMaker
@@ -270,7 +271,8 @@ def picture_links(settings: Settings, event: StageDone) -> dict[str, str]:
     source = event.result.facts.get("source")
     if source is None:
         return {}
-    base = f"{settings.image_server_url.rstrip('/')}/{settings.image_server_path.strip('/')}/{quote(source, safe='')}"
+    server = without_login(settings.image_server_url)
+    base = f"{server.rstrip('/')}/{settings.image_server_path.strip('/')}/{quote(source, safe='')}"
     if "transient/" in source:
         return {}
     return {"info": f"{base}/info.json", "link": f"{base}/full/!400,400/0/default.jpg"}

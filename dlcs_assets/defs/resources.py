@@ -27,6 +27,7 @@ from dlcs_assets.clients.sns import Notifications
 from dlcs_assets.clients.sqs import Queues
 from dlcs_assets.clients.storage import Storage
 from dlcs_assets.domain.image_servers import ImageServerKind, SourceAccess
+from dlcs_assets.domain.redaction import without_login
 from dlcs_assets.ingest.context import Services
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.settings import Settings
@@ -56,16 +57,39 @@ class SettingsResource(dg.ConfigurableResource[Settings]):
     def of(cls, settings: Settings) -> Self:
         """Show these settings, without secrets."""
         # Dagster's maps hold no None. It is the default of every setting that may be None, so it need not be said.
-        values = settings.model_dump(mode="json", exclude_unset=True, exclude_none=True, exclude=SECRET_SETTINGS)
+        hidden = SECRET_SETTINGS | {name for name, value in settings if _is_hidden(name, value)}
+        values = settings.model_dump(mode="json", exclude_unset=True, exclude_none=True, exclude=hidden)
         return cls(values=values)
 
     def create_resource(self, context: dg.InitResourceContext) -> Settings:  # noqa: ARG002 (Dagster's signature)
         """Return the settings."""
-        return _settings(json.dumps(self.values, sort_keys=True))
+        variables = sorted((name, value) for name, value in os.environ.items() if name.startswith("DLCS_"))
+        return _settings(json.dumps(self.values, sort_keys=True), tuple(variables))
+
+
+def _variable(name: str) -> str:
+    return f"DLCS_{name.upper()}"
+
+
+def _is_hidden(name: str, value: object) -> bool:
+    """Return whether a setting is an address with user or password, which can be read from the environment instead."""
+    has_login = isinstance(value, str) and without_login(value) != value
+    return has_login and os.environ.get(_variable(name)) == value
+
+
+def _address(settings: Settings, name: str) -> Any:
+    """Return an address for a resource's configuration, which the UI shows: by its variable if it has a password."""
+    value = getattr(settings, name)
+    return dg.EnvVar(_variable(name)) if _is_hidden(name, value) else value
+
+
+def _values(resource: dg.ConfigurableResource[Any]) -> dict[str, Any]:
+    """Return a resource's configuration with variables read, as Dagster does where it makes the resource."""
+    return {name: each.get_value() if isinstance(each, dg.EnvVar) else each for name, each in resource}
 
 
 @lru_cache(maxsize=8)
-def _settings(values: str) -> Settings:
+def _settings(values: str, _variables: tuple[tuple[str, str], ...]) -> Settings:
     return Settings(**json.loads(values))
 
 
@@ -91,7 +115,7 @@ class PooledS3Resource(S3Resource):
 
     def factory(self) -> S3ClientFactory:
         """Return what makes clients by this configuration."""
-        return S3ClientFactory(**dict(self))
+        return S3ClientFactory(**_values(self))
 
     def get_client(self) -> Any:
         """Make a client; the caller keeps it, with its connections."""
@@ -284,7 +308,7 @@ class AppetiserResource(ManagedServiceResource[Appetiser]):
 
     def client(self) -> Appetiser:
         """Make the client."""
-        return Appetiser(**dict(self))
+        return Appetiser(**_values(self))
 
 
 class ImageServerResource(ManagedServiceResource[ImageServer]):
@@ -310,15 +334,15 @@ class ImageServerResource(ManagedServiceResource[ImageServer]):
 
     def client(self) -> ImageServer:
         """Make the client."""
-        return ImageServer(**dict(self))
+        return ImageServer(**_values(self))
 
 
 def build_resources(settings: Settings) -> dict[str, Any]:
     """Return the resources that assets and sensors use, by name."""
-    s3 = PooledS3Resource(endpoint_url=settings.s3_endpoint_url)
+    s3 = PooledS3Resource(endpoint_url=_address(settings, "s3_endpoint_url"))
     # Ticks come again soon: they do not wait for S3 for long.
     s3_of_ticks = PooledS3Resource(
-        endpoint_url=settings.s3_endpoint_url,
+        endpoint_url=_address(settings, "s3_endpoint_url"),
         connect_timeout_seconds=3,
         read_timeout_seconds=15,
         max_attempts=1,
@@ -349,7 +373,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             private_networks=list(settings.private_networks),
         ),
         "appetiser": AppetiserResource(
-            url=settings.appetiser_url,
+            url=_address(settings, "appetiser_url"),
             optimisation=settings.appetiser_optimisation,
             scratch_root=str(settings.scratch.absolute()),
             appetiser_scratch_root=str(settings.appetiser_root),
@@ -358,7 +382,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             timeout_seconds=settings.appetiser_timeout.total_seconds(),
         ),
         "image_server": ImageServerResource(
-            url=settings.image_server_url,
+            url=_address(settings, "image_server_url"),
             path=settings.image_server_path,
             kind=settings.image_server_kind,
             cache=settings.image_server_cache if settings.image_server_kind.dialect.has_cache_parameter else "",

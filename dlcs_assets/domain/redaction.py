@@ -55,6 +55,13 @@ def shown_url(url: str) -> str:
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in shown)
 
 
+def without_login(url: str) -> str:
+    """Return a web address without user and password, for links; any other text as it is."""
+    scheme, slashes, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}{slashes}{authority.rpartition('@')[2]}{slash}{path}"
+
+
 def _shown_path(path: str) -> str:
     """Return a path up to where it has another address, or an encoded query, in it."""
     decoded = _decoded(path)

@@ -3,13 +3,14 @@ from __future__ import annotations
 from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import dagster as dg
 import pytest
 
 from dlcs_assets.clients.appetiser import Appetiser
 from dlcs_assets.clients.aws import S3ClientFactory
+from dlcs_assets.defs.assets import picture_links
 from dlcs_assets.defs.resources import (
     AppetiserResource,
     ClientResource,
@@ -17,10 +18,16 @@ from dlcs_assets.defs.resources import (
     SettingsResource,
     build_resources,
 )
+from dlcs_assets.domain.results import StageResult
+from dlcs_assets.domain.stages import Outcome, Stage
+from dlcs_assets.ingest.image import StageDone
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.settings import Settings
 from dlcs_assets_tests.environment import OF_EVERY_KIND, SECRET
 from dlcs_testing.scripted_server import Answer, scripted_server
+
+if TYPE_CHECKING:
+    from dlcs_assets.domain.results import WorkItem
 
 RESOURCES = {name: each for name, each in build_resources(Settings()).items() if isinstance(each, ClientResource)}
 
@@ -122,3 +129,33 @@ def test_settings_are_shown_without_secrets(monkeypatch: pytest.MonkeyPatch) -> 
     resource = SettingsResource.of(settings)
     assert resource.values == {"chunk_size": 7}
     assert resource.process_config_and_initialize() == settings
+
+
+ADDRESSES = ("S3_ENDPOINT_URL", "APPETISER_URL", "IMAGE_SERVER_URL", "INGEST_QUEUE_URL", "PUBLIC_IIIF_URL", "UI_URL")
+
+
+def test_addresses_with_a_password_are_named_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The UI shows the configuration of all resources; runs get the addresses as they are."""
+    for name in ADDRESSES:
+        monkeypatch.setenv(f"DLCS_{name}", f"https://user:s3cret@{name.lower()}.example.org")
+    settings = Settings()
+    resources = build_resources(settings)
+    shown = {
+        name: [str(each) if not isinstance(each, dg.EnvVar) else repr(each) for _, each in resource]
+        for name, resource in resources.items()
+        if isinstance(resource, ClientResource | SettingsResource | PooledS3Resource)
+    }
+    s3 = resources["storage"].s3
+    assert isinstance(s3.endpoint_url, dg.EnvVar)
+    assert "s3cret" not in repr(shown["settings"]) + repr(shown["appetiser"]) + repr(shown["image_server"])
+    assert resources["settings"].process_config_and_initialize() == settings
+    assert resources["appetiser"].client().url == settings.appetiser_url
+    assert resources["image_server"].client().url == settings.image_server_url
+    assert s3.factory().endpoint_url == settings.s3_endpoint_url
+
+
+def test_links_to_pictures_have_no_password() -> None:
+    settings = Settings(image_server_url="https://user:s3cret@images.example.org/")
+    result = StageResult(Stage.JP2, Outcome.CONVERTED, "v1", {"source": "s3://r/b/2/1/x"})
+    links = picture_links(settings, StageDone(cast("WorkItem", None), result))
+    assert {link.partition("/iiif/")[0] for link in links.values()} == {"https://images.example.org"}
