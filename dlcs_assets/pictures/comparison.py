@@ -19,6 +19,8 @@ _PATTERN_BELOW: Final = 2.0
 # Evenly ruled pages of one text correlate by at most 0.82, illuminated ones by 0.32, each with its own thumbnail
 # (100 px, another codec, another gamma) by at least 0.95.
 _SAME_ABOVE: Final = 0.87
+_SURELY_ABOVE: Final = 0.97
+_PERHAPS_ABOVE: Final = 0.75
 # How much brighter or darker another rendering of the same picture may be, on average.
 _TONE: Final = 40.0
 # Profiles that one renderer applies and another ignores change colours less than that.
@@ -160,16 +162,22 @@ class _Pair:
             return self.mean_difference <= _TONE
         if min(self.source_spread, self.rendering_spread) < _FLAT_BELOW:
             return self.mean_difference <= _NOISE
-        if self._correlation(self._luma, self._other_luma) < _SAME_ABOVE and self._luma_varies:
+        alike = self._correlation(self._luma, self._other_luma) if self._luma_varies else 1.0
+        if alike < _PERHAPS_ABOVE:
             return False
-        rows, columns = self._luma.shape
-        if min(rows, columns) < _PATTERN_EDGE:
-            return True
+        if min(self._luma.shape) < _PATTERN_EDGE:
+            return alike >= _SAME_ABOVE
+        return self._same_on_the_page(alike)
+
+    def _same_on_the_page(self, alike: float) -> bool:
         # Without the mean of each row and column: margins and lines are alike on all pages.
         one, other = _own_pattern(self._luma), _own_pattern(self._other_luma)
         if min(one.std(), other.std()) < _PATTERN_BELOW:
-            return self.turning_difference <= 2 * _NOISE
-        return self._correlation(one, other) >= _SAME_ABOVE
+            if max(one.std(), other.std()) < _PATTERN_BELOW and alike >= _SURELY_ABOVE:
+                return True  # of stripes, which a small rendering blurs
+            return alike >= _SAME_ABOVE and self.turning_difference <= 2 * _NOISE
+        # The lines of a page that is nearly empty come out fainter or stronger; what stands on it does not.
+        return self._correlation(one, other) >= (_SAME_ABOVE if alike >= _SAME_ABOVE else _SURELY_ABOVE)
 
     @property
     def _luma_varies(self) -> bool:

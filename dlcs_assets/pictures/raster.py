@@ -26,6 +26,7 @@ from dlcs_assets.pictures.orientation import upright_size, valid_orientation, xm
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
+    from dlcs_assets.pictures.fingerprint import Array
 
 # Media type -> Pillow's module and class. Called by name, not by Image.open, which would try all others too and has a
 # limit of pixels of its own, for the whole process.
@@ -149,6 +150,7 @@ def _pillow_fingerprint(image: ImageFile, header: PictureHeader) -> Fingerprint:
     import numpy as np
 
     image.load()
+    is_transparent = False
     match image.mode:
         case "L" | "RGB":
             levels = np.asarray(image)
@@ -156,6 +158,8 @@ def _pillow_fingerprint(image: ImageFile, header: PictureHeader) -> Fingerprint:
             levels = np.asarray(image, np.float64) / 257
         case "F":
             raise unsupported(header.format.media_type, "floating-point samples")
+        case "RGBA":
+            levels, is_transparent = _laid_on_white(np.asarray(image, np.float64))
         case _:
             levels = np.asarray(image.convert("RGB"))
     levels = levels if levels.ndim == 3 else levels[..., None]  # noqa: PLR2004 (axes)
@@ -163,7 +167,21 @@ def _pillow_fingerprint(image: ImageFile, header: PictureHeader) -> Fingerprint:
     shrinker.add(0, 0, levels)
     means = shrinker.means()
     grid = to_srgb(means, Spectrum.GREY if levels.shape[2] == 1 else Spectrum.RGB, None)
-    return fingerprint_of(grid, shrinker.column_edges, shrinker.row_edges, orientation=header.orientation)
+    return fingerprint_of(
+        grid,
+        shrinker.column_edges,
+        shrinker.row_edges,
+        orientation=header.orientation,
+        is_transparent=is_transparent,
+    )
+
+
+def _laid_on_white(levels: Array) -> tuple[Array, bool]:
+    """Return opaque levels, and whether they were not. An opacity that is 0 everywhere is one that was not set."""
+    opacity = levels[..., 3:] / 255
+    if not opacity.any():
+        return levels[..., :3], False
+    return levels[..., :3] * opacity + 255 * (1 - opacity), bool(opacity.min() < 1)
 
 
 @contextmanager

@@ -130,7 +130,7 @@ def _read_layout(file: TiffFile) -> _Layout:
     width, height = upright_size(page.imagewidth, page.imagelength, orientation)
     colour = _COLOURS[page.photometric]
     bits = _bits(page)
-    extra = int(page.extrasamples[0]) if page.extrasamples else None
+    extra = _extra(page, colour)
     profile = page.tags.valueof(_ICC_PROFILE)
     header = PictureHeader(
         TIFF,
@@ -148,6 +148,14 @@ def _read_layout(file: TiffFile) -> _Layout:
         variant=_variant(file, page),
     )
     return _Layout(page, header, extra, bytes(profile) if profile else None)
+
+
+def _extra(page: TiffPage, colour: Colour) -> int | None:
+    """Return the kind of the first sample after the colours. Untagged, readers take it as opacity."""
+    if page.extrasamples:
+        return int(page.extrasamples[0])
+    colours = {Colour.GREY: 1, Colour.RGB: 3}.get(colour)
+    return _ALPHA if colours and page.samplesperpixel == colours + 1 else None
 
 
 def _page(file: TiffFile, index: int) -> TiffPage:

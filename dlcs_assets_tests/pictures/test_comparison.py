@@ -11,7 +11,9 @@ import pytest
 
 from dlcs_assets.pictures.comparison import Difference, compare
 from dlcs_assets.pictures.fingerprint import Fingerprint, turned
+from dlcs_assets.pictures.reading import fingerprint
 from dlcs_assets_tests.pictures.prints import scene
+from dlcs_testing.pictures import encoded
 
 
 def look(levels: Any, *, is_transparent: bool = False) -> Fingerprint:
@@ -161,3 +163,35 @@ def test_comparing_leaves_other_threads_idle() -> None:
     """Threads of a BLAS wait busily after each product of matrices, and take a processor from the other runs."""
     ran = subprocess.run([sys.executable, "-c", BUSY_THREADS], capture_output=True, text=True, check=True)
     assert float(ran.stdout) < 0.1  # of 0.6 s in which they could have waited
+
+
+def test_stripes_that_a_small_rendering_blurs_are_the_same() -> None:
+    """Found with a palette's test chart of another project."""
+    stripes = np.zeros((128, 128, 3))
+    for at, colour in enumerate([(255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0)] * 4):
+        stripes[:, 8 * at : 8 * at + 8] = colour
+    source, rendering = fingerprint_of_pixels(stripes), fingerprint_of_pixels(stripes, (100, 100))
+    assert compare(source, rendering) is None
+    moved = np.roll(stripes, 8, axis=1)
+    assert compare(source, fingerprint_of_pixels(moved, (100, 100)))
+
+
+def test_a_nearly_empty_page_with_fainter_lines_is_the_same() -> None:
+    """A codec leaves little of thin lines; what stands on the page remains."""
+    page, other = np.full((400, 400, 3), 255.0), np.full((400, 400, 3), 255.0)
+    page[200], page[:, 200] = 60, 60
+    other[200], other[:, 200] = 255, 200
+    for each in (page, other):
+        each[215:220, 185:205] = each[225:250, 193:197] = 0
+    assert compare(fingerprint_of_pixels(page), fingerprint_of_pixels(other)) is None
+    elsewhere = np.full((400, 400, 3), 255.0)
+    elsewhere[200], elsewhere[:, 200] = 60, 60
+    elsewhere[115:120, 285:305] = elsewhere[125:150, 293:297] = 0
+    assert compare(fingerprint_of_pixels(page), fingerprint_of_pixels(elsewhere))
+
+
+def fingerprint_of_pixels(pixels: Any, size: tuple[int, int] | None = None) -> Fingerprint:
+    from PIL import Image
+
+    image = Image.fromarray(pixels.astype(np.uint8))
+    return fingerprint(encoded(image.resize(size, Image.Resampling.LANCZOS) if size else image, "JPEG"))

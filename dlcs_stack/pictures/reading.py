@@ -347,7 +347,14 @@ def _decode_other(path: Path, description: Description, reduction: int, orientat
         if scale > 1 and isinstance(image.info.get("transparency"), int):
             image.info["transparency"] *= scale  # Pillow scales the samples, and leaves this as it is stored
         icc = image.info.get("icc_profile")
-        return Raster(_turned(finish(to_eight_bits(image), icc), orientation), factor, icc)
+        return Raster(_turned(finish(_with_set_opacity(to_eight_bits(image)), icc), orientation), factor, icc)
+
+
+def _with_set_opacity(image: Image.Image) -> Image.Image:
+    """Leave an opacity out that is 0 everywhere, as in BMPs of programs that do not set it."""
+    if image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getbbox() is None:
+        return image.convert("RGB")
+    return image
 
 
 # --- shared

@@ -190,6 +190,8 @@ def layout_of(page: Page) -> Layout:
     _refuse_what_libvips_gets_wrong(page, model, bits, real=real)
     # A sample that is not said to be opacity is no part of the picture: a selection that Photoshop kept, for example.
     extra = page.extra[-(page.samples - colours) :] if page.samples > colours else ()
+    if not page.extra and page.samples == colours + 1 and model in (Model.GREY, Model.RGB):
+        extra = (_UNASSOCIATED,)  # without the tag, all readers at hand take it so
     alphas = [colours + at for at, kind in enumerate(extra) if kind in (_ASSOCIATED, _UNASSOCIATED)]
     return Layout(model, bits, real, page.samples, colours, alphas[0] if alphas else None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -63,6 +64,9 @@ def others() -> Iterator[Layout]:
     yield layout("BMP", "grey", "", _saved(grey_scene(), "BMP"), grey_scene())
     yield layout("BMP", "palette", "", _saved(indexed, "BMP"), of_palette)
     yield layout("BMP", "bilevel", "", _saved(bilevel, "BMP"), shown(two, 1))
+    unset = np.dstack([scene(), np.zeros_like(alpha)])
+    yield layout("BMP", "with alpha", "", _bitmap(seen_through), laid)
+    yield layout("BMP", "with alpha that was not set", "", _bitmap(unset), scene())
     yield layout("PBM, PGM, PPM", "RGB", "", b"P6 160 96 255\n" + scene().tobytes(), scene())
     yield layout("PBM, PGM, PPM", "grey", "", b"P5 160 96 255\n" + grey_scene().tobytes(), grey_scene())
     deep = quantized(grey_scene(), 16).astype(">u2").tobytes()
@@ -75,6 +79,14 @@ def others() -> Iterator[Layout]:
     svg = b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" width="160" height="96"/>'
     yield layout("SVG", "", "", svg, scene())
     yield layout("PDF", "", "", b"%PDF-1.7\n" + bytes(100), scene())
+
+
+def _bitmap(pixels: Array) -> bytes:
+    """Return a BMP of version 4, whose masks say where red, green, blue and opacity are."""
+    rows = pixels[::-1, :, [2, 1, 0, 3]].astype(np.uint8).tobytes()
+    masks = (0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    head = struct.pack("<IiiHHIIiiII4I4s48x", 108, 160, 96, 1, 32, 3, len(rows), 0, 0, 0, 0, *masks, b"BGRs")
+    return b"BM" + struct.pack("<IHHI", 14 + len(head) + len(rows), 0, 0, 14 + len(head)) + head + rows
 
 
 def _saved(picture: Image.Image | Array, kind: str, **options: Any) -> bytes:

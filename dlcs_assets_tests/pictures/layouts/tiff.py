@@ -108,17 +108,19 @@ def _with_opacity() -> Iterator[Layout]:
     for photometric, name, colours in ((MIN_IS_BLACK, "grey", grey_scene()), (RGB, "RGB", scene())):
         alpha = opacity(colours)
         laid = on_white(colours, alpha)
-        kinds = (
+        kinds: tuple[tuple[str, list[int], Array, Array], ...] = (
             ("alpha", [ALPHA], colours, laid),
             ("premultiplied alpha", [PREMULTIPLIED], np.rint(colours * (alpha / 255)), laid),
             ("a channel of unknown use", [UNSPECIFIED], colours, colours),
             ("alpha and another channel", [ALPHA, UNSPECIFIED], colours, laid),
+            ("a channel of which no tag says anything", [], colours, laid),
         )
         for item, extra, stored, right in kinds:
-            whole = np.concatenate([stored] + [alpha] * len(extra), axis=2)
+            whole = np.concatenate([stored] + [alpha] * max(1, len(extra)), axis=2)
+            tags = {EXTRA_SAMPLES: (SHORT, extra)} if extra else {}
             for bits in (8, 16, 32):
                 for planar in (False, True):
-                    page = Page(quantized(whole, bits), photometric, bits, planar, tags={EXTRA_SAMPLES: (SHORT, extra)})
+                    page = Page(quantized(whole, bits), photometric, bits, planar, tags=tags)
                     in_planes = ", in planes" if planar and name == "grey" else ""
                     subject = f"grey with more channels{in_planes}" if in_planes else "grey or RGB with more channels"
                     deep = ", 32 bits" if bits == 32 and extra == [PREMULTIPLIED] else ""
