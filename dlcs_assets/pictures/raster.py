@@ -48,6 +48,7 @@ _UNSUPPORTED: Final = {
     "Unsupported JPEG data precision": "more than 8 bits a sample",
     "Unsupported JPEG process": "neither baseline nor progressive",
     "Unsupported marker type 0xf7": "JPEG-LS",
+    "Security limit exceeded": "more pixels than its decoder takes",
 }
 # A grid of at least this is asked of libvips; what is made of it is exact.
 _FINE: Final = 128
@@ -192,9 +193,10 @@ def _vips_errors(source_format: SourceFormat) -> Iterator[None]:
         yield
     except pyvips.Error as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        said = lines[-1] if lines else "it does not decode"
+        telling = [line for line in lines if not line.startswith("unable to call")]
+        said = telling[-1] if telling else "its header is damaged"
         for words, what in _UNSUPPORTED.items():
-            if words in said:
+            if any(words in line for line in telling):
                 raise unsupported(source_format.media_type, what) from error
         raise unreadable(source_format.media_type, f"it is truncated: {said}" if _ENDS in said else said) from error
 

@@ -104,14 +104,18 @@ def choose_page(subfile_types: list[tuple[int, int, int]]) -> int:
 def _layout(source: Path | bytes) -> Iterator[_Layout]:
     from tifffile import TiffFile
 
+    layout: _Layout | None = None
     try:
         with TiffFile(source if isinstance(source, Path) else io.BytesIO(source)) as file:
-            yield _read_layout(file)
+            layout = _read_layout(file)
+            yield layout
     except (PermanentError, MemoryError):
         raise
     except NotImplementedError as error:
         raise unsupported(TIFF.media_type, _first_line(error)) from error
     except Exception as error:
+        if layout is not None and layout.page.compression == _OLD_JPEG:
+            raise unsupported(TIFF.media_type, "some of what is compressed as JPEG of the old style") from error
         raise unreadable(TIFF.media_type, _first_line(error)) from error
 
 

@@ -171,6 +171,14 @@ def test_a_header_that_breaks_off_is_unreadable(data: bytes, tmp_path: Path) -> 
     assert caught.value.code == "image_unreadable"
 
 
+def test_a_damaged_header_is_called_that_in_plain_words(tmp_path: Path) -> None:
+    """Where the library says nothing but that it could not be called."""
+    path = tmp_path / "page.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I4s", 13, b"IHDR") + bytes(40))
+    with pytest.raises(PermanentError, match=r"can't be read: its header is damaged"):
+        fingerprint(path)
+
+
 def test_a_bomb_of_pixels_is_refused_by_its_header(tmp_path: Path) -> None:
     png = bytearray(encoded(drawing(10, 10), "PNG"))
     png[16:24] = struct.pack(">II", 60000, 60000)

@@ -13,7 +13,7 @@ from dlcs_assets.pictures.header import Colour, SampleKind
 from dlcs_assets.pictures.reading import fingerprint, read_header
 from dlcs_assets.pictures.tiff import choose_page
 from dlcs_assets_tests.pictures.prints import difference, grey_scene, levels, levels_of, look_of, scene
-from dlcs_testing.raw_tiff import BYTE, LONG, SHORT
+from dlcs_testing.raw_tiff import BYTE, LONG, SHORT, RawPage, raw_tiff
 from dlcs_testing.sample_tiff import (
     CMYK,
     COLOUR_MAP,
@@ -164,6 +164,15 @@ def test_what_is_not_read_right_is_refused_by_name(page: Page, what: str, tmp_pa
     path.write_bytes(tiff(page))
     with pytest.raises(PermanentError, match=what) as caught:
         read_header(path, max_pixels=10**9)
+    assert caught.value.code == "image_unsupported"
+
+
+def test_jpeg_of_the_old_style_that_is_not_decoded_is_unsupported(tmp_path: Path) -> None:
+    """Writers of it disagreed about where tables are: it need not be damaged."""
+    path = tmp_path / "page.tif"
+    path.write_bytes(raw_tiff(RawPage(16, 16, [8] * 3, 6, [bytes(64)], {259: (SHORT, [6])})))
+    with pytest.raises(PermanentError, match="JPEG of the old style") as caught:
+        fingerprint(path)
     assert caught.value.code == "image_unsupported"
 
 
