@@ -20,7 +20,7 @@ from dlcs_assets.cli.send import Outgoing, queue_url
 from dlcs_assets.customers import customer_source
 from dlcs_assets.domain.customers import Customer, Customers
 from dlcs_assets.domain.delivery import RequestedChannel
-from dlcs_assets.domain.errors import IngestError
+from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.ingest_request import BatchReference
 from dlcs_assets.domain.manifest import Manifest, Row, check_manifest, read_manifest
 from dlcs_assets.domain.manifest_text import Mistake
@@ -159,22 +159,25 @@ def _describe(found: Manifest, number: int, customer: int, lane: Lane) -> None:
 
 
 def _send(images: Sequence[Outgoing], settings: Settings, customer: int, batch: BatchReference) -> None:
-    queues = make_queues()
-    sent = 0
-    try:
-        with counting(Console(stderr=True), "Sent", len(images)) as show:
-            for start in range(0, len(images), SENT_AT_ONCE):
-                part = images[start : start + SENT_AT_ONCE]
-                queues.send(queue_url(settings, part[0].lane), [image.body() for image in part])
-                sent += len(part)
-                show(sent, "")
-    except IngestError as error:
+    sent, refused = 0, dict[str, list[str]]()
+    with make_queues() as queues, counting(Console(stderr=True), "Sent", len(images)) as show:
+        for start in range(0, len(images), SENT_AT_ONCE):
+            part = images[start : start + SENT_AT_ONCE]
+            errors = queues.send_each(queue_url(settings, part[0].lane), [image.body() for image in part])
+            for image, error in zip(part, errors, strict=True):
+                if error:
+                    refused.setdefault(str(error), []).append(str(image.asset_id))
+            sent += errors.count(None)
+            show(sent, "")
+            if any(error and not isinstance(error, PermanentError) for error in errors):
+                break  # SQS does not answer: the others would fare no better
+    if refused:
+        reasons = "\n".join(f"{len(ids)}, such as {ids[0]}: {reason}" for reason, ids in refused.items())
         raise CommandError(
             f"Batch {batch.id} of customer {customer}: {sent} of {len(images)} images were sent, perhaps some more. "
-            f"Then: {error} To go on, submit the manifest again with --id {batch.id}: no image counts twice."
-        ) from error
-    finally:
-        queues.close()
+            f"Of the others:\n{reasons}\n"
+            f"To go on, submit the manifest again with --id {batch.id}: no image counts twice."
+        )
 
 
 def _missing(ledger: Ledger, found: Manifest, number: int) -> list[BatchImage]:

@@ -70,15 +70,18 @@ class Queues(LazyClient["SQSClient"]):
     def receive(self, url: str, *, limit: int = MAX_BATCH_SIZE, wait_seconds: float = 0) -> list[QueueMessage]:
         """Take up to `limit` messages, waiting up to `wait_seconds` for the first; the earliest sent come first.
 
-        SQS gives ten at most: for more it is asked several times at once. What comes twice is given once. If one of the
-        requests fails, what others were given comes again after the queue's visibility timeout.
+        SQS gives ten at most: for more it is asked several times at once. What comes twice is given once. If some of
+        the requests fail, what the others were given is returned; raises if they were given nothing.
         """
         sizes = [min(MAX_BATCH_SIZE, limit - start) for start in range(0, limit, MAX_BATCH_SIZE)]
         if len(sizes) == 1:
             return self._receive(url, limit, wait_seconds)
         with ThreadPoolExecutor(_REQUESTS_IN_FLIGHT) as threads:
-            parts = list(threads.map(lambda size: self._receive(url, size, wait_seconds), sizes))
-        messages = {message.id: message for part in parts for message in part}
+            parts = [threads.submit(self._receive, url, size, wait_seconds) for size in sizes]
+        errors = [error for part in parts if (error := part.exception())]
+        messages = {message.id: message for part in parts if not part.exception() for message in part.result()}
+        if errors and not messages:
+            raise errors[0]
         return sorted(messages.values(), key=lambda message: message.sent_at or _LONG_AGO)
 
     def _receive(self, url: str, limit: int, wait_seconds: float) -> list[QueueMessage]:
@@ -114,7 +117,14 @@ class Queues(LazyClient["SQSClient"]):
                 answer = self._sqs().delete_message_batch(QueueUrl=url, Entries=entries)  # type: ignore[arg-type]  # plain dicts
             return {int(failure["Id"]) for failure in answer.get("Failed", [])}
 
-        left = sum(len(self._one_batch(batch, request)) for batch in _in_tens(messages))
+        left, refusal = 0, None
+        for batch in _in_tens(messages):
+            try:
+                left += len(self._one_batch(batch, request))
+            except PermanentError as error:  # of this request: the others are made nevertheless
+                refusal = error
+        if refusal:
+            raise refusal
         if left:
             raise TransientError(
                 "queue_not_deleted",

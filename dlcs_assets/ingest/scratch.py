@@ -22,11 +22,19 @@ def folder_name(request_id: str, token: str) -> str:
 def clear_scratch(
     scratch: Path, claimed: AbstractSet[str], *, before: datetime, dry_run: bool = False
 ) -> dict[str, int]:
-    """Delete the folders of requests that no run holds and in which nothing changed since; return how many."""
+    """Delete the folders of requests that no run holds and in which nothing changed since; return how many.
+
+    Raises OSError, once all others are deleted, if one could not be.
+    """
     left = [folder for folder in _folders(scratch) if _request(folder) not in claimed and _changed(folder) < before]
-    if not dry_run:
-        for folder in left:
+    errors: list[OSError] = []
+    for folder in () if dry_run else left:
+        try:
             shutil.rmtree(folder)
+        except OSError as error:
+            errors.append(error)
+    if errors:
+        raise OSError(errors[0].errno, f"{len(errors)} of {len(left)} folders stay, the first one: {errors[0]}")
     return {"folders": len(left)}
 
 

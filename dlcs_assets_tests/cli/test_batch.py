@@ -156,6 +156,17 @@ def test_an_interrupted_submission_says_how_to_continue(
     assert (seen["listed"], seen["pending"], seen["notReceived"]) == (3, 3, 0)
 
 
+@pytest.mark.usefixtures("ledger")
+def test_one_refused_message_of_a_manifest_holds_up_no_other(aws: Aws, manifest: Path) -> None:
+    aws.sqs.set_queue_attributes(QueueUrl=aws.ingest, Attributes={"MaximumMessageSize": "1024"})
+    manifest.write_text(manifest.read_text().replace("/p1.jpg", f"/{'x' * 1500}.jpg"))
+    done = dlcs("batch", "submit", str(manifest))
+    assert done.exit_code == 1
+    assert "Batch 1 of customer 2: 2 of 3 images were sent" in done.stderr
+    assert "1, such as 2/7/p1: A message of" in done.stderr
+    assert [str(message.asset_id) for message in received(aws)] == ["2/7/p0", "2/7/p2"]
+
+
 @pytest.fixture
 def batch(desk: Desk, manifest: Path, aws: Aws) -> Desk:
     """Submit the manifest as batch 1: one of its images fails, and another has not been received yet."""

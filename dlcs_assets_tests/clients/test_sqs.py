@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bench.queue_server import serving_queues
-from dlcs_assets.clients.sqs import QueueDepth, Queues
+from dlcs_assets.clients.sqs import QueueDepth, QueueMessage, Queues
 from dlcs_assets.domain.errors import PermanentError, ServiceDownError, TransientError
 from dlcs_assets_tests.clients.conftest import Aws
 from dlcs_testing.scripted_server import Answer, refused_url, scripted_server
@@ -89,6 +89,28 @@ def test_a_message_that_comes_twice_at_once_is_given_once() -> None:
         assert [each.body for each in queues.receive(f"{server.url}/1/q", limit=20)] == ["b"]
         assert len(server.asked) == 2
         queues.close()
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_failed_request_costs_nothing_that_others_received() -> None:
+    message = {"MessageId": "1", "ReceiptHandle": "a", "Body": "b", "MD5OfBody": _md5("b")}
+    with scripted_server(Answer(body=json.dumps({"Messages": [message]}).encode()), Answer(503)) as server:
+        queues = queues_at(server.url, attempts=1)
+        assert [each.body for each in queues.receive(f"{server.url}/1/q", limit=30)] == ["b"]
+        with pytest.raises(TransientError):
+            queues.receive(f"{server.url}/1/q", limit=30)
+        queues.close()
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_refused_deletion_keeps_no_other_from_being_made() -> None:
+    message = QueueMessage("1", "b", "receipt", None)
+    with scripted_server(Answer(400, b"{}"), reply(["0"], [])) as server:
+        queues = queues_at(server.url, attempts=1)
+        with pytest.raises(PermanentError):
+            queues.delete(f"{server.url}/1/q", [message] * 11)
+        queues.close()
+        assert len(server.asked) == 2
 
 
 def test_an_empty_queue_gives_nothing(queues: Queues, url: str) -> None:

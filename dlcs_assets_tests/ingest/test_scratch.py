@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -35,6 +37,23 @@ def test_a_folder_left_by_a_killed_run_is_removed_with_its_files(tmp_path: Path)
     assert folder.exists()
     assert clear_scratch(tmp_path, set(), before=YESTERDAY) == {"folders": 1}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_deleted_keeps_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as one of another user: each night the step would end there."""
+    folders = [make_folder(tmp_path, f"{new_id()}-{new_id()[-8:]}") for _ in range(3)]
+    stays = next(tmp_path.iterdir())
+    delete = shutil.rmtree
+
+    def refuse(folder: Path) -> None:
+        if folder == stays:
+            raise PermissionError(errno.EACCES, "not yours", str(folder))
+        delete(folder)
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    with pytest.raises(OSError, match="1 of 3 folders stay"):
+        clear_scratch(tmp_path, set(), before=YESTERDAY)
+    assert [folder for folder in folders if folder.exists()] == [stays]
 
 
 def test_a_folder_of_a_request_held_by_a_run_is_kept(tmp_path: Path) -> None:

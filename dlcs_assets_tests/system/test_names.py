@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import dagster as dg
 import pytest
+from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
 
 from dlcs_assets.defs.catalog import Catalog
 from dlcs_assets.defs.jobs.prune_runs import delete_old_runs
@@ -111,3 +113,29 @@ def test_old_runs_over_anothers_assets_stay() -> None:
         assert delete_old_runs(instance, Catalog("dlcs"), before=later)["deleted"] == 1
         assert instance.get_run_by_id(ours.run_id) is None
         assert instance.get_run_by_id(theirs.run_id) is not None
+
+
+class RefusingLogs(NoOpComputeLogManager):
+    """A store of logs that fails at the first run that it is asked for, each time."""
+
+    refused: ClassVar[set[str]] = set()
+
+    def delete_logs(self, log_key: object = None, prefix: Sequence[str] | None = None) -> None:  # noqa: ARG002 (its signature)
+        """Refuse the first."""
+        assert prefix is not None
+        self.refused.update(prefix if not self.refused else ())
+        if self.refused.intersection(prefix):
+            raise OSError("the bucket of logs does not answer")
+
+
+def test_a_run_whose_logs_stay_keeps_no_other_from_being_deleted(tmp_path: Path) -> None:
+    """It stays itself, so that its logs are found again the next night."""
+    logs = {"module": __name__, "class": "RefusingLogs"}
+    with dg.instance_for_test(temp_dir=str(tmp_path), overrides={"compute_logs": logs}) as instance:
+        asset = frozenset({Catalog("dlcs").asset(Stage.JP2)})
+        status = dg.DagsterRunStatus.SUCCESS
+        runs = [instance.add_run(dg.DagsterRun("ingest", status=status, asset_selection=asset)) for _ in range(3)]
+        later = datetime.now(UTC) + timedelta(hours=1)
+        with pytest.raises(OSError, match="does not answer"):
+            delete_old_runs(instance, Catalog("dlcs"), before=later)
+        assert {run.run_id for run in runs if instance.get_run_by_id(run.run_id)} == RefusingLogs.refused

@@ -30,15 +30,20 @@ def delete_old_runs(
     Runs over assets of others stay.
 
     With a run's events goes the state of the partitions that it was the last to touch, so a run stays as long as the
-    state of one of today's partitions is from it.
+    state of one of today's partitions is from it. Raises the first error, once all other runs are deleted.
     """
     needed = _runs_that_tell(instance, WorkingSet.of(instance, catalog), before)
     runs = instance.get_runs(dg.RunsFilter(statuses=ENDED_RUNS, updated_before=before))
     ended = [run.run_id for run in runs if catalog.owns_any(run.asset_selection)]
     old = [run_id for run_id in ended if run_id not in needed]
-    if not dry_run:
-        for run_id in old:
+    errors: list[Exception] = []
+    for run_id in () if dry_run else old:
+        try:
             _delete(instance, run_id)
+        except Exception as error:  # noqa: BLE001 (of a store of logs, of whatever kind: the others are deleted)
+            errors.append(error)
+    if errors:
+        raise errors[0]
     return {"deleted": len(old), "kept for their partitions": len(ended) - len(old)}
 
 
@@ -72,8 +77,9 @@ def _newest_ids(instance: dg.DagsterInstance, asset: dg.AssetKey, keys: Sequence
 
 
 def _delete(instance: dg.DagsterInstance, run_id: str) -> None:
-    instance.delete_run(run_id)
+    # The logs first: of a run that is gone no one would find them again.
     instance.compute_log_manager.delete_logs(prefix=[run_id])
+    instance.delete_run(run_id)
     events = instance.event_log_storage
     if isinstance(events, SqliteEventLogStorage):
         for suffix in SHARD_SUFFIXES:
