@@ -165,14 +165,7 @@ class _Run:
         if problem := customer_source(self._settings).problem():
             self._context.log.warning(problem)
         claim = self._claimed = self._claim()
-        try:
-            yield from self._work(claim)
-        except dg.DagsterExecutionInterruptedError:
-            run = self._context.instance.get_run_by_id(claim.run_id)
-            # Terminated by a person, not by a machine that goes away: then the images go on elsewhere.
-            if run is not None and run.status is dg.DagsterRunStatus.CANCELING:
-                self._ledger.claims.cancel(claim, now=datetime.now(UTC))
-            raise
+        yield from self._work(claim)
 
     def _work(self, claim: Claim) -> Iterator[dg.AssetMaterialization]:
         upstream = Upstream(self._context.instance, Catalog.of(self._settings))
@@ -260,7 +253,13 @@ class _Run:
             thumbnails_in_flight=settings.image_server_in_flight,
             heartbeat=settings.heartbeat,
             schedule=self._schedule(),
+            was_terminated=self._was_terminated,
         )
+
+    def _was_terminated(self) -> bool:
+        """Return whether a person terminated the run. If the machine goes away, its images continue elsewhere."""
+        run = self._context.instance.get_run_by_id(self._context.run_id)
+        return run is not None and run.status is dg.DagsterRunStatus.CANCELING
 
     def _schedule(self) -> RetrySchedule:
         return retry_schedule(self._settings)

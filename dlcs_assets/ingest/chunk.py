@@ -59,6 +59,7 @@ class ChunkOptions:
     thumbnails_in_flight: int
     heartbeat: timedelta
     schedule: RetrySchedule
+    was_terminated: Callable[[], bool] = lambda: False  # by a person, asked when images are left at the end
 
 
 def ingest_chunk(
@@ -85,7 +86,7 @@ def ingest_chunk(
             yield event
     finally:
         stop.set()
-        _release(claim, ledger, options)
+        _release(claim, ledger, options, terminated=bool(unfinished) and _was_terminated(options))
         # All is done, or the run was asked to end: then others may have the images already.
         grace_seconds = GRACE_SECONDS if unfinished else None
         image_threads.abandon(grace_seconds)
@@ -226,9 +227,18 @@ class DaemonThreads(Executor):
             _fulfil(*work)
 
 
-def _release(claim: Claim, ledger: Ledger, options: ChunkOptions) -> None:
+def _was_terminated(options: ChunkOptions) -> bool:
     try:
-        ledger.claims.release_run(claim.run_id, schedule=options.schedule, now=datetime.now(UTC))
+        return options.was_terminated()
+    except Exception:  # the claims are released whatever Dagster answers
+        log.exception("Dagster did not say whether the run was terminated by hand")
+        return False
+
+
+def _release(claim: Claim, ledger: Ledger, options: ChunkOptions, *, terminated: bool) -> None:
+    now = datetime.now(UTC)
+    try:
+        ledger.claims.release_run(claim.run_id, schedule=options.schedule, now=now, terminated=terminated)
     except UNAVAILABLE:  # reconcile does it, once the claims are no longer renewed
         log.exception("the ledger could not take back the images of run %s", claim.run_id, extra={"run": claim.run_id})
 

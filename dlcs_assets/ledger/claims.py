@@ -126,10 +126,12 @@ class Claims:
         with self._database.write() as connection:
             request_again(connection, asset_id, now)
 
-    def release_run(self, run_id: str, *, schedule: RetrySchedule, now: datetime) -> int:
-        """Release all that a lost run holds; return how many images became due again.
+    def release_run(self, run_id: str, *, schedule: RetrySchedule, now: datetime, terminated: bool = False) -> int:
+        """Release all that a lost run holds; return how many images that were.
 
         An image that was in progress is counted an attempt, so that one that kills its run is not retried indefinitely.
+        `terminated`: a person ended the run. Then its images are not due again, in no other transaction either: they
+        would be launched again at once, to the surprise of the operator who stopped it.
         """
         with self._database.write() as connection:
             held = connection.scalars(select(claims.c.request_id).where(claims.c.run_id == run_id)).all()
@@ -139,26 +141,9 @@ class Claims:
                 select(chunks.c.id).where(chunks.c.run_id == run_id, chunks.c.closed_at.is_(None))
             ).all():
                 _close_chunk(connection, chunk_id, now)
+            if terminated:
+                change_state(connection, Event.CANCELLED, requests.c.id.in_(held), now=now, failure=_terminated(run_id))
         return len(held)
-
-    def cancel(self, claim: Claim, *, now: datetime) -> int:
-        """End what a run gave back because a person terminated it; return how many images that were.
-
-        Otherwise it would be launched again at once, to the surprise of the operator who stopped it.
-        """
-        with self._database.write() as connection:
-            return change_state(
-                connection,
-                Event.CANCELLED,
-                requests.c.id.in_([item.request_id for item in claim.items]),
-                requests.c.error_code == RUN_LOST,
-                now=now,
-                failure=Reason(
-                    "cancelled",
-                    f"Run {claim.run_id} was terminated by hand before this image was done",
-                    "If that was a mistake: dlcs retry --reason cancelled",
-                ),
-            )
 
     def active_runs(self) -> dict[str, datetime]:
         """Return the runs that hold claims or an open chunk, with their last sign of life."""
@@ -242,6 +227,14 @@ def _close_chunk(connection: Connection, chunk_id: str, now: datetime) -> None:
     connection.execute(update(chunks).where(chunks.c.id == chunk_id).values(closed_at=now))
     reserved = select(requests.c.id).where(requests.c.chunk_id == chunk_id, requests.c.state == RequestState.RESERVED)
     return_requests(connection, connection.scalars(reserved).all(), now)
+
+
+def _terminated(run_id: str) -> Reason:
+    return Reason(
+        "cancelled",
+        f"Run {run_id} was terminated by hand before this image was done",
+        "If that was a mistake: dlcs retry --reason cancelled",
+    )
 
 
 def _lost(run_id: str) -> TransientError:

@@ -154,9 +154,7 @@ class Histories(RuleBasedStateMachine):
     @rule(by_operator=st.booleans())
     def kill_run(self, by_operator: bool) -> None:
         claim = self.claims.pop(0)
-        self.ledger.claims.release_run(claim.run_id, schedule=SCHEDULE, now=self.now)
-        if by_operator:
-            self.ledger.claims.cancel(claim, now=self.now)
+        self.ledger.claims.release_run(claim.run_id, schedule=SCHEDULE, now=self.now, terminated=by_operator)
 
     @rule(image=IMAGES)
     def retry(self, image: AssetId) -> None:

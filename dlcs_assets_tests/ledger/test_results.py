@@ -127,19 +127,17 @@ def test_a_service_that_is_down_costs_no_attempt(desk: Desk) -> None:
     assert (status.attempts, status.error_code) == (0, "appetiser_unavailable")
 
 
-def test_a_killed_run_shows_nothing_of_an_earlier_failure(desk: Desk) -> None:
+@pytest.mark.parametrize("terminated", [False, True])
+def test_a_killed_run_shows_nothing_of_an_earlier_failure(desk: Desk, terminated: bool) -> None:
     """The stage at which an earlier attempt failed says nothing about a run that was killed, or terminated by hand."""
     desk.send("2/1/a")
     claim = desk.claim("run-1")
     desk.ledger.results.finish(claim, claim.items[0], BUSY, schedule=SCHEDULE, now=NOW)
     later = NOW + timedelta(hours=1)
-    claim = desk.claim("run-2", Lane.RETRY, later)
-    desk.ledger.claims.release_run("run-2", schedule=SCHEDULE, now=later)
+    desk.claim("run-2", Lane.RETRY, later)
+    desk.ledger.claims.release_run("run-2", schedule=SCHEDULE, now=later, terminated=terminated)
     (status,) = desk.ledger.reports.images(SELECT_ALL)
-    assert (status.error_code, status.error_stage) == ("run_lost", None)
-    assert desk.ledger.claims.cancel(claim, now=later) == 1
-    (status,) = desk.ledger.reports.images(SELECT_ALL)
-    assert (status.error_code, status.error_stage) == ("cancelled", None)
+    assert (status.error_code, status.error_stage) == ("cancelled" if terminated else "run_lost", None)
 
 
 def test_an_image_that_kills_each_run_fails_after_all_attempts(desk: Desk) -> None:
@@ -205,8 +203,7 @@ def test_images_of_a_terminated_run_fail_as_cancelled(desk: Desk) -> None:
         desk.send(f"2/1/{name}")
     claim = desk.claim("run-1")
     desk.ledger.results.finish(claim, claim.items[0], None, schedule=SCHEDULE, now=NOW)
-    desk.ledger.claims.release_run("run-1", schedule=SCHEDULE, now=NOW)
-    assert desk.ledger.claims.cancel(claim, now=NOW) == 1
+    desk.ledger.claims.release_run("run-1", schedule=SCHEDULE, now=NOW, terminated=True)
     done, cancelled = desk.ledger.reports.images(SELECT_ALL)
     assert (done.state, cancelled.state, cancelled.error_code) == ("done", "failed", "cancelled")
     assert desk.ledger.dispatch.due([Lane.RETRY], limit=10, now=NOW) == []
