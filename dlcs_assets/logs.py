@@ -14,6 +14,16 @@ FIELDS: Final = ("image", "request", "run", "stage", "code", "milliseconds")
 OWN_LOGGER: Final = "dlcs_assets"
 
 
+# Below WARNING they log addresses with their signatures, headers, and the bodies of requests and answers.
+_TALKATIVE: Final = ("boto3", "botocore", "httpcore", "httpx", "paramiko", "s3transfer", "urllib3")
+
+
+def keep_libraries_quiet() -> None:
+    """Have clients of ours log warnings only, whatever level the root logger has (`python_logs` in dagster.yaml)."""
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
 class JsonLines(logging.Formatter):
     """One object per record: `time` (UTC, Z), `level`, `logger`, `message`, what is known of FIELDS, `exception`."""
 

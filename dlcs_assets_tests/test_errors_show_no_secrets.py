@@ -17,6 +17,7 @@ from dlcs_assets.domain.errors import IngestError, MessageRejectedError, Permane
 from dlcs_assets.domain.ingest_request import parse_message
 from dlcs_assets.logs import JsonLines
 from dlcs_assets.settings import Settings
+from dlcs_testing.pictures import jpeg
 from dlcs_testing.pipeline import Pipeline
 from dlcs_testing.raw_server import raw_server
 from dlcs_testing.scripted_server import Answer, refused_url, scripted_server
@@ -143,3 +144,15 @@ def test_settings_that_are_refused_are_not_quoted(monkeypatch: pytest.MonkeyPatc
 def test_settings_show_no_password_of_the_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DLCS_LEDGER_URL", f"postgresql://dlcs:{SECRET}@h/d")
     assert SECRET not in repr(Settings())
+
+
+def test_libraries_log_no_secret_at_any_level(pipeline: Pipeline, caplog: pytest.LogCaptureFixture) -> None:
+    """Who has Dagster manage the root logger (python_logs) would otherwise have signed addresses in each run's log."""
+    caplog.set_level(logging.DEBUG)
+    name = f"page.jpg?X-Amz-Signature={SECRET}"
+    url = with_password(pipeline.serve(name, jpeg(60, 40), headers=(("Set-Cookie", f"a={SECRET}"),)))
+    status = pipeline.ingest("2/1/page", url, "iiif-img:default,file")
+    pipeline.services.storage.put_bytes(SECRET.encode(), pipeline.settings.storage_bucket, "secret", "text/plain")
+    assert pipeline.services.storage.read_bytes(pipeline.settings.storage_bucket, "secret") == SECRET.encode()
+    assert status.state == "done"
+    assert SECRET not in caplog.text

@@ -14,6 +14,7 @@ from dlcs_assets.clients.http import Peer, one_line
 from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDownError, TransientError, is_retryable
 from dlcs_assets.domain.origin import OriginBucket
 from dlcs_assets.domain.redaction import shown_url
+from dlcs_assets.logs import keep_libraries_quiet
 
 if TYPE_CHECKING:
     from boto3.session import Session
@@ -124,6 +125,7 @@ def make_client(
     service: Literal["s3", "secretsmanager", "sns", "sqs"], *, profile_name: str | None = None, **options: Any
 ) -> Any:
     """Make a boto3 client. The session is shared: a new one reads botocore's description of the service again."""
+    keep_libraries_quiet()
     with _SESSION_LOCK:  # sessions, unlike clients, are not for several threads
         return _session(profile_name).client(service, **options)
 

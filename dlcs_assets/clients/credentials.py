@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import threading
@@ -100,8 +99,6 @@ class CredentialStore:
 
 
 def _secrets_client() -> object:
-    # botocore logs the bodies of answers at DEBUG, which here are the secrets.
-    logging.getLogger("botocore.parsers").setLevel(logging.INFO)
     config = client_config(attempts=3, connections=4, connect_timeout_seconds=5.0, read_timeout_seconds=20.0)
     client: object = make_client("secretsmanager", config=config)
     return client

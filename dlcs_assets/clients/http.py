@@ -19,6 +19,7 @@ from dlcs_assets.clients.lazy import LazyClient
 from dlcs_assets.clients.retrying import Retrying, parse_retry_after
 from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDownError, TransientError, is_retryable
 from dlcs_assets.domain.redaction import shown_url
+from dlcs_assets.logs import keep_libraries_quiet
 
 _SPARE_CONNECTIONS: Final = 2  # for requests that need no permit
 _AUTHORITIES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -73,6 +74,7 @@ class HttpService(LazyClient[httpx.Client]):
 
     def make_client(self) -> httpx.Client:
         """Make the one client. Internal services are not behind a proxy, so the environment's is ignored."""
+        keep_libraries_quiet()
         return httpx.Client(
             timeout=httpx.Timeout(self.timeout_seconds, connect=self.connect_timeout_seconds, pool=None),
             limits=httpx.Limits(max_connections=self.in_flight + _SPARE_CONNECTIONS),

@@ -31,6 +31,7 @@ from dlcs_assets.clients.transfer import Fetched, PartialFile
 from dlcs_assets.domain.errors import IngestError, PermanentError, TransientError
 from dlcs_assets.domain.origin import Origin
 from dlcs_assets.domain.redaction import shown_url
+from dlcs_assets.logs import keep_libraries_quiet
 
 if TYPE_CHECKING:
     import paramiko  # type: ignore[import-untyped]  # its stubs would be one more package
@@ -72,6 +73,7 @@ def _opened(origin: Origin, options: FetchOptions) -> Iterator[paramiko.SFTPFile
     """Connect, log in, and open the file. Raises the errors of the error tree."""
     from paramiko import SSHClient
 
+    keep_libraries_quiet()
     limits, credentials = options.limits, options.credentials
     assert credentials is not None  # the customers file says where they are, or is refused
     parts = urlsplit(origin.url)

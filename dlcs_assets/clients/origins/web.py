@@ -34,6 +34,7 @@ from dlcs_assets.domain.errors import PermanentError, TransientError
 from dlcs_assets.domain.origin import Origin
 from dlcs_assets.domain.redaction import shown_url
 from dlcs_assets.domain.text import is_storable
+from dlcs_assets.logs import keep_libraries_quiet
 
 _MAX_REDIRECTS: Final = 8
 _MAX_REDIRECT_BYTES: Final = 16 * 1024  # of a body that is read for the sake of the connection
@@ -49,6 +50,7 @@ def make_client(limits: Limits, connections: int, resolve: Resolve) -> httpx.Cli
     """Make a client for all origins. A proxy that the environment names is not asked: it would look up names itself."""
     # It logs whole URLs at INFO, and with them the tokens and signatures in their queries.
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    keep_libraries_quiet()
     return httpx.Client(
         timeout=httpx.Timeout(min(limits.read, limits.whole), connect=limits.connect, pool=None),
         # Not compressed: what is counted, hashed and compared with Content-Length is then what was sent.
