@@ -201,6 +201,11 @@ class Settings(BaseSettings):
         description="Key with which the ledger encrypts addresses of origins and bodies of messages; several, with "
         "commas between them: the first encrypts, all decrypt. Default: they are not encrypted.",
     )
+    database_url: SecretStr | None = Field(
+        None,
+        description="The DLCS's own database, postgresql://user:password@host:port/name: what `dlcs ledger rebuild` "
+        "reads of images there. It is only read.",
+    )
     chunk_size: int = Field(50, ge=1, le=1000, description="Images per run at most.")
     images_in_flight: int = Field(8, ge=1, description="Images in progress at a time in one run.")
     chunks_in_flight: int = Field(
