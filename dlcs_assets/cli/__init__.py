@@ -15,6 +15,7 @@ from dlcs_assets.cli import (
     demo,
     doctor,
     ingest,
+    ledger,
     metrics,
     plan,
     rejected,
@@ -51,6 +52,7 @@ app.command()(doctor.doctor)
 app.command(no_args_is_help=True)(canary.canary)
 app.command()(metrics.metrics)
 app.add_typer(batch.app, name="batch")
+app.add_typer(ledger.app, name="ledger")
 
 
 def _print_version(wanted: bool) -> None:

@@ -81,7 +81,7 @@ def _registration(registration: Registration) -> Lines:
         f"{each.channel}/{each.policy}" if each.policy else str(each.channel) for each in registration.channels
     )
     lines = [
-        ("registered", shown_url(registration.origin)),
+        ("registered", shown_url(registration.origin) if registration.origin else "origin not known"),
         ("", f"channels: {channels or 'those of the media type'}"),
     ]
     if registration.media_type:

@@ -1,12 +1,18 @@
 """Listings of the buckets that originals are uploaded to, page by page, wherever a bucket is."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from dlcs_assets.clients.aws import S3ClientFactory, S3Clients, aws_errors
 from dlcs_assets.clients.lazy import LazyClient
 from dlcs_assets.clients.origins.strategy import PEER
 from dlcs_assets.domain.origin import OriginBucket
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import ListObjectsV2OutputTypeDef
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +45,13 @@ class Listings(LazyClient[S3Clients]):
         client = self._client.get(lambda: S3Clients(self.s3.get_client_at)).get(place)
         with aws_errors(PEER, f"Listing {bucket}"):
             answer = client.list_objects_v2(Bucket=bucket, StartAfter=after or "", MaxKeys=self.page_size)
-        objects = tuple(
-            ListedObject(item["Key"], item["ETag"].strip('"'), item["Size"], item["LastModified"])
-            for item in answer.get("Contents", ())
-        )
-        return Page(objects, is_last=not answer["IsTruncated"])
+        return page_of(answer)
+
+
+def page_of(answer: ListObjectsV2OutputTypeDef) -> Page:
+    """Read S3's answer to a request for a listing."""
+    objects = tuple(
+        ListedObject(item["Key"], item["ETag"].strip('"'), item["Size"], item["LastModified"])
+        for item in answer.get("Contents", ())
+    )
+    return Page(objects, is_last=not answer["IsTruncated"])

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final
 from dlcs_assets.clients.aws import S3ClientFactory, archived, aws_errors
 from dlcs_assets.clients.http import Peer
 from dlcs_assets.clients.lazy import LazyClient
+from dlcs_assets.clients.listings import ListedObject, Page, page_of
 from dlcs_assets.clients.retrying import Retrying
 from dlcs_assets.clients.s3_objects import download_object
 from dlcs_assets.clients.transfer import Fetched, PartialFile
+from dlcs_assets.clients.versions import restore_version
 from dlcs_assets.domain.errors import PermanentError, TransientError
 from dlcs_assets.domain.s3_uri import S3Location
 
@@ -174,6 +176,36 @@ class Storage(LazyClient["S3Client"]):
         with self._request(f"Listing {bucket}/{prefix}") as client:
             pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
             return [item["Key"] for page in pages for item in page.get("Contents", ())]
+
+    def list_page(self, bucket: str, prefix: str, *, after: str | None = None, limit: int = 1000) -> Page:
+        """List up to `limit` objects that begin with `prefix` and come after a key, in S3's order: by UTF-8 bytes."""
+        with self._request(f"Listing {bucket}/{prefix}") as client:
+            answer = client.list_objects_v2(Bucket=bucket, Prefix=prefix, StartAfter=after or "", MaxKeys=limit)
+        return page_of(answer)
+
+    def list_objects(self, bucket: str, prefix: str) -> Iterator[ListedObject]:
+        """List all objects that begin with `prefix`, in S3's order, a page at a time in memory."""
+        after: str | None = None
+        while True:
+            page = self.list_page(bucket, prefix, after=after)
+            yield from page.objects
+            if page.is_last:
+                return
+            after = page.objects[-1].key
+
+    def list_folders(self, bucket: str, prefix: str) -> list[str]:
+        """List the first thousand folders below `prefix`, each with its slash at the end."""
+        with self._request(f"Listing {bucket}/{prefix}") as client:
+            answer = client.list_objects_v2(Bucket=bucket, Prefix=prefix, Delimiter="/")
+        return [item["Prefix"] for item in answer.get("CommonPrefixes", ())]
+
+    def restore(self, bucket: str, key: str, *, sha256: str) -> bool:
+        """Make the newest version that was put with this checksum the current one again; False if there is none.
+
+        It is copied: no version and no delete marker is deleted. The bucket has to keep versions.
+        """
+        with self._request(f"Restoring a version of {bucket}/{key}") as client:
+            return restore_version(client, S3Location(bucket, key), sha256=sha256)
 
     def delete(self, bucket: str, keys: Iterable[str]) -> None:
         """Delete objects; those that do not exist count as deleted. Raises if S3 kept any."""

@@ -87,7 +87,8 @@ class Named:
 class Registration:
     """What is on record of an asset. `channels` None: the defaults for its media type.
 
-    `media_type` is kept as it was sent; `declared_type` is what it says.
+    An `origin` of "" is not known: the image was found in storage when the ledger was rebuilt from there. `media_type`
+    is kept as it was sent; `declared_type` is what it says.
     """
 
     origin: str

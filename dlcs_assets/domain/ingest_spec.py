@@ -13,6 +13,7 @@ from typing import Any
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.customers import Customer, Customers
 from dlcs_assets.domain.delivery import Channel, DeliveryChannel, resolve_channels, thumbnail_sizes
+from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.ingest_plan import Conversion, ImageServerSource, IngestPlan, plan_ingest
 from dlcs_assets.domain.ingest_request import Registration
 from dlcs_assets.domain.media_type import UNKNOWN_TYPE, SourceFormat, declared_type
@@ -176,4 +177,11 @@ def stale_stages(
 
 
 def _origin(registration: Registration, customer: Customer, policy: IngestPolicy) -> Origin:
+    if not registration.origin:
+        raise PermanentError(
+            "origin_unknown",
+            "The image was found in storage when the ledger was rebuilt, and its origin is not known",
+            remedy="Send a full message, with asset.origin; what is stored of the image stays as it is until then",
+            stage=Stage.ORIGINAL,
+        )
     return customer.origin(registration.origin, portal_bucket=policy.origin_bucket, own_buckets=policy.own_buckets)

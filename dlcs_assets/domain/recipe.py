@@ -1,7 +1,7 @@
 """Recipes: what decided about the result of a stage. A result whose recipe differs from today's is stale.
 
 A recipe is recorded with every result; `dlcs_assets.domain.ingest_spec` makes today's. A result without one was made
-before recipes were kept.
+before recipes were kept, or found in storage when the ledger was rebuilt.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _REASONS: Final = {
     "limit": "access",
     "restricted": "access",
 }
-UNKNOWN: Final = "made before recipes were kept"
+UNKNOWN: Final = "recipe not known"
 
 
 def origin_mark(origin: str) -> str:

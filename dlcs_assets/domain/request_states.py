@@ -34,6 +34,8 @@ class Event(StrEnum):
     REQUESTED = "requested"
     REQUESTED_UNREGISTERED = "requested unregistered"
     LAUNCHED_BY_HAND = "launched by hand"
+    FOUND = "found"
+    FOUND_INCOMPLETE = "found incomplete"
     REGISTERED = "registered"
     REGISTRATION_OVERDUE = "registration overdue"
     RESERVED = "reserved"
@@ -82,6 +84,8 @@ event                  | from                       | to         | caused by    
 requested              | -                          | pending    | intake, operator         | -        | -     | set | -       | -       | -
 requested unregistered | -                          | waiting    | intake                   | -        | -     | set | -       | -       | -
 launched by hand       | -                          | reserved   | run                      | -        | -     | set | -       | -       | -
+found                  | -                          | done       | operator                 | -        | -     | set | -       | cleared | set
+found incomplete       | -                          | failed     | operator                 | -        | -     | set | -       | set     | set
 registered             | waiting                    | pending    | intake                   | -        | -     | set | -       | -       | -
 registration overdue   | waiting                    | rejected   | reconcile                | -        | -     | -   | -       | set     | set
 reserved               | pending                    | reserved   | dispatch                 | -        | -     | -   | set     | -       | -
@@ -105,6 +109,8 @@ MEANINGS: Final[Mapping[Event, str]] = {
     Event.REQUESTED: "A message, an operator or reprocessing requests a registered image, or its deletion.",
     Event.REQUESTED_UNREGISTERED: "A message names an image by its id only, and the image is not registered (yet).",
     Event.LAUNCHED_BY_HAND: "A user launched a run for the image in Dagster. The run claims it at once.",
+    Event.FOUND: "`dlcs ledger rebuild` finds the image in S3, made by runs of which nothing is on record.",
+    Event.FOUND_INCOMPLETE: "The same, but a part of the image is missing there.",
     Event.REGISTERED: "A full message registers the image.",
     Event.REGISTRATION_OVERDUE: "No message registered the image in time.",
     Event.RESERVED: "The request becomes part of a chunk, for which a run is launched.",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -32,6 +33,11 @@ class ObjectRecord:
     bytes: int
     sha256: str
     content_type: str
+
+
+def joint_version(records: Sequence[ObjectRecord]) -> str:
+    """Return what changes when any of several objects changes: the checksum of their checksums."""
+    return hashlib.sha256("".join(record.sha256 for record in records).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,28 @@ An id is an object and a folder at once, so that a prefix always ends in a slash
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from typing import Final
 
 from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.errors import MessageRejectedError
+from dlcs_assets.domain.results import ObjectKind
 
 TRANSIENT_PREFIX: Final = "transient/"
+_REQUEST: Final = re.compile(r"[0-9a-f]{32}")
+_THUMBNAIL: Final = re.compile(r"(open|auth)/([1-9][0-9]{0,8})\.jpg")
+
+
+@dataclass(frozen=True, slots=True)
+class OwnKey:
+    """What a key of this grammar says. `longest` and `is_open` are of thumbnails, `request_id` of transient objects."""
+
+    asset_id: AssetId
+    kind: ObjectKind
+    longest: int = 0
+    is_open: bool = False
+    request_id: str | None = None
 
 
 def jp2_key(asset_id: AssetId) -> str:
@@ -82,3 +99,46 @@ def thumbnail_prefix(asset_id: AssetId) -> str:
 def portal_key(asset_id: AssetId) -> str:
     """Key of an upload in the installation's origin bucket."""
     return str(asset_id)
+
+
+def read_storage_key(key: str) -> OwnKey | None:
+    """Read a key of the storage bucket; None if this system stores nothing there, such as a cached info.json."""
+    if key.startswith(TRANSIENT_PREFIX):
+        image, _, request = key.removeprefix(TRANSIENT_PREFIX).rpartition("/")
+        asset_id = _canonical_id(image)
+        is_ours = asset_id is not None and _REQUEST.fullmatch(request)
+        return OwnKey(asset_id, ObjectKind.TRANSIENT, request_id=request) if asset_id and is_ours else None
+    image, rest = _split(key)
+    asset_id = _canonical_id(image)
+    if asset_id is None or rest not in {"", "original"}:
+        return None
+    return OwnKey(asset_id, ObjectKind.ORIGINAL if rest else ObjectKind.JP2)
+
+
+def read_thumbnail_key(key: str) -> OwnKey | None:
+    """Read a key of the thumbnail bucket; None if this system stores nothing there, such as earlier systems' sizes."""
+    image, rest = _split(key)
+    asset_id = _canonical_id(image)
+    if asset_id is None:
+        return None
+    if rest == "s.json":
+        return OwnKey(asset_id, ObjectKind.SIZES)
+    found = _THUMBNAIL.fullmatch(rest)
+    if found is None:
+        return None
+    return OwnKey(asset_id, ObjectKind.THUMBNAIL, longest=int(found[2]), is_open=found[1] == "open")
+
+
+def _split(key: str) -> tuple[str, str]:
+    """Return the three parts of the id that a key begins with, and what follows."""
+    parts = key.split("/", 3)
+    return "/".join(parts[:3]), "/".join(parts[3:])
+
+
+def _canonical_id(text: str) -> AssetId | None:
+    """Return the id whose objects are below `text`; None for what only resembles one, such as `02/1/x` or `2//1/x`."""
+    try:
+        asset_id = AssetId.parse(text)
+    except MessageRejectedError:
+        return None
+    return asset_id if str(asset_id) == text else None

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from concurrent.futures import Executor
 
 from dlcs_assets.domain.ingest_spec import IngestSpec
-from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
+from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult, joint_version
 from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets.domain.stages import Outcome, Stage
 from dlcs_assets.domain.storage_keys import sizes_key, thumbnail_key, thumbnail_prefix
@@ -73,7 +73,7 @@ def make_thumbnails(  # noqa: PLR0917 (what comes of the stages before)
         # A file is gone after the run: nothing can lead there.
         "file" if source.file else "source": source.identifier,
         "location": S3Location(sizes.bucket, thumbnail_prefix(asset_id)).uri(image.policy.s3_uri_region),
-        "sha256": hashlib.sha256("".join(record.sha256 for record in (*stored, sizes)).encode()).hexdigest(),
+        "sha256": joint_version((*stored, sizes)),
         "milliseconds": watch.milliseconds,
     }
     facts |= batch.facts

@@ -206,7 +206,7 @@ class IntakeTransaction:
             "space": message.asset_id.space,
             "registered_at": self._now,
             "asserted_at": after.asserted_at,
-            **_registration_columns(registration),
+            **registration_columns(registration),
         }
         if before is None:
             self._new.add(image_id)
@@ -302,7 +302,7 @@ def _write_images(connection: Connection, rows: list[dict[str, Any]]) -> None:
     connection.execute(new.on_conflict_do_update(index_elements=["id"], set_=changed), rows)
 
 
-def _registration_columns(registration: Registration) -> dict[str, Any]:
+def registration_columns(registration: Registration) -> dict[str, Any]:
     """Return the columns of an image that its registration decides about."""
     location = parse_s3_uri(registration.origin)
     return {

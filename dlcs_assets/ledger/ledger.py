@@ -5,6 +5,7 @@ from __future__ import annotations
 from dlcs_assets.ledger.accounting import Accounting
 from dlcs_assets.ledger.batches import Batches
 from dlcs_assets.ledger.claims import Claims
+from dlcs_assets.ledger.comparison import Comparison
 from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.deletions import Deletions
 from dlcs_assets.ledger.dispatch import Dispatch
@@ -12,6 +13,7 @@ from dlcs_assets.ledger.fixity import Fixity
 from dlcs_assets.ledger.health import Health
 from dlcs_assets.ledger.inbox import Inbox
 from dlcs_assets.ledger.outbox import Outbox
+from dlcs_assets.ledger.rebuilding import Rebuilding
 from dlcs_assets.ledger.registrations import Registrations
 from dlcs_assets.ledger.reports import Reports
 from dlcs_assets.ledger.results import Results
@@ -33,6 +35,7 @@ class Ledger:
     - `outbox` keeps notifications until they are published
     - `fixity` says which objects are to be compared next, `health` what is stalled or failed
     - `retention` deletes old rows
+    - `rebuilding` adds images that were found in storage, `comparison` says what should be there
     """
 
     def __init__(self, url: str, keys: str | None = None) -> None:
@@ -50,6 +53,8 @@ class Ledger:
         self.accounting = Accounting(self._database)
         self.fixity = Fixity(self._database)
         self.health = Health(self._database)
+        self.rebuilding = Rebuilding(self._database)
+        self.comparison = Comparison(self._database)
         self.retention = Retention(self._database)
 
     def close(self) -> None:

@@ -72,35 +72,14 @@ class Results:
                 _settle(connection, item, result, reserved)
             if invalidate:
                 post_invalidation(connection, image_id, "access tightened", invalidate, now)
-            connection.execute(
-                delete(outcomes).where(outcomes.c.image_id == image_id, outcomes.c.stage == result.stage)
-            )
-            connection.execute(
-                insert(outcomes).values(
-                    image_id=image_id,
-                    stage=result.stage,
-                    request_id=item.request_id,
-                    run_id=claim.run_id,
-                    outcome=result.outcome,
-                    data_version=result.data_version,
-                    facts=dict(result.facts),
-                    recipe=dict(result.recipe),
-                    committed_at=now,
-                    reported=False,
-                )
-            )
-            connection.execute(
-                delete(objects).where(objects.c.image_id == image_id, objects.c.kind.in_(KINDS_OF_STAGE[result.stage]))
-            )
-            if result.objects:
-                connection.execute(insert(objects), [_object_row(item, stored) for stored in result.objects])
+            put_result(connection, item.asset_id, result, request_id=item.request_id, run_id=claim.run_id, now=now)
 
     def add_transient(self, claim: Claim, item: WorkItem, stored: ObjectRecord) -> None:
         """Record an object before it is stored that is to be deleted again. No result of a stage takes its place."""
         with self._database.write() as connection:
             check_claim(connection, claim.token, item.asset_id)
             connection.execute(delete(objects).where(objects.c.bucket == stored.bucket, objects.c.key == stored.key))
-            connection.execute(insert(objects), [_object_row(item, stored)])
+            connection.execute(insert(objects), [object_row(item.asset_id, stored)])
 
     def add_control(self, stored: ObjectRecord) -> None:
         """Record an object before it is stored that no image has, and that is to be deleted within moments."""
@@ -170,8 +149,41 @@ class Results:
         ]
 
 
-def _object_row(item: WorkItem, stored: ObjectRecord) -> dict[str, Any]:
-    asset_id = item.asset_id
+def put_result(
+    connection: Connection,
+    asset_id: AssetId,
+    result: StageResult,
+    *,
+    request_id: str,
+    run_id: str,
+    now: datetime,
+) -> None:
+    """Write a stage's outcome and its objects, in the place of what the image had of that stage before."""
+    image_id = str(asset_id)
+    connection.execute(delete(outcomes).where(outcomes.c.image_id == image_id, outcomes.c.stage == result.stage))
+    connection.execute(
+        insert(outcomes).values(
+            image_id=image_id,
+            stage=result.stage,
+            request_id=request_id,
+            run_id=run_id,
+            outcome=result.outcome,
+            data_version=result.data_version,
+            facts=dict(result.facts),
+            recipe=dict(result.recipe),
+            committed_at=now,
+            reported=False,
+        )
+    )
+    connection.execute(
+        delete(objects).where(objects.c.image_id == image_id, objects.c.kind.in_(KINDS_OF_STAGE[result.stage]))
+    )
+    if result.objects:
+        connection.execute(insert(objects), [object_row(asset_id, stored) for stored in result.objects])
+
+
+def object_row(asset_id: AssetId, stored: ObjectRecord) -> dict[str, Any]:
+    """Return the row of an object that was stored and has not been audited."""
     of_image = {"image_id": str(asset_id), "customer": asset_id.customer, "space": asset_id.space}
     return _object_columns(stored) | of_image
 

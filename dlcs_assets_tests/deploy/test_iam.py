@@ -18,6 +18,7 @@ SERVICES = ("s3", "sqs", "sns", "secretsmanager")
 # Methods that boto3 adds to the service's own.
 ADDED = frozenset({"upload_fileobj", "upload_file", "download_fileobj", "download_file", "get_paginator"})
 RUNS, CODE_SERVER, OPERATOR = "iam/runs.json", "iam/code-server.json", "iam/operator.json"
+RESTORE = "iam/restore.json"  # of an operator, for the time of restoring
 
 # What each module asks of AWS: the action that allows it, and the parts that do it.
 ALLOWED: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {
@@ -27,6 +28,10 @@ ALLOWED: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {
     ("clients/storage.py", "get_object"): ("s3:GetObject", (RUNS, OPERATOR)),
     ("clients/storage.py", "get_paginator"): ("s3:ListBucket", (RUNS, OPERATOR)),
     ("clients/storage.py", "delete_objects"): ("s3:DeleteObject", (RUNS, CODE_SERVER, OPERATOR)),
+    ("clients/storage.py", "list_objects_v2"): ("s3:ListBucket", (OPERATOR,)),
+    ("clients/versions.py", "list_object_versions"): ("s3:ListBucketVersions", (RESTORE,)),
+    ("clients/versions.py", "head_object"): ("s3:GetObjectVersion", (RESTORE,)),
+    ("clients/versions.py", "copy_object"): ("s3:PutObject", (RESTORE,)),
     ("clients/s3_objects.py", "get_object"): ("s3:GetObject", (RUNS,)),
     ("clients/origins/s3_ambient.py", "head_object"): ("s3:GetObject", (RUNS,)),
     ("clients/origins/s3_ambient.py", "get_object"): ("s3:GetObject", (RUNS,)),
@@ -146,9 +151,11 @@ def test_iam_would_take_the_policy(path: Path) -> None:
 
 
 def test_only_runs_and_operators_may_write_to_buckets() -> None:
-    """The code server may delete, but only transient objects, which runs left."""
+    """The code server may delete, but only transient objects, which runs left. Restoring is a right of its own."""
     writing = {"s3:PutObject", "s3:DeleteObject"}
-    assert {path.stem for path in POLICIES if writing & actions(name_of(path))} == {"runs", "operator", "code-server"}
+    writers = {path.stem for path in POLICIES if writing & actions(name_of(path))}
+    assert writers == {"runs", "operator", "code-server", "restore"}
+    assert "s3:DeleteObject" not in actions(RESTORE)
     (deletes,) = [each for each in statements(CODE_SERVER) if writing & set(each["Action"])]
     assert deletes["Action"] == ["s3:DeleteObject"]
     assert [resource.partition("/")[2] for resource in deletes["Resource"]] == [f"{TRANSIENT_PREFIX}*"]
