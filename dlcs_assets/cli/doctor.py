@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from dlcs_assets.cli import doctor_aws, doctor_disks, doctor_image_server, doctor_parts
+from dlcs_assets.cli import doctor_aws, doctor_disks, doctor_drift, doctor_image_server, doctor_parts
 from dlcs_assets.cli.connection import load_settings
 from dlcs_assets.cli.doctor_finding import Check, Finding, Verdict, fail, failed, ok
 from dlcs_assets.cli.failure import FAILED, CommandError
@@ -46,7 +46,8 @@ def examine() -> list[Finding]:
 
 
 def _outside(settings: Settings) -> list[Finding]:
-    checks = (*doctor_parts.CHECKS, *doctor_image_server.CHECKS, *doctor_aws.CHECKS, *doctor_disks.CHECKS)
+    modules = (doctor_parts, doctor_drift, doctor_image_server, doctor_aws, doctor_disks)
+    checks = [check for module in modules for check in module.CHECKS]
     # At the same time: a service that is down costs its whole timeout.
     with ThreadPoolExecutor(len(checks)) as pool:
         return [finding for found in pool.map(lambda check: _made(check, settings), checks) for finding in found]

@@ -75,7 +75,7 @@ def check_origin_bucket(settings: Settings) -> Iterator[Finding]:
     bucket = settings.origin_bucket
     if bucket is None:
         return
-    with closing(_storage(settings)) as storage:
+    with closing(impatient_storage(settings)) as storage:
         try:
             storage.list_keys(bucket, PROBE_PREFIX)
         except IngestError as error:
@@ -153,7 +153,7 @@ def _judge_queue(name: str, known: Mapping[str, str]) -> Finding:
 def _try_bucket(check: str, bucket: str, settings: Settings) -> Finding:
     key = f"{PROBE_PREFIX}{uuid.uuid4().hex}"
     data = b"Put by dlcs doctor, and deleted at once."
-    with closing(_storage(settings)) as storage:
+    with closing(impatient_storage(settings)) as storage:
         try:
             storage.put_bytes(data, bucket, key, "text/plain")
             try:
@@ -208,7 +208,8 @@ def _prefix_of(rule: Any) -> str:
     return str(chosen.get("Prefix") or chosen.get("And", {}).get("Prefix") or rule.get("Prefix") or "")
 
 
-def _storage(settings: Settings) -> Storage:
+def impatient_storage(settings: Settings) -> Storage:
+    """Return a client of S3 that does not wait for long."""
     s3 = S3ClientFactory(
         endpoint_url=settings.s3_endpoint_url,
         connect_timeout_seconds=5,
@@ -220,4 +221,4 @@ def _storage(settings: Settings) -> Storage:
 
 
 def _s3(settings: Settings) -> Any:
-    return _storage(settings).s3.get_client()
+    return impatient_storage(settings).s3.get_client()
