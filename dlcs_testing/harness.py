@@ -27,7 +27,8 @@ from dlcs_assets.defs import tags
 from dlcs_assets.defs.catalog import Catalog
 from dlcs_assets.defs.jobs.delete import DELETE_JOB
 from dlcs_assets.defs.jobs.ingest import INGEST_JOB
-from dlcs_assets.defs.resources import ClientResource, build_resources, process_ledger
+from dlcs_assets.defs.ledgers import process_ledger
+from dlcs_assets.defs.resources import ClientResource, build_resources
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.partition_key import asset_id_of, partition_key
 from dlcs_assets.domain.stages import STAGES, Lane, Stage

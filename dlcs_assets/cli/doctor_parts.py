@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -12,6 +13,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from dlcs_assets.cli.connection import ledger_keys
+from dlcs_assets.cli.dagster_instance import instance_at
 from dlcs_assets.cli.doctor_finding import Check, Finding, fail, failed, ok, warn
 from dlcs_assets.clients.appetiser import Appetiser
 from dlcs_assets.customers import NoCustomersError, customer_source
@@ -20,12 +22,14 @@ from dlcs_assets.domain.redaction import shown_url
 from dlcs_assets.ingest.appetiser_trial import convert_control_picture
 from dlcs_assets.ledger.engine import UnusableLedgerError, make_engine, unusable
 from dlcs_assets.ledger.ledger import Ledger
+from dlcs_assets.ledger.ownership import refusal
 from dlcs_assets.ledger.schema_version import found_version
 from dlcs_assets.ledger.tables import SCHEMA_VERSION
 from dlcs_assets.settings import Settings
 
 _SQLITE: Final = "sqlite"
 _NAMED: Final = 5
+_SEEN_WITHIN: Final = timedelta(minutes=10)
 
 
 def check_customers(settings: Settings) -> Iterator[Finding]:
@@ -145,7 +149,32 @@ def check_images(settings: Settings) -> Iterator[Finding]:
         yield ok("fixity", "no stored object is known to be damaged")
 
 
-CHECKS: Final[tuple[Check, ...]] = (check_customers, check_ledger, check_images, check_appetiser)
+def check_owner(settings: Settings) -> Iterator[Finding]:
+    """Report which Dagster instance the ledger works for, and whether it is the one of DAGSTER_HOME."""
+    if not _is_usable(settings.ledger_url):
+        return  # `check_ledger` reports it
+    ledger, now = Ledger(settings.ledger_url, ledger_keys(settings)), datetime.now(UTC)
+    try:
+        owner = ledger.ownership.current()
+    finally:
+        ledger.close()
+    home = os.environ.get("DAGSTER_HOME")
+    if owner is None:
+        yield warn("owner", "no Dagster instance has used the ledger yet", "Start Dagster's daemon and code server.")
+    elif home and (Path(home) / "dagster.yaml").exists() and (here := instance_at(home))[0] != owner.instance_id:
+        yield fail("owner", *refusal(owner, *here, now))
+    elif now - owner.seen_at > _SEEN_WITHIN:
+        yield warn(
+            "owner",
+            f"the ledger works for {owner.describe(now)}",
+            "Nothing is taken in or launched meanwhile: check Dagster's daemon and code server. If another Dagster "
+            "instance is to work with it: dlcs ledger take-over",
+        )
+    else:
+        yield ok("owner", f"the ledger works for {owner.describe(now)}")
+
+
+CHECKS: Final[tuple[Check, ...]] = (check_customers, check_ledger, check_owner, check_images, check_appetiser)
 
 
 def _is_missing_file(url: str) -> bool:

@@ -1,4 +1,7 @@
-"""`dlcs ledger`: filling a ledger from what S3 has, and comparing the two. Both only report, unless --yes is given."""
+"""`dlcs ledger`: filling a ledger from what S3 has, and comparing the two. Both only report, unless --yes is given.
+
+Whose the ledger is, is in `ledger_owner`.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from dlcs_assets.cli import ledger_owner
 from dlcs_assets.cli.connection import load_settings, make_storage, open_ledger
 from dlcs_assets.cli.failure import FAILED, CommandError, UsageError
 from dlcs_assets.cli.options import CustomerOption, IdsArgument, SpaceOption, parse_ids, parse_space
@@ -26,7 +30,13 @@ NAMED = 20  # images or objects that are listed as text; --json has all
 YesOption = Annotated[bool, typer.Option("--yes", help="Do it; without this it is only reported.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object for each line.")]
 
-app = typer.Typer(help="Rebuild the ledger from S3, and compare the two.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Rebuild the ledger from S3, compare the two, and see and change whose it is.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.command()(ledger_owner.owner)
+app.command("take-over")(ledger_owner.take_over)
 
 
 @app.command()

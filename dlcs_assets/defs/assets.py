@@ -185,11 +185,12 @@ class _Run:
     def _claim(self) -> Claim:
         run_id, keys = self._context.run.run_id, self._context.partition_keys
         chunk_id = self._context.run.tags.get(tags.CHUNK)
+        self._ledger.claims.end_former(run_id, schedule=self._schedule(), now=datetime.now(UTC))
         claim = self._ledger.claims.claim_chunk(chunk_id, run_id, now=datetime.now(UTC)) if chunk_id else None
         if claim is not None:
             lost = {item.asset_id for item in claim.items} - {asset_id_of(key) for key in keys}
             if lost:
-                self._ledger.claims.release_run(run_id, schedule=self._schedule(), now=datetime.now(UTC))
+                self._ledger.claims.release(claim.token, run_id, schedule=self._schedule(), now=datetime.now(UTC))
                 raise dg.Failure(
                     f"{len(lost)} images of this chunk are not in the run's range of partitions; all of its images "
                     "are due again.",

@@ -26,26 +26,15 @@ from dlcs_assets.clients.origins import Origins
 from dlcs_assets.clients.sns import Notifications
 from dlcs_assets.clients.sqs import Queues
 from dlcs_assets.clients.storage import Storage
+from dlcs_assets.defs.ledgers import LedgerResource
 from dlcs_assets.domain.image_servers import ImageServerKind, SourceAccess
 from dlcs_assets.domain.redaction import without_login
 from dlcs_assets.ingest.context import Services
-from dlcs_assets.ledger import Ledger
 from dlcs_assets.settings import Settings
 
 SECRET_SETTINGS: Final = {"ledger_url", "ledger_key"}
 
 C = TypeVar("C", bound=LazyClient[Any])
-
-
-class LedgerResource(dg.ConfigurableResource[Ledger]):
-    """The ledger's database. URL and key are read from the environment, so that they are never shown."""
-
-    url: str = Field(description="SQLAlchemy URL of the database.")
-    key: str | None = Field(default=None, description="Keys of the encrypted columns.")
-
-    def create_resource(self, context: dg.InitResourceContext) -> Ledger:  # noqa: ARG002 (Dagster's signature)
-        """Return this process's ledger."""
-        return process_ledger(self.url, self.key)
 
 
 class SettingsResource(dg.ConfigurableResource[Settings]):
@@ -91,12 +80,6 @@ def _values(resource: dg.ConfigurableResource[Any]) -> dict[str, Any]:
 @lru_cache(maxsize=8)
 def _settings(values: str, _variables: tuple[tuple[str, str], ...]) -> Settings:
     return Settings(**json.loads(values))
-
-
-@lru_cache(maxsize=8)
-def process_ledger(url: str, key: str | None) -> Ledger:
-    """Return this process's ledger for the URL; its connections are shared by all ticks of a code server."""
-    return Ledger(url, key)
 
 
 class PooledS3Resource(S3Resource):
@@ -356,6 +339,8 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "ledger": LedgerResource(
             url=dg.EnvVar("DLCS_LEDGER_URL") if os.environ.get("DLCS_LEDGER_URL", "").strip() else settings.ledger_url,
             key=dg.EnvVar("DLCS_LEDGER_KEY") if settings.ledger_key else None,
+            heartbeat_seconds=settings.heartbeat.total_seconds(),
+            claim_ttl_seconds=settings.claim_ttl.total_seconds(),
         ),
         "queues": QueuesResource(),
         "notifications": NotificationsResource(),

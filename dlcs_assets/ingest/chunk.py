@@ -25,6 +25,7 @@ from dlcs_assets.ingest.context import ImageContext, Services, Stopwatch
 from dlcs_assets.ingest.heartbeat import Heartbeat
 from dlcs_assets.ingest.image import StageDone, ingest_image
 from dlcs_assets.ingest.scratch import folder_name
+from dlcs_assets.ledger.database import NotOwnerError
 from dlcs_assets.ledger.engine import UNAVAILABLE
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.ledger.records import RetrySchedule
@@ -125,7 +126,7 @@ class _Worker:
             state = self._finish(item, error)
             log_fields["milliseconds"] = watch.milliseconds
             log.info("%s is %s", item.asset_id, state.value, extra=log_fields)
-        except ClaimLostError:
+        except (ClaimLostError, NotOwnerError):
             log.warning("%s was given to another run; this one skips it", item.asset_id, extra=log_fields)
             if ledger.may_have_published and not self.stop.is_set():
                 self.ledger.claims.request_again(item.asset_id, now=datetime.now(UTC))
@@ -238,7 +239,9 @@ def _was_terminated(options: ChunkOptions) -> bool:
 def _release(claim: Claim, ledger: Ledger, options: ChunkOptions, *, terminated: bool) -> None:
     now = datetime.now(UTC)
     try:
-        ledger.claims.release_run(claim.run_id, schedule=options.schedule, now=now, terminated=terminated)
+        ledger.claims.release(claim.token, claim.run_id, schedule=options.schedule, now=now, terminated=terminated)
+    except NotOwnerError as error:  # everything was made due again when the ledger was given to another instance
+        log.warning("%s", error, extra={"run": claim.run_id})
     except UNAVAILABLE:  # reconcile does it, once the claims are no longer renewed
         log.exception("the ledger could not take back the images of run %s", claim.run_id, extra={"run": claim.run_id})
 

@@ -32,7 +32,7 @@ from dlcs_assets.ledger.records import (
     stored_objects,
 )
 from dlcs_assets.ledger.requests import NewRequest, create_requests
-from dlcs_assets.ledger.tables import chunk_images, chunks, claims, images, outcomes, requests
+from dlcs_assets.ledger.tables import attempts, chunk_images, chunks, claims, images, outcomes, requests
 from dlcs_assets.ledger.transitions import Reason, change_state
 
 RUN_LOST = "run_lost"
@@ -92,12 +92,14 @@ class Claims:
         with self._database.write() as connection:
             ids = [str(asset_id) for asset_id in asset_ids]
             known = set(connection.scalars(select(images.c.id).where(images.c.id.in_(ids))))
-            held = holders(connection, ids)
+            held, done = holders(connection, ids), _done_by(connection, run_id, ids)
             skipped: list[tuple[AssetId, str]] = []
             mine: list[NewRequest] = []
             for asset_id in asset_ids:
                 if str(asset_id) not in known:
                     skipped.append((asset_id, "it is not registered"))
+                elif str(asset_id) in done:
+                    skipped.append((asset_id, "a former process of this run has done it"))
                 elif str(asset_id) in held:
                     skipped.append((asset_id, f"run {held[str(asset_id)]} works on it"))
                 else:
@@ -126,23 +128,56 @@ class Claims:
         with self._database.write() as connection:
             request_again(connection, asset_id, now)
 
-    def release_run(self, run_id: str, *, schedule: RetrySchedule, now: datetime, terminated: bool = False) -> int:
-        """Release all that a lost run holds; return how many images that were.
+    def end_former(self, run_id: str, *, schedule: RetrySchedule, now: datetime) -> int:
+        """End what a former process of the run holds that was killed; return how many images that were.
 
-        An image that was in progress is counted an attempt, so that one that kills its run is not retried indefinitely.
+        To be called by the process that took its place (`Workers`), before it claims anything. The images stay in the
+        run's chunk, and have lost an attempt.
+        """
+        with self._database.write() as connection:
+            held = connection.execute(
+                select(claims.c.request_id, requests.c.chunk_id)
+                .join(requests, requests.c.id == claims.c.request_id)
+                .where(claims.c.run_id == run_id)
+            ).all()
+            for request_id, chunk_id in held:
+                state = end_attempt(
+                    connection, request_id, run_id, _lost(run_id), schedule=schedule, now=now, due_at=now
+                )
+                if state is RequestState.PENDING and chunk_id is not None:
+                    change_state(connection, Event.RESERVED, requests.c.id == request_id, chunk_id=chunk_id)
+        return len(held)
+
+    def release(
+        self, token: str, run_id: str, *, schedule: RetrySchedule, now: datetime, terminated: bool = False
+    ) -> int:
+        """Release what a process holds under its token, at its end; return how many images that were.
+
+        What another process of the same run holds is none of its business. Without a token nothing is released.
         `terminated`: a person ended the run. Then its images are not due again, in no other transaction either: they
         would be launched again at once, to the surprise of the operator who stopped it.
         """
+        if not token:
+            return 0
         with self._database.write() as connection:
-            held = connection.scalars(select(claims.c.request_id).where(claims.c.run_id == run_id)).all()
-            for request_id in held:
-                end_attempt(connection, request_id, run_id, _lost(run_id), schedule=schedule, now=now, due_at=now)
-            for chunk_id in connection.scalars(
-                select(chunks.c.id).where(chunks.c.run_id == run_id, chunks.c.closed_at.is_(None))
-            ).all():
-                _close_chunk(connection, chunk_id, now)
+            held = connection.scalars(select(claims.c.request_id).where(claims.c.token == token)).all()
+            _end_lost(connection, held, run_id, schedule, now)
             if terminated:
                 change_state(connection, Event.CANCELLED, requests.c.id.in_(held), now=now, failure=_terminated(run_id))
+            elsewhere = select(claims.c.request_id).where(claims.c.run_id == run_id).limit(1)
+            if connection.execute(elsewhere).first() is None:
+                _close_chunks_of(connection, run_id, now)
+        return len(held)
+
+    def release_run(self, run_id: str, *, schedule: RetrySchedule, now: datetime) -> int:
+        """Release all that a lost run holds; return how many images became due again.
+
+        An image that was in progress is counted an attempt, so that one that kills its run is not retried indefinitely.
+        """
+        with self._database.write() as connection:
+            held = connection.scalars(select(claims.c.request_id).where(claims.c.run_id == run_id)).all()
+            _end_lost(connection, held, run_id, schedule, now)
+            _close_chunks_of(connection, run_id, now)
         return len(held)
 
     def active_runs(self) -> dict[str, datetime]:
@@ -221,6 +256,30 @@ def _claim(
         )
         for row in rows
     )
+
+
+def _done_by(connection: Connection, run_id: str, image_ids: Sequence[str]) -> set[str]:
+    """Return those of the images that the run has done already: it was resumed."""
+    query = (
+        select(requests.c.image_id)
+        .join(attempts, attempts.c.request_id == requests.c.id)
+        .where(requests.c.image_id.in_(image_ids), requests.c.state == RequestState.DONE, attempts.c.run_id == run_id)
+    )
+    return set(connection.scalars(query))
+
+
+def _end_lost(
+    connection: Connection, request_ids: Sequence[str], run_id: str, schedule: RetrySchedule, now: datetime
+) -> None:
+    for request_id in request_ids:
+        end_attempt(connection, request_id, run_id, _lost(run_id), schedule=schedule, now=now, due_at=now)
+
+
+def _close_chunks_of(connection: Connection, run_id: str, now: datetime) -> None:
+    for chunk_id in connection.scalars(
+        select(chunks.c.id).where(chunks.c.run_id == run_id, chunks.c.closed_at.is_(None))
+    ).all():
+        _close_chunk(connection, chunk_id, now)
 
 
 def _close_chunk(connection: Connection, chunk_id: str, now: datetime) -> None:

@@ -6,12 +6,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 from sqlalchemy.exc import DBAPIError
 
 from dlcs_assets.ledger import schema_version as version
 from dlcs_assets.ledger.encryption import use_key
 from dlcs_assets.ledger.engine import BUSY_TIMEOUT_SECONDS, foreign_keys_off, make_engine, unusable
+from dlcs_assets.ledger.tables import owner
 
 IDLE_TIMEOUT_SECONDS = 20  # shorter than the others' wait, so that they outlast a writer that froze
 WRITE_LOCK = int.from_bytes(b"dlcs")  # any number that others who share the database do not lock
@@ -33,14 +34,20 @@ BEGIN_READ = {
 }
 
 
+class NotOwnerError(Exception):
+    """The ledger works for another Dagster instance. Nothing was read or written for this one."""
+
+
 class Database:
     """Short transactions on one database. No I/O other than SQL may happen inside one.
 
     Opening it brings its tables to today's version. With `keys` (see `encryption`) what may hold secrets is encrypted.
+    With `writer`, the id of a Dagster instance, nothing is written once the ledger works for another one.
     Raises UnusableLedgerError and WrongKeyError.
     """
 
-    def __init__(self, url: str, keys: str | None = None) -> None:
+    def __init__(self, url: str, keys: str | None = None, *, writer: str | None = None) -> None:
+        self._writer = writer
         self._engine = make_engine(url)
         use_key(self._engine.dialect, keys)
         # There is one writer: threads of one process queue here, not each with a connection in hand.
@@ -54,11 +61,21 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """Open a transaction that may write. No other one, in whatever process, runs at the same time."""
+        """Open a transaction that may write. No other one, in whatever process, runs at the same time.
+
+        Raises NotOwnerError, before anything is written, if the ledger works for another Dagster instance by now.
+        """
         with self._writers, self._engine.connect() as connection:
             connection.exec_driver_sql(self._begin_write)
+            self._check_writer(connection)
             yield connection
             connection.commit()
+
+    def _check_writer(self, connection: Connection) -> None:
+        if self._writer is not None:
+            found = connection.scalar(select(owner.c.instance_id))
+            if found not in {None, self._writer}:
+                raise NotOwnerError(f"The ledger works for Dagster instance {found} now, not for {self._writer}")
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

@@ -13,12 +13,14 @@ from dlcs_assets.ledger.fixity import Fixity
 from dlcs_assets.ledger.health import Health
 from dlcs_assets.ledger.inbox import Inbox
 from dlcs_assets.ledger.outbox import Outbox
+from dlcs_assets.ledger.ownership import Ownership
 from dlcs_assets.ledger.rebuilding import Rebuilding
 from dlcs_assets.ledger.registrations import Registrations
 from dlcs_assets.ledger.reports import Reports
 from dlcs_assets.ledger.results import Results
 from dlcs_assets.ledger.retention import Retention
 from dlcs_assets.ledger.uploads import Uploads
+from dlcs_assets.ledger.workers import Workers
 
 
 class Ledger:
@@ -36,10 +38,14 @@ class Ledger:
     - `fixity` says which objects are to be compared next, `health` what is stalled or failed
     - `retention` deletes old rows
     - `rebuilding` adds images that were found in storage, `comparison` says what should be there
+    - `ownership` says which Dagster instance the ledger works for, `workers` which process works on a run
+
+    `writer` is the id of the Dagster instance for which it is opened; None where a person works with it. Once the
+    ledger works for another instance, all that would write raises NotOwnerError.
     """
 
-    def __init__(self, url: str, keys: str | None = None) -> None:
-        self._database = Database(url, keys)
+    def __init__(self, url: str, keys: str | None = None, *, writer: str | None = None) -> None:
+        self._database = Database(url, keys, writer=writer)
         self.inbox = Inbox(self._database)
         self.dispatch = Dispatch(self._database)
         self.claims = Claims(self._database)
@@ -56,6 +62,8 @@ class Ledger:
         self.rebuilding = Rebuilding(self._database)
         self.comparison = Comparison(self._database)
         self.retention = Retention(self._database)
+        self.ownership = Ownership(self._database)
+        self.workers = Workers(self._database)
 
     def close(self) -> None:
         """Close the connections."""

@@ -18,6 +18,7 @@ from dlcs_assets.ledger.tables import (
     messages,
     notifications,
     requests,
+    workers,
 )
 
 SLICE = 1000  # rows per write transaction: other writers wait for some hundredths of a second at most
@@ -53,6 +54,7 @@ class Retention:
             _old_messages(history),
             _old_bodies(bodies),
             _old_notifications(history),
+            _old_workers(history),
         ]
         return {kind.name: self._count(kind) if dry_run else self._purge(kind) for kind in kinds}
 
@@ -143,6 +145,15 @@ def _old_notifications(before: datetime) -> _Old:
         "notifications",
         select(notifications.c.id).where(notifications.c.published_at < before),
         lambda connection, ids: connection.execute(delete(notifications).where(notifications.c.id.in_(ids))),
+        SLICE,
+    )
+
+
+def _old_workers(before: datetime) -> _Old:
+    return _Old(
+        "processes of runs",
+        select(workers.c.run_id).where(workers.c.heartbeat_at < before),
+        lambda connection, ids: connection.execute(delete(workers).where(workers.c.run_id.in_(ids))),
         SLICE,
     )
 

@@ -36,7 +36,7 @@ from dlcs_assets.domain.stages import Lane, Outcome, Stage
 from dlcs_assets.ledger.column_types import SanitizedText
 from dlcs_assets.ledger.encryption import EncryptedJson, EncryptedText
 
-SCHEMA_VERSION = "0005"  # of the newest file in migrations/versions
+SCHEMA_VERSION = "0006"  # of the newest file in migrations/versions
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -202,6 +202,7 @@ chunks = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("run_id", String(64)),
     Column("closed_at", UtcDateTime),
+    Column("held_back", SanitizedText, comment="why Dagster cannot start its run yet, as the launcher says"),
     Index("chunks_open", "closed_at", "lane"),
     Index("chunks_by_customer", "lane", "customer", "id"),
     _one_of("chunks", "lane", Lane),
@@ -317,4 +318,28 @@ leases = Table(
     Column("name", String(50), primary_key=True),
     Column("holder", String(32), nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
+)
+
+owner = Table(
+    "owner",
+    metadata,
+    Column("position", Integer, nullable=False, autoincrement=False, comment="1: there is one owner"),
+    Column("instance_id", String(64), nullable=False, comment="as the storage of the Dagster instance has it"),
+    Column("name", SanitizedText, nullable=False, comment="where a process of it runs, for people"),
+    Column("since", UtcDateTime, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
+    PrimaryKeyConstraint("position"),
+    CheckConstraint("position = 1", name="owner_position"),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("run_id", String(64), nullable=False),
+    Column("token", String(32), nullable=False, comment="of the one process that works on the run"),
+    Column("process", String(200), nullable=False, comment="machine, number and start of that process"),
+    Column("heartbeat_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime, comment="when the process was through with it"),
+    PrimaryKeyConstraint("run_id"),
+    Index("workers_by_heartbeat", "heartbeat_at"),
 )

@@ -154,7 +154,8 @@ class Histories(RuleBasedStateMachine):
     @rule(by_operator=st.booleans())
     def kill_run(self, by_operator: bool) -> None:
         claim = self.claims.pop(0)
-        self.ledger.claims.release_run(claim.run_id, schedule=SCHEDULE, now=self.now, terminated=by_operator)
+        release = {"schedule": SCHEDULE, "now": self.now, "terminated": by_operator}
+        self.ledger.claims.release(claim.token, claim.run_id, **release)
 
     @rule(image=IMAGES)
     def retry(self, image: AssetId) -> None:

@@ -134,8 +134,8 @@ def test_a_killed_run_shows_nothing_of_an_earlier_failure(desk: Desk, terminated
     claim = desk.claim("run-1")
     desk.ledger.results.finish(claim, claim.items[0], BUSY, schedule=SCHEDULE, now=NOW)
     later = NOW + timedelta(hours=1)
-    desk.claim("run-2", Lane.RETRY, later)
-    desk.ledger.claims.release_run("run-2", schedule=SCHEDULE, now=later, terminated=terminated)
+    again = desk.claim("run-2", Lane.RETRY, later)
+    desk.ledger.claims.release(again.token, "run-2", schedule=SCHEDULE, now=later, terminated=terminated)
     (status,) = desk.ledger.reports.images(SELECT_ALL)
     assert (status.error_code, status.error_stage) == ("cancelled" if terminated else "run_lost", None)
 
@@ -203,7 +203,7 @@ def test_images_of_a_terminated_run_fail_as_cancelled(desk: Desk) -> None:
         desk.send(f"2/1/{name}")
     claim = desk.claim("run-1")
     desk.ledger.results.finish(claim, claim.items[0], None, schedule=SCHEDULE, now=NOW)
-    desk.ledger.claims.release_run("run-1", schedule=SCHEDULE, now=NOW, terminated=True)
+    desk.ledger.claims.release(claim.token, "run-1", schedule=SCHEDULE, now=NOW, terminated=True)
     done, cancelled = desk.ledger.reports.images(SELECT_ALL)
     assert (done.state, cancelled.state, cancelled.error_code) == ("done", "failed", "cancelled")
     assert desk.ledger.dispatch.due([Lane.RETRY], limit=10, now=NOW) == []

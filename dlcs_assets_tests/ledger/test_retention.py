@@ -20,7 +20,9 @@ from dlcs_assets.ledger.reports import Selection
 from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, Desk
 
 DAY = timedelta(days=1)
-NOTHING = dict.fromkeys(("attempts", "requests", "chunks", "messages", "rejected bodies", "notifications"), 0)
+NOTHING = dict.fromkeys(
+    ("attempts", "requests", "chunks", "messages", "rejected bodies", "notifications", "processes of runs"), 0
+)
 BUSY = TransientError("origin_unavailable", "503", remedy="Wait")
 
 
@@ -199,3 +201,10 @@ def test_work_has_ended_when_its_claim_has(aged: AgedLedger, ledger: Ledger) -> 
     assert ledger.claims.ended([(request, end), (request, other), ("f" * 32, other)]) == {(request, other)}
     ledger.results.finish(claim, claim.items[0], None, schedule=SCHEDULE, now=NOW)
     assert ledger.claims.ended([(request, end)]) == {(request, end)}
+
+
+def test_processes_of_runs_are_forgotten_with_the_history(aged: AgedLedger) -> None:
+    aged.desk.ledger.workers.enter("run-1", ttl=DAY, now=NOW)
+    aged.desk.ledger.workers.enter("run-2", ttl=DAY, now=NOW + 2 * DAY)
+    assert aged.enforce(NOW + DAY) == {"processes of runs": 1}
+    assert aged.count(schema.workers) == 1

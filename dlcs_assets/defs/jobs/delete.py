@@ -32,13 +32,15 @@ def delete_job(asset_graph: Callable[[], Any]) -> dg.JobDefinition:
         storage: dg.ResourceParam[Storage],
     ) -> None:
         chunk_id = context.run.tags.get(tags.CHUNK)
+        schedule = retry_schedule(settings)
+        ledger.claims.end_former(context.run_id, schedule=schedule, now=datetime.now(UTC))
         claim = ledger.deletions.claim(chunk_id, context.run_id, now=datetime.now(UTC)) if chunk_id else None
         if claim is None:
             raise dg.Failure("This run has no images to delete. To delete some: dlcs delete ID", allow_retries=False)
         try:
             _delete(context, claim, ledger, storage, settings)
         finally:
-            ledger.claims.release_run(context.run_id, schedule=retry_schedule(settings), now=datetime.now(UTC))
+            ledger.claims.release(claim.token, claim.run_id, schedule=schedule, now=datetime.now(UTC))
             _forget_partitions(context.instance, Catalog.of(settings), asset_graph(), ledger, claim)
 
     @dg.job(
