@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +21,9 @@ from dlcs_assets.defs.loggers import json_loggers
 from dlcs_assets.defs.resources import build_resources
 from dlcs_assets.defs.schedules import schedule
 from dlcs_assets.defs.sensors.sensors import ingest_sensors
-from dlcs_assets.settings import Settings
+from dlcs_assets.settings import Settings, unknown_variables
+
+log = logging.getLogger(__name__)
 
 
 def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
@@ -49,4 +53,6 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
 @dg.definitions
 def defs() -> dg.Definitions:
     """Return the project as the environment configures it."""
+    for unknown in unknown_variables(os.environ):
+        log.warning("%s", unknown)
     return build_definitions(Settings())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +20,8 @@ from dlcs_assets.domain.networks import parse_network
 from dlcs_assets.domain.thumbnails import ThumbnailMaker
 
 SHORTEST_HISTORY = timedelta(days=15)
+PREFIX = "DLCS_"
+NO_SETTINGS = frozenset({"DLCS_FUZZ"})  # of the tests
 DEFAULT_THUMBNAIL_SIZES = ("!1024,1024", "!400,400", "!200,200", "!100,100")
 
 
@@ -38,7 +43,7 @@ class Settings(BaseSettings):
     """The settings of code server, runs and command line. Each field is the variable `DLCS_` + its name."""
 
     # Its errors would quote the value of the variable, or of all of them: the ledger's URL and key are among those.
-    model_config = SettingsConfigDict(env_prefix="DLCS_", frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True)
 
     # Storage
     storage_bucket: str = Field("dlcs-storage", description="Bucket of JP2s and kept originals.")
@@ -360,6 +365,30 @@ class Settings(BaseSettings):
     def appetiser_root(self) -> Path:
         """The scratch folder as Appetiser sees it."""
         return self.appetiser_scratch_root or self.scratch.absolute()
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownVariable:
+    """A variable that looks like a setting and is none. `meant` is the setting that it may be meant for."""
+
+    name: str
+    meant: str | None
+
+    def __str__(self) -> str:
+        hint = f" Did you mean {self.meant}?" if self.meant else " docs/settings.md has them all."
+        return f"{self.name} is set, and there is no such setting: it has no effect.{hint}"
+
+
+def unknown_variables(names: Iterable[str]) -> list[UnknownVariable]:
+    """Return those of the environment's variables that are no settings, though they begin as all settings do."""
+    settings = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
+    found = []
+    for name in sorted(names):
+        upper = name.upper()
+        if upper.startswith(PREFIX) and upper not in settings and upper not in NO_SETTINGS:
+            near = difflib.get_close_matches(upper, settings, n=1, cutoff=0.8)
+            found.append(UnknownVariable(name, near[0] if near else None))
+    return found
 
 
 def _server(url: str) -> tuple[str, str | None, int | None, str]:

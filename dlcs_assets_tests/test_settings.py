@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from dlcs_assets.definitions import defs
 from dlcs_assets.defs.resources import build_resources
 from dlcs_assets.domain.image_servers import ImageServerKind, SourceAccess
 from dlcs_assets.domain.thumbnails import ThumbnailMaker
-from dlcs_assets.settings import Settings
+from dlcs_assets.settings import Settings, unknown_variables
 from dlcs_assets_tests.environment import OF_EVERY_KIND
 
 
@@ -51,6 +52,34 @@ def test_an_impossible_setting_is_refused_by_name(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(ValidationError) as raised:
         Settings()
     assert name.removeprefix("DLCS_").lower() in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("DLCS_LEDGER_ULR", "DLCS_LEDGER_URL"),
+        ("DLCS_LEDGERURL", "DLCS_LEDGER_URL"),
+        ("DLCS_IMAGE_SERVER_INFLIGHT", "DLCS_IMAGE_SERVER_IN_FLIGHT"),
+        ("DLCS_SCRATCH_FOLDER", None),
+        ("dlcs_chunksize", "DLCS_CHUNK_SIZE"),
+        ("DLCS_TENANT", None),
+    ],
+)
+def test_a_misspelt_setting_is_named(name: str, meant: str | None) -> None:
+    (found,) = unknown_variables([name, "PATH", "DLCS_CHUNK_SIZE", "dlcs_scratch", "DLCS_FUZZ"])
+    assert (found.name, found.meant) == (name, meant)
+    assert name in str(found)
+    assert (f"Did you mean {meant}?" in str(found)) is (meant is not None)
+
+
+def test_the_code_location_names_a_misspelt_setting(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In its log, when it is loaded: everything works, as if the variable were not there."""
+    monkeypatch.setenv("DLCS_CHUNKS_SIZE", "7")
+    assert defs()
+    assert "DLCS_CHUNKS_SIZE is set, and there is no such setting" in caplog.text
+    assert "Did you mean DLCS_CHUNK_SIZE?" in caplog.text
 
 
 def test_appetiser_sees_the_same_scratch_folder_by_default() -> None:

@@ -116,6 +116,7 @@ class Stack:
     definitions: Sequence[str] = DEFINITIONS
     instance: Path = INSTANCE
     on_ready: Callable[[Ready], None] | None = None
+    before_start: Callable[[Path, Mapping[str, str]], None] | None = None  # given the data folder and the environment
     hosts: Sequence[str] = ()  # names by which the UI is reached, in addition to this machine's own addresses
 
     @contextmanager
@@ -137,7 +138,11 @@ class Stack:
             environment = {**own, **self.settings}
             surroundings = {**_inherited(), "TMPDIR": temporary, **environment}
             socket = Path(temporary) / CODE_SERVER_SOCKET
-            self._prepare(data, socket)
+            scratch = Path(environment["DLCS_SCRATCH"])
+            self._prepare(data, socket, scratch)
+            scratch.mkdir(parents=True, exist_ok=True)  # the user's own may be read by an Appetiser of another user
+            if self.before_start:
+                self.before_start(data, environment)
             services = {Component(each.name): each for each in self._services(data, own, surroundings, socket)}
             supervisor.start(*services.values())
             stack = RunningStack(data, environment, supervisor, services)
@@ -152,11 +157,13 @@ class Stack:
                     f"Port {port}, which {component} was given, is in use; choose another one"
                 )
 
-    def _prepare(self, data: Path, socket: Path) -> None:
+    def _prepare(self, data: Path, socket: Path, scratch: Path) -> None:
         location = {"grpc_server": {"socket": str(socket), "location_name": LOCATION}}
         with data_folder.private_files():
-            for name in ("dagster", "logs", "scratch"):
+            for name in ("dagster", "logs"):
                 (data / name).mkdir()
+            if scratch.is_relative_to(data):
+                scratch.mkdir(parents=True)
             shutil.copyfile(self.instance, data / "dagster" / "dagster.yaml")
             (data / WORKSPACE).write_text(yaml.safe_dump({"load_from": [location]}))
 
@@ -195,7 +202,7 @@ class Stack:
         """List what to start: each listens where `own` says; the environment it gets may lead elsewhere."""
         endpoint, ui = own["AWS_ENDPOINT_URL"], own["DLCS_UI_URL"]
         appetiser, images = own["DLCS_APPETISER_URL"], own["DLCS_IMAGE_SERVER_URL"]
-        scratch, logs = str(data / "scratch"), data / "logs"
+        scratch, logs = surroundings["DLCS_SCRATCH"], data / "logs"
         scripts = Path(sys.executable).parent
         workspace = str(data / WORKSPACE)
         doors = [part for host in self.hosts for part in ("--allow-host", host)]

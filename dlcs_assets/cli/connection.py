@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
@@ -20,7 +21,7 @@ from dlcs_assets.domain.redaction import shown_url
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger.encryption import WrongKeyError
 from dlcs_assets.ledger.engine import UnusableLedgerError
-from dlcs_assets.settings import Settings
+from dlcs_assets.settings import PREFIX, Settings
 from dlcs_stack import data_folder
 
 # Set, one of these means another system than the stack in this folder.
@@ -41,8 +42,16 @@ def load_settings() -> Settings:
 
 def read_settings() -> Settings:
     """Read the environment as it is."""
+    return settings_of(os.environ)
+
+
+def settings_of(environment: Mapping[str, str]) -> Settings:
+    """Read the settings of an environment. Raises CommandError with what is wrong with them."""
+    named = {name.lower(): value for name, value in environment.items()}
+    variables = {name: f"{PREFIX}{name}".lower() for name in Settings.model_fields}
+    values: dict[str, Any] = {name: named[variable] for name, variable in variables.items() if variable in named}
     try:
-        return Settings()
+        return Settings(**values)
     except ValidationError as error:
         problems = "; ".join(
             f"DLCS_{'.'.join(map(str, each['loc'])).upper()}: {each['msg']}" for each in error.errors()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
 
@@ -13,11 +14,11 @@ from rich.text import Text
 
 from dlcs_assets.cli import doctor_aws, doctor_disks, doctor_drift, doctor_image_server, doctor_parts
 from dlcs_assets.cli.connection import load_settings
-from dlcs_assets.cli.doctor_finding import Check, Finding, Verdict, fail, failed, ok
+from dlcs_assets.cli.doctor_finding import Check, Finding, Verdict, fail, failed, ok, warn
 from dlcs_assets.cli.failure import FAILED, CommandError
 from dlcs_assets.cli.output import make_console, print_table
 from dlcs_assets.domain.errors import IngestError
-from dlcs_assets.settings import Settings
+from dlcs_assets.settings import Settings, unknown_variables
 
 STYLES = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "red"}
 
@@ -42,7 +43,15 @@ def examine() -> list[Finding]:
         settings = load_settings()
     except CommandError as failure:
         return [fail("settings", str(failure), "Correct the environment: docs/settings.md.")]
-    return [ok("settings", f"valid; {_number_set(settings)} differ from the defaults"), *_outside(settings)]
+    found = ok("settings", f"valid; {_number_set(settings)} differ from the defaults")
+    return [found, *_misspelt(os.environ), *_outside(settings)]
+
+
+def _misspelt(environment: Iterable[str]) -> list[Finding]:
+    return [
+        warn("settings", str(unknown), "Correct the name, or unset the variable.")
+        for unknown in unknown_variables(environment)
+    ]
 
 
 def _outside(settings: Settings) -> list[Finding]:

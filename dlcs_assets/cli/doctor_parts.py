@@ -151,7 +151,7 @@ def check_images(settings: Settings) -> Iterator[Finding]:
 
 def check_owner(settings: Settings) -> Iterator[Finding]:
     """Report which Dagster instance the ledger works for, and whether it is the one of DAGSTER_HOME."""
-    if not _is_usable(settings.ledger_url):
+    if not is_usable(settings.ledger_url):
         return  # `check_ledger` reports it
     ledger, now = Ledger(settings.ledger_url, ledger_keys(settings)), datetime.now(UTC)
     try:
@@ -160,7 +160,7 @@ def check_owner(settings: Settings) -> Iterator[Finding]:
         ledger.close()
     home = os.environ.get("DAGSTER_HOME")
     if owner is None:
-        yield warn("owner", "no Dagster instance has used the ledger yet", "Start Dagster's daemon and code server.")
+        yield ok("owner", "no Dagster instance has used the ledger yet: the first one that does owns it")
     elif home and (Path(home) / "dagster.yaml").exists() and (here := instance_at(home))[0] != owner.instance_id:
         yield fail("owner", *refusal(owner, *here, now))
     elif now - owner.seen_at > _SEEN_WITHIN:

@@ -18,22 +18,16 @@ import typer
 from rich.console import Console
 
 from dlcs_assets.cli.failure import CommandError
+from dlcs_assets.cli.given_settings import GIVEN_SERVICES, Given, given_settings
+from dlcs_assets.cli.start_checks import check_start
 from dlcs_assets.clients.appetiser import Appetiser
 from dlcs_assets.clients.image_server import ImageServer
-from dlcs_assets.domain.image_servers import ImageServerKind, SourceAccess
 from dlcs_assets.domain.redaction import shown_url
 from dlcs_stack import data_folder
-from dlcs_stack.aws import CREDENTIALS
 from dlcs_stack.stack import ALL, DAGSTER_DEV_PORT, SERVICES, Component, RunningStack, Stack
 from dlcs_stack.supervisor import Ready, ServiceFailedError, is_free
 
 CHECK_INTERVAL: Final = timedelta(seconds=1)
-# The services that may be the user's own, and what says so.
-GIVEN_SERVICES: Final[Mapping[Component, str]] = {
-    Component.APPETISER: "DLCS_APPETISER_URL",
-    Component.IMAGE_SERVER: "DLCS_IMAGE_SERVER_URL",
-}
-_KIND: Final = "DLCS_IMAGE_SERVER_KIND"
 INTERRUPTED: Final = 130  # the exit status of what Ctrl-C ended before it was through
 
 DataOption = Annotated[Path, typer.Option("--data", help="Folder of the stack's data; emptied at each start.")]
@@ -114,8 +108,8 @@ def running(
 ) -> Iterator[RunningStack]:
     """Run a stack for a command: a line for each service, one message for what fails, a quiet end on Ctrl-C or SIGTERM.
 
-    An image server or Appetiser that the environment names is used, and no embedded one started. The UI gets the port
-    of `dagster dev` where that is free, so that a bookmark finds it again.
+    What the environment says of the stack's own settings is respected or refused (`given_settings`). The UI gets the
+    port of `dagster dev` where that is free, so that a bookmark finds it again.
     """
     chosen = {component: port for component, port in ports.items() if port is not None}
     if Component.WEBSERVER not in chosen and is_free(DAGSTER_DEV_PORT):
@@ -126,16 +120,17 @@ def running(
         console.print(f"[green]ready[/]  {name:<14}{ready.service.url or '':<26}{seconds:6.1f} s", markup=True)
 
     signal.signal(signal.SIGTERM, _interrupt)
-    given = _given_services(chosen, console)
-    for component, url in given.items():
-        console.print(f"[green]yours[/]  {component:<14}{shown_url(url)}")
-    components = (SERVICES if services_only else ALL) - set(given)
-    settings = {GIVEN_SERVICES[component]: url for component, url in given.items()}
-    if Component.IMAGE_SERVER in given:
-        settings[_KIND] = os.environ.get(_KIND) or ImageServerKind.CANTALOUPE
-    if shared_disk:
-        settings["DLCS_IMAGE_SERVER_SOURCES"] = SourceAccess.DISK.value
-    stack = Stack(data, components, chosen, settings, on_ready=show, hosts=ui_hosts)
+    given = given_settings(os.environ, chosen, shared_disk=shared_disk)
+    for line in given.remarks:
+        console.print(line, markup=True)
+    _check_services(given)
+    components = (SERVICES if services_only else ALL) - set(given.services)
+
+    def check(folder: Path, environment: Mapping[str, str]) -> None:
+        for line in check_start(folder, environment, given, with_dagster=Component.DAEMON in components):
+            console.print(line, markup=True)
+
+    stack = Stack(data, components, chosen, given.settings, on_ready=show, before_start=check, hosts=ui_hosts)
     started = False
     try:
         with stack.running() as up:
@@ -157,31 +152,14 @@ def stay_up(stack: RunningStack) -> None:
         time.sleep(CHECK_INTERVAL.total_seconds())
 
 
-def _given_services(ports: Mapping[Component, int], console: Console) -> dict[Component, str]:
-    """Return the user's own services that the environment names, by their URLs: they take an embedded one's place.
-
-    What `dlcs env` printed is not taken for that. Raises CommandError for one that does not answer.
-    """
-    given = {component: url for component, name in GIVEN_SERVICES.items() if (url := os.environ.get(name))}
-    if given and all(os.environ.get(name) == value for name, value in CREDENTIALS.items()):
-        console.print(
-            f"[yellow]not used[/]  {', '.join(GIVEN_SERVICES[each] for each in given)}: this shell has what `dlcs env` "
-            f"exported. Unset {next(iter(CREDENTIALS))} if a service of your own is meant."
-        )
-        return {}
-    for component, url in given.items():
-        variable, where = GIVEN_SERVICES[component], shown_url(url)
-        if component in ports:
-            raise CommandError(
-                f"{variable} leads to {where}, so no embedded {component} is started: leave --{component}-port out, or "
-                f"unset {variable}."
-            )
+def _check_services(given: Given) -> None:
+    for component, url in given.services.items():
         if not _answers(component, url):
+            variable = GIVEN_SERVICES[component]
             raise CommandError(
-                f"{variable} leads to {where}, where no {component} answers. Start it, or unset {variable} to have the "
-                "embedded one."
+                f"{variable} leads to {shown_url(url)}, where no {component} answers. Start it, or unset {variable} to "
+                "have the embedded one."
             )
-    return given
 
 
 def _answers(component: Component, url: str) -> bool:

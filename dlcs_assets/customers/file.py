@@ -42,13 +42,15 @@ class CustomersFile:
     """A customers file that may be edited at any moment.
 
     `last_good` is where a copy of it is kept whenever it is good, for processes that start after a bad edit: every
-    run is one. `without` are the customers while there is no file; None if there has to be one. `reads_jp2`: whether
-    thumbnails can be made from JP2s.
+    run is one. `without` are the customers while there is no file; None if there has to be one. They stay in force,
+    too, when the first file there is has a mistake: next to `last_good` it is kept that there was none. `reads_jp2`:
+    whether thumbnails can be made from JP2s.
     """
 
     def __init__(self, path: Path, last_good: Path, without: Customers | None, *, reads_jp2: bool = True) -> None:
         self._path = path
         self._last_good = last_good
+        self._was_without = last_good.with_suffix(".none")
         self._without = without
         self._reads_jp2 = reads_jp2
         self._lock = threading.Lock()
@@ -84,22 +86,29 @@ class CustomersFile:
         if self._state is not None and fingerprint == self._state.fingerprint:
             return self._state
         if fingerprint is None and self._without is not None and not self._was_there():
+            self._keep_that_there_is_none()
             return _State(fingerprint, self._without)
         try:
             data = _read(self._path)
             self._good = parse_customers(data, reads_jp2=self._reads_jp2)
         except (InvalidConfigError, OSError) as error:
             self._good = self._good or self._read_last_good()
-            problem = self._message(error, in_force=self._good is not None)
+            in_force = self._good or (self._without if self._was_without.exists() else None)
+            problem = f"{self._message(error)}. {self._what_is_in_force(in_force)}."
             log.warning("%s", problem)
-            return _State(fingerprint, self._good, problem)
+            return _State(fingerprint, in_force, problem)
         self._keep(data)
         return _State(fingerprint, self._good)
 
     def _was_there(self) -> bool:
         return self._good is not None or self._last_good.exists()
 
-    def _message(self, error: InvalidConfigError | OSError, *, in_force: bool) -> str:
+    def _what_is_in_force(self, in_force: Customers | None) -> str:
+        if in_force is None:
+            return "No good one was there before"
+        return "The last good one stays in force" if in_force is self._good else "All is as it was without a file"
+
+    def _message(self, error: InvalidConfigError | OSError) -> str:
         if isinstance(error, InvalidConfigError):
             shown = [f"{self._path}, {problem}" for problem in error.problems[:_MAX_SHOWN]]
             if more := len(error.problems) - len(shown):
@@ -109,15 +118,23 @@ class CustomersFile:
             what = f"{self._path} can't be read: {error.strerror}"
             if not self._reads_jp2:
                 what += f"; without it images become JP2s, and {READS_NO_JP2_CAUSE}"
-        return f"{what}. {'The last good one stays in force' if in_force else 'No good one was there before'}."
+        return what
 
     def _read_last_good(self) -> Customers | None:
         with suppress(InvalidConfigError, OSError):
             return parse_customers(_read(self._last_good), reads_jp2=self._reads_jp2)
         return None
 
+    def _keep_that_there_is_none(self) -> None:
+        try:
+            self._was_without.parent.mkdir(parents=True, exist_ok=True)
+            self._was_without.touch()
+        except OSError as error:
+            log.warning("it could not be kept that there is no file %s: %s", self._path, error.strerror)
+
     def _keep(self, data: bytes) -> None:
         with suppress(OSError):
+            self._was_without.unlink(missing_ok=True)  # from now on it is the last good one that counts
             if self._last_good.read_bytes() == data:
                 return
         try:

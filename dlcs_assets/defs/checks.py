@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import dagster as dg
 
+from dlcs_assets.customers import customer_source
 from dlcs_assets.defs.catalog import Catalog
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.ledger.health import SameReason
@@ -21,6 +22,7 @@ from dlcs_assets.settings import Settings
 NOTHING_STALLED: Final = "nothing_stalled"
 NOTHING_DAMAGED: Final = "nothing_damaged"
 NOTHING_REJECTED: Final = "nothing_rejected"
+CONFIGURATION_IS_VALID: Final = "configuration_is_valid"
 ORIGINAL_IS_INTACT: Final = "original_is_intact"
 JP2_IS_VALID: Final = "jp2_is_valid"
 THUMBNAILS_MATCH_SOURCE: Final = "thumbnails_match_source"
@@ -93,7 +95,15 @@ def ledger_checks(settings: Settings) -> Sequence[dg.AssetChecksDefinition]:
     def nothing_rejected(settings: dg.ResourceParam[Settings], ledger: dg.ResourceParam[Ledger]) -> dg.AssetCheckResult:
         return _result(rejected(ledger, settings))
 
-    return [nothing_stalled, nothing_damaged, nothing_rejected]
+    @dg.asset_check(
+        asset=ledger_asset,
+        name=CONFIGURATION_IS_VALID,
+        description="The customers file has no mistake. Otherwise: which, in which line, and what is in force.",
+    )
+    def configuration_is_valid(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
+        return _result(configured(settings))
+
+    return [nothing_stalled, nothing_damaged, nothing_rejected, configuration_is_valid]
 
 
 def stage_check_specs(catalog: Catalog) -> list[dg.AssetCheckSpec]:
@@ -127,6 +137,7 @@ def evaluate(instance: dg.DagsterInstance, ledger: Ledger, settings: Settings, k
         stalled(ledger, settings),
         damaged(ledger, settings),
         rejected(ledger, settings),
+        configured(settings),
         *(examined(check, ledger, settings) for check in STAGE_CHECKS),
     ]
     failing = [each.check_name for each in evaluations if not each.passed]
@@ -222,6 +233,18 @@ def rejected(ledger: Ledger, settings: Settings) -> dg.AssetCheckEvaluation:
         else "No message of the last day is rejected",
         {"messages": count, "rejected": _table_of_reasons("messages", found)},
         passed=not found,
+    )
+
+
+def configured(settings: Settings) -> dg.AssetCheckEvaluation:
+    """Return whether the customers file is as it should be."""
+    problem = customer_source(settings).problem()
+    return _evaluation(
+        Catalog.of(settings).ledger,
+        CONFIGURATION_IS_VALID,
+        problem or "The customers file has no mistake, or there is none",
+        {"file": str(settings.customers_file), "problem": problem or "none"},
+        passed=problem is None,
     )
 
 

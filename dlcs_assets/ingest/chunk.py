@@ -126,7 +126,7 @@ class _Worker:
             state = self._finish(item, error)
             log_fields["milliseconds"] = watch.milliseconds
             log.info("%s is %s", item.asset_id, state.value, extra=log_fields)
-        except (ClaimLostError, NotOwnerError):
+        except ClaimLostError:
             log.warning("%s was given to another run; this one skips it", item.asset_id, extra=log_fields)
             if ledger.may_have_published and not self.stop.is_set():
                 self.ledger.claims.request_again(item.asset_id, now=datetime.now(UTC))

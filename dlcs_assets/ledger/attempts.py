@@ -13,14 +13,21 @@ from dlcs_assets.domain.errors import IngestError, TransientError
 from dlcs_assets.domain.request_states import TRANSITIONS, UNFINISHED, Event, RequestState, end_of_attempt
 from dlcs_assets.domain.signed_url import is_signed, unsigned
 from dlcs_assets.domain.stages import Lane
+from dlcs_assets.ledger.database import ClaimLostError
 from dlcs_assets.ledger.overtaken import end_overtaken
 from dlcs_assets.ledger.records import RetrySchedule
 from dlcs_assets.ledger.tables import attempts, chunks, claims, images, requests
 from dlcs_assets.ledger.transitions import change_state
 
-
-class ClaimLostError(Exception):
-    """The run no longer holds the image: another run may have it. Publish nothing more for it."""
+__all__ = [
+    "ClaimLostError",
+    "check_claim",
+    "claim_requests",
+    "end_attempt",
+    "holders",
+    "return_requests",
+    "take_chunk",
+]
 
 
 def check_claim(connection: Connection, token: str, asset_id: AssetId) -> int:

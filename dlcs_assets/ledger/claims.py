@@ -125,7 +125,7 @@ class Claims:
 
         Between its last check and its last call to S3 the run may have stood still, for as long as one likes.
         """
-        with self._database.write() as connection:
+        with self._database.write(by_former_owner=True) as connection:
             request_again(connection, asset_id, now)
 
     def end_former(self, run_id: str, *, schedule: RetrySchedule, now: datetime) -> int:

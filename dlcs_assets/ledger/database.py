@@ -34,8 +34,12 @@ BEGIN_READ = {
 }
 
 
-class NotOwnerError(Exception):
-    """The ledger works for another Dagster instance. Nothing was read or written for this one."""
+class ClaimLostError(Exception):
+    """The run no longer holds the image: another run may have it. Publish nothing more for it."""
+
+
+class NotOwnerError(ClaimLostError):
+    """The ledger works for another Dagster instance: no run of this one holds anything. Nothing was written."""
 
 
 class Database:
@@ -60,14 +64,16 @@ class Database:
         self._bring_up_to_date()
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, *, by_former_owner: bool = False) -> Iterator[Connection]:
         """Open a transaction that may write. No other one, in whatever process, runs at the same time.
 
-        Raises NotOwnerError, before anything is written, if the ledger works for another Dagster instance by now.
+        Raises NotOwnerError, before anything is written, if the ledger works for another Dagster instance by now,
+        unless a former owner has something to say that the new one must know.
         """
         with self._writers, self._engine.connect() as connection:
             connection.exec_driver_sql(self._begin_write)
-            self._check_writer(connection)
+            if not by_former_owner:
+                self._check_writer(connection)
             yield connection
             connection.commit()
 

@@ -148,6 +148,7 @@ def test_where_nothing_is_wrong_every_check_is_ok() -> None:
             "settings",
             "customers",
             "ledger",
+            "owner",
             "stalled images",
             "fixity",
             "drift",

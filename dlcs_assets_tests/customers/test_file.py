@@ -107,6 +107,34 @@ def test_a_bad_file_without_a_good_one_before_it_makes_all_wait(path: Path, requ
     assert str(path) in raised.value.remedy
 
 
+def test_a_first_file_with_a_mistake_stops_nothing(path: Path, later: Callable[[], None]) -> None:
+    """What worked without a file works on, in this process and in those that start later, until the file is correct."""
+    customers = opened(path, required=False)
+    assert customers.customers().get(7)
+    path.write_text(BAD)
+    later()
+    for each in (customers, opened(path, required=False)):
+        assert set(each.customers().get(7).buckets) == {"shared-scans"}
+        problem = str(each.problem())
+        assert "line 2: clients: is no field here" in problem
+        assert problem.endswith("All is as it was without a file.")
+    path.write_text(GOOD)
+    later()
+    assert (numbers(customers), customers.problem()) == ({2}, None)
+    path.write_text(BAD)
+    for each in (opened(path, required=False), opened(path)):
+        assert numbers(each) == {2}
+        assert str(each.problem()).endswith("The last good one stays in force.")
+
+
+def test_a_first_file_with_a_mistake_that_was_named_stops_all(path: Path) -> None:
+    """The settings say that it has to be there: nothing worked before."""
+    opened(path, required=False).customers()
+    path.write_text(BAD)
+    with pytest.raises(NoCustomersError, match="No good one was there before"):
+        opened(path).customers()
+
+
 def test_a_file_that_was_named_has_to_be_there(path: Path) -> None:
     with pytest.raises(NoCustomersError, match="can't be read: No such file"):
         opened(path).customers()

@@ -29,6 +29,7 @@ TARGETS = {
     "reconcile": set(),
     "watch": set(),
     "batches": set(),
+    "configuration": set(),
     "asset_modified": {"delete_images"},
 }
 # Of the kinds that Dagster's UI knows, those used here.

@@ -125,5 +125,7 @@ def test_what_was_taken_over_is_not_ended_by_the_former_run(url: str) -> None:
     with pytest.raises(NotOwnerError):
         ours.ledger.workers.beat("run-1", now=NOW)
     assert others.state("2/1/a") == "running"
+    # What it may have stored since its last check is the one thing that it has to report.
+    ours.ledger.claims.request_again(AssetId(2, 1, "a"), now=NOW)
     ours.ledger.close()
     others.ledger.close()

@@ -154,8 +154,7 @@ class Histories(RuleBasedStateMachine):
     @rule(by_operator=st.booleans())
     def kill_run(self, by_operator: bool) -> None:
         claim = self.claims.pop(0)
-        release = {"schedule": SCHEDULE, "now": self.now, "terminated": by_operator}
-        self.ledger.claims.release(claim.token, claim.run_id, **release)
+        self.ledger.claims.release(claim.token, claim.run_id, schedule=SCHEDULE, now=self.now, terminated=by_operator)
 
     @rule(image=IMAGES)
     def retry(self, image: AssetId) -> None:

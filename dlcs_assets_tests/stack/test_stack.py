@@ -263,7 +263,8 @@ def test_what_dlcs_env_exported_is_not_the_users_own(services: RunningStack, mon
     monkeypatch.setenv("DLCS_IMAGE_SERVER_URL", refused_url())
     done = CliRunner().invoke(app, ["up", "--services-only", "--data", str(services.data)])
     assert "A stack is up" in done.stderr
-    assert "not used  DLCS_APPETISER_URL, DLCS_IMAGE_SERVER_URL: this shell has what" in done.stdout
+    assert "not used  DLCS_APPETISER_URL, " in done.stdout
+    assert "DLCS_UPLOADS_QUEUE_URL: this shell has what `dlcs env` exported" in done.stdout
 
 
 def test_a_folder_of_version_0_1_is_emptied_and_used(tmp_path: Path) -> None:

@@ -23,7 +23,12 @@ def system(make_system: Callable[..., System]) -> System:
     return make_system(stalled_after=timedelta(0))
 
 
-ON_THE_LEDGER = (checks.NOTHING_STALLED, checks.NOTHING_DAMAGED, checks.NOTHING_REJECTED)
+ON_THE_LEDGER = (
+    checks.NOTHING_STALLED,
+    checks.NOTHING_DAMAGED,
+    checks.NOTHING_REJECTED,
+    checks.CONFIGURATION_IS_VALID,
+)
 
 
 def evaluations(system: System, check: str, stage: Stage | None = None) -> list[dg.AssetCheckEvaluation]:

@@ -7,8 +7,12 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
+from dlcs_assets.customers import NoCustomersError
+from dlcs_assets.defs.checks import CONFIGURATION_IS_VALID
+from dlcs_assets.defs.sensors.sensors import InvalidConfigurationError
 from dlcs_testing.harness import System, full_message
 from dlcs_testing.pictures import drawing, encoded, jpeg
 
@@ -115,10 +119,61 @@ def test_a_bad_edit_is_reported_and_the_last_good_file_applies(
 
 
 def test_without_a_good_file_messages_stay_in_their_queue(make_system: Callable[..., System], file: Path) -> None:
+    """Each tick that needs the file fails; the others continue."""
     file.write_text("customers: [2]\n")
-    system = make_system(customers_file=file)
+    system = make_system(customers_file=file, swept_buckets=("scans",))
     ask(system, "2/1/page", "https://example.org/page.jpg", "file")
-    shown = str(system.tick("sqs_ingest").skipped)
-    assert "No messages are taken in" in shown
-    assert "line 1: customers: is a list; expected fields" in shown
+    for sensor, kind in (
+        ("sqs_ingest", NoCustomersError),
+        ("s3_sweep", InvalidConfigurationError),
+        ("configuration", InvalidConfigurationError),
+    ):
+        with pytest.raises(kind, match="line 1: customers: is a list; expected fields"):
+            system.tick(sensor)
+    assert "Pending: none" in system.skip_reason("due_images")
     assert (system.waiting_messages(), system.states()) == (1, {})
+
+
+def test_a_mistake_is_a_failed_tick_and_a_failed_check(
+    system: System, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in force continues; both are well again once the file is."""
+    monkeypatch.setattr("dlcs_assets.customers.file.CHECK_INTERVAL_SECONDS", 0.0)
+    assert "no mistake" in system.skip_reason("configuration")
+    assert configuration_check(system) == (True, "The customers file has no mistake, or there is none")
+    file.write_text(CUSTOMERS.replace("small: [", "tiny: ["))
+    with pytest.raises(InvalidConfigurationError, match=r"line 11: customers\.2\.default_channels"):
+        system.tick("configuration")
+    passed, why = configuration_check(system)
+    assert not passed
+    assert "line 11: customers.2.default_channels[1].policy: is 'small'" in why
+    assert "The last good one stays in force." in why
+    assert system.ingest("2/1/page", system.serve("page.jpg", jpeg(300, 200)), "").state == "done"
+    file.write_text(CUSTOMERS)
+    assert "no mistake" in system.skip_reason("configuration")
+    assert configuration_check(system)[0]
+
+
+def test_a_first_file_with_a_mistake_stops_no_image(
+    make_system: Callable[..., System], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dlcs_assets.customers.file.CHECK_INTERVAL_SECONDS", 0.0)
+    monkeypatch.chdir(tmp_path)
+    system = make_system()
+    url = system.serve("page.jpg", jpeg(300, 200))
+    assert system.ingest("2/1/before", url, "").state == "done"
+    (tmp_path / "dlcs.yaml").write_text("customers: [2]\n")
+    with pytest.raises(InvalidConfigurationError, match="All is as it was without a file"):
+        system.tick("configuration")
+    assert system.ingest("2/1/after", url, "").state == "done"
+
+
+def configuration_check(system: System) -> tuple[bool, str]:
+    """Return whether the check passed when it was last evaluated, after a tick, and what it says."""
+    system.tick("watch")
+    key = dg.AssetCheckKey(system.catalog.ledger, CONFIGURATION_IS_VALID)
+    newest = system.instance.event_log_storage.get_asset_check_execution_history(key, limit=1)[0].event
+    assert newest is not None
+    assert newest.dagster_event is not None
+    found = newest.dagster_event.asset_check_evaluation_data
+    return found.passed, str(found.description)

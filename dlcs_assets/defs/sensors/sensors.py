@@ -32,8 +32,14 @@ from dlcs_assets.metrics.metric import embedded
 from dlcs_assets.settings import Settings
 
 METRICS_INTERVAL_SECONDS = 60
+CONFIGURATION_INTERVAL_SECONDS = 15
 TICK_INTERVAL_SECONDS = 1  # the daemon begins ticks every five seconds: one in each round
 IDLE_INTERVAL_SECONDS = 5  # of what is not urgent: in most rounds it is not due yet, and comes in the next one
+
+
+class InvalidConfigurationError(Exception):
+    """What an operator wrote has a mistake; the message says where, and what is in force meanwhile."""
+
 
 Tick = Callable[..., dg.SensorResult | dg.SkipReason]
 
@@ -75,6 +81,12 @@ def ingest_sensors() -> Sequence[dg.SensorDefinition]:
             "Evaluates the asset checks from the ledger, and writes metrics to the log for CloudWatch if "
             "DLCS_METRICS_NAMESPACE is set.",
             interval=METRICS_INTERVAL_SECONDS,
+        ),
+        _sensor(
+            "configuration",
+            _check_configuration,
+            "Fails while the customers file has a mistake, and says which. What is in force meanwhile stays in force.",
+            interval=CONFIGURATION_INTERVAL_SECONDS,
         ),
         _sensor(
             "batches",
@@ -123,7 +135,7 @@ def _queue_sensor(name: str, lane: Lane, setting: str) -> dg.SensorDefinition:
             taken = take_in(queues, ledger, url, lane, settings)
             summary = " ".join(filter(None, (problem, str(taken))))
         except NoCustomersError as error:
-            summary = f"No messages are taken in: {error.cause}"
+            taken.error, summary = error, f"No messages are taken in: {error.cause}"
         if name == "s3_uploads" and settings.ingest_queue_url and not taken.counts.get("accepted"):
             return _skip(summary, taken)  # sqs_ingest launches what is due in the lane
         return _result(context, summary, _dispatch(context, ledger, lane, settings), taken)
@@ -149,7 +161,7 @@ def _scan_buckets(
     try:
         scan = BucketScan(listings, queues, ledger, settings)
     except NoCustomersError as error:
-        return dg.SkipReason(f"No bucket is swept: {error.cause}")
+        raise InvalidConfigurationError(f"No bucket is swept: {error}") from error
     context.update_cursor(scan.tick(context.cursor))
     if (settings.ingest_queue_url or settings.uploads_queue_url) and not scan.accepted:
         return dg.SkipReason(str(scan))  # the sensors of these queues launch what is due in the lane
@@ -201,6 +213,16 @@ def _watch(
     return dg.SkipReason(summary)
 
 
+def _check_configuration(
+    context: dg.SensorEvaluationContext,  # noqa: ARG001 (Dagster's signature)
+    settings: dg.ResourceParam[Settings],
+) -> dg.SkipReason:
+    """Fail a tick of its own: the sensors that take in and launch continue with what is in force."""
+    if problem := customer_source(settings).problem():
+        raise InvalidConfigurationError(problem)
+    return dg.SkipReason("The customers file has no mistake, or there is none")
+
+
 def _finish_batches(
     context: dg.SensorEvaluationContext,  # noqa: ARG001 (Dagster's signature)
     settings: dg.ResourceParam[Settings],
@@ -222,6 +244,7 @@ def _take_in_modified(
         taken = take_in_modified(queues, ledger, settings)
         summary = [str(each) for each in taken]
     except NoCustomersError as error:
+        taken = [IntakeSummary(error=error)]
         summary = [f"No notifications are taken in: {error.cause}"]
     if settings.invalidation_topic_arn:
         publish_due(ledger.outbox, notifications, INVALIDATION, settings.invalidation_topic_arn)
