@@ -75,10 +75,11 @@ class Deletions:
             rows = connection.execute(
                 select(requests, tombstones.c.detail)
                 .join(chunk_images, chunk_images.c.request_id == requests.c.id)
-                .join(tombstones, tombstones.c.request_id == requests.c.id)
+                .join(tombstones, tombstones.c.image_id == requests.c.image_id)
                 .where(
                     chunk_images.c.chunk_id == chunk_id,
                     requests.c.chunk_id == chunk_id,
+                    tombstones.c.request_id == requests.c.id,
                     requests.c.state == RequestState.RESERVED,
                 )
                 .order_by(chunk_images.c.position)
