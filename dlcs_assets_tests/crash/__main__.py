@@ -24,7 +24,7 @@ from typing import IO, Any, Final
 
 from dlcs_assets_tests.crash.expected import all_cases, learn
 from dlcs_assets_tests.crash.faults import Fault
-from dlcs_assets_tests.crash.foreign import planted
+from dlcs_assets_tests.crash.foreign import prefixes
 from dlcs_assets_tests.crash.history import history_of, run
 from dlcs_assets_tests.crash.usage import usage
 from dlcs_assets_tests.crash.world import world
@@ -85,8 +85,7 @@ def _histories(arguments: argparse.Namespace, ledger: str) -> int:
                 outcome = history.violations or "all is well"
                 sys.stdout.write(f"{seed}: {history.seconds:.0f} s, {ledger}, {history.struck}, {outcome}\n")
                 sys.stdout.flush()
-                made.forget(*(f"{customer}/" for customer in (history.customer, history.limited_customer)))
-                made.forget(*planted(history.customer))
+                made.forget(*prefixes(history))
     return 1 if bad else 0
 
 

@@ -11,40 +11,49 @@ from dlcs_assets_tests.crash.world import BUCKETS, World
 from dlcs_stack import aws
 
 _ID_PARTS: Final = 3
-# Keys that begin like those of image `{c}/1/page-00`, and of customer `{c}`.
+# Keys that begin like those of an image `{i}` of customer `{c}`.
 _STORAGE: Final = (
-    "{c}/1/page-00x",
-    "{c}/1/page-000/original",
-    "{c}/1/page-00.jp2",
-    "{c}/1/page-0",
-    "{c}/2/page-00",
+    "{i}x",
+    "{i}0/original",
+    "{i}.jp2",
+    "transient/{i}0/0123",
+    "foreign/{i}",
     "{c}/1",
+    "{c}/1/page-",
+    "{c}/2/page-00",
     "{c}0/1/page-00",
     "{c}0/1/page-00/original",
-    "foreign/{c}/1/page-00",
-    "transient/{c}/1/page-000/0123",
     "transient/{c}0/1/page-00/0123",
     "transient/foreign/{c}",
 )
 _THUMBS: Final = (
-    "{c}/1/page-00x/open/100.jpg",
-    "{c}/1/page-000/s.json",
+    "{i}x/open/100.jpg",
+    "{i}0/s.json",
+    "foreign/{i}/s.json",
     "{c}/2/page-00/open/100.jpg",
     "{c}0/1/page-00/open/100.jpg",
-    "foreign/{c}/1/page-00/s.json",
 )
 
 
-def plant(world: World, customer: int) -> None:
-    """Put objects of others next to where the customer's will be."""
+def plant(world: World, history: History) -> None:
+    """Put objects of others next to where those of the images will be."""
     for bucket, keys in ((aws.STORAGE_BUCKET, _STORAGE), (aws.THUMBS_BUCKET, _THUMBS)):
-        for key in planted(customer, keys):
+        for key in planted(history, keys):
             world.s3.put_object(Bucket=bucket, Key=key, Body=f"not ours: {key}".encode())
 
 
-def planted(customer: int, keys: tuple[str, ...] = (*_STORAGE, *_THUMBS)) -> list[str]:
+def planted(history: History, keys: tuple[str, ...] = (*_STORAGE, *_THUMBS)) -> list[str]:
     """Return the keys of what `plant` puts there."""
-    return [key.format(c=customer) for key in keys]
+    return list(dict.fromkeys(key.format(c=history.customer, i=image) for image in history.endings for key in keys))
+
+
+def prefixes(history: History) -> list[str]:
+    """Return under which prefixes everything of a history is, foreign objects included."""
+    own = history.customer
+    return [
+        *(f"{start}{own}" for start in ("", TRANSIENT_PREFIX, "foreign/", f"{TRANSIENT_PREFIX}foreign/")),
+        f"{history.limited_customer}/",
+    ]
 
 
 def everything_else(world: World, history: History) -> dict[tuple[str, str], str]:

@@ -9,10 +9,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Final
 
 import psutil
 
+from dlcs_assets.ledger.reports import Selection
 from dlcs_assets_tests.crash.acting import Actor, command
 from dlcs_assets_tests.crash.expected import Expected
 from dlcs_assets_tests.crash.faults import Fault, Striker, plan, plan_afterwards
@@ -23,7 +25,7 @@ from dlcs_assets_tests.crash.record import FIRST_CUSTOMER, REJECTED_IMAGE, Histo
 from dlcs_assets_tests.crash.world import IMAGES_ALLOWED, LIMITED_CASE, World, dice_of
 from dlcs_testing.whole_system import full_message
 
-IMAGES: Final = 30
+IMAGES: Final = 24
 LIMITED_IMAGES: Final = IMAGES_ALLOWED + 2
 POLL_SECONDS: Final = 0.3
 
@@ -57,7 +59,7 @@ def run(history: History, world: World, expected: Expected, *, timeout: float = 
     began = time.monotonic()
     world.aws.calm(history.seed)
     world.begin(history.customer, history.limited_customer, expected.limited_bytes)
-    plant(world, history.customer)
+    plant(world, history)
     before = everything_else(world, history)
     actor = Actor(world, history.customer, history.customer, history.in_batch)
     striker = Striker(world, dice_of(-history.seed))
@@ -102,7 +104,8 @@ def _operate(world: World, history: History, striker: Striker) -> None:
     world.raise_limits()
     environment = {**os.environ, **world.stack.environment}
     command(environment, "reprocess", "--customer", str(history.customer), "--stale")
-    command(environment, "retry", "--reason", "quota_exceeded", "--customer", str(history.limited_customer))
+    refused = Selection(customer=history.limited_customer, code="quota_exceeded")
+    world.ledger.reports.retry(refused, now=datetime.now(UTC))
     if history.deleted_afterwards:
         command(environment, "delete", "--yes", *history.deleted_afterwards)
     history.endings = {**history.endings, **dict.fromkeys(history.deleted_afterwards, Ending(DELETED))}

@@ -84,7 +84,7 @@ def check_limited(world: World, history: History, *, limited: bool) -> list[Viol
     reasons = {reason or "" for state, reason in states(world, customer).values() if state == "failed"}
     if other := [reason for reason in reasons if "(quota_exceeded)" not in reason]:
         found.append(f"images failed for other reasons than the quota: {other}")
-    return found + list(_differences(world, customer))
+    return found + list(_differences(world, history, customer))
 
 
 def _ends(world: World, history: History) -> Iterator[Violation]:
@@ -120,15 +120,15 @@ def _objects(world: World, history: History, expected: Expected) -> Iterator[Vio
         for key in seen.keys() & wanted.keys():
             if case and not expected.is_right(world, case, asset_id, key, seen[key]):
                 yield f"{asset_id} has something else at {key}"
-    yield from _differences(world, history.customer)
+    yield from _differences(world, history, history.customer)
     outcomes = {image for (image,) in world.system.rows(OUTCOMES, history.customer)}
     if dead := [image for image in outcomes if history.endings[image].state == DELETED]:
         yield f"deleted images have results: {dead}"
 
 
-def _differences(world: World, customer: int) -> Iterator[Violation]:
+def _differences(world: World, history: History, customer: int) -> Iterator[Violation]:
     recorded = {(bucket, key) for bucket, key in world.system.rows(OBJECTS, customer)}
-    foreign = set(planted(customer))
+    foreign = set(planted(history))
     # A killed attempt may have stored what no later one makes: deleted with the image, or by its next ingest.
     failed = {image for image, (state, _) in states(world, customer).items() if state == FAILED}
     there: set[tuple[str, str]] = set()
@@ -173,7 +173,7 @@ def _batch(world: World, history: History) -> Iterator[Violation]:
 
 
 def _leftovers(world: World, history: History) -> Iterator[Violation]:
-    foreign = planted(history.customer)
+    foreign = set(planted(history))
     if transient := [key for key in transient_keys(world, history.customer) if key not in foreign]:
         yield f"transient objects are left: {transient[:3]}"
     if folders := [path.name for path in world.scratch.iterdir() if path.name != FILLER and path.suffix != LAST_GOOD]:
