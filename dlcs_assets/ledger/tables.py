@@ -202,7 +202,6 @@ chunks = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("run_id", String(64)),
     Column("closed_at", UtcDateTime),
-    Column("held_back", SanitizedText, comment="why Dagster cannot start its run yet, as the launcher says"),
     Index("chunks_open", "closed_at", "lane"),
     Index("chunks_by_customer", "lane", "customer", "id"),
     _one_of("chunks", "lane", Lane),

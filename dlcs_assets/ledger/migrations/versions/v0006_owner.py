@@ -33,5 +33,3 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("run_id"),
     )
     op.create_index("workers_by_heartbeat", "workers", ["heartbeat_at"])
-    why = "why Dagster cannot start its run yet, as the launcher says"
-    op.add_column("chunks", sa.Column("held_back", sa.Text, comment=why))
