@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -142,7 +143,7 @@ def parse_requested_channels(value: object) -> tuple[RequestedChannel, ...] | No
         )
     requested = [_requested(item) for item in value]
     names = [name for name, _ in requested]
-    if twice := {name for name in names if names.count(name) > 1}:
+    if twice := {name for name, count in Counter(names).items() if count > 1}:
         raise MessageRejectedError(
             "duplicate_channel",
             f"deliveryChannels names {' and '.join(sorted(twice))} more than once",
