@@ -14,6 +14,7 @@ from pathlib import Path
 from bench import (
     arrangements,
     backlog,
+    bombs,
     conversion,
     faults,
     growth,
@@ -55,12 +56,14 @@ CASES = {
     "sizes": throughput.measure_sizes,
     "large": throughput.measure_large,
     "backlog": backlog.measure,
+    "bombs": bombs.measure,
 }
 # About an image server that fails; of what takes long; and of what nothing here changes.
-ONLY_IF_NAMED = ("load", "faults", "outage", "thumbnails", "sizes", "large", "backlog", "arrangements")
+ONLY_IF_NAMED = ("load", "faults", "outage", "thumbnails", "sizes", "large", "backlog", "arrangements", "bombs")
 SETTINGS = {
     "memory": {"DLCS_CHUNK_SIZE": "50"},  # all images of the case in one run
     "scale": {"DLCS_RECEIVE_WAIT": "0"},
+    "bombs": {"DLCS_MAX_PIXELS": "40000000", "DLCS_DECODER_MEMORY": str(2**27)},
 }
 QUICK_SETTINGS = {
     "outage": {"DLCS_ATTEMPT_DELAY": "5"},

@@ -21,7 +21,7 @@ from bench.memory import high_water_mark
 from bench.result import Result, of_many
 from bench.system import RunningSystem
 from dlcs_assets.pictures.comparison import compare
-from dlcs_assets.pictures.reading import fingerprint, read_header
+from dlcs_assets.pictures.reading import fingerprint, read_picture
 from dlcs_stack.appetiser import jobs
 from dlcs_stack.appetiser.convert import convert
 from dlcs_stack.appetiser.encoder import encode
@@ -136,7 +136,7 @@ def _peak(read: Callable[[Path], object], path: Path) -> int:
 
 
 def _convert(path: Path, folder: Path) -> None:
-    job = jobs.Job(path, folder / "out.jp2", None, (), Optimisation.MEDIUM, folder, 10**9, None)
+    job = jobs.Job(path, folder / "out.jp2", None, (), Optimisation.MEDIUM, folder, 10**9, 10**9, None)
     convert(job, lambda _: None)
 
 
@@ -176,8 +176,7 @@ def _in_srgb(image: Image) -> Image:
 
 
 def _look(path: Path) -> None:
-    read_header(path, max_pixels=10**9)
-    fingerprint(path)
+    read_picture(path)
 
 
 def _look_at_thumbnails(path: Path, folder: Path) -> None:

@@ -172,6 +172,15 @@ class Settings(BaseSettings):
 
     # Images
     max_pixels: int = Field(500_000_000, ge=1, description="Largest image, in pixels (width x height).")
+    max_frames: int = Field(10_000, ge=1, description="Pages or frames of an image at most, of which one is read.")
+    max_parts: int = Field(1_000_000, ge=1, description="Strips or tiles of an image, or packets of a JP2, at most.")
+    max_components: int = Field(64, ge=1, description="Components of a pixel at most.")
+    decoder_memory: int | None = Field(
+        None,
+        ge=2**26,
+        description="Memory for the decoding of large originals, in bytes, over all runs of a machine together; an "
+        "image that takes more is refused. Default: an eighth of what the machine or the container has.",
+    )
     default_thumbnail_sizes: Annotated[tuple[str, ...], NoDecode] = Field(
         DEFAULT_THUMBNAIL_SIZES,
         description="Sizes that every image gets, semicolon-separated, as IIIF size parameters.",

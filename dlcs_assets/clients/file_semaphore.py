@@ -43,6 +43,47 @@ class FileSemaphore:
             time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS))  # noqa: S311 (no secret depends on it)
 
 
+class FileBudget:
+    """`units` of something under a folder, of which a holder takes several: those of a machine share what there is.
+
+    Holders queue at a gate, so that what needs many units is not passed by indefinitely.
+    """
+
+    def __init__(self, folder: Path, units: int) -> None:
+        self._folder = folder
+        self.units = units
+
+    @contextmanager
+    def acquire(self, units: int) -> Iterator[None]:
+        """Wait for a number of units, and hold them. Raises ValueError for more than there are."""
+        if units > self.units:
+            raise ValueError(f"{units} of {self.units} units are asked for")
+        taken: dict[int, int] = {}
+        try:
+            if units:
+                self._take(units, taken)
+            yield
+        finally:
+            for descriptor in taken.values():
+                os.close(descriptor)
+
+    def _take(self, units: int, taken: dict[int, int]) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        gate = os.open(self._folder / "gate", os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(gate, fcntl.LOCK_EX)
+            while True:
+                for number in range(self.units):
+                    if len(taken) == units:
+                        return
+                    if number not in taken and (lock := _lock(self._folder / f"{number}.unit")) is not None:
+                        taken[number] = lock
+                if len(taken) < units:
+                    time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS))  # noqa: S311 (no secret depends on it)
+        finally:
+            os.close(gate)
+
+
 def _lock(path: Path) -> int | None:
     # A descriptor of its own each time: a lock belongs to the descriptor, so it also holds between threads.
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)

@@ -9,6 +9,8 @@ from dlcs_assets.domain.iiif_size import Size
 
 _START: Final = b"\xff\xd8\xff"
 _END: Final = b"\xff\xd9"
+_SCAN: Final = b"\xff\xda"
+_SCANS: Final = 500  # each of them goes through the whole picture
 
 
 class NotAJpegError(ValueError):
@@ -29,6 +31,8 @@ def measure_jpeg(data: bytes) -> Size:
             size = Size(*image.size)
     except (OSError, SyntaxError, ValueError) as error:
         raise NotAJpegError("has no readable JPEG header") from error
+    if data.count(_SCAN) > _SCANS:
+        raise NotAJpegError(f"has more than {_SCANS} scans")
     if not data.endswith(_END):
         raise NotAJpegError("breaks off before the end of the JPEG")
     return size

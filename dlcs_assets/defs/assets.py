@@ -30,6 +30,7 @@ from dlcs_assets.ingest.policy import ingest_policy, retry_schedule
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.ledger.records import RetrySchedule
 from dlcs_assets.ledger.results import Claim
+from dlcs_assets.pictures.processes import PictureReader
 from dlcs_assets.settings import Settings
 
 GROUP = "ingest"
@@ -126,7 +127,7 @@ def ingest_assets(settings: Settings) -> dg.AssetsDefinition:
         appetiser: dg.ResourceParam[Appetiser],
         image_server: dg.ResourceParam[ImageServer],
     ) -> Iterator[dg.AssetMaterialization | dg.AssetCheckResult]:
-        services = Services(origins, storage, appetiser, image_server)
+        services = Services(origins, storage, appetiser, image_server, PictureReader.of(settings))
         own = config.applied_to(settings)
         run = _Run(context, ledger, services, own)
         if context.selected_asset_keys:

@@ -30,6 +30,7 @@ from dlcs_assets.defs.ledgers import LedgerResource
 from dlcs_assets.domain.image_servers import ImageServerKind, SourceAccess
 from dlcs_assets.domain.redaction import without_login
 from dlcs_assets.ingest.context import Services
+from dlcs_assets.pictures.processes import PictureReader
 from dlcs_assets.settings import Settings
 
 SECRET_SETTINGS: Final = {"ledger_url", "ledger_key"}
@@ -388,4 +389,7 @@ def make_services(settings: Settings, resources: Mapping[str, Any] | None = None
     `resources` take the place of those made from the settings.
     """
     made = {**build_resources(settings), **(resources or {})}
-    return Services(*(made[name].client() for name in ("origins", "storage", "appetiser", "image_server")))
+    origins, storage, appetiser, image_server = (
+        made[name].client() for name in ("origins", "storage", "appetiser", "image_server")
+    )
+    return Services(origins, storage, appetiser, image_server, PictureReader.of(settings))

@@ -15,16 +15,18 @@ from dlcs_assets.clients.storage import Storage
 from dlcs_assets.domain.ingest_spec import IngestPolicy, IngestSpec
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult, WorkItem
 from dlcs_assets.domain.thumbnails import ThumbnailMaker
+from dlcs_assets.pictures.processes import PictureReader
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The outside systems that a stage may call."""
+    """The outside systems that a stage may call, and what reads pictures for it."""
 
     origins: Origins
     storage: Storage
     appetiser: Appetiser
     image_server: ImageServer
+    pictures: PictureReader
 
 
 class ImageLedger(Protocol):

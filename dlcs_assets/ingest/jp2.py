@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Final
 
 from dlcs_assets.domain.errors import PermanentError, TransientError
 from dlcs_assets.domain.ingest_plan import Conversion
@@ -17,11 +16,9 @@ from dlcs_assets.domain.storage_keys import jp2_key
 from dlcs_assets.ingest.appetiser_trial import blame_appetiser
 from dlcs_assets.ingest.context import ImageContext, Stopwatch
 from dlcs_assets.ingest.original import FetchedOriginal
-from dlcs_assets.ingest.picture_check import check_jp2
-from dlcs_assets.pictures.jp2 import MAX_DECODED_PIXELS, decode_whole
-from dlcs_assets.pictures.jp2_structure import Jp2Structure, read_jp2_structure
-
-NOT_EXAMINED: Final = "notExamined"
+from dlcs_assets.ingest.picture_check import require_same_picture
+from dlcs_assets.pictures.jp2_structure import Jp2Structure
+from dlcs_assets.pictures.tasks import Jp2Report, compare_jp2, examine_jp2
 
 
 def no_jp2(spec: IngestSpec) -> StageResult:
@@ -38,13 +35,16 @@ def make_jp2(
     """
     converts = spec.plan.conversion is Conversion.APPETISER
     path = _convert(image, spec, original) if converts else original.file.path
-    structure = read_jp2_structure(path)
     if converts:
-        _check_size(structure, original)
-        check_jp2(original, path)
+        assert original.look is not None  # it is an image, or it would not have been converted
+        report = image.services.pictures.run(compare_jp2, path, original.look)
+        _check_size(report.structure, original)
+        require_same_picture(report)
     else:
-        _check_decodes(path, structure)
-    notes = [*structure.notes, *(f"jpylyzer's test {name} fails" for name in validity_faults(path))]
+        report = image.services.pictures.run(examine_jp2, path)
+        _require_decodable(report)
+    structure = report.structure
+    notes = [*structure.notes, *(f"jpylyzer's test {name} fails" for name in report.faults)]
     sha256 = _sha256(path)
     image.require_room(spec, path.stat().st_size, [ObjectKind.JP2])
     image.ledger.check_claim()
@@ -69,22 +69,6 @@ def make_jp2(
         facts["note"] = f"About this JP2: {'; '.join(notes)}"
     record = ObjectRecord(stored.bucket, stored.key, ObjectKind.JP2, stored.bytes, sha256, "image/jp2")
     return path, StageResult(Stage.JP2, spec.plan.jp2_outcome, sha256, facts, (record,))
-
-
-def validity_faults(path: Path) -> list[str]:
-    """Return the names of the tests of jpylyzer, the field's validator of JP2s, that a file fails; none if it is valid.
-
-    Memory is mapped, not read; a page of 24 megapixels takes 0.3 ms in one tile, 13 to 26 ms in 384. Only for files
-    whose structure was read before: jpylyzer does not end on every broken one.
-    """
-    # Imported here: a run that makes no JP2 does not need it.
-    from jpylyzer.jpylyzer import checkOneFile  # type: ignore[import-untyped]  # noqa: PLC0415
-
-    report = checkOneFile(str(path), "jp2")
-    if report.findtext("statusInfo/success") != "True":
-        return [NOT_EXAMINED]
-    found = [test.tag for tests in report.iter("tests") for test in tests.iter() if test.text == "False"]
-    return found if report.findtext("isValid") != "True" else []
 
 
 def _convert(image: ImageContext, spec: IngestSpec, original: FetchedOriginal) -> Path:
@@ -122,19 +106,14 @@ def _check_size(structure: Jp2Structure, original: FetchedOriginal) -> None:
     )
 
 
-def _check_decodes(path: Path, structure: Jp2Structure) -> None:
-    """Decode an original that is published as it is; one too large for that was decoded at a smaller resolution."""
-    if structure.width * structure.height > MAX_DECODED_PIXELS:
-        return
-    try:
-        decode_whole(path, structure)
-    except PermanentError as error:
+def _require_decodable(report: Jp2Report) -> None:
+    if report.undecodable is not None:
         raise PermanentError(
             "jp2_undecodable",
-            f"The original is a JP2 that cannot be decoded: {error.cause}",
+            f"The original is a JP2 that cannot be decoded: {report.undecodable}",
             remedy="Replace the original by one that opens in an image viewer",
             stage=Stage.JP2,
-        ) from error
+        )
 
 
 def _sha256(path: Path) -> str:

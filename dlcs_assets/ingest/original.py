@@ -20,7 +20,8 @@ from dlcs_assets.domain.storage_keys import original_key, transient_key
 from dlcs_assets.ingest.context import ImageContext, Stopwatch
 from dlcs_assets.pictures.fingerprint import Fingerprint
 from dlcs_assets.pictures.header import PictureHeader
-from dlcs_assets.pictures.reading import HEAD_BYTES, fingerprint, read_header, require_picture
+from dlcs_assets.pictures.reading import HEAD_BYTES, require_picture
+from dlcs_assets.pictures.tasks import read_original
 
 # What other formats are made of: bytes that look like these may well be text/csv or a word processor's.
 GENERAL_TYPES = frozenset({"text/plain", "application/xml", "application/zip"})
@@ -83,8 +84,8 @@ def fetch_original(image: ImageContext, spec: IngestSpec) -> FetchedOriginal:
         source_format = sniff(content.read(HEAD_BYTES))
     if spec.plan.source is ImageServerSource.NONE:
         return FetchedOriginal(file, source_format)
-    header = read_header(path, max_pixels=image.policy.max_pixels)
-    return FetchedOriginal(file, header.format, header, fingerprint(path))
+    picture = image.services.pictures.run(read_original, path)
+    return FetchedOriginal(file, picture.header.format, picture.header, picture.look)
 
 
 def wants_peek(spec: IngestSpec) -> bool:

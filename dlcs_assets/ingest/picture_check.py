@@ -17,11 +17,9 @@ from dlcs_assets.domain.stages import Stage
 from dlcs_assets.ingest.context import ImageContext
 from dlcs_assets.ingest.original import FetchedOriginal, fetch_original
 from dlcs_assets.ingest.sources import Source, download_source
-from dlcs_assets.pictures.comparison import Difference, Seen, compare
+from dlcs_assets.pictures.comparison import Difference, Seen
 from dlcs_assets.pictures.fingerprint import Fingerprint
-from dlcs_assets.pictures.header import Colour
-from dlcs_assets.pictures.raster import JPEG, read_raster_header
-from dlcs_assets.pictures.reading import fingerprint
+from dlcs_assets.pictures.tasks import Jp2Report, compare_thumbnails
 
 _TURN_IT: Final = "Turn the original itself, without a tag that says how it is to be turned, and put that at its origin"
 _CODES: Final = {
@@ -44,26 +42,23 @@ _REMEDIES: Final = {
 }
 
 
-def check_jp2(original: FetchedOriginal, path: Path) -> None:
-    """Compare a JP2 that Appetiser made with its original.
+def require_same_picture(report: Jp2Report) -> None:
+    """Refuse a JP2 of Appetiser's that does not show its original.
 
     Raises `PermanentError`, code `jp2_of_another_picture` or `jp2_broken`.
     """
-    assert original.look is not None  # it is an image, or it would not have been converted
-    try:
-        seen = compare(original.look, fingerprint(path))
-    except PermanentError as error:
+    if report.undecodable is not None:
         raise PermanentError(
             "jp2_broken",
-            f"Appetiser made a JP2 that cannot be decoded: {error.cause}",
+            f"Appetiser made a JP2 that cannot be decoded: {report.undecodable}",
             remedy="See Appetiser's log for this image, and report it there; the original itself may be good",
             stage=Stage.JP2,
-        ) from error
-    if seen is not None:
+        )
+    if report.seen is not None:
         raise PermanentError(
             "jp2_of_another_picture",
-            f"The JP2 that Appetiser made does not show the original: it is {seen.words}",
-            remedy=_REMEDIES[seen.difference],
+            f"The JP2 that Appetiser made does not show the original: it is {report.seen.words}",
+            remedy=_REMEDIES[report.seen.difference],
             stage=Stage.JP2,
         )
 
@@ -82,23 +77,22 @@ def check_thumbnails(
     if not made:
         return
     reference = _reference(image, spec, source, original)
-    for thumbnail in made:
-        if read_raster_header(thumbnail.data, JPEG).colour is Colour.CMYK:
-            raise _error(image, Seen(Difference.COLOURS, "a JPEG in CMYK, which browsers show in other colours"))
-        seen = compare(reference, fingerprint(thumbnail.data))
-        if seen is not None:
-            raise _error(image, seen)
+    seen = image.services.pictures.run(compare_thumbnails, reference, [thumbnail.data for thumbnail in made])
+    if seen is not None:
+        raise _error(image, seen)
 
 
-def _reference(image: ImageContext, spec: IngestSpec, source: Source, original: FetchedOriginal | None) -> Fingerprint:
+def _reference(
+    image: ImageContext, spec: IngestSpec, source: Source, original: FetchedOriginal | None
+) -> Fingerprint | Path:
     if original is not None and original.look is not None:
         return original.look
     path = source.at_hand or download_source(image, spec)
-    if path is None:
-        fetched = fetch_original(image, spec)
-        assert fetched.look is not None
-        return fetched.look
-    return fingerprint(path)
+    if path is not None:
+        return path
+    fetched = fetch_original(image, spec)
+    assert fetched.look is not None
+    return fetched.look
 
 
 def _error(image: ImageContext, seen: Seen) -> IngestError:

@@ -23,7 +23,7 @@ from dlcs_assets.ingest.context import ImageContext
 from dlcs_assets.ingest.scaled_thumbnail import scaled_thumbnail
 from dlcs_assets.ingest.sources import Source, explain_unseen
 from dlcs_assets.pictures.header import Colour
-from dlcs_assets.pictures.reading import read_header
+from dlcs_assets.pictures.tasks import inspect
 
 # What a web server that is no image server would lead to as well.
 _PERHAPS_ELSEWHERE: Final = frozenset(
@@ -80,7 +80,7 @@ def make_with_appetiser(
 ) -> ThumbnailBatch:
     """Request all sizes of a file, each by its pixels. Raises the errors of the error tree."""
     max_pixels = image.policy.max_pixels
-    source = _inspect(path, max_pixels)
+    source = _inspect(image, path)
     planned = plan_thumbnails(spec.sizes, source.size)
     asks = [ask for ask in planned.asks if not _is_too_large(ask, max_pixels)]
     made = _ask_appetiser(image, spec, path, asks, plain=source.plain) if asks else []
@@ -176,8 +176,8 @@ def _ask_appetiser(
         ) from error
 
 
-def _inspect(path: Path, max_pixels: int) -> _FileSource:
-    header = read_header(path, max_pixels=max_pixels)
+def _inspect(image: ImageContext, path: Path) -> _FileSource:
+    header = image.services.pictures.run(inspect, path)
     size = Size(header.width, header.height)
     if header.format.is_jp2:
         return _FileSource(size, plain=True, described="the JP2's header")

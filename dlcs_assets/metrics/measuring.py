@@ -119,6 +119,8 @@ def _permits_by_service(slots: Path) -> dict[str, float]:
     held: dict[str, float] = {}
     for folder in slots.iterdir() if slots.is_dir() else ():
         service = folder.name.rpartition("-")[0]
+        if not service:  # the budget of memory, which is no service
+            continue
         held[service] = held.get(service, 0) + permits_held(folder)
     return held
 

@@ -6,12 +6,15 @@ nothing but what is written here makes colours of its components.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from dlcs_assets.domain.media_type import SourceFormat
+from dlcs_assets.domain.picture_limits import PictureLimits, require_modest
 from dlcs_assets.pictures.colour import Spectrum, rgb_of_ycbcr, to_srgb
+from dlcs_assets.pictures.demands import Gate, jp2_demand
 from dlcs_assets.pictures.fingerprint import Fingerprint, Shrinker, fingerprint_of, on_white
 from dlcs_assets.pictures.header import Colour, PictureHeader, unreadable, unsupported
 from dlcs_assets.pictures.jp2_boxes import BrokenJp2Error, read_at, read_boxes
@@ -35,36 +38,65 @@ _SPACES: Final = frozenset({SRGB, GREY, SYCC, CMYK})
 _COLOURS: Final = {GREY: Colour.GREY, SYCC: Colour.YCBCR, CMYK: Colour.CMYK}
 
 
-def read_jp2_header(path: Path, source_format: SourceFormat) -> PictureHeader:
-    """Read structure and boxes. Raises PermanentError `image_unreadable`, `image_unsupported` or `jp2_broken`."""
-    structure = read_jp2_structure(path)
+@dataclass(frozen=True, slots=True)
+class Jp2File:
+    """What a JP2's boxes and headers say, read once. `stated` is the orientation, None if there is none."""
+
+    path: Path
+    format: SourceFormat
+    structure: Jp2Structure
+    colour: Jp2Colour
+    stated: int | None
+    says_jp2: bool
+
+    @property
+    def decoded_small(self) -> bool:
+        """Whether a small resolution says all."""
+        return self.colour.is_plain and self.structure.at_origin and not self.structure.is_subsampled
+
+
+def open_jp2(path: Path, source_format: SourceFormat, gate: Gate, structure: Jp2Structure | None = None) -> Jp2File:
+    """Read structure, unless it is known, and boxes, and let the file in.
+
+    Raises as `Gate.let_in`, and PermanentError `image_unreadable`, `image_unsupported` or `jp2_broken`.
+    """
+    structure = structure or read_jp2_structure(path)
+    # Sizes and counts first: a decoder's memory is judged once the boxes have said how it is decoded.
+    file_bytes = path.stat().st_size
+    require_modest(jp2_demand(structure, file_bytes, whole=False), file_bytes, gate.limits)
     colour = _colour(path, source_format)
-    stated = _jp2_orientation(path)
-    width, height = upright_size(structure.width, structure.height, stated)
+    stated, says_jp2 = _read_metadata(path)
+    opened = Jp2File(path, source_format, structure, colour, stated, says_jp2)
+    gate.let_in(jp2_demand(structure, file_bytes, whole=not opened.decoded_small), file_bytes)
+    return opened
+
+
+def jp2_header(jp2: Jp2File) -> PictureHeader:
+    """Return the header of a JP2 that was opened."""
+    structure, colour = jp2.structure, jp2.colour
+    width, height = upright_size(structure.width, structure.height, jp2.stated)
     return PictureHeader(
-        source_format,
+        jp2.format,
         width,
         height,
-        stated or 1,
-        stated is not None,
+        jp2.stated or 1,
+        jp2.stated is not None,
         _colour_name(colour),
         max(colour.bits, default=8),
         has_alpha=colour.alpha is not None,
         has_profile=colour.profile is not None,
-        variant=None if source_format == CODESTREAM or (source_format.is_jp2 and _says_jp2(path)) else "JPX",
+        variant=None if jp2.format == CODESTREAM or (jp2.format.is_jp2 and jp2.says_jp2) else "JPX",
     )
 
 
-def jp2_fingerprint(path: Path, source_format: SourceFormat) -> Fingerprint:
-    """Decode a JP2: at a small resolution where it is plain, otherwise whole. Raises as `read_jp2_header`."""
-    structure = read_jp2_structure(path)
-    colour = _colour(path, source_format)
-    orientation = _jp2_orientation(path) or 1
-    if colour.is_plain and structure.at_origin and not structure.is_subsampled:
-        samples = _decoded_small(path, structure)
+def jp2_fingerprint(jp2: Jp2File, gate: Gate) -> Fingerprint:
+    """Decode a JP2: at a small resolution where it is plain, otherwise whole. Raises as `open_jp2`."""
+    structure, colour = jp2.structure, jp2.colour
+    if jp2.decoded_small:
+        samples = _decoded_small(jp2.path, structure, gate)
         levels = samples * (255 / (2 ** colour.bits[0] - 1))
     else:
-        levels = _channels(decode_whole(path, structure), colour)
+        levels = _channels(decode_whole(jp2.path, structure, gate), colour)
     # OpenJPEG has made RGB of what is subsampled, whatever the boxes say.
     grid, transparent = _shown(levels, colour, is_ycc=colour.space == SYCC and not structure.is_subsampled)
     shrinker = Shrinker(grid.shape[1], grid.shape[0], 3)
@@ -73,21 +105,29 @@ def jp2_fingerprint(path: Path, source_format: SourceFormat) -> Fingerprint:
         shrinker.means(),
         shrinker.column_edges,
         shrinker.row_edges,
-        orientation=orientation,
+        orientation=jp2.stated or 1,
         is_transparent=transparent,
     )
 
 
-def decode_whole(path: Path, structure: Jp2Structure) -> Array:
+def decodes_within(path: Path, structure: Jp2Structure, limits: PictureLimits) -> bool:
+    """Return whether a JP2 may be decoded whole, for nothing but the proof."""
+    demand = jp2_demand(structure, path.stat().st_size, whole=True, as_levels=False)
+    return demand.pixels <= MAX_DECODED_PIXELS and demand.memory_bytes <= limits.memory_bytes
+
+
+def decode_whole(path: Path, structure: Jp2Structure, gate: Gate, *, as_levels: bool = True) -> Array:
     """Decode the codestream, (rows, columns, components).
 
-    Raises PermanentError `image_unreadable`, or `image_unsupported` above `MAX_DECODED_PIXELS`.
+    Raises as `Gate.let_in`, and PermanentError `image_unreadable`, or `image_unsupported` above `MAX_DECODED_PIXELS`.
     """
     import numpy as np
     from imagecodecs import Jpeg2kError, jpeg2k_decode
 
     if structure.width * structure.height > MAX_DECODED_PIXELS:
         raise unsupported("image/jp2", f"more than {MAX_DECODED_PIXELS} pixels, and not plain grey or RGB")
+    file_bytes = path.stat().st_size
+    gate.let_in(jp2_demand(structure, file_bytes, whole=True, as_levels=as_levels), file_bytes)
     start, end = structure.codestream
     with path.open("rb") as file:
         codestream = read_at(file, start, end - start)
@@ -104,7 +144,7 @@ def decode_whole(path: Path, structure: Jp2Structure) -> Array:
     return samples if samples.ndim == 3 else samples[..., None]  # noqa: PLR2004 (axes)
 
 
-def _decoded_small(path: Path, structure: Jp2Structure) -> Array:
+def _decoded_small(path: Path, structure: Jp2Structure, gate: Gate) -> Array:
     """Decode the smallest resolution that is large enough."""
     import numpy as np
 
@@ -125,7 +165,7 @@ def _decoded_small(path: Path, structure: Jp2Structure) -> Array:
     except Exception as error:  # decoders fed with foreign bytes raise whatever they stumble over
         if steps == 0:
             raise unreadable("image/jp2", error or type(error).__name__) from error
-        return decode_whole(path, structure)
+        return decode_whole(path, structure, gate)
     samples = samples if samples.ndim == 3 else samples[..., None]  # noqa: PLR2004 (axes)
     if structure.bit_depth > 8 and samples.dtype == np.uint8:  # noqa: PLR2004 (bits)
         return samples.astype(np.float64) * 257
@@ -199,24 +239,21 @@ def _colour_name(colour: Jp2Colour) -> Colour:
     return Colour.GREY if len(colour.channels) == 1 else Colour.RGB
 
 
-def _says_jp2(path: Path) -> bool:
-    """Return whether the file says that a reader of JP2, part 1 of the standard, can read it."""
-    with path.open("rb") as file:
-        for box in read_boxes(file, 0, path.stat().st_size):
-            if box.kind == b"ftyp":
-                content = read_at(file, box.start, min(box.end - box.start, _METADATA_BYTES))
-                return _BRAND in {content[:4], *(content[at : at + 4] for at in range(8, len(content), 4))}
-    return False
-
-
-def _jp2_orientation(path: Path) -> int | None:
+def _read_metadata(path: Path) -> tuple[int | None, bool]:
+    """Return the orientation, and whether the file says that a reader of JP2, part 1 of the standard, can read it."""
     found: dict[bytes, bytes] = {}
+    says_jp2 = False
     with path.open("rb") as file:
         try:
             for box in read_boxes(file, 0, path.stat().st_size):
-                if box.kind == b"uuid":
-                    content = read_at(file, box.start, min(box.end - box.start, _METADATA_BYTES))
+                if box.kind not in {b"ftyp", b"uuid"}:
+                    continue
+                content = read_at(file, box.start, min(box.end - box.start, _METADATA_BYTES))
+                if box.kind == b"ftyp":
+                    brands = (content[at : at + 4] for at in range(8, len(content), 4))
+                    says_jp2 |= _BRAND in {content[:4], *brands}
+                elif content[:_UUID_BYTES] in {_EXIF_UUID, _XMP_UUID}:
                     found[content[:_UUID_BYTES]] = content[_UUID_BYTES:]
         except BrokenJp2Error:
             pass  # reported by what reads its structure
-    return exif_orientation(found.get(_EXIF_UUID)) or xmp_orientation(found.get(_XMP_UUID, b""))
+    return exif_orientation(found.get(_EXIF_UUID)) or xmp_orientation(found.get(_XMP_UUID, b"")), says_jp2

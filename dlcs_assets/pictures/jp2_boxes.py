@@ -9,6 +9,7 @@ from typing import BinaryIO, Final
 
 _SHORT_HEADER: Final = 8
 _LONG_HEADER: Final = 16
+_MAX_BOXES: Final = 10_000
 
 
 class BrokenJp2Error(Exception):
@@ -32,8 +33,11 @@ def is_codestream(file: BinaryIO) -> bool:
 
 def read_boxes(file: BinaryIO, start: int, end: int) -> Iterator[Box]:
     """Yield the boxes between two positions. Raises BrokenJp2Error where one does not fit."""
-    at = start
+    at, count = start, 0
     while at < end:
+        count += 1
+        if count > _MAX_BOXES:
+            raise BrokenJp2Error(f"it has more than {_MAX_BOXES} boxes")
         length, kind = struct.unpack(">I4s", read_at(file, at, _SHORT_HEADER))
         header = _SHORT_HEADER
         if length == 1:

@@ -27,6 +27,7 @@ _SOT_BYTES: Final = 12
 _EMPTY_TABLE: Final = 3  # bytes of a table of packet lengths without any
 _DEFAULT_PRECINCT: Final = 2**15
 _MAX_PADDING: Final = 2**20
+_MAX_LEVELS: Final = 32
 _PADDING: Final = b"\0\r\n "
 
 
@@ -68,6 +69,16 @@ class Jp2Structure:
         longest = max(self.width, self.height)
         scalable = self.levels > 0 or longest <= _SMALL_ENOUGH_UNSCALED
         return scalable and (self.tiles > 1 or bool(self.precincts) or longest <= _SMALL_ENOUGH_UNTILED)
+
+    @property
+    def packets(self) -> int:
+        """How many packets it consists of, about: one for each precinct, layer and component."""
+        edges = self.precincts or ((_DEFAULT_PRECINCT, _DEFAULT_PRECINCT),) * (self.levels + 1)
+        precincts = 0
+        for halvings, (across, down) in zip(range(self.levels, -1, -1), edges, strict=False):
+            width, height = (-(-edge >> halvings) for edge in (self.width, self.height))
+            precincts += max(self.tiles, -(-width // across) * -(-height // down))
+        return precincts * self.components * self.layers
 
 
 def read_jp2_structure(path: Path) -> Jp2Structure:
@@ -186,6 +197,8 @@ def _read_main_header(file: BinaryIO, start: int, end: int) -> tuple[Jp2Structur
         raise BrokenJp2Error("the header of its codestream is not readable") from error
     if min(structure.width, structure.height, structure.components) < 1:
         raise BrokenJp2Error("it has no pixels")
+    if structure.levels > _MAX_LEVELS:
+        raise BrokenJp2Error(f"it states {structure.levels} levels of resolution")
     return replace(structure, has_tlm=_TLM in segments, has_plt=_PLM in segments), at
 
 

@@ -67,11 +67,14 @@ _MODES: Final = {
 }
 
 
-def read_raster_header(source: Path | bytes, source_format: SourceFormat) -> PictureHeader:
-    """Read a header. Raises PermanentError `image_unreadable` or `image_unsupported`."""
+def read_raster_header(source: Path | bytes, source_format: SourceFormat, frames: int = 1) -> PictureHeader:
+    """Read a header. Raises PermanentError `image_unreadable` or `image_unsupported`.
+
+    `frames` are those of a GIF: Pillow would read all of them to count them.
+    """
     try:
         with _by_pillow(source, source_format) as image:
-            return _pillow_header(image, source_format)
+            return _pillow_header(image, source_format, frames)
     except PermanentError:
         if source_format.media_type in _BY_PILLOW:
             raise
@@ -79,11 +82,10 @@ def read_raster_header(source: Path | bytes, source_format: SourceFormat) -> Pic
         return _vips_header(source, source_format)
 
 
-def raster_fingerprint(source: Path | bytes, source_format: SourceFormat) -> Fingerprint:
-    """Decode a picture as far as is needed for its fingerprint. Raises as `read_raster_header`."""
-    header = read_raster_header(source, source_format)
-    if source_format.media_type in _BY_PILLOW:
-        with _by_pillow(source, source_format) as image:
+def raster_fingerprint(source: Path | bytes, header: PictureHeader) -> Fingerprint:
+    """Decode a picture of this header as far as its fingerprint needs. Raises as `read_raster_header`."""
+    if header.format.media_type in _BY_PILLOW:
+        with _by_pillow(source, header.format) as image:
             return _pillow_fingerprint(image, header)
     return _vips_fingerprint(source, header)
 
@@ -103,7 +105,7 @@ def _by_pillow(source: Path | bytes, source_format: SourceFormat) -> Iterator[Im
         raise unreadable(source_format.media_type, error or type(error).__name__) from error
 
 
-def _pillow_header(image: ImageFile, source_format: SourceFormat) -> PictureHeader:
+def _pillow_header(image: ImageFile, source_format: SourceFormat, frames: int) -> PictureHeader:
     stated = _stated_orientation(image)
     width, height = image.size
     if width < 1 or height < 1:
@@ -123,7 +125,7 @@ def _pillow_header(image: ImageFile, source_format: SourceFormat) -> PictureHead
         SampleKind.FLOAT if image.mode == "F" else SampleKind.UNSIGNED,
         has_alpha=image.has_transparency_data,
         has_profile=bool(image.info.get("icc_profile")),
-        pages=int(getattr(image, "n_frames", 1)),
+        pages=frames if source_format.media_type == "image/gif" else int(getattr(image, "n_frames", 1)),
     )
 
 

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.media_type import SourceFormat, sniff
+from dlcs_assets.pictures.demands import Gate, read_demand
 from dlcs_assets.pictures.fingerprint import Fingerprint
 from dlcs_assets.pictures.header import PictureHeader
-from dlcs_assets.pictures.jp2 import CODESTREAM, jp2_fingerprint, read_jp2_header
+from dlcs_assets.pictures.jp2 import CODESTREAM, jp2_fingerprint, jp2_header, open_jp2
 from dlcs_assets.pictures.raster import RASTERS, raster_fingerprint, read_raster_header
-from dlcs_assets.pictures.tiff import read_tiff_header, tiff_fingerprint
+from dlcs_assets.pictures.tiff import TIFF, read_tiff, read_tiff_header
 
 HEAD_BYTES: Final = 65536
 _JPEG_2000: Final = frozenset({"image/jp2", "image/jpx", "image/jph", CODESTREAM.media_type})
+_OPEN: Final = Gate()
 _NOT_SUPPORTED: Final = {
     "image/heic": "HEIC, whose codec is patented",
     "image/heif": "HEIF, whose codec may be patented",
     "image/jxl": "JPEG XL",
     "image/svg+xml": "SVG, which has no pixels",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What a picture's header says, and what it looks like."""
+
+    header: PictureHeader
+    look: Fingerprint
 
 
 def sniff_image(source: Path | bytes) -> SourceFormat:
@@ -55,33 +66,45 @@ def require_picture(found: SourceFormat | None, otherwise: str = "of no known fo
     )
 
 
-def read_header(path: Path, *, max_pixels: int) -> PictureHeader:
+def read_header(source: Path | bytes, gate: Gate = _OPEN) -> PictureHeader:
     """Read the header of a picture.
 
-    Raises PermanentError `not_an_image`, `image_unsupported`, `image_unreadable`, `jp2_broken` or `too_many_pixels`.
+    Raises as `Gate.let_in`, and PermanentError `not_an_image`, `image_unsupported`, `image_unreadable` or `jp2_broken`.
     """
-    source_format = sniff_image(path)
-    if source_format.media_type == "image/tiff":
-        header = read_tiff_header(path)
-    elif source_format.media_type in _JPEG_2000:
-        header = read_jp2_header(path, source_format)
-    else:
-        header = read_raster_header(path, source_format)
-    if header.width * header.height > max_pixels:
-        raise PermanentError(
-            "too_many_pixels",
-            f"The image has {header.width} x {header.height} pixels, more than {max_pixels}",
-            remedy="Put a smaller one at its origin, or raise DLCS_MAX_PIXELS.",
-        )
-    return header
-
-
-def fingerprint(source: Path | bytes) -> Fingerprint:
-    """Return what a picture looks like, upright. Raises as `read_header`, but for `too_many_pixels`."""
     source_format = sniff_image(source)
-    if source_format.media_type == "image/tiff":
-        return tiff_fingerprint(source)
     if source_format.media_type in _JPEG_2000:
-        assert isinstance(source, Path)
-        return jp2_fingerprint(source, source_format)
-    return raster_fingerprint(source, source_format)
+        return jp2_header(open_jp2(_file(source), source_format, gate))
+    frames = _let_in(source, source_format, gate)
+    if source_format.media_type == TIFF.media_type:
+        return read_tiff_header(source)
+    return read_raster_header(source, source_format, frames)
+
+
+def read_picture(source: Path | bytes, gate: Gate = _OPEN) -> Picture:
+    """Read the header of a picture, and what it looks like, upright. Raises as `read_header`."""
+    source_format = sniff_image(source)
+    if source_format.media_type in _JPEG_2000:
+        jp2 = open_jp2(_file(source), source_format, gate)
+        return Picture(jp2_header(jp2), jp2_fingerprint(jp2, gate))
+    frames = _let_in(source, source_format, gate)
+    if source_format.media_type == TIFF.media_type:
+        return Picture(*read_tiff(source))
+    header = read_raster_header(source, source_format, frames)
+    return Picture(header, raster_fingerprint(source, header))
+
+
+def fingerprint(source: Path | bytes, gate: Gate = _OPEN) -> Fingerprint:
+    """Return what a picture looks like, upright. Raises as `read_header`."""
+    return read_picture(source, gate).look
+
+
+def _let_in(source: Path | bytes, source_format: SourceFormat, gate: Gate) -> int:
+    """Let the file in, and return how many frames it has."""
+    demand = read_demand(source, source_format, gate.limits.frames)
+    gate.let_in(demand, source.stat().st_size if isinstance(source, Path) else len(source))
+    return demand.frames
+
+
+def _file(source: Path | bytes) -> Path:
+    assert isinstance(source, Path)  # bytes are thumbnails, and those are no JP2
+    return source

@@ -83,10 +83,13 @@ def read_tiff_header(source: Path | bytes) -> PictureHeader:
         return layout.header
 
 
-def tiff_fingerprint(source: Path | bytes) -> Fingerprint:
-    """Decode the page that is chosen, strip by strip or tile by tile. Raises as `read_tiff_header`."""
+def read_tiff(source: Path | bytes) -> tuple[PictureHeader, Fingerprint]:
+    """Read the header of the page that is chosen, and decode it, strip by strip or tile by tile.
+
+    Raises as `read_tiff_header`.
+    """
     with _layout(source) as layout:
-        return _fingerprint(layout)
+        return layout.header, _fingerprint(layout)
 
 
 def choose_page(subfile_types: list[tuple[int, int, int]]) -> int:
@@ -227,17 +230,11 @@ def _pixels(page: TiffPage) -> int:
 def _fingerprint(layout: _Layout) -> Fingerprint:
     header, page = layout.header, layout.page
     width, height = header.stored_size
-    reader = _Samples(layout)
+    reader = _samples_of(layout)
     shrinker = Shrinker(width, height, reader.channels)
     for top, left, plane, pixels in _parts(page, width, height):
-        if reader.by_planes:
-            shrinker.add(top, left, reader.plain(pixels), channel=plane)
-        else:
-            shrinker.add(top, left, reader.levels(pixels))
-    means = shrinker.means()
-    if reader.by_planes:
-        means = reader.levels_of_planes(means)
-    grid, transparent = reader.finished(means)
+        reader.add(shrinker, top, left, plane, pixels)
+    grid, transparent = reader.finished(shrinker.means())
     return fingerprint_of(
         grid,
         shrinker.column_edges,
@@ -267,8 +264,17 @@ def _parts(page: TiffPage, width: int, height: int) -> Iterator[tuple[int, int, 
         yield top, left, plane, segment[0, : height - top, : width - left]
 
 
+def _samples_of(layout: _Layout) -> _Samples:
+    page = layout.page
+    if layout.header.colour is Colour.PALETTE:
+        return _PaletteSamples(layout)
+    if page.planarconfig == _PLANES and int(page.samplesperpixel) > 1:
+        return _PlaneSamples(layout)
+    return _Samples(layout)
+
+
 class _Samples:
-    """What the samples of a page stand for, as levels of 0 to 255 of a `Spectrum`."""
+    """What the samples of a page stand for, as levels of 0 to 255 of a `Spectrum`: all those of a pixel together."""
 
     def __init__(self, layout: _Layout) -> None:
         page, header = layout.page, layout.header
@@ -282,16 +288,24 @@ class _Samples:
         self._inverted = page.photometric == _WHITE_IS_ZERO
         self._is_icc_lab = page.photometric == _ICC_LAB
         self._extra = layout.extra if layout.extra in {_PREMULTIPLIED, _ALPHA} else None
-        self._palette = _palette(page) if header.colour is Colour.PALETTE else None
-        self.by_planes = page.planarconfig == _PLANES and self._samples > 1
         self._top = 1.0 if header.samples is SampleKind.FLOAT else float(2**header.bits - 1)
         self._seen_through = False
-        self.channels = self._samples if self.by_planes else self._result_channels()
 
-    def _result_channels(self) -> int:
+    @property
+    def channels(self) -> int:
+        """How many channels the parts have that are added up."""
+        return self._samples if self._is_plain else len(self._spectrum.channels)
+
+    def add(self, shrinker: Shrinker, top: int, left: int, _plane: int, pixels: Array) -> None:
+        """Add a part of the picture: samples as they are, or levels where the means of samples say less."""
+        pixels = self._checked(pixels)
+        shrinker.add(top, left, pixels if self._is_plain else self._composed(self._scaled(pixels)))
+
+    def finished(self, means: Array) -> tuple[Array, bool]:
+        """Return sRGB levels of the means of what was added, and whether some of the picture can be seen through."""
         if self._is_plain:
-            return self._samples
-        return 3 if self._palette is not None else len(self._spectrum.channels)
+            means = self._scaled(means)[..., : self._colour_samples]
+        return to_srgb(means, self._spectrum, self._profile), self._seen_through
 
     @property
     def _spectrum(self) -> Spectrum:
@@ -308,15 +322,15 @@ class _Samples:
     @property
     def _is_plain(self) -> bool:
         """Whether means of samples say as much as means of colours."""
-        needs_pixels = self._palette is not None or self._extra is not None or self._is_lab
+        needs_pixels = self._extra is not None or self._is_lab
         return not needs_pixels and (self._header.colour is not Colour.CMYK or self._profile is not None)
 
     @property
     def _is_lab(self) -> bool:
         return self._header.colour is Colour.LAB
 
-    def plain(self, pixels: Array) -> Array:
-        """Check samples, and leave them as they are."""
+    def _checked(self, pixels: Array) -> Array:
+        """Check samples, and leave them as they are but for signs."""
         import numpy as np
 
         if self._header.samples is SampleKind.FLOAT:
@@ -332,26 +346,6 @@ class _Samples:
             shifted: Array = signed + np.array([0, half, half, *[0] * (pixels.shape[-1] - 3)])
             return shifted
         return pixels
-
-    def levels(self, pixels: Array) -> Array:
-        """Return what a part of the picture is added as: samples as they are, or levels where those say more."""
-        pixels = self.plain(pixels)
-        if self._is_plain:
-            return pixels
-        if self._palette is not None:
-            levels: Array = self._palette[pixels[..., 0].astype("uint16")]
-            return levels
-        return self._composed(self._scaled(pixels))
-
-    def levels_of_planes(self, means: Array) -> Array:
-        """Return levels of the means of each plane."""
-        return means if self._is_plain else self._composed(self._scaled(means))
-
-    def finished(self, means: Array) -> tuple[Array, bool]:
-        """Return sRGB levels of the means of what `levels` gave, and whether some of it can be seen through."""
-        if self._is_plain:
-            means = self._scaled(means)[..., : self._colour_samples]
-        return to_srgb(means, self._spectrum, self._profile), self._seen_through
 
     def _scaled(self, samples: Array) -> Array:
         import numpy as np
@@ -376,6 +370,39 @@ class _Samples:
         if self._spectrum in {Spectrum.CMYK, Spectrum.LAB}:
             raise unsupported(TIFF.media_type, f"{self._header.colour} with transparency")
         return on_white(colours, alpha, is_premultiplied=self._extra == _PREMULTIPLIED)
+
+
+class _PlaneSamples(_Samples):
+    """Of pages in which each channel is by itself: colours are made of the means, as no part has all channels."""
+
+    @property
+    def channels(self) -> int:
+        return self._samples
+
+    def add(self, shrinker: Shrinker, top: int, left: int, plane: int, pixels: Array) -> None:
+        shrinker.add(top, left, self._checked(pixels), channel=plane)
+
+    def finished(self, means: Array) -> tuple[Array, bool]:
+        return super().finished(means if self._is_plain else self._composed(self._scaled(means)))
+
+
+class _PaletteSamples(_Samples):
+    """Of pages whose samples are numbers of colours."""
+
+    def __init__(self, layout: _Layout) -> None:
+        super().__init__(layout)
+        self._colours = _palette(layout.page)
+
+    @property
+    def channels(self) -> int:
+        return 3
+
+    def add(self, shrinker: Shrinker, top: int, left: int, plane: int, pixels: Array) -> None:
+        if plane == 0:  # others are no part of the colours
+            shrinker.add(top, left, self._colours[self._checked(pixels)[..., 0].astype("uint16")])
+
+    def finished(self, means: Array) -> tuple[Array, bool]:
+        return to_srgb(means, self._spectrum, self._profile), False
 
 
 def _palette(page: TiffPage) -> Array:

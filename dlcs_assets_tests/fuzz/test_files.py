@@ -17,7 +17,9 @@ from dlcs_assets.customers.config import parse_customers
 from dlcs_assets.customers.fields import InvalidConfigError
 from dlcs_assets.domain.errors import IngestError, PermanentError
 from dlcs_assets.domain.media_type import sniff
+from dlcs_assets.domain.picture_limits import PictureLimits
 from dlcs_assets.domain.thumbnails import read_sizes_json
+from dlcs_assets.pictures.demands import Gate
 from dlcs_assets.pictures.reading import fingerprint, read_header
 from dlcs_assets_tests.fuzz.generating import JSON, changed, damaged
 from dlcs_testing.pictures import drawing, encoded
@@ -25,7 +27,9 @@ from dlcs_testing.pictures import drawing, encoded
 EXAMPLE = (Path(__file__).parents[2] / "dlcs.example.yaml").read_bytes()
 SIZES = {"o": [[400, 300], [200, 150]], "a": [[1024, 768]]}
 INFO = {"id": "x", "type": "ImageService3", "width": 640, "height": 480, "sizes": [{"width": 1, "height": 1}]}
-REFUSED = {"not_an_image", "image_unreadable", "image_unsupported", "too_many_pixels", "jp2_broken"}
+REFUSED = {"not_an_image", "image_unreadable", "image_unsupported", "jp2_broken"} | {
+    *("too_many_pixels", "too_many_parts", "too_few_bytes", "too_much_memory")
+}
 PICTURES = [encoded(drawing(64, 48), kind) for kind in ("JPEG", "PNG", "TIFF", "JPEG2000", "WEBP", "GIF", "BMP")]
 
 
@@ -70,7 +74,7 @@ def test_an_original_is_an_image_or_is_refused(data: bytes) -> None:
         path = Path(folder) / "original"
         path.write_bytes(data)
         try:
-            header = read_header(path, max_pixels=1_000_000)
+            header = read_header(path, Gate(PictureLimits(pixels=1_000_000)))
             look = fingerprint(path)
         except PermanentError as error:
             assert error.code in REFUSED

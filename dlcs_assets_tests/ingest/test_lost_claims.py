@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -168,10 +168,8 @@ def test_what_a_late_ingest_stores_does_not_stay(pipeline: Pipeline, deleted: bo
         pipeline.settle()
 
     pipeline.services.storage.close()
-    services = pipeline.services
-    pipeline.__dict__["services"] = type(services)(
-        services.origins, late_storage(pipeline, "put_file", others), services.appetiser, services.image_server
-    )
+    late = late_storage(pipeline, "put_file", others)
+    pipeline.__dict__["services"] = replace(pipeline.services, storage=late)
     assert pipeline.run(claim)[-1].state is None
     pipeline.close()
     pipeline.settle()

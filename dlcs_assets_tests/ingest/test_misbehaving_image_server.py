@@ -130,7 +130,7 @@ def ingest(endpoint: str, image_server: str, tmp_path: Path) -> Iterator[Ingest]
             first_delay_seconds=0.01,
             longest_delay_seconds=0.05,
         )
-        services = Services(made.origins, made.storage, made.appetiser, client)
+        services = Services(made.origins, made.storage, made.appetiser, client, made.pictures)
         for service in (made.origins, made.storage, client):
             opened.callback(service.close)
         prepare(settings, s3, ledger)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from dlcs_assets.domain.errors import PermanentError
-from dlcs_assets.ingest.jp2 import validity_faults
 from dlcs_assets.pictures.jp2_structure import read_jp2_structure
+from dlcs_assets.pictures.jp2_validity import validity_faults
 from dlcs_testing.pictures import drawing, encoded
 
 GOOD = [

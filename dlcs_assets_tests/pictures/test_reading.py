@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dlcs_assets.domain.errors import PermanentError
+from dlcs_assets.domain.picture_limits import PictureLimits
 from dlcs_assets.pictures.comparison import Difference, compare
+from dlcs_assets.pictures.demands import Gate
 from dlcs_assets.pictures.fingerprint import Fingerprint
 from dlcs_assets.pictures.header import PictureHeader
 from dlcs_assets.pictures.reading import fingerprint, read_header
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 def read(data: bytes, folder: Path, max_pixels: int = 10**9) -> PictureHeader:
     path = folder / "image.with-a-lying-name.txt"
     path.write_bytes(data)
-    return read_header(path, max_pixels=max_pixels)
+    return read_header(path, Gate(PictureLimits(pixels=max_pixels)))
 
 
 def same_picture(one: Fingerprint, other: Fingerprint) -> bool:

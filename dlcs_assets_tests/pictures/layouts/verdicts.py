@@ -46,7 +46,7 @@ def _verdict(layout: Layout, path: Path) -> Verdict:
     misreading: Misreading | None = None
     try:
         wrong += _what_is_wrong(layout, "the check", lambda: _as_checked(layout, path, wrong))
-        misreading = misreading_of(CANTALOUPE, read_header(path, max_pixels=10**9))
+        misreading = misreading_of(CANTALOUPE, read_header(path))
     except PermanentError as error:
         by_check = error
     try:
@@ -68,7 +68,7 @@ def _what_is_wrong(layout: Layout, reader: str, read: Callable[[], float]) -> li
 
 
 def _as_checked(layout: Layout, path: Path, wrong: list[str]) -> float:
-    header, look = read_header(path, max_pixels=10**9), fingerprint(path)
+    header, look = read_header(path), fingerprint(path)
     sizes = {(header.width, header.height), (look.width, look.height)} - {layout.size}
     wrong.extend(f"{layout.subject}; {layout.item}; {layout.variant}: the check says {size}" for size in sizes)
     return difference(levels_in(look), layout.levels)
