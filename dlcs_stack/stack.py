@@ -35,7 +35,6 @@ LOCATION: Final = "dlcs-assets"  # as in workspace.yaml
 CODE_SERVER_SOCKET: Final = "code-server"
 WORKSPACE: Final = "dagster/workspace.yaml"  # in the data folder
 REQUEST_LOG: Final = "image-server.requests.jsonl"  # one line of JSON for each request, next to the log
-MAX_PIXELS: Final = 25_000_000  # of what the image server makes, as deploy/cantaloupe has it
 
 
 def _instance_file() -> Path:
@@ -231,7 +230,7 @@ class Stack:
                 Component.IMAGE_SERVER,
                 [
                     *(*_module("image_server"), *_listen(images)),
-                    *("--s3-endpoint", endpoint, "--path-root", scratch, "--max-pixels", str(MAX_PIXELS)),
+                    *("--s3-endpoint", endpoint, "--path-root", scratch),
                     *("--request-log", str(logs / REQUEST_LOG)),
                     *self.options.get(Component.IMAGE_SERVER, ()),
                 ],

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dlcs_assets_tests.deploy.files import DEPLOY
-from dlcs_stack.stack import MAX_PIXELS
+from dlcs_stack.image_server.config import Config
 
 FOLDER = DEPLOY / "cantaloupe"
 PROPERTIES = dict(
@@ -56,7 +56,7 @@ def test_no_key_is_set_that_does_nothing_in_5_0_6(key: str) -> None:
 
 
 def test_the_embedded_image_server_has_the_same_pixel_limit() -> None:
-    assert int(PROPERTIES["max_pixels"]) == MAX_PIXELS
+    assert int(PROPERTIES["max_pixels"]) == Config.max_pixels
 
 
 def start(folder: Path, **variables: str) -> str:

@@ -34,12 +34,13 @@ from dlcs_stack.appetiser.models import (
     no_json,
     read_request,
 )
-from dlcs_stack.appetiser.pool import BYTES_PER_PIXEL, ConversionPool
+from dlcs_stack.appetiser.pool import ConversionPool
+from dlcs_stack.appetiser.source import BYTES_PER_PIXEL
 from dlcs_stack.front_door import AsgiFrontDoor, FrontDoor
+from dlcs_stack.limits import memory_share
 
 _LOG: Final = logging.getLogger(__name__)
 _MEMORY_SHARE: Final = 0.5
-_CGROUP_LIMIT: Final = Path("/sys/fs/cgroup/memory.max")
 
 
 @dataclass(frozen=True)
@@ -82,18 +83,11 @@ def create_app(config: AppetiserConfig | None = None) -> Starlette:
     )
 
 
-def memory_for_pixels() -> int:
-    """Return the pixels that may be in progress at a time: those that fit into half of the memory we may use."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    with contextlib.suppress(OSError, ValueError):  # no cgroup, or "max"
-        memory = min(memory, int(_CGROUP_LIMIT.read_text()))
-    return int(memory * _MEMORY_SHARE) // BYTES_PER_PIXEL
-
-
 class _Service:
     def __init__(self, config: AppetiserConfig) -> None:
         self._workers = config.workers or os.cpu_count() or 1
-        self._pixels_in_flight = config.pixels_in_flight or memory_for_pixels()
+        self._pixels_that_fit = memory_share(_MEMORY_SHARE) // BYTES_PER_PIXEL
+        self._pixels_in_flight = config.pixels_in_flight or self._pixels_that_fit
         self._roots = tuple(root.resolve() for root in config.roots)
         self.door = FrontDoor(config.hosts)
         self._config = config
@@ -160,6 +154,7 @@ class _Service:
                         optimisation=asked.optimisation or Optimisation.MEDIUM,
                         work_dir=Path(work_dir),
                         max_pixels=self._config.max_pixels,
+                        pixels_that_fit=self._pixels_that_fit,
                         kakadu=self._kakadu,
                         faults=self._config.faults,
                         broken_encoder=self._config.broken_encoder,

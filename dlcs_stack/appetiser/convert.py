@@ -11,7 +11,7 @@ from dlcs_stack.appetiser.encoder import encode
 from dlcs_stack.appetiser.errors import ConversionError
 from dlcs_stack.appetiser.jobs import Converted, Job, ThumbFile
 from dlcs_stack.appetiser.sizes import thumbnail_sizes
-from dlcs_stack.appetiser.source import as_conversion_errors, describe_source
+from dlcs_stack.appetiser.source import BYTES_PER_PIXEL, as_conversion_errors, describe_source
 from dlcs_stack.pictures.jp2 import codestream_end, is_jp2, read_jp2
 from dlcs_stack.pictures.reading import Description, decode_flat
 
@@ -39,7 +39,7 @@ def _keep_jp2(job: Job, admit: Callable[[int], None]) -> Converted:
     stored = source.stored_size
     sizes = _sizes(job, source.width, source.height)
     reduction = _reduction_for(source, sizes)
-    admit(_JPEG_2000_WEIGHT * source.decoded_pixels(reduction))
+    admit(_JPEG_2000_WEIGHT * source.decoded_pixels(reduction) + source.part_bytes // BYTES_PER_PIXEL)
     with as_conversion_errors():
         flat = decode_flat(job.source, source, reduction)
     thumbs = _write_thumbs(flat.image, sizes, job)
@@ -59,7 +59,8 @@ def _reduction_for(source: Description, sizes: list[tuple[int, int]]) -> int:
 
 def _convert_picture(job: Job, admit: Callable[[int], None]) -> Converted:
     source = describe_source(job.source, job.max_pixels)
-    admit(source.width * source.height * (_JPEG_2000_WEIGHT if source.format == "JPEG2000" else 1))
+    weight = _JPEG_2000_WEIGHT if source.format == "JPEG2000" else 1
+    admit(source.width * source.height * weight + source.part_bytes // BYTES_PER_PIXEL)
     with as_conversion_errors():
         flat = decode_flat(job.source, source)
     picture = flat.image

@@ -12,8 +12,8 @@ from dlcs_stack.appetiser.models import Optimisation
 class Job:
     """What a worker gets. `work_dir` is an empty folder next to the destination, which the caller removes.
 
-    Without `destination` no JP2 is made, without `thumb_dir` no thumbnails. `faults`: with those of Appetiser itself,
-    `broken_encoder`: without its encoder.
+    Without `destination` no JP2 is made, without `thumb_dir` no thumbnails. `pixels_that_fit` are those for which the
+    machine has memory. `faults`: with those of Appetiser itself, `broken_encoder`: without its encoder.
     """
 
     source: Path
@@ -23,6 +23,7 @@ class Job:
     optimisation: Optimisation
     work_dir: Path
     max_pixels: int
+    pixels_that_fit: int
     kakadu: Path | None
     faults: bool = False
     broken_encoder: bool = False

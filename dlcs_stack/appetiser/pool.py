@@ -14,13 +14,9 @@ from collections import deque
 from collections.abc import Iterator
 from datetime import timedelta
 from multiprocessing import Pipe
-from typing import Final
 
 from dlcs_stack.appetiser.errors import ConversionError
 from dlcs_stack.appetiser.jobs import Converted, Job, Refused, Weighed
-
-# The worst of it, measured: encoding in tiles takes about 18 bytes for each pixel, decoding and colours less.
-BYTES_PER_PIXEL: Final = 20
 
 
 class PixelBudget:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from dlcs_stack.appetiser.errors import ConversionError
 from dlcs_stack.pictures.errors import UnreadableError
-from dlcs_stack.pictures.reading import Description, describe
+from dlcs_stack.pictures.reading import Description, describe, require_bytes
+
+# The worst of it, measured: encoding in tiles takes about 18 bytes for each pixel, decoding and colours less.
+BYTES_PER_PIXEL: Final = 20
 
 
 def describe_source(path: Path, max_pixels: int) -> Description:
@@ -16,7 +20,17 @@ def describe_source(path: Path, max_pixels: int) -> Description:
     with as_conversion_errors():
         description = describe(path)
     check_pixels(description.width, description.height, max_pixels)
+    with as_conversion_errors():
+        require_bytes(path, description)
     return description
+
+
+def check_memory(pixels: int, pixels_that_fit: int) -> None:
+    """Raise `ConversionError` if this machine has no memory for so many pixels at a time."""
+    if pixels > pixels_that_fit:
+        raise ConversionError(
+            f"The conversion would hold {pixels} pixels in memory, and this machine has memory for {pixels_that_fit}."
+        )
 
 
 def check_pixels(width: int, height: int, max_pixels: int) -> None:

@@ -10,7 +10,8 @@ from multiprocessing.connection import Connection
 from dlcs_stack.appetiser.convert import convert
 from dlcs_stack.appetiser.errors import ConversionError
 from dlcs_stack.appetiser.jobs import Converted, Job, Refused, Weighed
-from dlcs_stack.limits import limited
+from dlcs_stack.appetiser.source import BYTES_PER_PIXEL, check_memory
+from dlcs_stack.limits import be_first_to_be_killed, limited
 
 
 def main() -> None:
@@ -18,6 +19,7 @@ def main() -> None:
     from PIL import Image
 
     Image.MAX_IMAGE_PIXELS = None  # the limit is the job's own
+    be_first_to_be_killed()
     connection: Connection[object, object] = Connection(int(sys.argv[1]))
     while True:
         try:
@@ -31,13 +33,14 @@ def main() -> None:
 
 def _answer(job: Job, connection: Connection[object, object]) -> Converted | Refused:
     limits = ExitStack()
-    limits.enter_context(limited(0))  # until the header has said how large it is
+    limits.enter_context(limited(0, 0))  # until the header has said how large it is
 
     def admit(pixels: int) -> None:
+        check_memory(pixels, job.pixels_that_fit)
         limits.close()
         connection.send(Weighed(pixels))
         connection.recv()
-        limits.enter_context(limited(pixels))
+        limits.enter_context(limited(pixels * BYTES_PER_PIXEL, pixels))
 
     try:
         with limits:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Config:
-    """The server's settings. In every limit 0 means that there is none.
+    """The server's settings. In the limits of pixels and scale 0 means that there is none.
 
     `max_pixels` and `max_scale` are about the picture that is asked for, as in Cantaloupe; `max_source_pixels` about
-    the one that is read. `pixels_in_flight` bounds memory: decoded pixels of all decodes that run at the same time; a
-    larger one runs alone.
+    the one that is read. `pixels_in_flight` bounds memory: decoded pixels of all decodes that run at the same time, of
+    JPEG 2000 three times as many; 0: those that fit into an eighth of what the machine has. A larger picture runs
+    alone, if it fits into that.
 
     `hosts` are names by which it is reached in addition to the loopback's, `viewers` the origins of pages that may show
     its pictures (`front_door.py`).
@@ -25,10 +26,10 @@ class Config:
     path_roots: tuple[Path, ...] = ()
     hosts: tuple[str, ...] = ()
     viewers: tuple[str, ...] = ()
-    max_pixels: int = 10_000_000
+    max_pixels: int = 25_000_000  # as deploy/cantaloupe has it
     max_scale: float = 0.0
     max_source_pixels: int = 500_000_000
-    pixels_in_flight: int = 120_000_000
+    pixels_in_flight: int = 0
     source_cache_bytes: int = 2**30
     workers: int = 2
     request_log: Path | None = None

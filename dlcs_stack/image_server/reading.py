@@ -9,7 +9,7 @@ from PIL import Image  # noqa: TID253 (only workers load this module)
 from dlcs_stack.image_server.refusal import RefusalError, unreadable
 from dlcs_stack.limits import limited
 from dlcs_stack.pictures.errors import UnreadableError
-from dlcs_stack.pictures.reading import Description, Raster
+from dlcs_stack.pictures.reading import Description, Raster, require_bytes
 from dlcs_stack.pictures.reading import decode as decode_picture
 from dlcs_stack.pictures.reading import describe as describe_picture
 
@@ -22,14 +22,14 @@ def describe(path: str, max_pixels: int) -> Description:
     Raises `RefusalError`: 501 where it is no picture, 403 where it has more than `max_pixels` (0: any number is fine).
     """
     try:
-        with limited(0):
+        with limited(0, 0):
             description = describe_picture(Path(path))
+        if max_pixels and description.width * description.height > max_pixels:
+            size = f"{description.width} x {description.height}"
+            raise RefusalError(403, f"The source is {size}, more than the {max_pixels} pixels allowed.")
+        require_bytes(Path(path), description)
     except UnreadableError as error:
         raise unreadable(f"it {error}.") from error
-    if max_pixels and description.width * description.height > max_pixels:
-        raise RefusalError(
-            403, f"The source is {description.width} x {description.height}, more than the {max_pixels} pixels allowed."
-        )
     return description
 
 

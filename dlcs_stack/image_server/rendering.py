@@ -14,6 +14,9 @@ from dlcs_stack.image_server.refusal import RefusalError
 from dlcs_stack.limits import limited
 from dlcs_stack.pictures.colour import on_white, to_srgb
 
+# Pillow's four bytes a pixel, twice: what is decoded, and what is made of it. OpenJPEG has four for each sample, too.
+BYTES_PER_PIXEL: Final = 8
+_JPEG_2000_WEIGHT: Final = 3
 _JPEG_QUALITY = 90
 _QUARTER_TURNS: Final = {
     90: Image.Transpose.ROTATE_270,
@@ -42,8 +45,13 @@ class Batch:
 
     @property
     def pixels(self) -> int:
-        """Pixels that the work holds in memory at a time, about."""
-        return self.description.decoded_pixels(self.reduction) + max(job.size[0] * job.size[1] for job in self.jobs)
+        """Pixels of `BYTES_PER_PIXEL` that the work holds in memory at a time, about."""
+        weight = _JPEG_2000_WEIGHT if self.description.format == "JPEG2000" else 1
+        return (
+            self.description.decoded_pixels(self.reduction) * weight
+            + max(job.size[0] * job.size[1] for job in self.jobs)
+            + self.description.part_bytes // BYTES_PER_PIXEL
+        )
 
 
 def render(batch: Batch) -> list[bytes | RefusalError]:
@@ -51,7 +59,7 @@ def render(batch: Batch) -> list[bytes | RefusalError]:
 
     Raises `RefusalError` with 501 where the source is broken.
     """
-    with limited(batch.pixels):
+    with limited(batch.pixels * BYTES_PER_PIXEL, batch.pixels):
         raster = decode(batch.path, batch.description, batch.reduction)
         return [_result(raster, job) for job in batch.jobs]
 

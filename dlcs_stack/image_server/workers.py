@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -22,11 +23,14 @@ from dlcs_stack.image_server import cantaloupe
 from dlcs_stack.image_server.config import Config
 from dlcs_stack.image_server.geometry import Job
 from dlcs_stack.image_server.reading import Description, describe, prepare
-from dlcs_stack.image_server.refusal import RefusalError
-from dlcs_stack.image_server.rendering import Batch, render
+from dlcs_stack.image_server.refusal import RefusalError, unreadable
+from dlcs_stack.image_server.rendering import BYTES_PER_PIXEL, Batch, render
 from dlcs_stack.image_server.sources import Source
+from dlcs_stack.limits import be_first_to_be_killed, memory_share
 
 _DESCRIPTIONS_KEPT = 1024
+_MEMORY_SHARE = 0.125
+_SECOND_CHANCE_SECONDS = 2.0
 
 T = TypeVar("T")
 
@@ -38,8 +42,12 @@ class Workers:
         self._config = config
         self._describe = cantaloupe.describer(config) if config.like_cantaloupe else describe
         self._render = cantaloupe.render if config.like_cantaloupe else render
-        self._pool = self._new_pool()
-        self._budget = _Budget(config.pixels_in_flight)
+        self._idle: asyncio.Queue[ProcessPoolExecutor] = asyncio.Queue()
+        self._pools = {self._new_pool() for _ in range(config.workers)}
+        for pool in self._pools:
+            self._idle.put_nowait(pool)
+        self._pixels_that_fit = memory_share(_MEMORY_SHARE) // BYTES_PER_PIXEL
+        self._budget = _Budget(config.pixels_in_flight or self._pixels_that_fit)
         self._descriptions: OrderedDict[str, Description] = OrderedDict()
         self._waiting: dict[str, list[tuple[Job, asyncio.Future[bytes]]]] = {}
         self._decoding: dict[str, asyncio.Task[None]] = {}
@@ -51,7 +59,8 @@ class Workers:
 
     def close(self) -> None:
         """Stop the processes; what they are working on is lost."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        for pool in self._pools:
+            pool.shutdown(wait=True, cancel_futures=True)
 
     async def describe(self, source: Source) -> Description:
         """Return what the headers of `source` say. Raises `RefusalError` with 501 or 403."""
@@ -85,6 +94,7 @@ class Workers:
         jobs = tuple(dict.fromkeys(job for job, _ in waiting))
         batch = Batch(source.path, description, jobs)
         try:
+            self._require_memory(batch)
             async with self._budget.held(batch.pixels):
                 self.decodes += 1
                 pictures = dict(zip(jobs, await self._run(self._render, batch), strict=True))
@@ -102,22 +112,34 @@ class Workers:
             else:
                 future.set_result(picture)
 
+    def _require_memory(self, batch: Batch) -> None:
+        if batch.pixels > self._pixels_that_fit:
+            megabytes = [pixels * BYTES_PER_PIXEL >> 20 for pixels in (batch.pixels, self._pixels_that_fit)]
+            raise unreadable(f"it would take {megabytes[0]} MB of memory, and there are {megabytes[1]} MB for it.")
+
     async def _run(self, work: Callable[..., T], *arguments: Any) -> T:
         for _ in range(2):
-            pool = self._pool
+            pool = await self._idle.get()
+            started = time.monotonic()
             try:
                 return await asyncio.get_running_loop().run_in_executor(pool, work, *arguments)
             except BrokenProcessPool:
-                # A decoder that dies takes the pool with it, and the work of all others: it gets a second chance.
-                if pool is self._pool:
-                    self._pool = self._new_pool()
-                    pool.shutdown(wait=False)
+                self._pools.discard(pool)
+                pool.shutdown(wait=False)
+                pool = self._new_pool()
+                self._pools.add(pool)
+                # One that died while it was idle is no source's fault: another gets a second chance.
+                if time.monotonic() - started > _SECOND_CHANCE_SECONDS:
+                    break
+            finally:
+                self._idle.put_nowait(pool)
         raise RefusalError(500, "The decoder died while reading the source.")
 
     def _new_pool(self) -> ProcessPoolExecutor:
+        """Return a pool of one process: a decoder that dies takes its pool along, and no other source's work."""
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["dlcs_stack.image_server.rendering"])
-        return ProcessPoolExecutor(self._config.workers, mp_context=context, initializer=_begin)
+        return ProcessPoolExecutor(1, mp_context=context, initializer=_begin)
 
 
 class _Budget:
@@ -145,6 +167,7 @@ class _Budget:
 def _begin() -> None:
     """Set up a worker process: Ctrl-C is the server's business, and a server that is killed takes its workers along."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    be_first_to_be_killed()
     prepare()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -27,6 +27,8 @@ _XMP_ORIENTATION: Final = re.compile(rb"tiff:Orientation(?:=[\"']|>)\s*([1-8])")
 _METADATA_LIMIT: Final = 16 * 2**20
 _WIDE_COMPONENTS: Final = 257  # from this number of components on, COC names its component with two bytes
 _TILE_PART_HEADER: Final = 14  # SOT and SOD
+_MOST_COMPONENTS: Final = 64
+_MOST_TILES: Final = 65_535  # by the standard
 
 WHOLE_IMAGE, UNASSIGNED = 0, 65535
 COLOUR, OPACITY, PREMULTIPLIED_OPACITY = 0, 1, 2
@@ -185,6 +187,8 @@ def _read(file: BinaryIO, file_size: int) -> Jp2:
     codestream = _read_main_header(file, start)
     if found.size not in (None, (codestream.height, codestream.width)):
         raise ValueError("its boxes and its codestream disagree about its size")
+    if codestream.tiles > _MOST_TILES:
+        raise ValueError(f"it states {codestream.tiles} tiles")
     return Jp2(
         codestream,
         start,
@@ -324,6 +328,8 @@ def _components(size: bytes) -> tuple[Component, ...]:
         Component((depth & 0x7F) + 1, bool(depth & 0x80), across, down)
         for depth, across, down in (size[36 + 3 * at : 39 + 3 * at] for at in range(count))
     )
+    if len(found) > _MOST_COMPONENTS:
+        raise ValueError(f"it has {len(found)} components, more than {_MOST_COMPONENTS}")
     if not found or any(not component.across or not component.down for component in found):
         raise ValueError("its main header describes no components")
     return found

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import errno
 import math
+import mmap
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -42,6 +44,15 @@ _STRIP_LEVELS: Final = 6
 _JPEG_LEVELS: Final = 3  # libjpeg decodes at 1/2, 1/4 and 1/8
 _SWAPPING: Final = frozenset({5, 6, 7, 8})
 _ORIENTATION_TAG: Final = 274
+# Pixels that a byte can stand for, twice; of the other compressions, such as fax codes, more than that is blank paper.
+_PIXELS_PER_BYTE: Final = {"JPEG": 1024, "JPEG by libvips": 65_536, "PNG": 16_512, "GIF": 5200}
+_PIXELS_FROM: Final = 2**23
+_ANY_PIXELS_PER_BYTE: Final = 65_536
+_ANY_PIXELS_FROM: Final = 2**24
+_SCAN: Final = re.compile(rb"\xff\xda")
+_SCANS: Final = 500
+_TILE_STATE_BYTES: Final = 6000
+_COMPONENT_STATE_BYTES: Final = 1200
 
 
 @dataclass(frozen=True)
@@ -50,7 +61,8 @@ class Description:
 
     `orientation` is EXIF's (1 to 8), what remains to be done after decoding; `levels` is how often both edges can be
     halved while decoding, `native_levels` whether the file itself holds them, `reducible` whether its decoder can stop
-    at one. The picture is number `page` of `pages`, from 1.
+    at one. The picture is number `page` of `pages`, from 1. `part_bytes`: what its largest strip or tile decodes
+    to, or a decoder keeps of its tiles.
     """
 
     format: str
@@ -62,6 +74,7 @@ class Description:
     page: int = 1
     pages: int = 1
     reducible: bool = True
+    part_bytes: int = 0
 
     @property
     def stored_size(self) -> tuple[int, int]:
@@ -113,6 +126,20 @@ def describe(path: Path) -> Description:
         if kind == "JPEG2000":
             return _describe_jp2(path)
         return _describe_other(path)
+
+
+def require_bytes(path: Path, description: Description) -> None:
+    """Refuse a file that is far too small for its pixels. Raises `DamagedError`."""
+    pixels, length = description.width * description.height, path.stat().st_size
+    least, most = _PIXELS_FROM, _PIXELS_PER_BYTE.get(description.format)
+    if most is None:
+        # A row of fax codes may be a bit.
+        least, most = _ANY_PIXELS_FROM, max(_ANY_PIXELS_PER_BYTE, 16 * description.stored_size[0])
+    if pixels > least and pixels > length * most:
+        raise DamagedError(
+            f"is truncated or damaged: its {length} bytes are far too few for {description.width} x "
+            f"{description.height} pixels"
+        )
 
 
 def decode(path: Path, description: Description, reduction: int = 0, *, upright: bool = True) -> Raster:
@@ -192,6 +219,7 @@ def _describe_tiff(path: Path) -> Description:
         levels=0 if lab else _STRIP_LEVELS,
         page=found.index + 1,
         pages=found.count,
+        part_bytes=page.part_bytes,
     )
 
 
@@ -239,10 +267,18 @@ def _gathered(strips: vips.Strips, orientation: int, finish: _Finish, factor: in
 
 def _describe_jp2(path: Path) -> Description:
     header = jp2.read_jp2(path)
-    size = (header.codestream.width, header.codestream.height)
+    codestream = header.codestream
+    size = (codestream.width, codestream.height)
+    state = codestream.tiles * (_TILE_STATE_BYTES + _COMPONENT_STATE_BYTES * len(codestream.components))
     reducible = header.is_plain and header.codestream.at_origin
     return _description(
-        "JPEG2000", size, _jp2_orientation(header), levels=header.codestream.levels, native=True, reducible=reducible
+        "JPEG2000",
+        size,
+        _jp2_orientation(header),
+        levels=codestream.levels,
+        native=True,
+        reducible=reducible,
+        part_bytes=state,
     )
 
 
@@ -311,6 +347,8 @@ def _describe_other(path: Path) -> Description:
             # Of PNG's own getexif() nothing is wanted: it decodes the whole picture to find a chunk behind it.
             orientation = _valid(Image.Image.getexif(image).get(_ORIENTATION_TAG))
             kind = "JPEG" if image.format in {"JPEG", "MPO"} else str(image.format)
+            if kind == "JPEG":
+                _require_few_scans(path)
             levels = _JPEG_LEVELS if kind == "JPEG" else 0
             return _description(kind, image.size, orientation, levels=levels)
     except UnidentifiedImageError as error:
@@ -324,6 +362,13 @@ def _describe_other(path: Path) -> Description:
         raise NotAnImageError(
             f"is not an image in a format that is read here ({known}): it is {_likeness(start)}"
         ) from error
+
+
+def _require_few_scans(path: Path) -> None:
+    """Refuse a JPEG of which each of thousands of scans goes through the whole picture. Raises `DamagedError`."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        if any(number >= _SCANS for number, _ in enumerate(_SCAN.finditer(data))):
+            raise DamagedError(f"is a JPEG of more than {_SCANS} scans")
 
 
 def _describe_by_vips(path: Path) -> Description:
@@ -370,9 +415,10 @@ def _description(
     reducible: bool = True,
     page: int = 1,
     pages: int = 1,
+    part_bytes: int = 0,
 ) -> Description:
     width, height = reversed(stored) if orientation in _SWAPPING else stored
-    return Description(kind, width, height, levels, native, orientation, page, pages, reducible)
+    return Description(kind, width, height, levels, native, orientation, page, pages, reducible, part_bytes)
 
 
 def _opened(path: Path, formats: tuple[str, ...]) -> Image.Image:

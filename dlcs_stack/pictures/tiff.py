@@ -24,11 +24,13 @@ _ICC_LIMIT: Final = 64 * 2**20
 _PAGES_READ: Final = 65_535
 
 _NEW_SUBFILE, _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 255, 256, 257, 258, 259, 262
-_ORIENTATION, _SAMPLES, _PLANAR, _TILE_WIDTH, _INK_SET, _EXTRA, _FORMAT, _SUBSAMPLING, _ICC = (
+_ORIENTATION, _SAMPLES, _ROWS, _PLANAR, _TILE_WIDTH, _TILE_HEIGHT, _INK_SET, _EXTRA, _FORMAT, _SUBSAMPLING, _ICC = (
     274,
     277,
+    278,
     284,
     322,
+    323,
     332,
     338,
     339,
@@ -38,7 +40,19 @@ _ORIENTATION, _SAMPLES, _PLANAR, _TILE_WIDTH, _INK_SET, _EXTRA, _FORMAT, _SUBSAM
 _READ: Final = frozenset(
     {
         *(_NEW_SUBFILE, _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC),
-        *(_ORIENTATION, _SAMPLES, _PLANAR, _TILE_WIDTH, _INK_SET, _EXTRA, _FORMAT, _SUBSAMPLING, _ICC),
+        *(
+            _ORIENTATION,
+            _SAMPLES,
+            _ROWS,
+            _PLANAR,
+            _TILE_WIDTH,
+            _TILE_HEIGHT,
+            _INK_SET,
+            _EXTRA,
+            _FORMAT,
+            _SUBSAMPLING,
+            _ICC,
+        ),
     }
 )
 _REDUCED_OR_MASK: Final = 0b101
@@ -116,7 +130,7 @@ _HALF: Final = 16
 
 @dataclass(frozen=True)
 class Page:
-    """A page's tags, with the defaults of TIFF 6.0. `orientation` is 1 to 8, as EXIF's."""
+    """A page's tags, with the defaults of TIFF 6.0. `orientation` is 1 to 8, as EXIF's; `part` a strip or tile."""
 
     width: int
     height: int
@@ -133,6 +147,14 @@ class Page:
     tiled: bool
     icc: bytes | None
     secondary: bool
+    part: tuple[int, int] = (0, 0)
+
+    @property
+    def part_bytes(self) -> int:
+        """What a strip or tile is decoded to, of what is not read row by row."""
+        if self.compression == 1 and not self.tiled:
+            return 0
+        return self.part[0] * self.part[1] * -(-self.bits[0] // 8) * (1 if self.planar else self.samples)
 
 
 @dataclass(frozen=True)
@@ -326,6 +348,7 @@ def _page(tags: dict[int, tuple[int, ...] | bytes]) -> Page:
         tiled=_TILE_WIDTH in tags,
         subsampling=numbers(_SUBSAMPLING, (2, 2)),
         icc=icc if isinstance(icc, bytes) else None,
+        part=(number(_TILE_WIDTH, width), number(_TILE_HEIGHT, min(height, number(_ROWS, height)))),
         secondary=bool(number(_NEW_SUBFILE, 0) & _REDUCED_OR_MASK) or number(_SUBFILE, 0) == _OLD_REDUCED,
     )
 

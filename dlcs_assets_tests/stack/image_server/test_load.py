@@ -141,8 +141,9 @@ def test_a_decoder_that_dies_is_replaced(tmp_path: Path) -> None:
                 path = tmp_path / f"{width}.png"
                 path.write_bytes(encoded(quadrants(width, 40), "PNG"))
                 widths.append((await workers.describe(Source(str(path), path.name))).width)
-                for process in list(workers._pool._processes.values()):
-                    process.kill()
+                for pool in workers._pools:
+                    for process in list(pool._processes.values()):
+                        process.kill()
             return widths
         finally:
             workers.close()
