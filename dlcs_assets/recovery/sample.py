@@ -28,11 +28,25 @@ PAGES_FROM_LEDGER: Final = 2  # of each bucket
 
 @dataclass
 class Drift:
-    """What the sample showed: how many objects were compared, in how many requests, and the addresses that disagree."""
+    """What the sample showed: the objects that were compared, in how many requests, and the addresses that disagree.
 
-    objects: int = 0
+    Pages may overlap: an object counts once.
+    """
+
+    compared: set[tuple[str, str]] = field(default_factory=set)
     requests: int = 0
     found: dict[Kind, list[str]] = field(default_factory=dict)
+
+    @property
+    def objects(self) -> int:
+        """How many objects were compared."""
+        return len(self.compared)
+
+    def is_new(self, bucket: str, key: str) -> bool:
+        """Note that an object is compared; return whether it was not before."""
+        known = (bucket, key) in self.compared
+        self.compared.add((bucket, key))
+        return not known
 
     def add(self, kind: Kind, bucket: str, key: str) -> None:
         """Add an object about which ledger and S3 disagree."""
@@ -89,16 +103,15 @@ class Sampler:
             recorded |= self.ledger.comparison.recorded(some)
         at_rest = {image: each for image, each in recorded.items() if each.is_at_rest_since(began)}
         for key, image in owners.items():
-            if image in at_rest:
-                self.drift.objects += 1
+            if image in at_rest and self.drift.is_new(bucket, key):
                 self._look_up(at_rest[image], bucket, key, sizes[key])
         first, last = start.encode(), page.objects[-1].key.encode() if page.objects and not page.is_last else None
         for each in at_rest.values():
             for stored in each.objects:
                 place = stored.key.encode()  # S3 sorts by bytes
                 is_listed = stored.bucket == bucket and first < place and (last is None or place <= last)
-                if is_listed and stored.key not in sizes and stored.kind is not ObjectKind.TRANSIENT:
-                    self.drift.objects += 1
+                is_lost = is_listed and stored.key not in sizes and stored.kind is not ObjectKind.TRANSIENT
+                if is_lost and self.drift.is_new(bucket, stored.key):
                     self.drift.add(Kind.MISSING, bucket, stored.key)
 
     def _look_up(self, recorded: Recorded, bucket: str, key: str, size: int) -> None:

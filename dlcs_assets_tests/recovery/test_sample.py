@@ -30,7 +30,7 @@ def test_ledger_and_s3_that_agree_are_said_to(library: Library) -> None:
     fill(library)
     drift = sample(library)
     assert drift.found == {}
-    assert drift.objects > 20
+    assert 12 <= drift.objects <= 48  # of those that there are, each once
     assert drift.requests == MOST_REQUESTS
     assert judge_drift(drift).to_json()["result"] == "ok"
 
