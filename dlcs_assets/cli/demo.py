@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
@@ -29,21 +33,18 @@ from dlcs_assets.cli.stack import (
     running,
     stay_up,
 )
-from dlcs_assets.clients.storage import Storage
 from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.redaction import without_login
 from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets.domain.stages import Stage
-from dlcs_assets.domain.upload import sent_key
 from dlcs_assets.ledger.reports import ImageStatus
 from dlcs_assets.settings import Settings
 from dlcs_stack import data_folder, samples
 from dlcs_stack.aws import ORIGIN_BUCKET
-from dlcs_stack.stack import Component, RunningStack
+from dlcs_stack.stack import HOST, Component, RunningStack
 
 LIMIT = timedelta(minutes=5)
 LIMIT_PER_IMAGE = timedelta(seconds=20)
-LINK_LIFETIME = timedelta(days=7)  # as long as S3 allows
 
 
 def demo(
@@ -84,12 +85,13 @@ def run(demo: Demo) -> int:
     """Run the demo; return the exit status."""
     console = make_console()
     status = INTERRUPTED
-    with running(demo.data, demo.ports, console, shared_disk=demo.shared_disk) as stack:
+    with running(demo.data, demo.ports, console, shared_disk=demo.shared_disk) as stack, ExitStack() as also:
         adopt(stack.environment)
         settings = read_settings()
         images = demo_images(_draw(console, demo))
+        web = also.enter_context(_on_the_web(images[0].sample.path.parent))
         try:
-            found = _ingest(console, stack, settings, images)
+            found = _ingest(console, stack, settings, images, web)
         except IngestError:
             stack.check()  # a service that has ended is the better reason
             raise
@@ -108,7 +110,7 @@ def _draw(console: Console, demo: Demo) -> list[samples.Sample]:
 
 
 def _ingest(
-    console: Console, stack: RunningStack, settings: Settings, images: Sequence[DemoImage]
+    console: Console, stack: RunningStack, settings: Settings, images: Sequence[DemoImage], web: str
 ) -> dict[str, ImageStatus | None]:
     storage = make_storage(settings)
     files = [(image.asset_id, image.sample.path) for image in images]
@@ -116,21 +118,33 @@ def _ingest(
         origins = upload(storage, files, ORIGIN_BUCKET, lambda done: show(done, ""))
     with open_ledger(settings) as ledger:
         follower = Follower(ledger, [str(image.asset_id) for image in images])
-        send([_outgoing(image, origins[image.asset_id], storage) for image in images], settings)
+        send([_outgoing(image, origins[image.asset_id], web) for image in images], settings)
         storage.close()
         limit = LIMIT + len(images) * LIMIT_PER_IMAGE
         return follow(console, follower, limit=limit, check=stack.check)
 
 
-def _outgoing(image: DemoImage, origin: str, storage: Storage) -> Outgoing:
+@contextmanager
+def _on_the_web(folder: Path) -> Iterator[str]:
+    """Serve the samples for as long as the demo lasts, as a library's own web server does; yield the address."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            """Log nothing: the pipeline says what it fetches."""
+
+    with ThreadingHTTPServer((HOST, 0), partial(Quiet, directory=str(folder))) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://{HOST}:{server.server_port}"
+        finally:
+            server.shutdown()
+
+
+def _outgoing(image: DemoImage, origin: str, web: str) -> Outgoing:
     variant = image.variant
     if variant.over_http:
-        # A presigned link: to the pipeline a web address like any other, with a secret in it.
-        origin = storage.s3.get_client().generate_presigned_url(
-            "get_object",
-            Params={"Bucket": ORIGIN_BUCKET, "Key": sent_key(image.asset_id)},
-            ExpiresIn=round(LINK_LIFETIME.total_seconds()),
-        )
+        origin = f"{web}/{quote(image.sample.path.name)}"
     return Outgoing(
         image.asset_id,
         origin,

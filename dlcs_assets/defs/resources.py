@@ -23,6 +23,7 @@ from dlcs_assets.clients.lazy import LazyClient
 from dlcs_assets.clients.listings import Listings
 from dlcs_assets.clients.managed_service import ManagedService
 from dlcs_assets.clients.origins import Origins
+from dlcs_assets.clients.origins.own_services import own_services
 from dlcs_assets.clients.sns import Notifications
 from dlcs_assets.clients.sqs import Queues
 from dlcs_assets.clients.storage import Storage
@@ -241,6 +242,10 @@ class OriginsResource(HttpServiceResource[Origins]):
     private_networks: list[str] = Field(
         default=[], description="Networks that are not public and from which originals of all customers may be read."
     )
+    own_services: list[str] = Field(
+        default=[], description="Services of this installation, each by host, port and name: never an origin."
+    )
+    ledger_url: str | None = Field(default=None, description="The ledger's database, which is never one either.")
     attempts: int = Field(default=Origins.attempts, ge=1, description="Attempts at one download at most.")
     retry_budget_seconds: float = Field(
         default=Origins.retry_budget_seconds, ge=0, description="No further attempt is begun after this time."
@@ -248,7 +253,9 @@ class OriginsResource(HttpServiceResource[Origins]):
 
     def client(self) -> Origins:
         """Make the client."""
-        return Origins(**{**dict(self), "s3": self.s3.factory()})
+        # Outside of Dagster the variable is not read yet.
+        url = self.ledger_url.get_value() if isinstance(self.ledger_url, dg.EnvVar) else self.ledger_url
+        return Origins(**{**dict(self), "s3": self.s3.factory(), "ledger_url": url})
 
 
 class ManagedServiceResource(HttpServiceResource[C]):
@@ -334,11 +341,13 @@ def build_resources(settings: Settings) -> dict[str, Any]:
     )
     slots = str(settings.slots.absolute())
     shared = settings.image_server_sources is SourceAccess.DISK
+    # Named, not written out: the UI shows resources' configuration, and a database's URL may hold a password.
+    is_set = os.environ.get("DLCS_LEDGER_URL", "").strip()
+    ledger_url = dg.EnvVar("DLCS_LEDGER_URL") if is_set else settings.ledger_url
     return {
         "settings": SettingsResource.of(settings),
-        # Named, not written out: the UI shows resources' configuration, and a database's URL may hold a password.
         "ledger": LedgerResource(
-            url=dg.EnvVar("DLCS_LEDGER_URL") if os.environ.get("DLCS_LEDGER_URL", "").strip() else settings.ledger_url,
+            url=ledger_url,
             key=dg.EnvVar("DLCS_LEDGER_KEY") if settings.ledger_key else None,
             heartbeat_seconds=settings.heartbeat.total_seconds(),
             claim_ttl_seconds=settings.claim_ttl.total_seconds(),
@@ -357,6 +366,8 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             max_bytes=settings.origin_max_bytes,
             min_rate=settings.origin_min_rate,
             private_networks=list(settings.private_networks),
+            own_services=list(map(str, own_services(settings, os.environ))),
+            ledger_url=ledger_url,
         ),
         "appetiser": AppetiserResource(
             url=_address(settings, "appetiser_url"),

@@ -46,6 +46,15 @@ _NOT_PUBLIC_V6: Final = tuple(
         ),
     )
 )
+# Where clouds hand out their machines' credentials: never an origin, whatever networks are allowed.
+_METADATA: Final[tuple[Network, ...]] = (
+    IPv4Network("169.254.0.0/16"),  # of most clouds, ECS and EKS among them
+    IPv4Network("100.100.100.200/32"),
+    IPv4Network("168.63.129.16/32"),
+    IPv4Network("192.0.0.192/32"),
+    IPv6Network("fd00:ec2::/32"),
+    IPv6Network("fd20:ce::/32"),
+)
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 _FORM: Final = re.compile(r"[0-9a-fA-F:.]+/[0-9]{1,3}")
 
@@ -67,15 +76,24 @@ def parse_network(text: str) -> Network:
 def may_be_read_from(address: Address, allowed: Collection[Network] = ()) -> bool:
     """Return whether an address is public, or in one of the networks that are allowed.
 
-    An IPv6 address that stands for one of IPv4 (mapped, NAT64, 6to4) is taken for what it leads to.
+    An IPv6 address that stands for one of IPv4 (mapped, NAT64, 6to4) is taken for what it leads to. Addresses of
+    metadata are never read from.
     """
-    meant = tuple(_meant(address))
+    meant = tuple(meant_by(address))
+    if any(one in network for one in meant for network in _METADATA):
+        return False
     if any(one in network for one in meant for network in allowed):
         return True
     return all(map(_is_public, meant))
 
 
-def _meant(address: Address) -> Iterator[Address]:
+def is_public(address: Address) -> bool:
+    """Return whether an address is one of the public internet, and so is all that it stands for."""
+    return all(map(_is_public, meant_by(address)))
+
+
+def meant_by(address: Address) -> Iterator[Address]:
+    """Yield an address and that of IPv4 that it stands for; of a mapped one the latter only."""
     if isinstance(address, IPv4Address):
         yield address
     elif address.ipv4_mapped is not None:

@@ -43,7 +43,6 @@ ALLOWED: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {
     ("clients/sqs.py", "send_message_batch"): ("sqs:SendMessage", (CODE_SERVER, OPERATOR)),
     ("clients/sqs.py", "get_queue_attributes"): ("sqs:GetQueueAttributes", (CODE_SERVER, OPERATOR)),
     ("clients/sns.py", "publish"): ("sns:Publish", (CODE_SERVER,)),
-    ("cli/demo.py", "generate_presigned_url"): ("s3:GetObject", (OPERATOR,)),
     ("cli/doctor_aws.py", "get_queue_attributes"): ("sqs:GetQueueAttributes", (OPERATOR,)),
     ("cli/doctor_aws.py", "head_bucket"): ("s3:ListBucket", (OPERATOR,)),
     ("cli/doctor_aws.py", "get_bucket_lifecycle_configuration"): ("s3:GetLifecycleConfiguration", (OPERATOR,)),

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Collection, Sequence
 from ipaddress import ip_address
 
+from dlcs_assets.clients.origins.own_services import OwnService, OwnServices
 from dlcs_assets.domain.networks import Network, may_be_read_from
 
 # Host and port to addresses, as text, best first; raises OSError.
@@ -13,12 +14,13 @@ Resolve = Callable[[str, int], Sequence[str]]
 
 
 class AddressRefusedError(Exception):
-    """A host has none but addresses that are not public, and that the customer was not given."""
+    """A host has none but addresses that are not public, and that the customer was not given; or leads to `own`."""
 
-    def __init__(self, host: str, address: str) -> None:
+    def __init__(self, host: str, address: str, own: OwnService | None = None) -> None:
         super().__init__(f"'{host}' at {address}")
         self.host = host
         self.address = address
+        self.own = own
 
 
 def resolve(host: str, port: int) -> Sequence[str]:
@@ -30,12 +32,17 @@ def resolve(host: str, port: int) -> Sequence[str]:
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
-def checked_addresses(host: str, port: int, allowed: Collection[Network], resolve: Resolve) -> Sequence[str]:
+def checked_addresses(
+    host: str, port: int, allowed: Collection[Network], resolve: Resolve, own: OwnServices
+) -> Sequence[str]:
     """Return those addresses of a host that may be read from, for connections to be made to them and to no name.
 
-    Raises AddressRefusedError if there are only others, OSError if there are none.
+    Raises AddressRefusedError if there are only others, or one is a service of ours; OSError if there are none.
     """
     found = resolve(host, port)
+    for address in found:
+        if (service := own.find(host, address, port)) is not None:
+            raise AddressRefusedError(host, address, service)
     good = [address for address in found if may_be_read_from(ip_address(address), allowed)]
     if found and not good:
         raise AddressRefusedError(host, found[0])
@@ -44,9 +51,11 @@ def checked_addresses(host: str, port: int, allowed: Collection[Network], resolv
     return good
 
 
-def connect(host: str, port: int, timeout: float, allowed: Collection[Network], resolve: Resolve) -> socket.socket:
+def connect(
+    host: str, port: int, allowed: Collection[Network], resolve: Resolve, own: OwnServices, *, timeout: float
+) -> socket.socket:
     """Connect to the first of a host's addresses that answers. Raises AddressRefusedError and OSError."""
-    *others, last = checked_addresses(host, port, allowed, resolve)
+    *others, last = checked_addresses(host, port, allowed, resolve, own)
     for address in others:
         try:
             return socket.create_connection((address, port), timeout)

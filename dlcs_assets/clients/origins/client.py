@@ -13,6 +13,7 @@ from dlcs_assets.clients.credentials import CredentialStore
 from dlcs_assets.clients.http import HttpService
 from dlcs_assets.clients.origins import s3_ambient, sftp, web
 from dlcs_assets.clients.origins.addresses import resolve
+from dlcs_assets.clients.origins.own_services import OwnService, OwnServices, own_service
 from dlcs_assets.clients.origins.strategy import FetchOptions, Limits, OriginReader, Peeked
 from dlcs_assets.clients.transfer import Fetched, PartialFile, TooManyBytesError
 from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDownError, TransientError
@@ -42,16 +43,21 @@ class Origins(HttpService):
     min_rate: int = 1000
     rate_window_seconds: float = 30.0
     private_networks: Sequence[str] = ()
+    own_services: Sequence[str] = ()
+    ledger_url: str | None = field(default=None, repr=False)
     attempts: int = 3
     retry_budget_seconds: float = 900.0
 
     _s3: S3Clients = field(init=False, repr=False)
     _store: CredentialStore = field(init=False, repr=False)
+    _own: OwnServices = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._s3 = S3Clients(self.s3.get_client_at)
         self._store = CredentialStore(self._s3.get)
+        own = [*map(OwnService.read, self.own_services), own_service("ledger", self.ledger_url)]
+        self._own = OwnServices([each for each in own if each is not None], self.resolve)
 
     def fetch(self, origin: Origin, destination: Path) -> Fetched:
         """Download an original to a file. Raises the errors of the error tree, codes `origin_*`.
@@ -88,7 +94,7 @@ class Origins(HttpService):
 
     def make_client(self) -> httpx.Client:
         """Make the one HTTP client."""
-        return web.make_client(self._limits, self.in_flight, self.resolve)
+        return web.make_client(self._limits, self.in_flight, self.resolve, self._own)
 
     def resolve(self, host: str, port: int) -> Sequence[str]:
         """Look up the addresses of a host, once for each connection. Raises OSError."""
@@ -113,7 +119,9 @@ class Origins(HttpService):
             needed = origin.strategy.with_credentials and origin.rule
             credentials = self._store.get(origin.rule) if needed and origin.rule else None
             networks = {*map(parse_network, self.private_networks), *origin.private_networks}
-            yield FetchOptions(self._limits, self.resolve, frozenset(networks), credentials, client, self._s3)
+            yield FetchOptions(
+                self._limits, self.resolve, self._own, frozenset(networks), credentials, client, self._s3
+            )
         except PermanentError as error:
             if error.code == "origin_login_refused" and origin.rule:
                 self._store.forget(origin.rule)

@@ -80,7 +80,7 @@ def _opened(origin: Origin, options: FetchOptions) -> Iterator[paramiko.SFTPFile
     host, port = parts.hostname or "", parts.port or _PORT
     with (
         _errors(origin),
-        connect(host, port, limits.connect, options.networks, options.resolve) as connection,
+        connect(host, port, options.networks, options.resolve, options.own, timeout=limits.connect) as connection,
         _ended_after(limits.whole, connection),
         SSHClient() as client,
     ):

@@ -14,6 +14,7 @@ from dlcs_assets.clients.content_encoding import ContentEncodingError, Unsupport
 from dlcs_assets.clients.credentials import Credentials
 from dlcs_assets.clients.http import Peer
 from dlcs_assets.clients.origins.addresses import AddressRefusedError, Resolve
+from dlcs_assets.clients.origins.own_services import OwnServices
 from dlcs_assets.clients.transfer import Fetched, PartialFile
 from dlcs_assets.domain.errors import PermanentError, TransientError
 from dlcs_assets.domain.networks import Network
@@ -63,6 +64,7 @@ class FetchOptions:
 
     limits: Limits
     resolve: Resolve
+    own: OwnServices
     networks: frozenset[Network]
     credentials: Credentials | None
     http: httpx.Client
@@ -118,6 +120,13 @@ def refused(url: str, said: str) -> PermanentError:
 
 def address_refused(origin: Origin, refused: AddressRefusedError) -> PermanentError:
     """Return the error for an origin that is, or leads to, an address that must not be read from."""
+    if refused.own is not None:
+        return PermanentError(
+            "origin_is_own_service",
+            f"The origin {shown_url(origin.url)} leads to {shown_text(str(refused))}, where the {refused.own.name} of "
+            "this installation is",
+            remedy="Correct the origin. If originals are served there too, have them served at another port.",
+        )
     return PermanentError(
         "origin_address_refused",
         f"The origin {shown_url(origin.url)} leads to {shown_text(str(refused))}, which is not a public address",

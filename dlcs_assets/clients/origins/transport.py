@@ -14,6 +14,7 @@ import httpx
 from dlcs_assets.clients.http import tls_context
 from dlcs_assets.clients.origins.addresses import Resolve, checked_addresses
 from dlcs_assets.clients.origins.download_limits import current_watch
+from dlcs_assets.clients.origins.own_services import OwnServices
 from dlcs_assets.domain.networks import Network
 
 NETWORKS: Final = "private_networks"  # the extension of a request that says which it may lead to
@@ -34,8 +35,9 @@ class OriginTransport(httpx.BaseTransport):
     thread's watch.
     """
 
-    def __init__(self, resolve: Resolve, connections: int) -> None:
+    def __init__(self, resolve: Resolve, connections: int, own: OwnServices) -> None:
         self._resolve = resolve
+        self._own = own
         self._connections = connections
         self._tls = tls_context(trust_env=True)
         self._lock = threading.Lock()
@@ -77,7 +79,7 @@ class OriginTransport(httpx.BaseTransport):
                     ssl_context=self._tls,
                     max_connections=self._connections,
                     keepalive_expiry=5.0,
-                    network_backend=_CheckedNetwork(self._resolve, allowed),
+                    network_backend=_CheckedNetwork(self._resolve, allowed, self._own),
                 )
             return self._pools[allowed]
 
@@ -85,8 +87,9 @@ class OriginTransport(httpx.BaseTransport):
 class _CheckedNetwork(httpcore.NetworkBackend):
     """The network, as far as it may be reached."""
 
-    def __init__(self, resolve: Resolve, allowed: Collection[Network]) -> None:
+    def __init__(self, resolve: Resolve, allowed: Collection[Network], own: OwnServices) -> None:
         self._resolve = resolve
+        self._own = own
         self._allowed = allowed
         self._network = httpcore.SyncBackend()
 
@@ -99,7 +102,7 @@ class _CheckedNetwork(httpcore.NetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
         try:
-            *others, last = checked_addresses(host, port, self._allowed, self._resolve)
+            *others, last = checked_addresses(host, port, self._allowed, self._resolve, self._own)
         except OSError as error:
             raise httpcore.ConnectError(str(error)) from error
 

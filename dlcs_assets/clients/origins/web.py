@@ -17,6 +17,7 @@ from dlcs_assets.clients.credentials import Credentials
 from dlcs_assets.clients.http import error_of_exception, error_of_status, no_cookies
 from dlcs_assets.clients.origins.addresses import AddressRefusedError, Resolve
 from dlcs_assets.clients.origins.download_limits import DownloadLimits, HeadersTooLargeError, TooSlowError, watching
+from dlcs_assets.clients.origins.own_services import OwnServices
 from dlcs_assets.clients.origins.strategy import (
     PEER,
     FetchOptions,
@@ -46,7 +47,7 @@ _COOKIE_ATTRIBUTE: Final = re.compile(r"secure|(?:domain|path|max-age)=[!-~][ -~
 _LENGTH: Final = re.compile(r"[0-9]{1,18}")
 
 
-def make_client(limits: Limits, connections: int, resolve: Resolve) -> httpx.Client:
+def make_client(limits: Limits, connections: int, resolve: Resolve, own: OwnServices) -> httpx.Client:
     """Make a client for all origins. A proxy that the environment names is not asked: it would look up names itself."""
     # It logs whole URLs at INFO, and with them the tokens and signatures in their queries.
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -56,7 +57,7 @@ def make_client(limits: Limits, connections: int, resolve: Resolve) -> httpx.Cli
         # Not compressed: what is counted, hashed and compared with Content-Length is then what was sent.
         headers={"User-Agent": "DLCS/2.0", "Accept": "*/*", "Accept-Encoding": "identity"},
         cookies=no_cookies(),
-        transport=OriginTransport(resolve, connections),
+        transport=OriginTransport(resolve, connections, own),
         event_hooks={"response": [_check_location]},
         trust_env=False,
     )
