@@ -21,6 +21,7 @@ from dlcs_assets.defs.loggers import json_loggers
 from dlcs_assets.defs.resources import build_resources
 from dlcs_assets.defs.schedules import schedule
 from dlcs_assets.defs.sensors.sensors import ingest_sensors
+from dlcs_assets.logs import log_visibly
 from dlcs_assets.settings import Settings, unknown_variables
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
         return definitions.resolve_asset_graph()
 
     maintenance = maintenance_job(asset_graph)
+    log_visibly()
     definitions = dg.Definitions(
         assets=[ingest_assets(settings), ledger_asset(settings)],
         asset_checks=ledger_checks(settings),

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from dlcs_assets.domain.text import is_visible, visible
+
 # Attributes of a record that are written if a call set them, as `extra`.
 FIELDS: Final = ("image", "request", "run", "stage", "code", "milliseconds")
 OWN_LOGGER: Final = "dlcs_assets"
+_LAYOUT: Final = "\n\t"  # of messages and tracebacks
 
 
 # Below WARNING they log addresses with their signatures, headers, and the bodies of requests and answers.
@@ -43,7 +47,34 @@ class JsonLines(logging.Formatter):
         line |= {name: getattr(record, name) for name in FIELDS if getattr(record, name, None) is not None}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return as_json(line)
+
+
+class VisibleRecord(logging.LogRecord):
+    """A record whose message and traceback hide nothing: both may quote what comes from outside."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        if self.exc_info and self.exc_info[0]:  # formatters take this in place of a text of their own
+            lines = traceback.format_exception(*self.exc_info)
+            self.exc_text = visible("".join(lines).rstrip("\n"), keep=_LAYOUT)
+
+    def getMessage(self) -> str:  # noqa: N802 (logging's name)
+        """Return the message, with its arguments."""
+        return visible(super().getMessage(), keep=_LAYOUT)
+
+
+def log_visibly() -> None:
+    """Have all loggers of this process, Dagster's with what the UI shows of them, write nothing that is not visible."""
+    logging.setLogRecordFactory(VisibleRecord)
+
+
+def as_json(value: object) -> str:
+    """Return one line of JSON; what is not visible is escaped as JSON has it, so that it means the same."""
+    line = json.dumps(value, default=str, ensure_ascii=False)
+    if line.isascii() and line.isprintable():
+        return line
+    return "".join(character if is_visible(character) else json.dumps(character)[1:-1] for character in line)
 
 
 def log_json(logger: logging.Logger) -> logging.Logger:

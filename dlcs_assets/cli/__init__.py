@@ -26,6 +26,7 @@ from dlcs_assets.cli import (
     usage,
 )
 from dlcs_assets.cli.failure import Commands
+from dlcs_assets.cli.output import echo
 
 app = typer.Typer(
     cls=Commands,
@@ -57,7 +58,7 @@ app.add_typer(ledger.app, name="ledger")
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"dlcs-assets {version('dlcs-assets')}")
+        echo(f"dlcs-assets {version('dlcs-assets')}")
         raise typer.Exit
 
 

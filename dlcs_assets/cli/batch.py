@@ -13,7 +13,7 @@ from rich.console import Console
 from dlcs_assets.cli import batch_manifest
 from dlcs_assets.cli.connection import load_settings, open_ledger
 from dlcs_assets.cli.failure import CommandError, UsageError
-from dlcs_assets.cli.output import make_console, print_lines, print_table
+from dlcs_assets.cli.output import echo, echo_data, make_console, print_lines, print_table
 from dlcs_assets.domain.batch import Batch, time_left
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger.batches import BatchImage, notification_id
@@ -42,7 +42,7 @@ def status(batch: BatchArgument = None, customer: CustomerOption = None, *, as_j
     with open_ledger(load_settings()) as ledger:
         seen = _measure(ledger, _newest(ledger, customer) if batch is None else find_batch(ledger, batch, customer))
     if as_json:
-        typer.echo(json.dumps(seen, indent=2))
+        echo_data(json.dumps(seen, indent=2))
     else:
         _show(make_console(), seen)
 
@@ -59,9 +59,9 @@ def list_batches(
     with open_ledger(load_settings()) as ledger:
         found = ledger.batches.newest(customer=customer, unfinished=unfinished, limit=limit)
     if as_json:
-        typer.echo(json.dumps([batch_json(batch) for batch in found], indent=2))
+        echo_data(json.dumps([batch_json(batch) for batch in found], indent=2))
     elif not found:
-        typer.echo("There is no batch.")
+        echo("There is no batch.")
     else:
         headings = ("customer", "batch", "submitted", "count", "done", "failed", "rejected", "pending", "standing")
         print_table(make_console(), headings, [_row(batch) for batch in found])
@@ -80,7 +80,7 @@ def close(
         if not ledger.batches.close(batch, found.customer, now=datetime.now(UTC)):
             raise CommandError(f"{name_of(found)} is {'finished' if found.finished_at else 'closed'} already.")
         closed = find_batch(ledger, batch, found.customer)
-    typer.echo(f"{name_of(closed)} is closed with {closed.count} images: {closed.tally}.")
+    echo(f"{name_of(closed)} is closed with {closed.count} images: {closed.tally}.")
 
 
 def find_batch(ledger: Ledger, number: int, customer: int | None) -> Batch:

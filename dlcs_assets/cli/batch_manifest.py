@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from dlcs_assets.cli.connection import load_settings, make_queues, open_ledger
 from dlcs_assets.cli.failure import FAILED, USAGE, CommandError, UsageError
 from dlcs_assets.cli.options import ChannelsOption, PolicyOption, parse_channels
-from dlcs_assets.cli.output import counting, make_console, print_table, state_text
+from dlcs_assets.cli.output import VisibleConsole, counting, echo, echo_data, make_console, print_table, state_text
 from dlcs_assets.cli.send import Outgoing, queue_url
 from dlcs_assets.customers import customer_source
 from dlcs_assets.domain.customers import Customer, Customers
@@ -76,7 +75,7 @@ def submit(
             raise CommandError(str(error)) from error
     batch = BatchReference(number, len(found.rows))
     _send([_outgoing(row, default, batch, lane) for row in found.rows], settings, owner.number, batch)
-    typer.echo(f"Batch {number} of customer {owner.number}: {len(found.rows)} images submitted.")
+    echo(f"Batch {number} of customer {owner.number}: {len(found.rows)} images submitted.")
 
 
 def missing(
@@ -95,7 +94,7 @@ def missing(
         absent = _missing(ledger, found, id_)
     if as_json:
         rows = [{"id": each.image_id, "state": each.state, "code": each.code, "reason": each.reason} for each in absent]
-        typer.echo(json.dumps(rows, indent=2))
+        echo_data(json.dumps(rows, indent=2))
     elif absent:
         print_table(
             make_console(),
@@ -103,7 +102,7 @@ def missing(
             [(str(each.image_id), state_text(each.state), each.reason or "") for each in absent],
         )
     else:
-        typer.echo(f"All {len(found.asset_ids)} images are done.")
+        echo(f"All {len(found.asset_ids)} images are done.")
     if absent:
         raise typer.Exit(FAILED)
 
@@ -120,7 +119,7 @@ def _refuse(path: Path, mistakes: Sequence[Mistake], consequence: str) -> None:
     if not mistakes:
         return
     for mistake in sorted(mistakes, key=lambda mistake: mistake.line):
-        typer.echo(f"{path}:{mistake.line}: {mistake.text}", err=True)
+        echo(f"{path}:{mistake.line}: {mistake.text}", err=True)
     lines = len({mistake.line for mistake in mistakes})
     raise CommandError(
         f"{len(mistakes)} mistake{'' if len(mistakes) == 1 else 's'} in {lines} line{'' if lines == 1 else 's'}: "
@@ -151,16 +150,16 @@ def _outgoing(row: Row, default: Sequence[RequestedChannel] | None, batch: Batch
 
 def _describe(found: Manifest, number: int, customer: int, lane: Lane) -> None:
     count = len(found.rows)
-    typer.echo(f"Batch {number} of customer {customer}: {count} images would be sent by the lane {lane}.")
+    echo(f"Batch {number} of customer {customer}: {count} images would be sent by the lane {lane}.")
     spaces = Counter(f"{each.customer}/{each.space}" for each in found.asset_ids)
     for space, images in sorted(spaces.items()):
-        typer.echo(f"  {space}  {images} image{'' if images == 1 else 's'}")
-    typer.echo("Nothing is wrong with the manifest; nothing was sent.")
+        echo(f"  {space}  {images} image{'' if images == 1 else 's'}")
+    echo("Nothing is wrong with the manifest; nothing was sent.")
 
 
 def _send(images: Sequence[Outgoing], settings: Settings, customer: int, batch: BatchReference) -> None:
     sent, refused = 0, dict[str, list[str]]()
-    with make_queues() as queues, counting(Console(stderr=True), "Sent", len(images)) as show:
+    with make_queues() as queues, counting(VisibleConsole(stderr=True), "Sent", len(images)) as show:
         for start in range(0, len(images), SENT_AT_ONCE):
             part = images[start : start + SENT_AT_ONCE]
             errors = queues.send_each(queue_url(settings, part[0].lane), [image.body() for image in part])

@@ -11,13 +11,12 @@ from io import BytesIO
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
 
 from dlcs_assets.cli.connection import load_customer, load_settings, make_storage, open_ledger
 from dlcs_assets.cli.delete import deletion_of
 from dlcs_assets.cli.failure import FAILED, CommandError
 from dlcs_assets.cli.options import parse_ids
-from dlcs_assets.cli.output import make_console, print_table
+from dlcs_assets.cli.output import VisibleConsole, echo_data, make_console, print_table
 from dlcs_assets.cli.progress import Follower, follow, unfinished
 from dlcs_assets.cli.send import Outgoing, check, queue_urls, send
 from dlcs_assets.clients.storage import Storage
@@ -94,7 +93,7 @@ def _ingest(ledger: Ledger, outgoing: Outgoing, data: bytes, settings: Settings,
         storage.put_bytes(data, location.bucket, location.key, "image/jpeg")
     follower = Follower(ledger, [str(outgoing.asset_id)])
     send([outgoing], settings)
-    found = follow(Console(stderr=True), follower, limit=limit)
+    found = follow(VisibleConsole(stderr=True), follower, limit=limit)
     status = found[str(outgoing.asset_id)]
     if status is None or status.state not in SHOWN_ENDED:
         where = "; ".join(unfinished(found))
@@ -137,7 +136,7 @@ def _report(status: ImageStatus, seconds: float, wrong: str, *, as_json: bool) -
     }
     if as_json:
         shown = {"id": status.asset_id, "well": not wrong, "why": wrong or None, "seconds": round(seconds, 2)}
-        typer.echo(json.dumps({**shown, "stages": stages, "objects": len(status.objects)}, indent=2))
+        echo_data(json.dumps({**shown, "stages": stages, "objects": len(status.objects)}, indent=2))
         return
     console = make_console()
     rows = [*((name, f"{taken:.1f} s") for name, taken in stages.items()), ("total", f"{seconds:.1f} s")]

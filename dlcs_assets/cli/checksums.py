@@ -11,6 +11,7 @@ import typer
 from dlcs_assets.cli.connection import load_settings, open_ledger
 from dlcs_assets.cli.failure import FAILED
 from dlcs_assets.cli.options import CustomerOption, IdsArgument, SpaceOption, parse_ids, parse_space
+from dlcs_assets.cli.output import echo, echo_data
 from dlcs_assets.domain.results import ObjectKind
 from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets.ledger import Ledger
@@ -36,9 +37,9 @@ def checksums(
         for image in _images(ledger, chosen, *parse_space(customer, space)):
             unknown.discard(image.asset_id)
             for line in _lines(image, keys=keys, as_json=as_json):
-                typer.echo(line)
+                echo_data(line)
     if unknown:
-        typer.echo(f"Not known here: {', '.join(sorted(unknown))}.", err=True)
+        echo(f"Not known here: {', '.join(sorted(unknown))}.", err=True)
         raise typer.Exit(FAILED)
 
 

@@ -10,6 +10,7 @@ import typer
 from dlcs_assets.cli.connection import load_settings, open_ledger
 from dlcs_assets.cli.failure import CommandError
 from dlcs_assets.cli.options import parse_ids
+from dlcs_assets.cli.output import echo
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import Channel
 from dlcs_assets.domain.errors import IngestError, MessageRejectedError
@@ -37,7 +38,7 @@ def delete(
         now, policy = datetime.now(UTC), ingest_policy(settings)
         places = frozenset({"cdn"}) if cdn else frozenset[str]()
         ledger.deletions.request([deletion_of(known[each], now, places, policy) for each in chosen], now=now)
-    typer.echo(f"{len(chosen)} will be deleted within seconds, by a run of the job delete_images.")
+    echo(f"{len(chosen)} will be deleted within seconds, by a run of the job delete_images.")
 
 
 def deletion_of(status: ImageStatus, now: datetime, places: frozenset[str], policy: IngestPolicy) -> AssetDeleted:

@@ -16,7 +16,7 @@ from dlcs_assets.cli import doctor_aws, doctor_disks, doctor_drift, doctor_image
 from dlcs_assets.cli.connection import load_settings
 from dlcs_assets.cli.doctor_finding import Check, Finding, Verdict, fail, failed, ok, warn
 from dlcs_assets.cli.failure import FAILED, CommandError
-from dlcs_assets.cli.output import make_console, print_table
+from dlcs_assets.cli.output import echo_data, make_console, print_table
 from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.settings import Settings, unknown_variables
 
@@ -30,7 +30,7 @@ def doctor(
     """Check a deployment. Settings, customers, ledger, queues, buckets, services, disks; status 1 if a check fails."""
     findings = examine()
     if as_json:
-        typer.echo(json.dumps([finding.to_json() for finding in findings], indent=2))
+        echo_data(json.dumps([finding.to_json() for finding in findings], indent=2))
     else:
         _show(findings)
     if any(finding.verdict is Verdict.FAIL for finding in findings):

@@ -10,6 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from dlcs_assets.cli.output import echo
 from dlcs_assets.domain.errors import IngestError, MessageRejectedError
 
 FAILED = 1
@@ -39,6 +40,6 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except (CommandError, MessageRejectedError, IngestError) as error:
-            typer.echo(str(error), err=True)
+            echo(str(error), err=True)
             usage = USAGE if isinstance(error, MessageRejectedError) else FAILED
             raise typer.Exit(error.status if isinstance(error, CommandError) else usage) from error

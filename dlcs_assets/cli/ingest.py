@@ -11,7 +11,7 @@ from rich.console import Console
 from dlcs_assets.cli.connection import load_customer, load_settings, make_storage, open_ledger
 from dlcs_assets.cli.failure import CommandError
 from dlcs_assets.cli.options import ChannelsOption, PolicyOption, parse_channels
-from dlcs_assets.cli.output import counting, make_console, print_table, state_text
+from dlcs_assets.cli.output import VisibleConsole, counting, echo, echo_data, make_console, print_table, state_text
 from dlcs_assets.cli.progress import Follower, follow
 from dlcs_assets.cli.send import Outgoing, check, queue_url, send, upload
 from dlcs_assets.cli.sources import Source, find_sources, name_sources, require_images
@@ -76,9 +76,9 @@ def ingest(
     for image in images:
         check(image, settings)
     if skipped:
-        typer.echo(f"Skipped in folders: {_not_images(skipped)}.", err=True)
+        echo(f"Skipped in folders: {_not_images(skipped)}.", err=True)
     console = make_console()
-    _upload(Console(stderr=True), found, images, settings)
+    _upload(VisibleConsole(stderr=True), found, images, settings)
     if not wait:
         send(images, settings)
         _print_ids(images)
@@ -122,7 +122,7 @@ def _upload(console: Console, sources: Sequence[Source], images: Sequence[Outgoi
 
 def _print_ids(images: Sequence[Outgoing]) -> None:
     for image in images:
-        typer.echo(str(image.asset_id))
+        echo_data(str(image.asset_id))
 
 
 def _print_results(console: Console, ended: Sequence[ImageStatus]) -> None:

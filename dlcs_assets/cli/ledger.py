@@ -17,7 +17,7 @@ from dlcs_assets.cli import ledger_owner
 from dlcs_assets.cli.connection import load_settings, make_storage, open_ledger
 from dlcs_assets.cli.failure import FAILED, CommandError, UsageError
 from dlcs_assets.cli.options import CustomerOption, IdsArgument, SpaceOption, parse_ids, parse_space
-from dlcs_assets.cli.output import make_console, print_table, shown_bytes
+from dlcs_assets.cli.output import echo, echo_data, make_console, print_table, shown_bytes
 from dlcs_assets.clients.dlcs_database import DlcsDatabase
 from dlcs_assets.domain.text import shown_text
 from dlcs_assets.recovery.compare import MEANINGS, Compared, Comparer, Finding, Kind
@@ -104,13 +104,13 @@ def compare(
         for image in comparer.run(inventory, scope):
             for finding in image.findings:
                 if as_json:
-                    typer.echo(json.dumps(finding.to_json()))
+                    echo_data(json.dumps(finding.to_json()))
                 elif len(shown) < NAMED:
                     shown.append(finding)
             repairs.image(image)
     if as_json:
         for line in _summary(comparer.compared):
-            typer.echo(json.dumps(line))
+            echo_data(json.dumps(line))
     else:
         _show_compared(console, comparer.compared, shown, inventory)
         _show_repaired(console, repairs)
@@ -143,10 +143,10 @@ def _show_images(images: Iterator[Rebuilt], *, as_json: bool) -> bool:
     for image in images:
         skipped = skipped or image.state == "skipped"
         if as_json:
-            typer.echo(json.dumps(image.to_json()))
+            echo_data(json.dumps(image.to_json()))
         elif image.why and named < NAMED:
             named += 1
-            typer.echo(f"{shown_text(str(image.asset_id))}: {image.state}: {shown_text(image.why)}")
+            echo(f"{shown_text(str(image.asset_id))}: {image.state}: {shown_text(image.why)}")
     return skipped
 
 

@@ -12,6 +12,7 @@ import typer
 from dlcs_assets.cli.connection import load_settings, open_ledger
 from dlcs_assets.cli.dagster_instance import instance_at
 from dlcs_assets.cli.failure import CommandError, UsageError
+from dlcs_assets.cli.output import echo
 from dlcs_assets.domain.redaction import shown_url
 from dlcs_assets.ingest.policy import retry_schedule
 from dlcs_assets.ledger.ownership import UNSEEN, InProgress, Owner
@@ -25,9 +26,9 @@ def owner() -> None:
     settings = load_settings()
     with open_ledger(settings) as ledger:
         found, doing = ledger.ownership.current(), ledger.ownership.in_progress()
-    typer.echo(f"Ledger: {shown_url(settings.ledger_url)}")
-    typer.echo(_owner(found))
-    typer.echo(f"In progress: {_counted(doing)}.")
+    echo(f"Ledger: {shown_url(settings.ledger_url)}")
+    echo(_owner(found))
+    echo(f"In progress: {_counted(doing)}.")
 
 
 def take_over(
@@ -45,16 +46,16 @@ def take_over(
     with open_ledger(settings) as ledger:
         found, doing = ledger.ownership.current(), ledger.ownership.in_progress()
         if found is not None and found.instance_id == instance_id:
-            typer.echo(f"{_owner(found)} Nothing is changed.")
+            echo(f"{_owner(found)} Nothing is changed.")
             return
-        typer.echo(_owner(found))
-        typer.echo(_what_it_means(found, doing))
+        echo(_owner(found))
+        echo(_what_it_means(found, doing))
         if not yes:
             typer.confirm(f"Give {shown_url(settings.ledger_url)} to Dagster instance {instance_id}?", abort=True)
         stopped = ledger.ownership.take_over(
             instance_id, name, schedule=retry_schedule(settings), now=datetime.now(UTC)
         )
-    typer.echo(f"The ledger works for Dagster instance {instance_id} now. Due again: {_counted(stopped)}.")
+    echo(f"The ledger works for Dagster instance {instance_id} now. Due again: {_counted(stopped)}.")
 
 
 def _chosen(instance: str | None) -> tuple[str, str]:

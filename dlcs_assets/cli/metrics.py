@@ -10,6 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from dlcs_assets.cli.connection import load_settings, open_ledger
+from dlcs_assets.cli.output import echo, echo_data
 from dlcs_assets.clients.sqs import Queues
 from dlcs_assets.ledger.engine import UNAVAILABLE
 from dlcs_assets.metrics.measuring import measure
@@ -34,7 +35,7 @@ def metrics(
             return openmetrics(measure(ledger, queues, settings, now=datetime.now(UTC)))
 
         if serve is None:
-            typer.echo(text(), nl=False)
+            echo_data(text().removesuffix("\n"))
         else:
             _serve(host, serve, text)
 
@@ -66,5 +67,5 @@ def handler(text: Callable[[], str]) -> type[BaseHTTPRequestHandler]:
 
 def _serve(host: str, port: int, text: Callable[[], str]) -> None:
     with ThreadingHTTPServer((host, port), handler(text)) as server:
-        typer.echo(f"http://{host}:{server.server_port}/metrics", err=True)
+        echo(f"http://{host}:{server.server_port}/metrics", err=True)
         server.serve_forever()

@@ -1,16 +1,24 @@
-"""How commands show things: in colour and live on a terminal, in plain whole lines in a pipe."""
+"""How commands show things: in colour and live on a terminal, in plain whole lines in a pipe.
+
+Nothing is written past this module: what comes from outside may hold orders to a terminal, or be turned around.
+"""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
+
+from dlcs_assets.domain.text import visible
 
 STYLES = {"done": "green", "failed": "red", "rejected": "red", "running": "cyan", "pending": "yellow"}
 PLAIN_INTERVAL = timedelta(seconds=2)  # between two lines of progress in a pipe
@@ -20,9 +28,27 @@ KILO = 1000
 Advance = Callable[[int, str], None]
 
 
+class VisibleConsole(Console):
+    """A console that prints texts as they are, and nothing in them that is not visible."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print; what is no text is made by this module."""
+        super().print(*(visible(each, keep="\n") if isinstance(each, str) else each for each in objects), **options)
+
+
+def echo(text: str, *, err: bool = False) -> None:
+    """Print lines for people."""
+    typer.echo(visible(text, keep="\n"), err=err)
+
+
+def echo_data(line: str) -> None:
+    """Print a line that programs read: in a pipe as it is, to a terminal as people may see it."""
+    typer.echo(visible(line, keep="\n") if sys.stdout.isatty() else line)
+
+
 def make_console() -> Console:
     """Return a console whose lines a pipe gets whole: nothing is cut off or wrapped there."""
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = VisibleConsole(highlight=False, soft_wrap=True, markup=False)
     if not console.is_terminal:
         console.width = 10_000
     return console
@@ -38,7 +64,7 @@ def print_table(console: Console, headings: Sequence[str], rows: Sequence[Sequen
         table.add_column(heading, no_wrap=True)
     table.add_column(headings[-1], overflow="fold")
     for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
+        table.add_row(*(cell if isinstance(cell, Text) else Text(visible(cell)) for cell in row))
     console.print(table, soft_wrap=False)
 
 
@@ -53,7 +79,7 @@ def print_lines(console: Console, lines: Sequence[tuple[str, str]]) -> None:
     table.add_column(overflow="fold")
     for name, text in lines:
         style = STYLES.get(text, "") if name == "state" else ""
-        table.add_row(f"  {name}", Text(text, style=style))
+        table.add_row(f"  {name}", Text(visible(text), style=style))
     console.print(table, soft_wrap=False)
 
 
@@ -83,7 +109,7 @@ def counting(console: Console, what: str, total: int) -> Iterator[Advance]:
         )
         with Progress(*columns, console=console) as progress:
             task = progress.add_task(what, total=total, note="")
-            yield lambda done, note: progress.update(task, completed=done, note=note)
+            yield lambda done, note: progress.update(task, completed=done, note=visible(note))
     else:
         yield _plain_counter(console, what, total)
 
@@ -103,7 +129,7 @@ def _plain_counter(console: Console, what: str, total: int) -> Advance:
 
 
 def _print_plain(console: Console, rows: Sequence[Sequence[str | Text]]) -> None:
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[visible(str(cell)) for cell in row] for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
     for row in cells:
         console.print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from dlcs_assets.cli.connection import load_settings, make_queues, open_ledger
 from dlcs_assets.cli.failure import CommandError, UsageError
-from dlcs_assets.cli.output import make_console
+from dlcs_assets.cli.output import echo, echo_data, make_console
 from dlcs_assets.cli.send import queue_urls
 from dlcs_assets.domain.errors import IngestError, PermanentError
 from dlcs_assets.domain.redaction import shown_body
@@ -45,7 +45,7 @@ def rejected(
         if requeue or requeue_all:
             _requeue(ledger, _chosen(kept, requeue), settings)
         elif as_json:
-            typer.echo(json.dumps([_to_json(row, with_secrets=with_secrets) for row in kept], indent=2))
+            echo_data(json.dumps([_to_json(row, with_secrets=with_secrets) for row in kept], indent=2))
         else:
             _show(make_console(), kept)
 
@@ -86,7 +86,7 @@ def _requeue(ledger: Ledger, chosen: Sequence[dict[str, Any]], settings: Setting
             failed[row["id"]] = error
             if not isinstance(error, PermanentError):
                 break  # SQS does not answer: the others would fare no better
-    typer.echo(f"{sent} message{'' if sent == 1 else 's'} sent again.")
+    echo(f"{sent} message{'' if sent == 1 else 's'} sent again.")
     if failed:
         reasons = "\n".join(f"{message_id}: {error}" for message_id, error in failed.items())
         raise CommandError(f"{len(chosen) - sent} of {len(chosen)} stay rejected:\n{reasons}")

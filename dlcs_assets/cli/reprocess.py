@@ -13,7 +13,7 @@ import typer
 from dlcs_assets.cli.connection import load_settings, open_ledger
 from dlcs_assets.cli.failure import UsageError
 from dlcs_assets.cli.options import CustomerOption, SpaceOption, parse_space
-from dlcs_assets.cli.output import make_console, print_table, shown_bytes
+from dlcs_assets.cli.output import echo, echo_data, make_console, print_table, shown_bytes
 from dlcs_assets.domain.stages import STAGES, Stage
 from dlcs_assets.ingest.policy import ingest_policy
 from dlcs_assets.ingest.reprocess import (
@@ -61,7 +61,7 @@ def reprocess(  # noqa: PLR0917 (typer reads the options from the signature)
             request_reprocessing(ledger, items, now=datetime.now(UTC))
     at_a_time = settings.backfill_runs * settings.images_in_flight
     for line in describe(estimate, at_a_time, dry_run=dry_run):
-        typer.echo(line)
+        echo(line)
 
 
 def renamed(command: Callable[P, None], former: str) -> Callable[P, None]:
@@ -69,7 +69,7 @@ def renamed(command: Callable[P, None], former: str) -> Callable[P, None]:
 
     @wraps(command)
     def forward(*arguments: P.args, **options: P.kwargs) -> None:
-        typer.echo(f"`dlcs {former}` is now called `dlcs {command.__name__}`.", err=True)
+        echo(f"`dlcs {former}` is now called `dlcs {command.__name__}`.", err=True)
         command(*arguments, **options)
 
     return forward
@@ -93,7 +93,7 @@ def stale(
             stages = [stage for stage in STAGES if stage in each.stages]
             if as_json:
                 shown = {"id": str(each.asset_id), "stages": stages, "reasons": each.reasons, "bytes": each.bytes}
-                typer.echo(json.dumps(shown))
+                echo_data(json.dumps(shown))
             else:
                 rows.append((str(each.asset_id), ", ".join(stages), shown_bytes(each.bytes), ", ".join(each.reasons)))
     if as_json:

@@ -10,6 +10,7 @@ import typer
 from dlcs_assets.cli.connection import load_settings, open_ledger
 from dlcs_assets.cli.failure import CommandError, UsageError
 from dlcs_assets.cli.options import BatchOption, CustomerOption, IdsArgument, SpaceOption, parse_ids, parse_space
+from dlcs_assets.cli.output import echo
 from dlcs_assets.ledger.reports import Selection
 
 
@@ -37,10 +38,10 @@ def retry(
     if not chosen:
         under_way = counts["pending"] + counts["running"]
         more = f"; {under_way} are pending or running already" if under_way else ""
-        typer.echo(f"None of these images has failed{more}: nothing to do.")
+        echo(f"None of these images has failed{more}: nothing to do.")
         return
     spaces = len({each.rpartition("/")[0] for each in chosen})
-    typer.echo(f"{_count(len(chosen), 'image')} will be retried, in {_count(spaces, 'space')}.")
+    echo(f"{_count(len(chosen), 'image')} will be retried, in {_count(spaces, 'space')}.")
 
 
 def _count(number: int, noun: str) -> str:

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from dlcs_assets.cli.failure import CommandError
 from dlcs_assets.cli.given_settings import GIVEN_SERVICES, Given, given_settings
+from dlcs_assets.cli.output import VisibleConsole, echo, echo_data
 from dlcs_assets.cli.start_checks import check_start
 from dlcs_assets.clients.appetiser import Appetiser
 from dlcs_assets.clients.image_server import ImageServer
@@ -66,7 +67,7 @@ def up(
         Component.IMAGE_SERVER: image_server_port,
         Component.WEBSERVER: ui_port,
     }
-    console = Console(soft_wrap=True, highlight=False)
+    console = VisibleConsole(soft_wrap=True, highlight=False)
     with running(
         data, ports, console, services_only=services_only, shared_disk=shared_disk, ui_hosts=ui_host or ()
     ) as stack:
@@ -87,13 +88,13 @@ def env(
     try:
         environment = data_folder.read_state(data).environment
     except data_folder.NoStackError as error:
-        typer.echo(str(error), err=True)
+        echo(str(error), err=True)
         raise typer.Exit(1) from error
     if as_json:
-        typer.echo(json.dumps(environment, indent=2))
+        echo_data(json.dumps(environment, indent=2))
     else:
         for name, value in environment.items():
-            typer.echo(f"export {name}={shlex.quote(value)}")
+            echo_data(f"export {name}={shlex.quote(value)}")
 
 
 @contextmanager
@@ -137,7 +138,7 @@ def running(
             started = True
             yield up
     except (ServiceFailedError, data_folder.StackRefusedError) as error:
-        typer.echo(str(error), err=True)
+        echo(str(error), err=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt:
         console.print("Stopped.")

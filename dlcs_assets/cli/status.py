@@ -16,7 +16,7 @@ from dlcs_assets.cli.connection import load_settings, open_ledger
 from dlcs_assets.cli.failure import FAILED
 from dlcs_assets.cli.image_view import show_image
 from dlcs_assets.cli.options import BatchOption, CustomerOption, IdsArgument, SpaceOption, parse_ids, parse_space
-from dlcs_assets.cli.output import make_console, print_table, shown_bytes, state_text
+from dlcs_assets.cli.output import echo, echo_data, make_console, print_table, shown_bytes, state_text
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.batch import Batch
 from dlcs_assets.domain.request_states import SHOWN_SUCCESSFUL, ShownState
@@ -55,7 +55,7 @@ def status(
         known += _rejected_in(ledger, batches, selection)
         chosen = [image for image in known if state in {None, image.state}]
         if as_json:
-            typer.echo(json.dumps([image.to_json() for image in chosen], indent=2))
+            echo_data(json.dumps([image.to_json() for image in chosen], indent=2))
         elif len(selection.ids) == 1 and chosen:
             show_image(console, chosen[0], ledger, settings)
         elif known or not selection.ids:
@@ -63,7 +63,7 @@ def status(
                 console.print(f"{name_of(each)}, {each.standing.partition(':')[0]}: {each.tally}")
             _show_all(console, Counter(image.state for image in known), chosen, state)
     if unknown := sorted(set(selection.ids) - {image.asset_id for image in known}):
-        typer.echo(f"Not known here: {', '.join(unknown)}.", err=True)
+        echo(f"Not known here: {', '.join(unknown)}.", err=True)
         raise typer.Exit(FAILED)
 
 

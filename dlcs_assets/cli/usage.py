@@ -11,7 +11,7 @@ import typer
 
 from dlcs_assets.cli.connection import load_settings, open_ledger
 from dlcs_assets.cli.options import CustomerOption, SpaceOption, parse_space
-from dlcs_assets.cli.output import make_console, print_table, shown_bytes
+from dlcs_assets.cli.output import echo, echo_data, make_console, print_table, shown_bytes
 from dlcs_assets.customers import customer_source
 from dlcs_assets.domain.customers import Customers, Quota
 from dlcs_assets.ledger.accounting import Usage, total
@@ -50,11 +50,11 @@ def usage(
     with open_ledger(settings) as ledger:
         found = _by_customer(ledger.accounting.by_space(*chosen), customers, *chosen)
     if as_json:
-        typer.echo(json.dumps([each.to_json() for each in found], indent=2))
+        echo_data(json.dumps([each.to_json() for each in found], indent=2))
     elif found:
         print_table(make_console(), HEADINGS, [row for each in found for row in _rows(each, of_space=chosen[1])])
     else:
-        typer.echo("Nothing is registered or stored there.")
+        echo("Nothing is registered or stored there.")
 
 
 def _by_customer(

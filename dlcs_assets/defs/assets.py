@@ -13,7 +13,7 @@ from dlcs_assets.clients.image_server import ImageServer
 from dlcs_assets.clients.origins import Origins
 from dlcs_assets.clients.storage import Storage
 from dlcs_assets.customers import customer_source
-from dlcs_assets.defs import tags
+from dlcs_assets.defs import shown, tags
 from dlcs_assets.defs.catalog import Catalog
 from dlcs_assets.defs.checks import stage_check_results, stage_check_specs
 from dlcs_assets.defs.materializations import UPSTREAM, Upstream, materialization
@@ -192,10 +192,9 @@ class _Run:
             lost = {item.asset_id for item in claim.items} - {asset_id_of(key) for key in keys}
             if lost:
                 self._ledger.claims.release(claim.token, run_id, schedule=self._schedule(), now=datetime.now(UTC))
-                raise dg.Failure(
+                raise shown.failure(
                     f"{len(lost)} images of this chunk are not in the run's range of partitions; all of its images "
-                    "are due again.",
-                    allow_retries=False,
+                    "are due again."
                 )
             return claim
         if chunk_id and tags.PARENT_RUN not in self._context.run.tags:
@@ -203,10 +202,9 @@ class _Run:
             why = "this run's chunk was given up before the run began"
             return Claim("", run_id, (), tuple((asset_id_of(key), why) for key in keys))
         if len(keys) > self._settings.chunk_size:
-            raise dg.Failure(
+            raise shown.failure(
                 f"A run takes at most {self._settings.chunk_size} images, this one was given {len(keys)}. Launch them "
-                "as a backfill, which makes runs of that size, or raise DLCS_CHUNK_SIZE.",
-                allow_retries=False,
+                "as a backfill, which makes runs of that size, or raise DLCS_CHUNK_SIZE."
             )
         asset_ids = [asset_id_of(key) for key in keys]
         self._context.instance.add_run_tags(run_id, _tags_of(asset_ids))
@@ -240,11 +238,10 @@ class _Run:
             self._context.log.error("%s failed: %s", ended.item.asset_id, ended.error, extra=_fields(ended))
         if failed or unregistered:
             done = sum(ended.state is RequestState.DONE for ended in self._ended)
-            raise dg.Failure(
+            raise shown.failure(
                 f"{len(failed) + len(unregistered)} of {len(self._ended) + len(claim.skipped)} images failed, "
                 f"{done} are done, {len(pending)} will be tried again.",
-                metadata={"failed images": dg.MetadataValue.md(_table(failed, unregistered))},
-                allow_retries=False,
+                {"failed images": _table(failed, unregistered)},
             )
 
     def _options(self) -> ChunkOptions:
@@ -298,11 +295,10 @@ def _fields(ended: ImageEnded) -> dict[str, str]:
     return fields
 
 
-def _table(failed: Sequence[ImageEnded], unregistered: Sequence[tuple[AssetId, str]]) -> str:
-    lines = ["| image | stage | reason | what to do |", "| --- | --- | --- | --- |"]
+def _table(failed: Sequence[ImageEnded], unregistered: Sequence[tuple[AssetId, str]]) -> dg.TableMetadataValue:
+    rows = []
     for ended in failed:
         assert ended.error is not None
-        cells = (str(ended.item.asset_id), ended.error.stage or "", ended.error.cause, ended.error.remedy)
-        lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
-    lines += [f"| {asset_id} | | {why} | Register it with a full ingest message |" for asset_id, why in unregistered]
-    return "\n".join(lines)
+        rows.append((str(ended.item.asset_id), ended.error.stage or "", ended.error.cause, ended.error.remedy))
+    rows += [(str(asset_id), "", why, "Register it with a full ingest message") for asset_id, why in unregistered]
+    return shown.as_table(("image", "stage", "reason", "what to do"), rows)

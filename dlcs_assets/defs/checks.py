@@ -13,6 +13,7 @@ from typing import Any, Final
 import dagster as dg
 
 from dlcs_assets.customers import customer_source
+from dlcs_assets.defs import shown
 from dlcs_assets.defs.catalog import Catalog
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.ledger.health import SameReason
@@ -190,11 +191,11 @@ def stalled(ledger: Ledger, settings: Settings) -> dg.AssetCheckEvaluation:
         {
             "images": sum(each.count for each in found),
             "oldest, seconds": round((now - found[0].since).total_seconds()) if found else 0,
-            "stalled": _table(
+            "stalled": shown.as_table(
                 ("customer", "lane", "images", "since", "why", "for instance"),
                 [
                     (each.customer, each.lane.value, each.count, each.since.isoformat(), each.why, each.example)
-                    for each in found
+                    for each in found[:_LISTED]
                 ],
             ),
         },
@@ -213,8 +214,8 @@ def damaged(ledger: Ledger, settings: Settings) -> dg.AssetCheckEvaluation:
         else "No stored object is known to be damaged",
         {
             "objects": len(found),
-            "damaged": _table(
-                ("image", "object", "found"), [(each.image_id, each.uri, str(each.damage)) for each in found]
+            "damaged": shown.as_table(
+                ("image", "object", "found"), [(each.image_id, each.uri, str(each.damage)) for each in found[:_LISTED]]
             ),
         },
         passed=not found,
@@ -256,7 +257,7 @@ def _evaluation(
         check_name=name,
         passed=passed,
         severity=dg.AssetCheckSeverity.WARN if name in _WARNINGS else dg.AssetCheckSeverity.ERROR,
-        description=description,
+        description=shown.as_description(description),
         metadata={
             key: dg.MetadataValue.int(value) if isinstance(value, int) else value for key, value in metadata.items()
         },
@@ -275,11 +276,5 @@ def _result(evaluation: dg.AssetCheckEvaluation) -> dg.AssetCheckResult:
 
 
 def _table_of_reasons(what: str, found: Sequence[SameReason]) -> dg.TableMetadataValue:
-    rows = [(each.code, each.count, each.example, each.cause) for each in found]
-    return _table(("code", what, "for instance", "reason"), rows)
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str | int]]) -> dg.TableMetadataValue:
-    schema = dg.TableSchema([dg.TableColumn(name) for name in columns])
-    records = [dg.TableRecord(dict(zip(columns, row, strict=True))) for row in rows[:_LISTED]]
-    return dg.MetadataValue.table(records, schema=schema)
+    rows = [(each.code, each.count, each.example, each.cause) for each in found[:_LISTED]]
+    return shown.as_table(("code", what, "for instance", "reason"), rows)

@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from dlcs_assets.defs import tags
+from dlcs_assets.defs import shown, tags
 from dlcs_assets.defs.catalog import Catalog
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.partition_key import partition_key
@@ -62,10 +62,9 @@ def materialization(
     key = partition_key(asset_id)
     metadata: dict[str, Any] = {"outcome": result.outcome.value}
     if picture:
-        data = base64.b64encode(picture).decode()
-        metadata["picture"] = dg.MetadataValue.md(f"![{asset_id}](data:image/jpeg;base64,{data})")
+        metadata["picture"] = shown.as_picture(base64.b64encode(picture).decode())
     metadata |= {name: _shown(name, value) for name, value in result.facts.items()}
-    metadata |= {name: dg.MetadataValue.url(url) for name, url in (links or {}).items()}
+    metadata |= {name: shown.as_link(url) for name, url in (links or {}).items()}
     metadata["request"] = request_id
     return dg.AssetMaterialization(
         asset_key=upstream.catalog.asset(result.stage),
@@ -83,15 +82,13 @@ def materialization(
 
 def _shown(name: str, value: Any) -> dg.MetadataValue[Any]:
     if name == "sizes":
-        return dg.MetadataValue.text(", ".join(f"{width} x {height}" for width, height in value))
+        return shown.as_text(", ".join(f"{width} x {height}" for width, height in value))
     match value:
         case bool():
             return dg.MetadataValue.bool(value)
         case int():
             return dg.MetadataValue.int(value)
         case list():
-            return dg.MetadataValue.text("; ".join(str(item) for item in value))
-        case str() if name == "origin" and value.startswith(("http://", "https://")):
-            return dg.MetadataValue.url(value)
+            return shown.as_text("; ".join(str(item) for item in value))
         case _:
-            return dg.MetadataValue.text(str(value))
+            return shown.as_text(value)

@@ -253,9 +253,7 @@ class OriginsResource(HttpServiceResource[Origins]):
 
     def client(self) -> Origins:
         """Make the client."""
-        # Outside of Dagster the variable is not read yet.
-        url = self.ledger_url.get_value() if isinstance(self.ledger_url, dg.EnvVar) else self.ledger_url
-        return Origins(**{**dict(self), "s3": self.s3.factory(), "ledger_url": url})
+        return Origins(**{**_values(self), "s3": self.s3.factory()})
 
 
 class ManagedServiceResource(HttpServiceResource[C]):

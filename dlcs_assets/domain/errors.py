@@ -6,7 +6,8 @@
         ServiceDownError        the service does not answer at all: the image waits, nothing is burnt
     MessageRejectedError        a message that cannot become a request
 
-Every one carries a code (a word for programs and for `dlcs retry --reason`), the cause and what to do. None carries
+Every one carries a code (a word for programs and for `dlcs retry --reason`), the cause and what to do. Both are made
+visible here, as they quote what comes from outside, and are shown in logs, on terminals and in pages. None carries
 a credential: the code that raises one passes URLs through `dlcs_assets.domain.redaction.shown_url`.
 """
 
@@ -18,6 +19,7 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from dlcs_assets.domain.stages import Stage
+from dlcs_assets.domain.text import visible
 
 _MOST_SHOWN: Final = 6
 # Where Python itself keeps what `raise ... from` names, and what was being handled.
@@ -73,11 +75,11 @@ class IngestError(CompleteError):
     """
 
     def __init__(self, code: str, cause: str, *, remedy: str, stage: Stage | None = None) -> None:
-        super().__init__(cause)
-        self.code = code
-        self.cause = cause
-        self.remedy = remedy
+        self.code = visible(code)
+        self.cause = visible(cause)
+        self.remedy = visible(remedy)
         self.stage = stage
+        super().__init__(self.cause)
 
     def __str__(self) -> str:
         where = f"{self.stage}: " if self.stage else ""
@@ -112,10 +114,10 @@ class MessageRejectedError(CompleteError):
     """A message that cannot become an ingest request. Kept in the ledger with its body and this reason."""
 
     def __init__(self, code: str, cause: str, *, remedy: str) -> None:
-        super().__init__(cause)
-        self.code = code
-        self.cause = cause
-        self.remedy = remedy
+        self.code = visible(code)
+        self.cause = visible(cause)
+        self.remedy = visible(remedy)
+        super().__init__(self.cause)
 
     def __str__(self) -> str:
         return f"{self.cause} ({self.code}). {self.remedy}"

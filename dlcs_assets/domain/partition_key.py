@@ -7,11 +7,13 @@ from typing import Final
 from urllib.parse import unquote
 
 from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.text import is_visible
 
 MARK: Final = "/"
 
 # `...` and control characters are refused by Dagster; `,` `[` `]` `*` and quotes mean something in its selections.
-_ENCODED: Final = re.compile(r"[%,\[\]*'\"\\\x00-\x1f\x7f-\x9f]|\.{3,}")
+# Dagster shows keys as they are, so what is not visible is encoded as well.
+_ENCODED: Final = re.compile(r"[%,\[\]*'\"\\]|\.{3,}|[^ -~]")
 
 
 def partition_key(asset_id: AssetId) -> str:
@@ -29,4 +31,7 @@ def asset_id_of(key: str) -> AssetId:
 
 
 def _encode(found: re.Match[str]) -> str:
-    return "".join(f"%{byte:02X}" for byte in found.group().encode())
+    text = found.group()
+    if not text.isascii() and is_visible(text):
+        return text
+    return "".join(f"%{byte:02X}" for byte in text.encode())

@@ -10,6 +10,8 @@ import re
 from typing import Final
 from urllib.parse import unquote
 
+from dlcs_assets.domain.text import visible
+
 ELLIPSIS: Final = "?…"
 _HIDDEN: Final = "…"
 
@@ -32,13 +34,13 @@ _MOST_ENCODINGS: Final = 5  # as often as something may be encoded in something 
 def shown_url(url: str) -> str:
     """Return the URL without user, password, query and fragment; `?…` says that a query or fragment was cut.
 
-    What can't be seen, or changes how the rest is seen, is replaced; a path ends where it has another address in it.
-    `s3://` addresses carry no secrets, and `?` may be part of a key: they are shown as they are, but for a user before
-    the bucket. Never raises.
+    What can't be seen, or changes how the rest is seen, is written as an escape. A path ends where it has another
+    address in it. `s3://` addresses carry no secrets, and `?` may be part of a key: they are shown as they are, but
+    for a user before the bucket. Never raises.
     """
     if url.lower().startswith("s3://"):
         bucket, slash, key = url[len("s3://") :].partition("/")
-        return f"{url[: len('s3://')]}{bucket.rpartition('@')[2]}{slash}{key}"
+        return visible(f"{url[: len('s3://')]}{bucket.rpartition('@')[2]}{slash}{key}")
     if (begins := _ADDRESS.match(url)) and not url.startswith("//", url.index(":") + 1):
         # "https:/user:…", or with backslashes: what reads it may take it for an address all the same.
         scheme, rest = url.partition(":")[0], url[begins.end() :].lstrip("/\\")
@@ -50,9 +52,8 @@ def shown_url(url: str) -> str:
     host = (_decoded(authority) if "%" in authority else authority).rpartition("@")[2]
     if scheme and not _HOST.fullmatch(host):
         # "user:p/ssword@host" or "user:p?ssword@host": a password that was not encoded ends the authority early.
-        return f"{scheme}{_HIDDEN}"
-    shown = f"{scheme}{host}{_shown_path(path)}{ELLIPSIS if rest else ''}"
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in shown)
+        return visible(f"{scheme}{_HIDDEN}")
+    return visible(f"{scheme}{host}{_shown_path(path)}{ELLIPSIS if rest else ''}")
 
 
 def without_login(url: str) -> str:

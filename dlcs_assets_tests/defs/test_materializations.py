@@ -70,7 +70,7 @@ def test_another_image_is_never_what_it_was_made_from(instance: dg.DagsterInstan
         ("tile_ready", True, dg.MetadataValue.bool(True)),
         ("sizes", [[400, 300], [100, 75]], dg.MetadataValue.text("400 x 300, 100 x 75")),
         ("left_out", ["a: b", "c: d"], dg.MetadataValue.text("a: b; c: d")),
-        ("origin", "https://example.org/a.jpg", dg.MetadataValue.url("https://example.org/a.jpg")),
+        ("origin", "https://example.org/a.jpg", dg.MetadataValue.text("https://example.org/a.jpg")),
         ("origin", "s3://bucket/key", dg.MetadataValue.text("s3://bucket/key")),
         ("sha256", "https://not-an-origin", dg.MetadataValue.text("https://not-an-origin")),
     ],
@@ -83,6 +83,6 @@ def test_facts_are_shown_as_what_they_are(
 
 def test_a_thumbnail_is_shown_and_links_are_links(instance: dg.DagsterInstance) -> None:
     made = event(instance, Stage.THUMBNAILS, picture=b"jpeg", links={"info": "https://example.org/info.json"})
-    assert made.metadata["picture"] == dg.MetadataValue.md("![2/1/a,b](data:image/jpeg;base64,anBlZw==)")
+    assert made.metadata["picture"] == dg.MetadataValue.md("![picture](data:image/jpeg;base64,anBlZw==)")
     assert made.metadata["info"] == dg.MetadataValue.url("https://example.org/info.json")
     assert "picture" not in event(instance, Stage.THUMBNAILS).metadata

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from dlcs_assets.clients.storage import Storage
-from dlcs_assets.defs import tags
+from dlcs_assets.defs import shown, tags
 from dlcs_assets.defs.catalog import Catalog
 from dlcs_assets.defs.partitions import DISPATCH_LEASE, LEASE_WAIT, WorkingSet, keys_in_use
 from dlcs_assets.domain.partition_key import partition_key
@@ -36,7 +36,7 @@ def delete_job(asset_graph: Callable[[], Any]) -> dg.JobDefinition:
         ledger.claims.end_former(context.run_id, schedule=schedule, now=datetime.now(UTC))
         claim = ledger.deletions.claim(chunk_id, context.run_id, now=datetime.now(UTC)) if chunk_id else None
         if claim is None:
-            raise dg.Failure("This run has no images to delete. To delete some: dlcs delete ID", allow_retries=False)
+            raise shown.failure("This run has no images to delete. To delete some: dlcs delete ID")
         try:
             _delete(context, claim, ledger, storage, settings)
         finally:
@@ -57,7 +57,7 @@ def _delete(
     context: dg.OpExecutionContext, claim: DeletionClaim, ledger: Ledger, storage: Storage, settings: Settings
 ) -> None:
     failed = []
-    rows = ["| image | objects deleted | skipped |", "| --- | --- | --- |"]
+    rows: list[tuple[str, int, str]] = []
     tells_cdn = settings.invalidation_topic_arn is not None
     deleting = delete_images(
         claim, ledger, storage, retry_schedule(settings), tells_cdn=tells_cdn, heartbeat=settings.heartbeat
@@ -68,14 +68,14 @@ def _delete(
         elif ended.error is not None:
             context.log.error("%s is not deleted: %s", ended.asset_id, ended.error)
         else:
-            rows.append(f"| {ended.asset_id} | {ended.deleted} | {', '.join(ended.left) or 'nothing'} |")
+            rows.append((str(ended.asset_id), ended.deleted, ", ".join(ended.left) or "nothing"))
         if ended.invalidated:
             context.log.info("%s: a CDN is to forget %s", ended.asset_id, " ".join(ended.invalidated))
         if ended.state is RequestState.FAILED:
             failed.append(str(ended.asset_id))
-    context.add_output_metadata({"deleted": dg.MetadataValue.md("\n".join(rows))})
+    context.add_output_metadata({"deleted": shown.as_table(("image", "objects deleted", "skipped"), rows)})
     if failed:
-        raise dg.Failure(f"Not deleted: {', '.join(failed)}. See the log, then: dlcs retry", allow_retries=False)
+        raise shown.failure(f"Not deleted: {', '.join(failed)}. See the log, then: dlcs retry")
 
 
 def _forget_partitions(

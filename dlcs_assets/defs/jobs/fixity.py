@@ -9,6 +9,7 @@ import dagster as dg
 from pydantic import Field
 
 from dlcs_assets.clients.storage import Digest, Storage
+from dlcs_assets.defs import shown
 from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.ledger.fixity import Deposit
 from dlcs_assets.ledger.ledger import Ledger
@@ -60,10 +61,10 @@ def _verify_fixity(
         "not read": len(found.unread),
         "reprocessed meanwhile": found.replaced,
         "bytes read": found.bytes,
-        "objects": dg.MetadataValue.table(list(_rows(found))[:LISTED], schema=_COLUMNS),
+        "objects": shown.as_table(("image", "object", "found"), list(_rows(found))[:LISTED]),
     }
     if found.damaged or found.unread:
-        raise dg.Failure(_complaint(found), metadata=metadata, allow_retries=False)
+        raise shown.failure(_complaint(found), metadata)
     archived = f"; {found.archived} are archived" if found.archived else ""
     context.log.info("%d objects are as they were stored (%d bytes)%s", found.sound, found.bytes, archived)
     context.add_output_metadata(metadata)
@@ -125,9 +126,6 @@ def _complaint(found: Audit) -> str:
     return " ".join(parts)
 
 
-_COLUMNS: Final = dg.TableSchema([dg.TableColumn(name) for name in ("image", "object", "found")])
-
-
-def _rows(found: Audit) -> Iterator[dg.TableRecord]:
+def _rows(found: Audit) -> Iterator[tuple[str, str, str]]:
     for deposit, what in (*found.damaged, *found.unread):
-        yield dg.TableRecord({"image": deposit.image_id, "object": deposit.uri, "found": what})
+        yield deposit.image_id, deposit.uri, what

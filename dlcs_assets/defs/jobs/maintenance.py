@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from dlcs_assets.defs import shown
 from dlcs_assets.defs.catalog import Catalog
 from dlcs_assets.defs.jobs.prune_partitions import Window, prune
 from dlcs_assets.defs.jobs.prune_runs import delete_old_runs
@@ -88,10 +89,9 @@ def _enforce(context: dg.OpExecutionContext, steps: dict[str, Step], dry_run: bo
         summary = ", ".join(f"{count} {what}" for what, count in counts.items())
         context.log.info("%s%s: %s", name, " (dry run)" if dry_run else "", summary)
     if failed:
-        raise dg.Failure(
+        raise shown.failure(
             f"Maintenance failed of {'; '.join(failed)}. The other steps are done; the next run continues where this "
             "one stopped. The traceback is in this run's log.",
-            metadata=done,
-            allow_retries=False,
+            done,
         )
     context.add_output_metadata(done)

@@ -6,7 +6,7 @@ from typing import Final
 import dagster as dg
 from pydantic import Field
 
-from dlcs_assets.defs import tags
+from dlcs_assets.defs import shown, tags
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.ingest.policy import ingest_policy
 from dlcs_assets.ingest.reprocess import (
@@ -64,7 +64,7 @@ def _request_reprocessing(
         {
             "images": estimate.images,
             "bytes to read": estimate.bytes,
-            "summary": dg.MetadataValue.md("\n\n".join(lines)),
+            "summary": shown.as_lines(lines),
             "dry run": config.dry_run,
         }
     )

@@ -13,7 +13,7 @@ from dlcs_assets.clients.sns import Notifications
 from dlcs_assets.clients.sqs import Queues
 from dlcs_assets.clients.storage import Storage
 from dlcs_assets.customers import NoCustomersError, customer_source
-from dlcs_assets.defs import tags
+from dlcs_assets.defs import shown, tags
 from dlcs_assets.defs.checks import evaluate
 from dlcs_assets.defs.jobs.delete import DELETE_JOB
 from dlcs_assets.defs.jobs.ingest import INGEST_JOB
@@ -129,7 +129,7 @@ def _queue_sensor(name: str, lane: Lane, setting: str) -> dg.SensorDefinition:
     ) -> dg.SensorResult | dg.SkipReason:
         url: str | None = getattr(settings, setting)
         if url is None:
-            return dg.SkipReason(f"No queue is configured: set {variable}")
+            return shown.skip_reason(f"No queue is configured: set {variable}")
         problem, taken = customer_source(settings).problem(), IntakeSummary()
         try:
             taken = take_in(queues, ledger, url, lane, settings)
@@ -157,14 +157,14 @@ def _scan_buckets(
     listings: dg.ResourceParam[Listings],
 ) -> dg.SensorResult | dg.SkipReason:
     if not settings.swept_buckets:
-        return dg.SkipReason("No bucket is swept: DLCS_SWEPT_BUCKETS names those that are to be")
+        return shown.skip_reason("No bucket is swept: DLCS_SWEPT_BUCKETS names those that are to be")
     try:
         scan = BucketScan(listings, queues, ledger, settings)
     except NoCustomersError as error:
         raise InvalidConfigurationError(f"No bucket is swept: {error}") from error
     context.update_cursor(scan.tick(context.cursor))
     if (settings.ingest_queue_url or settings.uploads_queue_url) and not scan.accepted:
-        return dg.SkipReason(str(scan))  # the sensors of these queues launch what is due in the lane
+        return shown.skip_reason(str(scan))  # the sensors of these queues launch what is due in the lane
     return _result(context, str(scan), _dispatch(context, ledger, Lane.INGEST, settings))
 
 
@@ -190,7 +190,7 @@ def _reconcile(
     known_as = adopt_names(context.instance, ledger, settings, context.cursor)
     if known_as != context.cursor:
         context.update_cursor(known_as)
-    return dg.SkipReason(str(reconcile(context.instance, ledger, storage_of_ticks, settings)).capitalize())
+    return shown.skip_reason(str(reconcile(context.instance, ledger, storage_of_ticks, settings)).capitalize())
 
 
 def _watch(
@@ -210,7 +210,7 @@ def _watch(
         sys.stdout.write("".join(f"{line}\n" for line in lines))
         sys.stdout.flush()
         summary += f"; {len(lines)} lines of metrics written"
-    return dg.SkipReason(summary)
+    return shown.skip_reason(summary)
 
 
 def _check_configuration(
@@ -220,7 +220,7 @@ def _check_configuration(
     """Fail a tick of its own: the sensors that take in and launch continue with what is in force."""
     if problem := customer_source(settings).problem():
         raise InvalidConfigurationError(problem)
-    return dg.SkipReason("The customers file has no mistake, or there is none")
+    return shown.skip_reason("The customers file has no mistake, or there is none")
 
 
 def _finish_batches(
@@ -229,7 +229,7 @@ def _finish_batches(
     ledger: dg.ResourceParam[Ledger],
     notifications: dg.ResourceParam[Notifications],
 ) -> dg.SkipReason:
-    return dg.SkipReason(str(finish_batches(ledger, notifications, settings.batch_completed_topic_arn)))
+    return shown.skip_reason(str(finish_batches(ledger, notifications, settings.batch_completed_topic_arn)))
 
 
 def _take_in_modified(
@@ -277,4 +277,4 @@ def _skip(summary: str, *taken: IntakeSummary) -> dg.SkipReason:
     for each in taken:
         if each.error:
             raise each.error
-    return dg.SkipReason(summary)
+    return shown.skip_reason(summary)
