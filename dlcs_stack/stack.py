@@ -22,7 +22,8 @@ from typing import Any, Final
 import yaml  # type: ignore[import-untyped]  # it has no types
 
 from dlcs_stack import aws, dagster_health, data_folder
-from dlcs_stack.supervisor import Health, Ready, Service, Supervisor, free_port, http_health, is_free
+from dlcs_stack.ports import Ports
+from dlcs_stack.supervisor import Health, Ready, Service, Supervisor, free_port, http_health
 
 EXTRA: Final = "dlcs-assets[local]"
 NEEDED_MODULES: Final = ("moto", "flask", "numpy", "starlette", "uvicorn")  # what the extra installs
@@ -116,6 +117,7 @@ class Stack:
     instance: Path = INSTANCE
     on_ready: Callable[[Ready], None] | None = None
     before_start: Callable[[Path, Mapping[str, str]], None] | None = None  # given the data folder and the environment
+    preferred_ports: Mapping[Component, int] = field(default_factory=dict)  # taken if they are free
     hosts: Sequence[str] = ()  # names by which the UI is reached, in addition to this machine's own addresses
 
     @contextmanager
@@ -126,14 +128,14 @@ class Stack:
         an earlier stack left of the others in the data folder is removed.
         """
         _check_installation()
-        self._check_ports()
         with (
+            Ports() as claimed,
             data_folder.claimed(self.data) as data,
             # Not in the data folder: sockets lie here, and their paths must be short.
             TemporaryDirectory(prefix="dlcs-", ignore_cleanup_errors=True) as temporary,
             Supervisor(self.on_ready) as supervisor,
         ):
-            own = self._environment(data)
+            own = self._environment(data, self._choose(claimed))
             environment = {**own, **self.settings}
             surroundings = {**_inherited(), "TMPDIR": temporary, **environment}
             socket = Path(temporary) / CODE_SERVER_SOCKET
@@ -148,13 +150,25 @@ class Stack:
             stack.note()
             yield stack
 
-    def _check_ports(self) -> None:
-        """Refuse a taken port here: the server that has it would answer the health check in our service's place."""
-        for component, port in self.ports.items():
-            if component in self.components and not is_free(port):
+    def _choose(self, claimed: Ports) -> dict[Component, int]:
+        """Return a port for each service, that of Dagster's own UI for the webserver where that is free.
+
+        A taken port is refused here: the server that has it would answer the health check in our service's place.
+        """
+        chosen: dict[Component, int] = {}
+        for component in sorted(self.components - {Component.CODE_SERVER}):  # which has a socket
+            given, preferred = self.ports.get(component), self.preferred_ports.get(component)
+            if given is not None and not claimed.claim(given):
                 raise data_folder.StackRefusedError(
-                    f"Port {port}, which {component} was given, is in use; choose another one"
+                    f"Port {given}, which {component} was given, is in use; choose another one"
                 )
+            if given is not None:
+                chosen[component] = given
+            elif preferred is not None and claimed.claim(preferred):
+                chosen[component] = preferred
+            else:
+                chosen[component] = claimed.take()
+        return chosen
 
     def _prepare(self, data: Path, socket: Path, scratch: Path) -> None:
         location = {"grpc_server": {"socket": str(socket), "location_name": LOCATION}}
@@ -166,9 +180,10 @@ class Stack:
             shutil.copyfile(self.instance, data / "dagster" / "dagster.yaml")
             (data / WORKSPACE).write_text(yaml.safe_dump({"load_from": [location]}))
 
-    def _environment(self, data: Path) -> dict[str, str]:
-        listening = ALL - {Component.CODE_SERVER}  # which has a socket
-        ports = {component: self.ports.get(component) or free_port() for component in listening}
+    def _environment(self, data: Path, chosen: Mapping[Component, int]) -> dict[str, str]:
+        listening = ALL - {Component.CODE_SERVER}
+        elsewhere = {component: self.ports.get(component) or free_port() for component in listening - chosen.keys()}
+        ports = {**elsewhere, **chosen}
         if Component.WEBSERVER not in self.components and Component.WEBSERVER not in self.ports:
             ports[Component.WEBSERVER] = DAGSTER_DEV_PORT
         url = {component: f"http://{HOST}:{port}" for component, port in ports.items()}

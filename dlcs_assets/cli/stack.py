@@ -26,7 +26,7 @@ from dlcs_assets.clients.image_server import ImageServer
 from dlcs_assets.domain.redaction import shown_url
 from dlcs_stack import data_folder
 from dlcs_stack.stack import ALL, DAGSTER_DEV_PORT, SERVICES, Component, RunningStack, Stack
-from dlcs_stack.supervisor import Ready, ServiceFailedError, is_free
+from dlcs_stack.supervisor import Ready, ServiceFailedError
 
 CHECK_INTERVAL: Final = timedelta(seconds=1)
 INTERRUPTED: Final = 130  # the exit status of what Ctrl-C ended before it was through
@@ -113,8 +113,6 @@ def running(
     port of `dagster dev` where that is free, so that a bookmark finds it again.
     """
     chosen = {component: port for component, port in ports.items() if port is not None}
-    if Component.WEBSERVER not in chosen and is_free(DAGSTER_DEV_PORT):
-        chosen[Component.WEBSERVER] = DAGSTER_DEV_PORT
 
     def show(ready: Ready) -> None:
         name, seconds = ready.service.name, ready.took.total_seconds()
@@ -131,7 +129,16 @@ def running(
         for line in check_start(folder, environment, given, with_dagster=Component.DAEMON in components):
             console.print(line, markup=True)
 
-    stack = Stack(data, components, chosen, given.settings, on_ready=show, before_start=check, hosts=ui_hosts)
+    stack = Stack(
+        data,
+        components,
+        chosen,
+        given.settings,
+        on_ready=show,
+        before_start=check,
+        preferred_ports={Component.WEBSERVER: DAGSTER_DEV_PORT},
+        hosts=ui_hosts,
+    )
     started = False
     try:
         with stack.running() as up:

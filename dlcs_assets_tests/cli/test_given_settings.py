@@ -58,7 +58,7 @@ def stack_up(folder: Path, *options: str, **environment: str) -> Iterator[tuple[
 
 def test_each_setting_of_the_stack_is_respected_refused_or_named(tmp_path: Path) -> None:
     """One that is added to the stack has to be put into one of the lists: none is replaced in silence."""
-    own = Stack(tmp_path)._environment(tmp_path)
+    own = Stack(tmp_path)._environment(tmp_path, {})
     decided = RESPECTED | REFUSED | REPLACED
     assert {name for name in own if not name.startswith("AWS_")} <= decided
     assert decided - own.keys() == {"DLCS_IMAGE_SERVER_SOURCES"}  # an option of the command is for it
