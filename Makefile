@@ -45,6 +45,14 @@ audit: $(READY)
 	$(BIN)/uv tool run --from pip-audit==2.10.1 pip-audit --disable-pip --require-hashes --vulnerability-service osv \
 		-r requirements.lock
 
+# Searches for bytes that a reader neither reads nor refuses: make fuzz ARGS="jp2 --seconds 600".
+fuzz: $(READY) .cache/fuzz/.ready
+	PYTHONPATH=.cache/fuzz $(BIN)/python -m dlcs_assets_tests.fuzz.guided $(ARGS)
+
+.cache/fuzz/.ready: requirements-fuzz.lock $(READY)
+	$(BIN)/uv pip install --quiet --require-hashes --no-deps --target .cache/fuzz -r requirements-fuzz.lock
+	touch .cache/fuzz/.ready
+
 bench: $(READY)
 	$(BIN)/python -m bench $(ARGS)
 
@@ -52,6 +60,7 @@ bench: $(READY)
 lock: $(READY)
 	$(COMPILE) pyproject.toml --extra local --extra aws --group dev -o requirements.lock
 	$(COMPILE) --group docs -c requirements.lock -o requirements-docs.lock
+	$(COMPILE) --group fuzz -c requirements.lock -o requirements-fuzz.lock
 
 clean:
 	rm -rf $(VENV) .dlcs .cache
