@@ -11,7 +11,7 @@ JOBS ?= 3
 UPGRADE ?= --upgrade
 COMPILE = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q $(UPGRADE)
 
-.PHONY: demo test coverage lint docs audit bench lock clean
+.PHONY: demo test coverage lint docs audit sbom fuzz bench lock clean
 
 demo: $(READY)
 	$(BIN)/dlcs demo $(ARGS)
@@ -52,6 +52,14 @@ fuzz: $(READY) .cache/fuzz/.ready
 .cache/fuzz/.ready: requirements-fuzz.lock $(READY)
 	$(BIN)/uv pip install --quiet --require-hashes --no-deps --target .cache/fuzz -r requirements-fuzz.lock
 	touch .cache/fuzz/.ready
+
+# What the container image is made of, as CycloneDX, in .cache/sbom.json.
+sbom: $(READY)
+	mkdir -p .cache
+	$(BIN)/uv pip compile --universal --python-version 3.11 -q --no-header --no-annotate --generate-hashes \
+		-c requirements.lock pyproject.toml --extra aws -o .cache/shipped.txt
+	$(BIN)/uv tool run --from cyclonedx-bom==7.5.0 cyclonedx-py requirements .cache/shipped.txt --pyproject pyproject.toml \
+		--output-reproducible -o .cache/sbom.json
 
 bench: $(READY)
 	$(BIN)/python -m bench $(ARGS)

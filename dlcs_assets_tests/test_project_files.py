@@ -14,7 +14,15 @@ ROOT = Path(__file__).parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
 LOCKS = sorted(ROOT.glob("requirements*.lock"))
-PAGES = ["README.md", "CONTRIBUTING.md", ".ci/run", ".pre-commit-config.yaml", "docs/extend.md"]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    ".ci/run",
+    ".github/workflows/security.yml",
+    ".pre-commit-config.yaml",
+    "docs/extend.md",
+]
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 FORMS = [path for path in sorted((ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml")) if path.name != "config.yml"]
 
 
@@ -35,6 +43,22 @@ def test_the_workflow_runs_what_a_laptop_runs() -> None:
     assert steps == [".ci/run"]
 
 
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_uses_actions_by_their_commits(workflow: Path) -> None:
+    """A tag can be moved to other code. The comment says which version it is, and Dependabot changes both."""
+    used = re.findall(r"uses: (.*)", workflow.read_text())
+    assert used
+    assert [each for each in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v[\d.]+", each)] == []
+
+
+def test_public_base_images_are_named_by_their_digests() -> None:
+    """Those that an operator builds or chooses are variables: `BASE`, `CANTALOUPE_IMAGE`, `APPETISER_IMAGE`."""
+    named = re.findall(r"^FROM (\S+)", (ROOT / "deploy/Dockerfile").read_text(), re.MULTILINE)
+    named += re.findall(r"image: ([^\s$]+)", (ROOT / "deploy/compose.yaml").read_text())
+    assert len(named) == 3
+    assert [each for each in named if not re.fullmatch(r"[\w.:-]+@sha256:[0-9a-f]{64}", each)] == []
+
+
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.stem)
 def test_an_issue_form_has_what_the_host_requires(form: Path) -> None:
     content = yaml.safe_load(form.read_text())
@@ -44,7 +68,7 @@ def test_an_issue_form_has_what_the_host_requires(form: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_make_target_that_is_named_exists(page: str) -> None:
-    named = set(re.findall(r"(?:^|`|entry: )make ([a-z]+)", (ROOT / page).read_text(), flags=re.MULTILINE))
+    named = set(re.findall(r"(?:^|`|entry: |run: )make ([a-z]+)", (ROOT / page).read_text(), flags=re.MULTILINE))
     assert named
     assert named <= TARGETS
 
