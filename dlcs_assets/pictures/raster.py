@@ -50,6 +50,7 @@ _UNSUPPORTED: Final = {
     "Unsupported marker type 0xf7": "JPEG-LS",
     "Security limit exceeded": "more pixels than its decoder takes",
 }
+_NOT_READ_BMP: Final = "Unsupported BMP"  # as Pillow puts it
 # A grid of at least this is asked of libvips; what is made of it is exact.
 _FINE: Final = 128
 _ENDS: Final = "premature end"
@@ -102,6 +103,8 @@ def _by_pillow(source: Path | bytes, source_format: SourceFormat) -> Iterator[Im
     except MemoryError:
         raise
     except Exception as error:  # decoders fed with foreign bytes raise whatever they stumble over
+        if (said := str(error)).startswith(_NOT_READ_BMP):
+            raise unsupported(source_format.media_type, said.removeprefix("Unsupported ")) from error
         raise unreadable(source_format.media_type, error or type(error).__name__) from error
 
 

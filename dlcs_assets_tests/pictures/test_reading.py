@@ -148,6 +148,7 @@ def test_what_is_not_an_image_is_named(data: bytes, what: str, tmp_path: Path) -
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
         (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
         (b"8BPS\0\1", "photoshop"),
+        (b"BM" + struct.pack("<IIIIiiHHII20x", 58, 0, 54, 40, 2, 2, 1, 24, 4, 0), "BMP compression"),
         (b"<?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
     ],
 )
