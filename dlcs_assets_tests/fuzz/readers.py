@@ -64,10 +64,12 @@ MANIFESTS: Final = (
     b'[{"id": "2/1/a", "origin": "https://example.org/a.jpg", "roles": ["x"]}]',
 )
 CUSTOMERS: Final = (Path(__file__).parents[2] / "dlcs.example.yaml").read_bytes()
-REFUSED: Final = frozenset({
-    *("not_an_image", "image_unreadable", "image_unsupported", "jp2_broken"),
-    *("too_many_pixels", "too_many_parts", "too_few_bytes", "too_much_memory"),
-})
+REFUSED: Final = frozenset(
+    {
+        *("not_an_image", "image_unreadable", "image_unsupported", "jp2_broken"),
+        *("too_many_pixels", "too_many_parts", "too_few_bytes", "too_much_memory"),
+    }
+)
 
 
 @dataclass(frozen=True)

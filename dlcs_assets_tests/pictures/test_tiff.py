@@ -167,7 +167,7 @@ def test_what_is_not_read_right_is_refused_by_name(page: Page, what: str, tmp_pa
     assert caught.value.code == "image_unsupported"
 
 
-def test_jpeg_of_the_old_style_that_is_not_decoded_is_unsupported(tmp_path: Path) -> None:
+def test_jpeg_of_the_old_style_not_decoded_is_unsupported(tmp_path: Path) -> None:
     """Writers of it disagreed about where tables are: it need not be damaged."""
     path = tmp_path / "page.tif"
     path.write_bytes(raw_tiff(RawPage(16, 16, [8] * 3, 6, [bytes(64)], {259: (SHORT, [6])})))
