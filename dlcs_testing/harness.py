@@ -60,6 +60,13 @@ class Tick:
     runs: tuple[dg.DagsterRun, ...] = ()
 
 
+def _lines_of(table: dg.TableMetadataValue) -> str:
+    """Return the names of a table's columns, and its rows, as lines."""
+    rows = [[column.name for column in table.schema.columns]]
+    rows += [[str(value) for value in record.data.values()] for record in table.records]
+    return "\n".join(" | ".join(row) for row in rows)
+
+
 @dataclass(kw_only=True)
 class System(Installation):
     """The whole, with buckets and queues of its own."""
@@ -237,7 +244,7 @@ class System(Installation):
             failure = event.dagster_event.step_failure_data.user_failure_data
             assert failure is not None
             found = failure.metadata.get(table)
-            return str(failure.description), str(found.value) if found else ""
+            return str(failure.description), _lines_of(found) if isinstance(found, dg.TableMetadataValue) else ""
         raise AssertionError(f"Run {run.run_id} has no failed step")
 
     def log_of(self, run: dg.DagsterRun) -> str:

@@ -31,7 +31,7 @@ YesOption = Annotated[bool, typer.Option("--yes", help="Do it; without this it i
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object for each line.")]
 
 app = typer.Typer(
-    help="Rebuild the ledger from S3, compare the two, and see and change whose it is.",
+    help="Show who owns the ledger, rebuild it, compare it with S3.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )

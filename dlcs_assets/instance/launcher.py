@@ -39,6 +39,7 @@ PRELOADED: Final = (
     "httpcore",
     "httpx",
     "jpylyzer.jpylyzer",
+    "psutil",
     "psycopg2",
     "pydantic_settings",
     "regex",

@@ -179,6 +179,8 @@ class IntakeTransaction:
         if message.batch is None:
             return
         customer, batch = message.asset_id.customer, message.batch.id
+        if any(new.asset_id == message.asset_id and new.batch == batch for new in self._requests):
+            return  # by an earlier message of this transaction
         asked = select(requests.c.id).where(
             requests.c.image_id == str(message.asset_id), requests.c.batch == batch, requests.c.customer == customer
         )

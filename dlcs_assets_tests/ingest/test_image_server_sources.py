@@ -103,6 +103,6 @@ def test_a_server_that_tells_of_another_picture_is_not_believed(pipeline: Pipeli
 
 def test_an_address_where_there_is_no_image_server_is_called_so(pipeline: Pipeline) -> None:
     pipeline.use(image_server_url=pipeline.origin.url)
-    status = pipeline.ingest("2/1/page", pipeline.serve("page.jpg", jpeg(480, 360)), DEFAULT)
+    status = pipeline.ingest("2/1/page", pipeline.upload("2/1/page", jpeg(480, 360)), DEFAULT)
     assert (status.state, status.error_code) == ("failed", "image_server_wrong_address")
     assert status.error_remedy == "Correct DLCS_IMAGE_SERVER_URL and DLCS_IMAGE_SERVER_PATH."

@@ -69,9 +69,9 @@ def test_three_bad_images_of_twenty_fail_each_at_its_own_stage(system: System) -
     said, table = system.failure_of(run)
     assert said == "3 of 20 images failed, 17 are done, 0 will be tried again."
     lines = table.splitlines()
-    assert lines[0] == "| image | stage | reason | what to do |"
-    assert {line.split(" | ")[0].removeprefix("| ") for line in lines[2:]} == BAD
-    assert all(line.count("|") == 5 and line.split(" | ")[3] for line in lines)
+    assert lines[0] == "image | stage | reason | what to do"
+    assert {line.split(" | ")[0] for line in lines[1:]} == BAD
+    assert all(line.count(" | ") == 3 and line.split(" | ")[3] for line in lines)
 
     put_right(system)
     retry(system, *BAD)

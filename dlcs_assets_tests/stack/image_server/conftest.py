@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 BUCKET = "pictures"
+VALIDATOR = "http://iiif.io/"  # whose pages the IIIF validator claims to be
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def config(s3_endpoint: str, pages: Path) -> Config:
-    return Config(s3_endpoint=s3_endpoint, path_roots=(pages,), workers=1)
+    return Config(s3_endpoint=s3_endpoint, path_roots=(pages,), workers=1, viewers=(VALIDATOR,))
 
 
 @pytest.fixture(scope="session")

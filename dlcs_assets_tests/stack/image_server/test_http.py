@@ -71,7 +71,7 @@ def test_a_thumbnail_is_a_jpeg_of_the_requested_size(server: Server, page: str) 
     [
         ("full/!1700,2400/0/default.jpg", 400, ENLARGED_WITHOUT_CARET),
         ("full/1610,/0/default.jpg", 400, ENLARGED_WITHOUT_CARET),
-        ("full/^5000,/0/default.jpg", 403, "10000000 pixels"),
+        ("full/^8000,/0/default.jpg", 403, "25000000 pixels"),
         ("5000,0,10,10/max/0/default.jpg", 400, "outside"),
         ("full/max/0/default.bmp", 415, "format"),
         ("full/max/0/pretty.jpg", 400, "quality"),
@@ -151,7 +151,7 @@ def test_info_json_of_version_3_says_what_the_server_can(server: Server, page: s
     assert info["@context"] == "http://iiif.io/api/image/3/context.json"
     assert (info["type"], info["protocol"], info["profile"]) == ("ImageService3", "http://iiif.io/api/image", "level2")
     assert (info["width"], info["height"]) == PAGE
-    assert info["maxArea"] == 10_000_000
+    assert info["maxArea"] == 25_000_000
     assert {"sizeUpscaling", "rotationArbitrary", "mirroring"} <= set(info["extraFeatures"])
     assert info["tiles"] == [{"width": 512, "height": 512, "scaleFactors": [1, 2, 4, 8]}]
     assert [(size["width"], size["height"]) for size in info["sizes"]] == [(202, 300), (403, 600), (805, 1199), PAGE]
