@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, delete, exists, func, or_, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Select, and_, delete, exists, func, or_, select, update
 
 from dlcs_assets.domain.request_states import ENDED, SETTLED_MESSAGES, MessageState, RequestState
 from dlcs_assets.ledger.database import Database
@@ -101,32 +101,17 @@ def _old_requests(before: datetime) -> _Old:
     )
     old = and_(requests.c.finished_at < before, outlived, ~for_open_batch)
     # Their attempts go with them.
-    return _Old(
-        "requests",
-        select(requests.c.id).where(old),
-        lambda connection, ids: connection.execute(delete(requests).where(requests.c.id.in_(ids))),
-        SLICE,
-    )
+    return _old_rows("requests", requests.c.id, old)
 
 
 def _old_chunks(before: datetime) -> _Old:
     # Their lists of images go with them.
-    return _Old(
-        "chunks",
-        select(chunks.c.id).where(chunks.c.closed_at < before),
-        lambda connection, ids: connection.execute(delete(chunks).where(chunks.c.id.in_(ids))),
-        CHUNKS_SLICE,
-    )
+    return _old_rows("chunks", chunks.c.id, chunks.c.closed_at < before, CHUNKS_SLICE)
 
 
 def _old_messages(before: datetime) -> _Old:
     old = and_(messages.c.state.in_(SETTLED_MESSAGES), messages.c.received_at < before)
-    return _Old(
-        "messages",
-        select(messages.c.id).where(old),
-        lambda connection, ids: connection.execute(delete(messages).where(messages.c.id.in_(ids))),
-        SLICE,
-    )
+    return _old_rows("messages", messages.c.id, old)
 
 
 def _old_bodies(before: datetime) -> _Old:
@@ -141,20 +126,20 @@ def _old_bodies(before: datetime) -> _Old:
 
 
 def _old_notifications(before: datetime) -> _Old:
-    return _Old(
-        "notifications",
-        select(notifications.c.id).where(notifications.c.published_at < before),
-        lambda connection, ids: connection.execute(delete(notifications).where(notifications.c.id.in_(ids))),
-        SLICE,
-    )
+    return _old_rows("notifications", notifications.c.id, notifications.c.published_at < before)
 
 
 def _old_workers(before: datetime) -> _Old:
+    return _old_rows("processes of runs", workers.c.run_id, workers.c.heartbeat_at < before)
+
+
+def _old_rows(name: str, key: Column[Any], old: ColumnElement[bool], at_once: int = SLICE) -> _Old:
+    """Return what deletes the rows of the key's table that are old."""
     return _Old(
-        "processes of runs",
-        select(workers.c.run_id).where(workers.c.heartbeat_at < before),
-        lambda connection, ids: connection.execute(delete(workers).where(workers.c.run_id.in_(ids))),
-        SLICE,
+        name,
+        select(key).where(old),
+        lambda connection, ids: connection.execute(delete(key.table).where(key.in_(ids))),
+        at_once,
     )
 
 

@@ -35,8 +35,8 @@ log = logging.getLogger(__name__)
 _MOST_READERS: Final = 4
 _SHARE: Final = 8
 _LEAST_BYTES: Final = 2**28
-# Of libraries that begin a thread, with memory of its own, for each processor.
-_SINGLE: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "VIPS_CONCURRENCY": "1"}
+# Of libraries that begin a thread, with memory of its own, for each processor; numpy's is set by the package.
+_SINGLE: Final = {"OMP_NUM_THREADS": "1", "VIPS_CONCURRENCY": "1"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,6 +193,15 @@ class Processes:
         run = self.instance.get_run_by_id(self.run_id)
         return run is not None and run.is_success
 
+    def start_two(self) -> tuple[subprocess.Popen[str], subprocess.Popen[str]]:
+        """Start the run, and again while it is worked on; return the two processes, of which the second waits."""
+        first = self.start()
+        self.await_workers(first)
+        held_job.is_starting_again(self.instance, self.run_id)
+        second = self.start()
+        self.await_log(1, "stands by")
+        return first, second
+
     def close(self) -> None:
         self._opened.close()
 
@@ -213,11 +222,7 @@ def test_a_run_launched_twice_is_worked_on_once(
     """By two daemons, for example. The second process waits, and ends without an event."""
     assert ledger_url
     with working(make_instance("home"), tmp_path / "work") as processes:
-        first = processes.start()
-        processes.await_workers(first)
-        held_job.is_starting_again(processes.instance, processes.run_id)
-        second = processes.start()
-        processes.await_log(1, "stands by")
+        first, second = processes.start_two()
         processes.release()
         assert first.wait(SECONDS) == 0
         assert second.wait(SECONDS) == 0
@@ -232,11 +237,7 @@ def test_a_killed_run_goes_on_in_its_second_process(
     """At once, if both are on one machine."""
     assert ledger_url
     with working(make_instance("home"), tmp_path / "work") as processes:
-        first = processes.start()
-        processes.await_workers(first)
-        held_job.is_starting_again(processes.instance, processes.run_id)
-        second = processes.start()
-        processes.await_log(1, "stands by")
+        first, second = processes.start_two()
         first.kill()
         processes.await_workers(first, second)
         processes.release()
