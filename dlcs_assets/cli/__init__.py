@@ -1,59 +1,75 @@
-"""The command `dlcs`: one module for each command, put together here."""
+"""The command `dlcs`: one module for each command, put together here.
+
+Only the module of the command that is called is imported: a person waits for it each time.
+"""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from dlcs_assets.cli import (
-    batch,
-    canary,
-    checksums,
-    delete,
-    demo,
-    doctor,
-    ingest,
-    ledger,
-    metrics,
-    plan,
-    rejected,
-    reprocess,
-    retry,
-    stack,
-    status,
-    usage,
-)
 from dlcs_assets.cli.failure import Commands
 from dlcs_assets.cli.output import echo
 
-app = typer.Typer(
-    cls=Commands,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command()(demo.demo)
-app.command()(stack.up)
-app.command()(stack.env)
-app.command(no_args_is_help=True)(ingest.ingest)
-app.command()(status.status)
-app.command()(retry.retry)
-app.command(no_args_is_help=True)(reprocess.reprocess)
-app.command("rederive", hidden=True)(reprocess.renamed(reprocess.reprocess, "rederive"))
-app.command()(reprocess.stale)
-app.command(no_args_is_help=True)(delete.delete)
-app.command(no_args_is_help=True)(plan.plan)
-app.command()(rejected.rejected)
-app.command()(usage.usage)
-app.command()(checksums.checksums)
-app.command()(doctor.doctor)
-app.command(no_args_is_help=True)(canary.canary)
-app.command()(metrics.metrics)
-app.add_typer(batch.app, name="batch")
-app.add_typer(ledger.app, name="ledger")
+
+@dataclass(frozen=True, slots=True)
+class _Command:
+    """Where a command is. `needs_arguments`: without any it shows its help; a group has commands of its own."""
+
+    module: str
+    function: str
+    needs_arguments: bool = False
+    is_group: bool = False
+    is_hidden: bool = False
+
+
+_COMMANDS: Final = {
+    "demo": _Command("demo", "demo"),
+    "up": _Command("stack", "up"),
+    "env": _Command("stack", "env"),
+    "ingest": _Command("ingest", "ingest", needs_arguments=True),
+    "status": _Command("status", "status"),
+    "retry": _Command("retry", "retry"),
+    "reprocess": _Command("reprocess", "reprocess", needs_arguments=True),
+    "rederive": _Command("reprocess", "rederive", is_hidden=True),
+    "stale": _Command("reprocess", "stale"),
+    "delete": _Command("delete", "delete", needs_arguments=True),
+    "plan": _Command("plan", "plan", needs_arguments=True),
+    "rejected": _Command("rejected", "rejected"),
+    "usage": _Command("usage", "usage"),
+    "checksums": _Command("checksums", "checksums"),
+    "doctor": _Command("doctor", "doctor"),
+    "canary": _Command("canary", "canary", needs_arguments=True),
+    "metrics": _Command("metrics", "metrics"),
+    "batch": _Command("batch", "app", is_group=True),
+    "ledger": _Command("ledger", "app", is_group=True),
+}
+
+
+def make_app(names: Iterable[str] = _COMMANDS) -> typer.Typer:
+    """Return the command line with these commands."""
+    app = typer.Typer(
+        cls=Commands,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(dlcs)
+    for name in names:
+        command = _COMMANDS[name]
+        found = getattr(import_module(f"dlcs_assets.cli.{command.module}"), command.function)
+        if command.is_group:
+            app.add_typer(found, name=name)
+        else:
+            app.command(name, no_args_is_help=command.needs_arguments, hidden=command.is_hidden)(found)
+    return app
 
 
 def _print_version(wanted: bool) -> None:
@@ -62,7 +78,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def dlcs(
     _version: Annotated[
         bool,
@@ -74,4 +89,6 @@ def dlcs(
 
 def main() -> None:
     """Run the command line."""
+    called = sys.argv[1] if len(sys.argv) > 1 else ""
+    app = make_app([called]) if called in _COMMANDS else make_app()  # all of them, to help who mistypes one
     app()

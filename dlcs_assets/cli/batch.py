@@ -78,9 +78,9 @@ def close(
     with open_ledger(load_settings()) as ledger:
         found = find_batch(ledger, batch, customer)
         if not ledger.batches.close(batch, found.customer, now=datetime.now(UTC)):
-            raise CommandError(f"{name_of(found)} is {'finished' if found.finished_at else 'closed'} already.")
+            raise CommandError(f"{found.name} is {'finished' if found.finished_at else 'closed'} already.")
         closed = find_batch(ledger, batch, found.customer)
-    echo(f"{name_of(closed)} is closed with {closed.count} images: {closed.tally}.")
+    echo(f"{closed.name} is closed with {closed.count} images: {closed.tally}.")
 
 
 def find_batch(ledger: Ledger, number: int, customer: int | None) -> Batch:
@@ -93,11 +93,6 @@ def find_batch(ledger: Ledger, number: int, customer: int | None) -> Batch:
         owners = ", ".join(str(batch.customer) for batch in found)
         raise UsageError(f"The customers {owners} have a batch {number} each. Choose one with --customer.")
     return found[0]
-
-
-def name_of(batch: Batch) -> str:
-    """Name a batch."""
-    return f"Batch {batch.id} of customer {batch.customer}"
 
 
 def batch_json(batch: Batch) -> dict[str, Any]:

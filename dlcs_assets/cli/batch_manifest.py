@@ -11,7 +11,8 @@ from typing import Annotated
 
 import typer
 
-from dlcs_assets.cli.connection import load_settings, make_queues, open_ledger
+from dlcs_assets.cli.clients import make_queues
+from dlcs_assets.cli.connection import load_settings, open_ledger
 from dlcs_assets.cli.failure import FAILED, USAGE, CommandError, UsageError
 from dlcs_assets.cli.options import ChannelsOption, PolicyOption, parse_channels
 from dlcs_assets.cli.output import VisibleConsole, counting, echo, echo_data, make_console, print_table, state_text

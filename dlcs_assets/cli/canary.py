@@ -12,7 +12,8 @@ from typing import Annotated, Final
 
 import typer
 
-from dlcs_assets.cli.connection import load_customer, load_settings, make_storage, open_ledger
+from dlcs_assets.cli.clients import load_customer, make_storage
+from dlcs_assets.cli.connection import load_settings, open_ledger
 from dlcs_assets.cli.delete import deletion_of
 from dlcs_assets.cli.failure import FAILED, CommandError
 from dlcs_assets.cli.options import parse_ids

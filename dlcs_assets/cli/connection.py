@@ -1,4 +1,4 @@
-"""What a command works with: the settings of the environment or of the running stack, the ledger, queues, storage."""
+"""What every command works with: the settings of the environment or of the running stack, and the ledger."""
 
 from __future__ import annotations
 
@@ -12,11 +12,6 @@ from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 
 from dlcs_assets.cli.failure import CommandError
-from dlcs_assets.clients.aws import S3ClientFactory
-from dlcs_assets.clients.sqs import Queues
-from dlcs_assets.clients.storage import Storage
-from dlcs_assets.customers import customer_source
-from dlcs_assets.domain.customers import Customer
 from dlcs_assets.domain.redaction import shown_url
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger.encryption import WrongKeyError
@@ -66,11 +61,6 @@ def adopt(environment: Mapping[str, str]) -> None:
     os.environ.update(environment)
 
 
-def load_customer(settings: Settings, number: int) -> Customer:
-    """Return a customer's configuration. Raises `PermanentError` or NoCustomersError."""
-    return customer_source(settings).customers().get(number)
-
-
 @contextmanager
 def open_ledger(settings: Settings) -> Iterator[Ledger]:
     """Open the ledger for the time of a command; a database that cannot be used is a CommandError."""
@@ -94,17 +84,6 @@ def open_ledger(settings: Settings) -> Iterator[Ledger]:
 def ledger_keys(settings: Settings) -> str | None:
     """Return the keys with which the ledger encrypts."""
     return settings.ledger_key.get_secret_value() if settings.ledger_key else None
-
-
-def make_queues() -> Queues:
-    """Return the client of SQS."""
-    return Queues()
-
-
-def make_storage(settings: Settings) -> Storage:
-    """Return the client of S3."""
-    s3 = S3ClientFactory(endpoint_url=settings.s3_endpoint_url)
-    return Storage(s3=s3, storage_bucket=settings.storage_bucket, thumbs_bucket=settings.thumbs_bucket)
 
 
 def _default_ledger() -> str:

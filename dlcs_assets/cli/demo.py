@@ -16,7 +16,8 @@ from urllib.parse import quote
 import typer
 from rich.console import Console
 
-from dlcs_assets.cli.connection import adopt, make_storage, open_ledger, read_settings
+from dlcs_assets.cli.clients import make_storage
+from dlcs_assets.cli.connection import adopt, open_ledger, read_settings
 from dlcs_assets.cli.demo_images import DemoImage, demo_images
 from dlcs_assets.cli.failure import FAILED
 from dlcs_assets.cli.output import counting, make_console, print_table, shown_bytes, state_text

@@ -12,7 +12,8 @@ from typing import Final
 
 from sqlalchemy.exc import DBAPIError
 
-from dlcs_assets.cli.connection import make_storage, open_ledger
+from dlcs_assets.cli.clients import make_storage
+from dlcs_assets.cli.connection import open_ledger
 from dlcs_assets.cli.doctor_finding import Check, Finding, fail, failed, ok, warn
 from dlcs_assets.cli.doctor_parts import is_usable
 from dlcs_assets.cli.failure import CommandError

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from dlcs_assets.cli.connection import load_customer, load_settings, make_storage, open_ledger
+from dlcs_assets.cli.clients import load_customer, make_storage
+from dlcs_assets.cli.connection import load_settings, open_ledger
 from dlcs_assets.cli.failure import CommandError
 from dlcs_assets.cli.options import ChannelsOption, PolicyOption, parse_channels
 from dlcs_assets.cli.output import VisibleConsole, counting, echo, echo_data, make_console, print_table, state_text

@@ -14,7 +14,8 @@ import typer
 from rich.console import Console
 
 from dlcs_assets.cli import ledger_owner
-from dlcs_assets.cli.connection import load_settings, make_storage, open_ledger
+from dlcs_assets.cli.clients import make_storage
+from dlcs_assets.cli.connection import load_settings, open_ledger
 from dlcs_assets.cli.failure import FAILED, CommandError, UsageError
 from dlcs_assets.cli.options import CustomerOption, IdsArgument, SpaceOption, parse_ids, parse_space
 from dlcs_assets.cli.output import echo, echo_data, make_console, print_table, shown_bytes

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from dlcs_assets.cli.connection import load_customer, load_settings, open_ledger, read_settings
+from dlcs_assets.cli.clients import load_customer
+from dlcs_assets.cli.connection import load_settings, open_ledger, read_settings
 from dlcs_assets.cli.failure import CommandError
 from dlcs_assets.cli.image_view import known_of
 from dlcs_assets.cli.options import ChannelsOption, PolicyOption, parse_channels

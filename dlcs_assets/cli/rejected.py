@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from dlcs_assets.cli.connection import load_settings, make_queues, open_ledger
+from dlcs_assets.cli.clients import make_queues
+from dlcs_assets.cli.connection import load_settings, open_ledger
 from dlcs_assets.cli.failure import CommandError, UsageError
 from dlcs_assets.cli.output import echo, echo_data, make_console
 from dlcs_assets.cli.send import queue_urls

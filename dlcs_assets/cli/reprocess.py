@@ -75,6 +75,9 @@ def renamed(command: Callable[P, None], former: str) -> Callable[P, None]:
     return forward
 
 
+rederive = renamed(reprocess, "rederive")
+
+
 def stale(
     customer: CustomerOption = None,
     space: SpaceOption = None,

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dlcs_assets.cli.connection import make_queues
+from dlcs_assets.cli.clients import make_queues
 from dlcs_assets.cli.failure import CommandError
 from dlcs_assets.clients.sqs import QueueMessage
 from dlcs_assets.clients.storage import Storage

@@ -11,10 +11,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from dlcs_assets.cli.batch import name_of
 from dlcs_assets.cli.connection import load_settings, open_ledger
 from dlcs_assets.cli.failure import FAILED
-from dlcs_assets.cli.image_view import show_image
 from dlcs_assets.cli.options import BatchOption, CustomerOption, IdsArgument, SpaceOption, parse_ids, parse_space
 from dlcs_assets.cli.output import echo, echo_data, make_console, print_table, shown_bytes, state_text
 from dlcs_assets.domain.asset_id import AssetId
@@ -57,10 +55,12 @@ def status(
         if as_json:
             echo_data(json.dumps([image.to_json() for image in chosen], indent=2))
         elif len(selection.ids) == 1 and chosen:
+            from dlcs_assets.cli.image_view import show_image  # noqa: PLC0415 (it plans what a request would do, with all that takes)
+
             show_image(console, chosen[0], ledger, settings)
         elif known or not selection.ids:
             for each in batches:
-                console.print(f"{name_of(each)}, {each.standing.partition(':')[0]}: {each.tally}")
+                console.print(f"{each.name}, {each.standing.partition(':')[0]}: {each.tally}")
             _show_all(console, Counter(image.state for image in known), chosen, state)
     if unknown := sorted(set(selection.ids) - {image.asset_id for image in known}):
         echo(f"Not known here: {', '.join(unknown)}.", err=True)

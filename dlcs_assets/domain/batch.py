@@ -73,6 +73,11 @@ class Batch:
     superseded: bool = False
 
     @property
+    def name(self) -> str:
+        """How people name it."""
+        return f"Batch {self.id} of customer {self.customer}"
+
+    @property
     def count(self) -> int | None:
         """How many images it has: of a batch that was closed those that came. None: not known."""
         return self.tally.listed if self.closed_at else self.declared

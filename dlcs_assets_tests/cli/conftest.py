@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from dlcs_assets.cli import app
+from dlcs_assets.cli import make_app
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.ingest_request import AssetFields, BatchReference, IngestMessage
@@ -28,7 +28,7 @@ SCHEDULE = RetrySchedule(attempts=3, delay=timedelta(seconds=60))
 
 
 def dlcs(*arguments: str) -> Result:
-    return CliRunner().invoke(app, list(arguments))
+    return CliRunner().invoke(make_app(), list(arguments))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 
 from dlcs_assets.cli.canary import complaint, picture
-from dlcs_assets.cli.connection import make_storage
+from dlcs_assets.cli.clients import make_storage
 from dlcs_assets.clients.storage import Storage
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord
 from dlcs_assets.ledger.reports import ImageStatus

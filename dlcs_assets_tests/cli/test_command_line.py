@@ -7,11 +7,11 @@ from importlib.metadata import version
 import pytest
 import typer.main
 
-from dlcs_assets.cli import app
+from dlcs_assets.cli import make_app
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets_tests.cli.conftest import Desk, dlcs
 
-COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined] # the app is a group
+COMMANDS = typer.main.get_command(make_app()).commands  # type: ignore[attr-defined] # the app is a group
 WITHIN_BATCH = [("batch", name) for name in COMMANDS["batch"].commands]
 
 

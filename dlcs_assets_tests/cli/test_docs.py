@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from dlcs_assets.cli import app
+from dlcs_assets.cli import make_app
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "cli.md"
-ALL = typer.main.get_command(app).commands  # type: ignore[attr-defined] # the app is a group
+ALL = typer.main.get_command(make_app()).commands  # type: ignore[attr-defined] # the app is a group
 COMMANDS = {name: command for name, command in ALL.items() if not command.hidden}
 
 

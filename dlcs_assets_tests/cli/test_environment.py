@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -96,12 +97,27 @@ def test_a_setting_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch)
 def test_status_starts_without_dagster_and_boto3(ledger: Ledger) -> None:
     Desk(ledger).done("2/1/x")
     script = (
-        "import sys; from typer.testing import CliRunner; from dlcs_assets.cli import app\n"
-        "assert 'converted' in CliRunner().invoke(app, ['status', '2/1/x']).stdout\n"
+        "import sys; from typer.testing import CliRunner; from dlcs_assets.cli import make_app\n"
+        "assert 'converted' in CliRunner().invoke(make_app(), ['status', '2/1/x']).stdout\n"
         "print([name for name in ('dagster', 'boto3', 'moto', 'PIL', 'numpy') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_command_imports_no_other_command(tmp_path: Path) -> None:
+    """A person waits for its imports each time: those of all commands together take a second."""
+    script = (
+        "import sys; from dlcs_assets.cli import main\n"
+        "sys.argv = ['dlcs', 'status', '--customer', '2']\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted(name for name in sys.modules if name.startswith('dlcs_assets.')))"
+    )
+    environment = {**os.environ, "DLCS_LEDGER_URL": f"sqlite:///{tmp_path}/ledger.db"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
+    rooms = {name.split(".")[1] for name in ast.literal_eval(done.stdout.splitlines()[-1])}
+    assert rooms <= {"cli", "database_errors", "domain", "ledger", "settings"}
 
 
 def without_the_extra(*arguments: str) -> subprocess.CompletedProcess[str]:

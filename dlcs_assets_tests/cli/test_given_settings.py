@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from dlcs_assets.cli import app
+from dlcs_assets.cli import make_app
 from dlcs_assets.cli.failure import CommandError
 from dlcs_assets.cli.given_settings import REFUSED, REPLACED, RESPECTED, given_settings
 from dlcs_assets.ledger import Ledger
@@ -31,7 +31,7 @@ def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def up(folder: Path, *options: str) -> Result:
-    return CliRunner().invoke(app, ["up", "--data", str(folder), *options])
+    return CliRunner().invoke(make_app(), ["up", "--data", str(folder), *options])
 
 
 @contextmanager
@@ -70,7 +70,7 @@ def test_queues_and_buckets_of_ones_own_are_refused(
     command: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, "https://sqs.eu-west-1.amazonaws.com/1/production")
-    refused = CliRunner().invoke(app, [command, "--data", str(tmp_path)])
+    refused = CliRunner().invoke(make_app(), [command, "--data", str(tmp_path)])
     assert refused.exit_code == 1
     assert f"{name} cannot be used" in refused.stderr
     assert list(tmp_path.iterdir()) == []

@@ -19,7 +19,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.engine import make_url
 from typer.testing import CliRunner
 
-from dlcs_assets.cli import app
+from dlcs_assets.cli import make_app
 from dlcs_assets.ledger import database, engine
 from dlcs_testing import postgresql
 from dlcs_testing.harness import System, full_message
@@ -170,7 +170,7 @@ def test_a_broken_ledger_shows_no_secret(
             patch.setenv("DLCS_LEDGER_URL", system.settings.ledger_url)
             patch.setenv("DLCS_INGEST_QUEUE_URL", str(system.settings.ingest_queue_url))
             for command in COMMANDS:
-                done = CliRunner().invoke(app, command.split())
+                done = CliRunner().invoke(make_app(), command.split())
                 seen += [done.output, *(all_forms(done.exception) if done.exception else ())]
     captured = capfd.readouterr()
     everything = "\n".join([*seen, caplog.text, captured.out, captured.err])
