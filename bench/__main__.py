@@ -20,6 +20,7 @@ from bench import (
     growth,
     intake,
     latency,
+    limit,
     load,
     memory,
     orchestration,
@@ -38,6 +39,7 @@ from dlcs_stack.stack import ALL, Component
 
 PAGES, WIDTH, HEIGHT = 7, 1280, 1920
 CASES = {
+    "limit": limit.measure,
     "throughput": throughput.measure,
     "latency": latency.measure,
     "memory": memory.measure,
@@ -76,7 +78,8 @@ COMPONENTS: dict[str, frozenset[Component]] = {
     "transfer": frozenset({Component.AWS, Component.APPETISER}),  # an image server of its own
     "pictures": frozenset(),  # no services
     "intake": frozenset(),  # a queue of its own
-    "throughput": frozenset(),  # systems of its own
+    "limit": frozenset(),  # systems of its own
+    "throughput": frozenset(),  # as above
     "sizes": frozenset(),  # as above
     "large": frozenset(),  # as above
     "orchestration": frozenset(),  # services that answer at once

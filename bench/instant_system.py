@@ -28,10 +28,14 @@ _QUEUES = {
 
 @dataclass(frozen=True)
 class Databases:
-    """Where ledger and Dagster's history are; `server`: of PostgreSQL; without it both are SQLite."""
+    """Where ledger and Dagster's history are; `server`: of PostgreSQL; without it both are SQLite.
+
+    `of_dagster`: the server of Dagster's history; default: the same.
+    """
 
     kind: str
     server: postgresql.Server | None = None
+    of_dagster: postgresql.Server | None = None
 
     def settings(self) -> dict[str, str]:
         """Return the variables that differ from the stack's own: for PostgreSQL as in the container image."""
@@ -41,9 +45,8 @@ class Databases:
 
     def history(self) -> str:
         """Return the configuration of Dagster's instance."""
-        if self.server is None:
-            return ""
-        return f"\nstorage: {json.dumps(pooled_storage(self.server.new_database()))}\n"
+        server = self.of_dagster or self.server
+        return f"\nstorage: {json.dumps(pooled_storage(server.new_database()))}\n" if server else ""
 
 
 @contextmanager

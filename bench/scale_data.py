@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,20 @@ BEGAN = datetime.now(UTC) - timedelta(days=5)
 OUTCOMES = {Stage.ORIGINAL: Outcome.FETCHED, Stage.JP2: Outcome.CONVERTED, Stage.THUMBNAILS: Outcome.MADE}
 
 
+@dataclass(frozen=True)
+class _Copied:
+    """SQL of a database: the name that series `n` has in its ids, and its digits."""
+
+    name: str
+    digits: str
+
+
+_COPIED = {
+    "sqlite": _Copied("printf('image-%03d', n)", "printf('%04x', n)"),
+    "postgresql": _Copied("'image-' || lpad(n::text, 3, '0')", "lpad(to_hex(n), 4, '0')"),
+}
+
+
 def image_ids(count: int) -> list[str]:
     """Return the ids of that many images (a multiple of 1,000), those of one series after those of another."""
     return [image for series in range(count // SERIES) for image in _series(series)]
@@ -53,7 +68,8 @@ def fill_ledger(url: str, images: Sequence[str]) -> None:
     One series is written, and the others are copies of it within the database.
     """
     engine = make_engine(url)
-    event.listen(engine, "connect", _hurry)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _hurry)
     rows_of: dict[Table, Callable[[str, str, int], Iterator[dict[str, Any]]]] = {
         schema.images: _image_rows,
         schema.requests: _request_rows,
@@ -71,7 +87,8 @@ def fill_ledger(url: str, images: Sequence[str]) -> None:
         )
         for table, rows in rows_of.items():
             connection.execute(insert(table), list(itertools.chain.from_iterable(itertools.starmap(rows, numbered))))
-            connection.execute(text(_copying(table)), {"series": len(images) // SERIES})
+            copying = _copying(table, _COPIED[engine.dialect.name])
+            connection.execute(text(copying), {"series": len(images) // SERIES})
     engine.dispose()
 
 
@@ -131,22 +148,23 @@ def _series(number: int) -> list[str]:
     ]
 
 
-def _copying(table: Table) -> str:
+def _copying(table: Table, copied: _Copied) -> str:
     """Return the SQL that copies the rows of the first series for the others, under ids of their own."""
     values = {
-        "images.id": "replace(id, 'image-000', printf('image-%03d', n))",
-        "image_id": "replace(image_id, 'image-000', printf('image-%03d', n))",
-        "key": "replace(key, 'image-000', printf('image-%03d', n))",
-        "requests.id": "printf('%04x', n) || substr(id, 5)",  # the first digits are those of the early seventies
-        "request_id": "printf('%04x', n) || substr(request_id, 5)",
-        "messages.id": "printf('%04x', n) || substr(id, 5)",
+        "images.id": f"replace(id, 'image-000', {copied.name})",
+        "image_id": f"replace(image_id, 'image-000', {copied.name})",
+        "key": f"replace(key, 'image-000', {copied.name})",
+        "requests.id": f"{copied.digits} || substr(id, 5)",  # the first digits are those of the early seventies
+        "request_id": f"{copied.digits} || substr(request_id, 5)",
+        "messages.id": f"{copied.digits} || substr(id, 5)",
         "batch": "n + 1",
     }
     chosen = [values.get(f"{table}.{column.name}", values.get(column.name, column.name)) for column in table.columns]
     names = ", ".join(column.name for column in table.columns)
     return (
-        f"WITH RECURSIVE copies (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM copies WHERE n < :series - 1) "
-        f"INSERT INTO {table} ({names}) SELECT {', '.join(chosen)} FROM {table}, copies WHERE :series > 1"
+        "WITH RECURSIVE wanted (series) AS (SELECT CAST(:series AS INTEGER)), "
+        "copies (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM copies, wanted WHERE n < series - 1) "
+        f"INSERT INTO {table} ({names}) SELECT {', '.join(chosen)} FROM {table}, copies, wanted WHERE series > 1"
     )
 
 

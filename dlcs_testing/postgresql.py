@@ -7,7 +7,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -54,8 +54,8 @@ class Server:
 
 
 @contextmanager
-def running(binaries: Path) -> Iterator[Server]:
-    """Start a server, and stop it at the end."""
+def running(binaries: Path, options: Sequence[str] = ()) -> Iterator[Server]:
+    """Start a server, and stop it at the end. `options` are settings of it, such as `work_mem=8MB`."""
     # Not below pytest's folder: the server must not run as root, and that folder is its owner's alone.
     folder = Path(tempfile.mkdtemp(prefix="pg"))
     user = _unprivileged()
@@ -76,8 +76,9 @@ def running(binaries: Path) -> Iterator[Server]:
 
     try:
         run("initdb", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C", f"--username={ROLE}")
-        options = f"-k {folder} -c listen_addresses='' -c fsync=off"
-        run("pg_ctl", "start", "--wait", "--log", str(log), "-o", options)
+        settings = ("listen_addresses=''", "fsync=off", *options)
+        arguments = " ".join([f"-k {folder}", *(f"-c {setting}" for setting in settings)])
+        run("pg_ctl", "start", "--wait", "--log", str(log), "-o", arguments)
         try:
             yield Server(folder, count())
         finally:
