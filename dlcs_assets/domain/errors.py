@@ -4,6 +4,7 @@
       PermanentError       recorded once, never retried by itself
       TransientError       retried inside the stage, then by the ledger's schedule
         ServiceDownError        the service does not answer at all: the image waits, nothing is burnt
+        RunLostError            the run died, and this image need not be why: it worked on others, too
     MessageRejectedError        a message that cannot become a request
 
 Every one carries a code (a word for programs and for `dlcs retry --reason`), the cause and what to do. Both are made
@@ -108,6 +109,10 @@ class TransientError(IngestError):
 
 class ServiceDownError(TransientError):
     """A service of ours does not answer. The image waits; this does not count as an attempt."""
+
+
+class RunLostError(TransientError):
+    """A run died that worked on several images, or a person ended it. This does not count as an attempt."""
 
 
 class MessageRejectedError(CompleteError):

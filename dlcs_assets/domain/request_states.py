@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from dlcs_assets.domain.errors import IngestError, ServiceDownError, TransientError
+from dlcs_assets.domain.errors import IngestError, RunLostError, ServiceDownError, TransientError
 
 
 class RequestState(StrEnum):
@@ -47,6 +47,8 @@ class Event(StrEnum):
     FAILED_TRANSIENTLY = "failed transiently"
     ATTEMPTS_EXHAUSTED = "attempts exhausted"
     SERVICE_DOWN = "service down"
+    RUN_LOST = "run lost"
+    NOT_BEGUN = "not begun"
     CANCELLED = "cancelled"
     RETRIED = "retried"
     SUPERSEDED = "superseded"
@@ -97,6 +99,8 @@ failed permanently     | running                    | failed     | run          
 failed transiently     | running                    | pending    | run, reconcile           | +1       | retry | set | cleared | set     | -
 attempts exhausted     | running                    | failed     | run, reconcile           | +1       | -     | -   | cleared | set     | set
 service down           | running                    | pending    | run                      | -        | retry | set | cleared | set     | -
+run lost               | running                    | pending    | run, reconcile           | -        | retry | set | cleared | set     | -
+not begun              | running                    | pending    | run, reconcile, operator | -        | retry | set | cleared | -       | -
 cancelled              | pending                    | failed     | operator                 | -        | -     | -   | -       | set     | set
 retried                | failed                     | pending    | operator                 | 0        | -     | set | -       | cleared | cleared
 superseded             | waiting, pending           | superseded | intake, operator, run    | -        | -     | -   | -       | -       | set
@@ -119,9 +123,17 @@ MEANINGS: Final[Mapping[Event, str]] = {
     Event.SUCCEEDED: "All stages of the request ended well.",
     Event.DELETED: "Everything of the image is deleted.",
     Event.FAILED_PERMANENTLY: "Trying again would give the same result.",
-    Event.FAILED_TRANSIENTLY: "Trying again may help, and attempts are left. A run that was killed counts as this.",
+    Event.FAILED_TRANSIENTLY: (
+        "Trying again may help, and attempts are left. A run that was killed counts as this if it worked on this image "
+        "only."
+    ),
     Event.ATTEMPTS_EXHAUSTED: "The same, but it was the last attempt.",
     Event.SERVICE_DOWN: "A service does not answer at all. The image waits, without losing an attempt.",
+    Event.RUN_LOST: (
+        "The run was killed while it worked on this image and others, or a person ended it. No image is known to be "
+        "the cause, and none loses an attempt. After the second time the image has a run of its own."
+    ),
+    Event.NOT_BEGUN: "The run ended, or lost its ledger, before it began this image.",
     Event.CANCELLED: "An operator terminated the run: what the run did not finish is not started again.",
     Event.RETRIED: "`dlcs retry` for a deletion that failed. (Other images get a new request.)",
     Event.SUPERSEDED: "A newer request for the image includes what this one asks for.",
@@ -167,6 +179,8 @@ ENDED: Final = _states_after()
 SUCCESSFUL: Final = _states_after(error="cleared")
 UNSUCCESSFUL: Final = _states_after(error="set")
 UNFINISHED: Final = tuple(state for state in RequestState if state not in ENDED)
+# How often a run may die that worked on an image and others, until that image has a run of its own.
+LOSSES_AMONG_OTHERS: Final = 2
 # In a chunk, or held by a run: no other run is to be launched for the image.
 TAKEN: Final = (TRANSITIONS[Event.RESERVED].after, TRANSITIONS[Event.CLAIMED].after)
 
@@ -206,6 +220,8 @@ def end_of_attempt(
         return success
     if isinstance(error, ServiceDownError):
         return Event.SERVICE_DOWN
+    if isinstance(error, RunLostError):
+        return Event.RUN_LOST
     if not isinstance(error, TransientError):
         return Event.FAILED_PERMANENTLY
     return Event.FAILED_TRANSIENTLY if attempts + 1 < max_attempts else Event.ATTEMPTS_EXHAUSTED

@@ -21,6 +21,7 @@ from dlcs_assets.domain.errors import IngestError, PermanentError, TransientErro
 from dlcs_assets.domain.ingest_spec import IngestPolicy
 from dlcs_assets.domain.request_states import RequestState
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult, WorkItem
+from dlcs_assets.ingest.beginnings import Beginnings
 from dlcs_assets.ingest.context import ImageContext, Services, Stopwatch
 from dlcs_assets.ingest.heartbeat import Heartbeat
 from dlcs_assets.ingest.image import StageDone, ingest_image
@@ -75,7 +76,10 @@ def ingest_chunk(
     heartbeat = Heartbeat(ledger, claim.token, options.heartbeat)
     image_threads = DaemonThreads(options.images_in_flight, "image")
     thumbnail_threads = DaemonThreads(options.thumbnails_in_flight, "thumbnail")
-    worker = _Worker(claim, ledger, services, policy, options, thumbnail_threads, stop, events)
+    beginnings = Beginnings(
+        ledger.claims, claim.token, [item.request_id for item in claim.items], options.images_in_flight
+    )
+    worker = _Worker(claim, ledger, beginnings, services, policy, options, thumbnail_threads, stop, events)
     unfinished = {item.request_id for item in claim.items}
     try:
         for item in claim.items:
@@ -101,6 +105,7 @@ class _Worker:
 
     claim: Claim
     ledger: Ledger
+    beginnings: Beginnings
     services: Services
     policy: IngestPolicy
     options: ChunkOptions
@@ -117,6 +122,7 @@ class _Worker:
         state: RequestState | None = None
         watch, log_fields = Stopwatch(), image.log_fields
         try:
+            self.beginnings.begin(item.request_id)
             folder.mkdir(parents=True)
             try:
                 for event in ingest_image(image, self.thumbnail_threads):

@@ -12,6 +12,7 @@ from dlcs_assets.domain.delivery import Channel
 from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.invalidation import paths_to_invalidate
 from dlcs_assets.domain.request_states import RequestState
+from dlcs_assets.ingest.beginnings import Beginnings
 from dlcs_assets.ingest.cleanup import delete_image_objects
 from dlcs_assets.ingest.heartbeat import kept_alive
 from dlcs_assets.ledger.attempts import ClaimLostError
@@ -46,9 +47,10 @@ def delete_images(
     heartbeat: timedelta,
 ) -> Iterator[DeletionEnded]:
     """Delete every image of the claim, and record in the ledger how that ended. The caller releases the run."""
+    beginnings = Beginnings(ledger.claims, claim.token, [deletion.request_id for deletion in claim.deletions])
     with kept_alive(ledger, claim.token, heartbeat):
         for deletion in claim.deletions:
-            yield _delete(claim, deletion, ledger, storage, schedule, tells_cdn=tells_cdn)
+            yield _delete(claim, deletion, ledger, storage, schedule, beginnings=beginnings, tells_cdn=tells_cdn)
 
 
 def _delete(
@@ -58,6 +60,7 @@ def _delete(
     storage: Storage,
     schedule: RetrySchedule,
     *,
+    beginnings: Beginnings,
     tells_cdn: bool,
 ) -> DeletionEnded:
     asset_id = deletion.asset_id
@@ -72,6 +75,7 @@ def _delete(
 
     paths = _paths(deletion) if tells_cdn else ()
     try:
+        beginnings.begin(deletion.request_id)
         try:
             deleted, left = delete_image_objects(storage, asset_id, ledger.reports.origins_among, check)
         except IngestError as raised:

@@ -6,23 +6,22 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
 from dlcs_assets.domain.asset_id import AssetId
-from dlcs_assets.domain.errors import TransientError
 from dlcs_assets.domain.ingest_request import Registration
-from dlcs_assets.domain.request_states import Event, RequestState
+from dlcs_assets.domain.request_states import LOSSES_AMONG_OTHERS, Event, RequestState
 from dlcs_assets.domain.results import WorkItem
 from dlcs_assets.domain.stages import Lane, Stage
 from dlcs_assets.ledger.attempts import (
     check_claim,
     claim_requests,
-    end_attempt,
     holders,
     return_requests,
     take_chunk,
 )
 from dlcs_assets.ledger.database import Database
+from dlcs_assets.ledger.losses import begin_images, end_held, losses_of, run_lost, run_terminated
 from dlcs_assets.ledger.overtaken import end_overtaken, request_again
 from dlcs_assets.ledger.records import (
     RetrySchedule,
@@ -34,8 +33,6 @@ from dlcs_assets.ledger.records import (
 from dlcs_assets.ledger.requests import NewRequest, create_requests
 from dlcs_assets.ledger.tables import attempts, chunk_images, chunks, claims, images, outcomes, requests
 from dlcs_assets.ledger.transitions import Reason, change_state
-
-RUN_LOST = "run_lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +107,15 @@ class Claims:
             items = _claim(connection, [new.id for new in mine], token, run_id, now)
         return Claim(token, run_id, items, tuple(skipped))
 
+    def begin(self, token: str, request_ids: Collection[str], *, now: datetime) -> set[str]:
+        """Note that work on these images begins; return those that the token still holds.
+
+        To be called, and to have returned, before anything is done for an image: if the run dies, only images that it
+        had begun are charged.
+        """
+        with self._database.write() as connection:
+            return begin_images(connection, token, request_ids, now)
+
     def heartbeat(self, token: str, *, now: datetime) -> int:
         """Renew all claims under the token; return how many there still are."""
         with self._database.write() as connection:
@@ -132,20 +138,20 @@ class Claims:
         """End what a former process of the run holds that was killed; return how many images that were.
 
         To be called by the process that took its place (`Workers`), before it claims anything. The images stay in the
-        run's chunk, and have lost an attempt.
+        run's chunk, but for those that are to have a run of their own by now.
         """
         with self._database.write() as connection:
-            held = connection.execute(
-                select(claims.c.request_id, requests.c.chunk_id)
-                .join(requests, requests.c.id == claims.c.request_id)
-                .where(claims.c.run_id == run_id)
-            ).all()
-            for request_id, chunk_id in held:
-                state = end_attempt(
-                    connection, request_id, run_id, _lost(run_id), schedule=schedule, now=now, due_at=now
-                )
-                if state is RequestState.PENDING and chunk_id is not None:
-                    change_state(connection, Event.RESERVED, requests.c.id == request_id, chunk_id=chunk_id)
+            held = end_held(connection, claims.c.run_id == run_id, loss=run_lost, schedule=schedule, now=now)
+            losses = losses_of(connection, [row.request_id for row in held])
+            for chunk_id in {row.chunk_id for row in held if row.chunk_id is not None}:
+                images_in = select(func.count()).where(chunk_images.c.chunk_id == chunk_id)
+                most = None if connection.scalar(images_in) == 1 else LOSSES_AMONG_OTHERS
+                kept = [
+                    row.request_id
+                    for row in held
+                    if row.chunk_id == chunk_id and (most is None or losses.get(row.request_id, 0) < most)
+                ]
+                change_state(connection, Event.RESERVED, requests.c.id.in_(kept), chunk_id=chunk_id)
         return len(held)
 
     def release(
@@ -160,10 +166,11 @@ class Claims:
         if not token:
             return 0
         with self._database.write() as connection:
-            held = connection.scalars(select(claims.c.request_id).where(claims.c.token == token)).all()
-            _end_lost(connection, held, run_id, schedule, now)
+            loss = run_terminated if terminated else run_lost
+            held = end_held(connection, claims.c.token == token, loss=loss, schedule=schedule, now=now)
             if terminated:
-                change_state(connection, Event.CANCELLED, requests.c.id.in_(held), now=now, failure=_terminated(run_id))
+                ids = [row.request_id for row in held]
+                change_state(connection, Event.CANCELLED, requests.c.id.in_(ids), now=now, failure=_terminated(run_id))
             elsewhere = select(claims.c.request_id).where(claims.c.run_id == run_id).limit(1)
             if connection.execute(elsewhere).first() is None:
                 _close_chunks_of(connection, run_id, now)
@@ -172,11 +179,11 @@ class Claims:
     def release_run(self, run_id: str, *, schedule: RetrySchedule, now: datetime) -> int:
         """Release all that a lost run holds; return how many images became due again.
 
-        An image that was in progress is counted an attempt, so that one that kills its run is not retried indefinitely.
+        One that was in progress by itself is counted an attempt, so that one that kills its run is not retried
+        indefinitely. What the run had not begun is as it was.
         """
         with self._database.write() as connection:
-            held = connection.scalars(select(claims.c.request_id).where(claims.c.run_id == run_id)).all()
-            _end_lost(connection, held, run_id, schedule, now)
+            held = end_held(connection, claims.c.run_id == run_id, loss=run_lost, schedule=schedule, now=now)
             _close_chunks_of(connection, run_id, now)
         return len(held)
 
@@ -268,13 +275,6 @@ def _done_by(connection: Connection, run_id: str, image_ids: Sequence[str]) -> s
     return set(connection.scalars(query))
 
 
-def _end_lost(
-    connection: Connection, request_ids: Sequence[str], run_id: str, schedule: RetrySchedule, now: datetime
-) -> None:
-    for request_id in request_ids:
-        end_attempt(connection, request_id, run_id, _lost(run_id), schedule=schedule, now=now, due_at=now)
-
-
 def _close_chunks_of(connection: Connection, run_id: str, now: datetime) -> None:
     for chunk_id in connection.scalars(
         select(chunks.c.id).where(chunks.c.run_id == run_id, chunks.c.closed_at.is_(None))
@@ -293,12 +293,4 @@ def _terminated(run_id: str) -> Reason:
         "cancelled",
         f"Run {run_id} was terminated by hand before this image was done",
         "If that was a mistake: dlcs retry --reason cancelled",
-    )
-
-
-def _lost(run_id: str) -> TransientError:
-    return TransientError(
-        RUN_LOST,
-        f"Run {run_id} ended without finishing this image",
-        remedy="See the run's log in Dagster; the image is retried automatically",
     )

@@ -15,6 +15,7 @@ from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.request_states import TAKEN, Event, RequestState
 from dlcs_assets.domain.stages import Lane
 from dlcs_assets.ledger.database import Database
+from dlcs_assets.ledger.losses import losses_of
 from dlcs_assets.ledger.records import Chunk, DueImage, new_id, stages_of, stages_text
 from dlcs_assets.ledger.tables import chunk_images, chunks, claims, leases, requests
 from dlcs_assets.ledger.transitions import change_state
@@ -70,10 +71,11 @@ class Dispatch:
                 .order_by(requests.c.due_at, requests.c.id)
                 .limit(limit)
             ).all()
+            losses = losses_of(connection, [row.id for row in rows])
         by_image = {row.image_id: row for row in reversed(rows)}  # of two for one image, the one longer due
         chosen = {row.id for row in by_image.values()}
         return [
-            DueImage(row.id, AssetId.parse(row.image_id), stages_of(row.stages), row.batch)
+            DueImage(row.id, AssetId.parse(row.image_id), stages_of(row.stages), row.batch, losses.get(row.id, 0))
             for row in rows
             if row.id in chosen
         ]

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, true, update
 
 from dlcs_assets.domain.errors import ServiceDownError
 from dlcs_assets.domain.request_states import RequestState
-from dlcs_assets.ledger.attempts import end_attempt, return_requests
+from dlcs_assets.ledger.attempts import return_requests
 from dlcs_assets.ledger.database import Database, NotOwnerError
+from dlcs_assets.ledger.losses import end_held
 from dlcs_assets.ledger.records import RetrySchedule
 from dlcs_assets.ledger.tables import chunks, claims, leases, owner, requests, workers
 
@@ -91,9 +92,7 @@ class Ownership:
             if found is not None and found.instance_id == instance_id:
                 return InProgress((), 0)
             stopped = _in_progress(connection)
-            for row in connection.execute(select(claims.c.request_id, claims.c.run_id)).all():
-                error = _moved(row.run_id)
-                end_attempt(connection, row.request_id, row.run_id, error, schedule=schedule, now=now, due_at=now)
+            end_held(connection, true(), loss=_moved, schedule=schedule, now=now, at_once=True)
             connection.execute(update(chunks).where(chunks.c.closed_at.is_(None)).values(closed_at=now))
             return_requests(connection, _reserved(connection), now)
             connection.execute(update(workers).where(workers.c.ended_at.is_(None)).values(ended_at=now))
@@ -136,7 +135,7 @@ def _reserved(connection: Connection) -> Sequence[str]:
     return connection.scalars(select(requests.c.id).where(requests.c.state == RequestState.RESERVED)).all()
 
 
-def _moved(run_id: str) -> ServiceDownError:
+def _moved(run_id: str, _begun: int) -> ServiceDownError:
     return ServiceDownError(
         TAKEN_OVER,
         f"The ledger was given to another Dagster instance while run {run_id} of the former one worked on this image",

@@ -107,12 +107,16 @@ class IntakeCount:
 
 @dataclass(frozen=True, slots=True)
 class DueImage:
-    """A pending request whose time has come and whose image no run holds."""
+    """A pending request whose time has come and whose image no run holds.
+
+    `losses`: how many runs died while they worked on the image.
+    """
 
     request_id: str
     asset_id: AssetId
     stages: frozenset[Stage]
     batch: int | None
+    losses: int = 0
 
 
 @dataclass(frozen=True, slots=True)

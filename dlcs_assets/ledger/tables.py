@@ -36,7 +36,7 @@ from dlcs_assets.domain.stages import Lane, Outcome, Stage
 from dlcs_assets.ledger.column_types import SanitizedText
 from dlcs_assets.ledger.encryption import EncryptedJson, EncryptedText
 
-SCHEMA_VERSION = "0006"  # of the newest file in migrations/versions
+SCHEMA_VERSION = "0007"  # of the newest file in migrations/versions
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -226,6 +226,7 @@ claims = Table(
     Column("token", String(32), nullable=False),
     Column("run_id", String(64), nullable=False),
     Column("heartbeat_at", UtcDateTime, nullable=False),
+    Column("begun_at", UtcDateTime, comment="when work on the image began; until then it is only held"),
     Column("customer", Integer, nullable=False),
     Column("reserved_bytes", BigInteger, nullable=False, default=0, comment="of the customer's quota, until the end"),
     Index("claims_by_token", "token"),

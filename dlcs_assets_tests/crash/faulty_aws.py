@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from http import HTTPStatus
@@ -17,6 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
 import psutil
+
+from dlcs_testing.poison import process_at
 
 HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length"})
 HANG_POLL_SECONDS = 0.05
@@ -80,7 +82,7 @@ class FaultyAws:
             return False
         with self._lock:
             # A client that was killed a moment ago cannot be struck: then the next one to come is.
-            if moment not in self._armed or (client := _process_at(client_port)) is None:
+            if moment not in self._armed or (client := process_at(client_port)) is None:
                 return False
             strike = self._armed.pop(moment)
         self.met[moment] += 1
@@ -107,15 +109,6 @@ class FaultyAws:
             self.weather = FINE
             server.shutdown()
             server.server_close()
-
-
-def _process_at(port: int) -> psutil.Process | None:
-    """Find the process that has this end of a connection."""
-    for connection in psutil.net_connections("tcp"):
-        if connection.laddr and connection.laddr.port == port and connection.pid:
-            with suppress(psutil.NoSuchProcess):
-                return psutil.Process(connection.pid)
-    return None
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -9,8 +9,8 @@ ALL = frozenset(STAGES)
 THUMBNAILS = frozenset({Stage.THUMBNAILS})
 
 
-def due(image: str, stages: frozenset[Stage] = ALL) -> DueImage:
-    return DueImage(f"request of {image}", AssetId.parse(image), stages, None)
+def due(image: str, stages: frozenset[Stage] = ALL, losses: int = 0) -> DueImage:
+    return DueImage(f"request of {image}", AssetId.parse(image), stages, None, losses)
 
 
 def images_of(planned: list[DueImage], chunk_size: int = 10) -> list[list[str]]:
@@ -25,6 +25,13 @@ def test_a_chunk_is_of_one_customer_and_one_space() -> None:
 
 def test_images_of_other_stages_get_a_run_of_their_own() -> None:
     assert images_of([due("2/1/a"), due("2/1/b", THUMBNAILS), due("2/1/c")]) == [["2/1/a", "2/1/c"], ["2/1/b"]]
+
+
+def test_images_that_may_kill_a_run_are_apart_from_others() -> None:
+    """After a second loss each goes alone; after a first one they are together, so that few are in its company."""
+    planned = [due("2/1/a"), due("2/1/b", losses=1), due("2/1/c", losses=2), due("2/1/d", losses=5)]
+    planned += [due("2/1/e"), due("2/1/f", losses=1)]
+    assert images_of(planned) == [["2/1/a", "2/1/e"], ["2/1/b", "2/1/f"], ["2/1/c"], ["2/1/d"]]
 
 
 def test_a_space_is_split_into_chunks_without_losing_an_image() -> None:

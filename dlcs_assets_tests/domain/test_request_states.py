@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDownError, TransientError
+from dlcs_assets.domain.errors import IngestError, PermanentError, RunLostError, ServiceDownError, TransientError
 from dlcs_assets.domain.request_states import (
     ENDED,
     MEANINGS,
@@ -19,6 +19,7 @@ from dlcs_assets_tests.domain.request_states_page import PAGE, page
 
 PERMANENT = PermanentError("odd", "It is odd", remedy="None")
 TRANSIENT = TransientError("busy", "It is busy", remedy="Wait")
+LOST = RunLostError("run_lost", "It died", remedy="Wait")
 DOWN = ServiceDownError("down", "It is down", remedy="Start it")
 
 
@@ -57,7 +58,10 @@ def test_chunk_and_end_follow_from_the_states(event: Event) -> None:
     assert (bool(set(each.before) & in_chunk) and each.after not in in_chunk) == (each.chunk == "cleared")
 
 
-@pytest.mark.parametrize("event", [event for event in Event if RequestState.RUNNING in TRANSITIONS[event].before])
+@pytest.mark.parametrize(
+    "event",
+    [event for event in Event if RequestState.RUNNING in TRANSITIONS[event].before and event is not Event.NOT_BEGUN],
+)
 def test_an_attempt_that_ends_keeps_no_error_of_an_earlier_one(event: Event) -> None:
     assert TRANSITIONS[event].error in {"set", "cleared"}
 
@@ -72,6 +76,7 @@ def test_an_attempt_that_ends_keeps_no_error_of_an_earlier_one(event: Event) -> 
         (TRANSIENT, 1, Event.FAILED_TRANSIENTLY),
         (TRANSIENT, 2, Event.ATTEMPTS_EXHAUSTED),
         (DOWN, 2, Event.SERVICE_DOWN),
+        (LOST, 2, Event.RUN_LOST),
     ],
 )
 def test_an_attempt_ends_by_its_error(error: IngestError | None, attempts: int, event: Event) -> None:

@@ -74,11 +74,16 @@ class Desk:
         reserved = self.ledger.dispatch.reserve([planned], now)
         return reserved[0] if reserved else None
 
-    def claim(self, run_id: str = "run-1", lane: Lane = Lane.INGEST, now: datetime = NOW) -> Claim:
+    def claim(
+        self, run_id: str = "run-1", lane: Lane = Lane.INGEST, now: datetime = NOW, *, begin: int | None = None
+    ) -> Claim:
+        """Claim what is due in a lane for a run, which begins so many of the images; None: all of them."""
         chunk = self.reserve(lane, now)
         assert chunk is not None
         claim = self.ledger.claims.claim_chunk(chunk.id, run_id, now=now)
         assert claim is not None
+        begun = [item.request_id for item in claim.items[:begin]]
+        assert self.ledger.claims.begin(claim.token, begun, now=now) == set(begun)
         return claim
 
     def store(self, image: str, sha256: str = "a" * 64, *, end: bool = True) -> None:

@@ -33,7 +33,8 @@ def claim(desk: Desk) -> DeletionClaim:
     chunk = reserve(desk)
     claimed = desk.ledger.deletions.claim(chunk.id, chunk.id, now=NOW)
     assert claimed is not None
-    assert len(claimed.deletions) == 1
+    (deletion,) = claimed.deletions
+    desk.ledger.claims.begin(claimed.token, [deletion.request_id], now=NOW)
     return claimed
 
 

@@ -124,6 +124,20 @@ class Histories(RuleBasedStateMachine):
             assert claim is not None
             self.claims.append(claim)
 
+    @precondition(lambda self: self.claims)
+    @rule(count=st.integers(1, 2))
+    def begin_images(self, count: int) -> None:
+        claim = self.claims[0]
+        ids = [item.request_id for item in claim.items[:count]]
+        self.ledger.claims.begin(claim.token, ids, now=self.now)
+
+    @precondition(lambda self: self.deletions)
+    @rule()
+    def begin_deletion(self) -> None:
+        claim = self.deletions[0]
+        ids = [deletion.request_id for deletion in claim.deletions[:1]]
+        self.ledger.claims.begin(claim.token, ids, now=self.now)
+
     @rule(chosen=st.lists(IMAGES, min_size=1, max_size=2, unique=True), stages=STAGES_DRAWN)
     def launch_by_hand(self, chosen: list[AssetId], stages: set[Stage]) -> None:
         self.claims.append(self.ledger.claims.claim_images(chosen, stages, new_id(), now=self.now))

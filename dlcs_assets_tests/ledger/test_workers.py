@@ -143,7 +143,7 @@ def test_a_run_given_nothing_releases_nothing(desk: Desk) -> None:
 
 
 def test_a_resumed_run_goes_on_with_its_chunk(desk: Desk) -> None:
-    """What is done stays done; what the killed process held has lost an attempt, and is claimed again."""
+    """What is done stays done; what the killed process worked on last has lost an attempt, and is claimed again."""
     for name in ("a", "b"):
         desk.send(f"2/1/{name}")
     chunk = desk.reserve()
@@ -151,6 +151,7 @@ def test_a_resumed_run_goes_on_with_its_chunk(desk: Desk) -> None:
     former = desk.ledger.claims.claim_chunk(chunk.id, RUN, now=NOW)
     assert former is not None
     done, lost = former.items
+    desk.ledger.claims.begin(former.token, [done.request_id, lost.request_id], now=NOW)
     desk.ledger.results.finish(former, done, None, schedule=SCHEDULE, now=NOW)
     assert desk.ledger.claims.end_former(RUN, schedule=SCHEDULE, now=NOW) == 1
     with pytest.raises(ClaimLostError):

@@ -19,6 +19,7 @@ from dlcs_assets.defs.loggers import run_config
 from dlcs_assets.defs.partitions import DISPATCH_LEASE, LEASE_WAIT, WorkingSet, arrange, keys_in_use
 from dlcs_assets.domain.customers import Customers
 from dlcs_assets.domain.partition_key import partition_key
+from dlcs_assets.domain.request_states import LOSSES_AMONG_OTHERS
 from dlcs_assets.domain.stages import STAGES, Lane
 from dlcs_assets.ingest.fair_share import Allotment, Allotments, allocate, allot
 from dlcs_assets.ledger.ledger import Ledger
@@ -84,12 +85,17 @@ def dispatch(
 
 
 def plan_chunks(due: Sequence[DueImage], lane: Lane, chunk_size: int) -> list[Chunk]:
-    """Group due images by customer, space and stages into chunks of at most `chunk_size`, in their order."""
+    """Group due images by customer, space and stages into chunks of at most `chunk_size`, in their order.
+
+    Images that may have killed a run are apart from those that have not, and after a second loss each has a chunk of
+    its own.
+    """
     groups: dict[tuple[Any, ...], list[DueImage]] = {}
     for image in due:
-        groups.setdefault((image.asset_id.customer, image.asset_id.space, image.stages), []).append(image)
+        apart = image.request_id if image.losses >= LOSSES_AMONG_OTHERS else image.losses
+        groups.setdefault((image.asset_id.customer, image.asset_id.space, image.stages, apart), []).append(image)
     chunks = []
-    for (customer, space, stages), images in groups.items():
+    for (customer, space, stages, _), images in groups.items():
         for start in range(0, len(images), chunk_size):
             part = tuple(images[start : start + chunk_size])
             first, last = partition_key(part[0].asset_id), partition_key(part[-1].asset_id)

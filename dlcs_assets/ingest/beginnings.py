@@ -1,0 +1,40 @@
+"""Having the ledger know which images a run has begun, before it begins them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from dlcs_assets.ledger.attempts import ClaimLostError
+from dlcs_assets.ledger.claims import Claims
+
+TOGETHER: Final = 8
+
+
+class Beginnings:
+    """Begins requests that a token holds, in their order, `together` of them in one transaction.
+
+    If the process dies, they are those that may be why: images in progress, and up to a group of those that come next.
+    """
+
+    def __init__(self, claims: Claims, token: str, request_ids: Sequence[str], together: int = TOGETHER) -> None:
+        self._claims = claims
+        self._token = token
+        self._waiting = list(request_ids)
+        self._together = together
+        self._held: set[str] = set()
+        self._lock = threading.Lock()
+
+    def begin(self, request_id: str) -> None:
+        """Return when the ledger knows that work on the request begins. Raises ClaimLostError if it is not held."""
+        with self._lock:
+            if request_id in self._waiting:
+                first = self._waiting.index(request_id)
+                group = self._waiting[first : first + self._together]
+                self._held |= self._claims.begin(self._token, group, now=datetime.now(UTC))
+                del self._waiting[first : first + self._together]
+            held = request_id in self._held
+        if not held:
+            raise ClaimLostError(f"request {request_id} is no longer this run's to work on")
