@@ -46,7 +46,7 @@ def ingest(system: RunningSystem, messages: Sequence[dict[str, Any]], queue_name
 class NoLedger:
     """What images ask of the ledger (`ImageLedger`), where there is none."""
 
-    def check_claim(self) -> None:
+    def check_claim(self, *, at_this_moment: bool = False) -> None:
         pass
 
     def is_taken_over(self) -> bool:

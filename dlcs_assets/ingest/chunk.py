@@ -8,10 +8,10 @@ import queue
 import shutil
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -20,10 +20,12 @@ from typing import Any, ParamSpec, TypeVar
 from dlcs_assets.domain.errors import IngestError, PermanentError, TransientError
 from dlcs_assets.domain.ingest_spec import IngestPolicy
 from dlcs_assets.domain.request_states import RequestState
-from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult, WorkItem
+from dlcs_assets.domain.results import WorkItem
 from dlcs_assets.ingest.beginnings import Beginnings
 from dlcs_assets.ingest.context import ImageContext, Services, Stopwatch
+from dlcs_assets.ingest.guard import Guard
 from dlcs_assets.ingest.heartbeat import Heartbeat
+from dlcs_assets.ingest.held_image import HeldImage
 from dlcs_assets.ingest.image import StageDone, ingest_image
 from dlcs_assets.ingest.scratch import folder_name
 from dlcs_assets.ledger.database import NotOwnerError
@@ -31,6 +33,8 @@ from dlcs_assets.ledger.engine import UNAVAILABLE
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.ledger.records import RetrySchedule
 from dlcs_assets.ledger.results import Claim, ClaimLostError
+from dlcs_assets.ledger.writer import LedgerWriter, Result
+from dlcs_assets.ledger.writes import AttemptEnd
 
 __all__ = ["ChunkOptions", "DaemonThreads", "ImageEnded", "StageDone", "ingest_chunk"]
 
@@ -39,7 +43,7 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-# How long a run that was asked to end waits for calls in progress, in each of three places: ECS kills after 30 seconds.
+# How long a run that was asked to end waits for calls in progress, in each of several places: ECS kills after 30 s.
 GRACE_SECONDS = 4.0
 
 
@@ -74,12 +78,28 @@ def ingest_chunk(
     events: queue.SimpleQueue[StageDone | ImageEnded] = queue.SimpleQueue()
     stop = threading.Event()
     heartbeat = Heartbeat(ledger, claim.token, options.heartbeat)
+    guard = Guard(ledger, claim.token)
+    writer = LedgerWriter(ledger.results, claim, _unexpected)
     image_threads = DaemonThreads(options.images_in_flight, "image")
     thumbnail_threads = DaemonThreads(options.thumbnails_in_flight, "thumbnail")
     beginnings = Beginnings(
         ledger.claims, claim.token, [item.request_id for item in claim.items], options.images_in_flight
     )
-    worker = _Worker(claim, ledger, beginnings, services, policy, options, thumbnail_threads, stop, events)
+    at_work = _Countdown(len(claim.items))
+    worker = _Worker(
+        claim,
+        ledger,
+        beginnings,
+        writer,
+        guard,
+        services,
+        policy,
+        options,
+        thumbnail_threads,
+        stop,
+        events,
+        at_work,
+    )
     unfinished = {item.request_id for item in claim.items}
     try:
         for item in claim.items:
@@ -91,12 +111,29 @@ def ingest_chunk(
             yield event
     finally:
         stop.set()
-        _release(claim, ledger, options, terminated=bool(unfinished) and _was_terminated(options))
         # All is done, or the run was asked to end: then others may have the images already.
         grace_seconds = GRACE_SECONDS if unfinished else None
+        writer.flush(grace_seconds)
+        _release(claim, ledger, options, terminated=bool(unfinished) and _was_terminated(options))
         image_threads.abandon(grace_seconds)
         thumbnail_threads.abandon(grace_seconds)
+        writer.close(grace_seconds)
+        guard.stop(grace_seconds)
         heartbeat.stop(grace_seconds)
+
+
+class _Countdown:
+    """Counts down, in several threads."""
+
+    def __init__(self, count: int) -> None:
+        self._left = count
+        self._lock = threading.Lock()
+
+    def is_last(self) -> bool:
+        """Return whether this was the last call."""
+        with self._lock:
+            self._left -= 1
+            return self._left == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,91 +143,99 @@ class _Worker:
     claim: Claim
     ledger: Ledger
     beginnings: Beginnings
+    writer: LedgerWriter
+    guard: Guard
     services: Services
     policy: IngestPolicy
     options: ChunkOptions
     thumbnail_threads: Executor
     stop: threading.Event
     events: queue.SimpleQueue[StageDone | ImageEnded]
+    at_work: _Countdown
 
     def work_on(self, item: WorkItem) -> None:
-        """Take an image its whole way, and end the attempt."""
+        """Take an image its whole way, and add the end of the attempt to what is to be written."""
         folder = self.options.scratch / folder_name(item.request_id, self.claim.token)
-        ledger = _HeldImage(self.claim, item, self.ledger, self.stop)
-        image = ImageContext(item, self.claim.run_id, self.services, self.policy, folder, ledger)
-        error: IngestError | None = None
-        state: RequestState | None = None
-        watch, log_fields = Stopwatch(), image.log_fields
+        held = HeldImage(self.claim, item, self.ledger, self.writer, self.guard, self.stop)
+        image = ImageContext(item, self.claim.run_id, self.services, self.policy, folder, held)
+        watch = Stopwatch()
         try:
-            self.beginnings.begin(item.request_id)
-            folder.mkdir(parents=True)
-            try:
-                for event in ingest_image(image, self.thumbnail_threads):
-                    self.events.put(event)
-            except IngestError as raised:
-                error = raised
-            state = self._finish(item, error)
-            log_fields["milliseconds"] = watch.milliseconds
-            log.info("%s is %s", item.asset_id, state.value, extra=log_fields)
+            error = self._ingest(image)
         except ClaimLostError:
-            log.warning("%s was given to another run; this one skips it", item.asset_id, extra=log_fields)
-            if ledger.may_have_published and not self.stop.is_set():
-                self.ledger.claims.request_again(item.asset_id, now=datetime.now(UTC))
-        except Exception as raised:  # a bug costs one image, and says where it is
-            log.exception("unexpected error at %s", item.asset_id, extra=log_fields)
-            error = _unexpected(raised)
-            try:
-                state = self._finish(item, error)
-            except Exception:  # the ledger itself may be what failed; reconcile finds the image then
-                log.exception("the ledger could not record the failure of %s", item.asset_id, extra=log_fields)
+            then = partial(self._give_up, image, held)
+            self.writer.add(item, None, then, at_once=self.at_work.is_last())  # after what is waiting already
+        else:
+            self._end(_Attempt(image, held, watch, error), at_once=self.at_work.is_last())
+
+    def _ingest(self, image: ImageContext) -> IngestError | None:
+        """Return the error with which the image failed, if it did. Raises ClaimLostError."""
+        try:
+            self.beginnings.begin(image.item.request_id)
+            image.folder.mkdir(parents=True)
+            for event in ingest_image(image, self.thumbnail_threads):
+                self.writer.add(image.item, None, partial(self._report, event))
+        except IngestError as error:
+            return error
+        except ClaimLostError:
+            raise
+        except Exception as error:  # a bug costs one image, and says where it is
+            log.exception("unexpected error at %s", image.item.asset_id, extra=image.log_fields)
+            return _unexpected(error)
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            self.events.put(ImageEnded(item, state, error))
+            shutil.rmtree(image.folder, ignore_errors=True)
+        return None
 
-    def _finish(self, item: WorkItem, error: IngestError | None) -> RequestState:
-        return self.ledger.results.finish(
-            self.claim, item, error, schedule=self.options.schedule, now=datetime.now(UTC)
-        )
+    def _end(self, attempt: _Attempt, *, at_once: bool) -> None:
+        end = AttemptEnd(attempt.image.item, attempt.error, self.options.schedule, datetime.now(UTC))
+        self.writer.add(end.item, end, partial(self._ended, attempt), at_once=at_once)
+
+    # What follows when the ledger has something, or has refused it; in the thread of its writer.
+
+    def _report(self, event: StageDone, result: Result) -> None:
+        if result is None:
+            self.events.put(event)
+
+    def _ended(self, attempt: _Attempt, result: Result) -> None:
+        image, failure = attempt.image, attempt.held.failure
+        error = attempt.error or (_unexpected(failure) if failure else None)
+        match result:
+            case ClaimLostError():
+                self._give_up(image, attempt.held, result)
+            case Exception():
+                log.error(
+                    "the ledger could not record the end of %s",
+                    image.item.asset_id,
+                    exc_info=result,
+                    extra=image.log_fields,
+                )
+                if attempt.is_repeated or isinstance(result, UNAVAILABLE):  # reconcile finds the image then
+                    self.events.put(ImageEnded(image.item, None, error or _unexpected(result)))
+                else:
+                    self._end(replace(attempt, error=_unexpected(result), is_repeated=True), at_once=True)
+            case state:
+                fields = image.log_fields | {"milliseconds": attempt.watch.milliseconds}
+                log.info("%s is %s", image.item.asset_id, state, extra=fields)
+                self.events.put(ImageEnded(image.item, state, error))
+
+    def _give_up(self, image: ImageContext, held: HeldImage, _: Result) -> None:
+        item = image.item
+        try:
+            log.warning("%s was given to another run; this one skips it", item.asset_id, extra=image.log_fields)
+            if held.may_have_published and not self.stop.is_set():
+                self.ledger.claims.request_again(item.asset_id, now=datetime.now(UTC))
+        finally:
+            self.events.put(ImageEnded(item, None, None))
 
 
-@dataclass(slots=True)
-class _HeldImage:
-    """The ledger, for one image that this run holds (`ImageLedger`).
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """An image that has come to its end in this run; `error` is why, if it is not done."""
 
-    `may_have_published`: a check has allowed to publish, and the ledger does not have the result. A run may stand still
-    between the two, until another run has the image.
-    """
-
-    claim: Claim
-    item: WorkItem
-    ledger: Ledger
-    stop: threading.Event
-    may_have_published: bool = False
-
-    def check_claim(self) -> None:
-        if self.stop.is_set():
-            raise ClaimLostError(f"the run is ending; {self.item.asset_id} is released")
-        self.ledger.claims.check(self.claim.token, self.item.asset_id)
-        self.may_have_published = True
-
-    def is_taken_over(self) -> bool:
-        return self.ledger.claims.is_taken_over(self.claim.token, self.item.request_id)
-
-    def origins_among(self, bucket: str, keys: Collection[str]) -> set[str]:
-        return self.ledger.reports.origins_among(bucket, keys)
-
-    def reserve(self, limit: int, new_bytes: int, replaces: Collection[ObjectKind]) -> None:
-        self.ledger.results.reserve_quota(self.claim, self.item, limit, new_bytes, replaces)
-
-    def commit(self, result: StageResult, invalidate: Sequence[str]) -> None:
-        self.ledger.results.commit(self.claim, self.item, result, invalidate=invalidate, now=datetime.now(UTC))
-        self.may_have_published = False
-
-    def record_transient(self, record: ObjectRecord) -> None:
-        self.ledger.results.add_transient(self.claim, self.item, record)
-
-    def forget_object(self, bucket: str, key: str) -> None:
-        self.ledger.results.remove_object(bucket, key)
+    image: ImageContext
+    held: HeldImage
+    watch: Stopwatch
+    error: IngestError | None
+    is_repeated: bool = False  # the ledger refused to record its first end
 
 
 class DaemonThreads(Executor):

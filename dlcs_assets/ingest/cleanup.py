@@ -50,6 +50,7 @@ def remove_superseded(image: ImageContext, spec: IngestSpec) -> None:
     if not superseded:
         return
     ours = superseded - image.ledger.origins_among(bucket, superseded)
+    image.check_before_deleting()
     storage.delete(bucket, sorted(ours))
     for stored in image.item.objects:
         if stored.bucket == bucket and stored.key in ours:

@@ -32,11 +32,12 @@ class Services:
 class ImageLedger(Protocol):
     """What the stages of an image ask of the ledger.
 
-    Those that check or write raise `ClaimLostError` once another run has the image, or this one is ending.
+    Those that check or write raise `ClaimLostError` once another run has the image, or this one is ending; or the error
+    with which the ledger refused an earlier commit, as `commit` does not wait.
     """
 
-    def check_claim(self) -> None:
-        """Check that this run still holds the image. To be called before every publish."""
+    def check_claim(self, *, at_this_moment: bool = False) -> None:
+        """Check that this run holds the image, or did two seconds ago at most. To be called before every publish."""
 
     def is_taken_over(self) -> bool:
         """Return whether another run holds the request by now."""
@@ -48,13 +49,13 @@ class ImageLedger(Protocol):
         """Reserve bytes that take the place of what the image has of some kinds, within the customer's limit."""
 
     def commit(self, result: StageResult, invalidate: Sequence[str]) -> None:
-        """Record a stage's result, and paths that a CDN is to forget because of it."""
+        """Record a stage's result, and paths that a CDN is to forget because of it: by the end of the attempt."""
 
     def record_transient(self, record: ObjectRecord) -> None:
         """Record an object that is to be stored until thumbnails are made."""
 
     def forget_object(self, bucket: str, key: str) -> None:
-        """Drop the record of an object that was deleted."""
+        """Drop the record of an object that was deleted: by the end of the attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,17 @@ class ImageContext:
         limit = spec.customer.quota.bytes
         if limit is not None and kinds:
             self.ledger.reserve(limit, new_bytes, kinds)
+
+    def check_before_publishing(self) -> None:
+        """Check that this run holds the image; at this moment if it may be about to overwrite what is registered.
+
+        What is new overwrites nothing. If the image was given to another run a moment ago, that one has not begun.
+        """
+        self.ledger.check_claim(at_this_moment=bool(self.item.objects))
+
+    def check_before_deleting(self) -> None:
+        """Check that this run holds the image at this moment: what is deleted may be what another run has stored."""
+        self.ledger.check_claim(at_this_moment=True)
 
     @property
     def thumbnails_by_appetiser(self) -> bool:

@@ -40,7 +40,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class StageDone:
-    """A stage of an image has ended well and the ledger has it. `picture` is a small JPEG that anyone may see."""
+    """A stage of an image has ended well: to be reported once the ledger has it.
+
+    `picture` is a small JPEG that anyone may see.
+    """
 
     item: WorkItem
     result: StageResult
@@ -48,7 +51,7 @@ class StageDone:
 
 
 def ingest_image(image: ImageContext, threads: Executor) -> Iterator[StageDone]:
-    """Take an image through the stages that its request asks for; yield each when the ledger has it.
+    """Take an image through the stages that its request asks for; yield each when it has been passed to the ledger.
 
     Thumbnails are asked for in `threads`. Raises the errors of the error tree, each with its stage, and ClaimLostError.
     """
@@ -58,7 +61,6 @@ def ingest_image(image: ImageContext, threads: Executor) -> Iterator[StageDone]:
     try:
         definite = yield from _stages(image, spec, peeked, threads)
         with _stage(Stage.THUMBNAILS):
-            image.ledger.check_claim()
             remove_superseded(image, definite)
     finally:
         if spec.may_be_transient():
@@ -68,7 +70,7 @@ def ingest_image(image: ImageContext, threads: Executor) -> Iterator[StageDone]:
 def _stages(
     image: ImageContext, spec: IngestSpec, peeked: PeekedOriginal | None, threads: Executor
 ) -> Generator[StageDone, None, IngestSpec]:
-    """Yield each stage when the ledger has it; return what was to be made, now that the original has been seen."""
+    """Yield each stage when it is committed; return what was to be made, now that the original has been seen."""
     stages, results = image.item.stages, dict(image.item.latest)
     seen: FetchedOriginal | PeekedOriginal | None = peeked  # how much of the original this run has read by now
     jp2: Path | None = None  # in the scratch folder

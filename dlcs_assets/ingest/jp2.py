@@ -47,7 +47,7 @@ def make_jp2(
     notes = [*structure.notes, *(f"jpylyzer's test {name} fails" for name in report.faults)]
     sha256 = _sha256(path)
     image.require_room(spec, path.stat().st_size, [ObjectKind.JP2])
-    image.ledger.check_claim()
+    image.check_before_publishing()
     storage = image.services.storage
     stored = storage.put_file(
         path, storage.storage_bucket, jp2_key(image.item.asset_id), content_type="image/jp2", sha256=sha256

@@ -190,7 +190,7 @@ def media_type_of(image: ImageContext, seen: FetchedOriginal | PeekedOriginal) -
 
 
 def _store(image: ImageContext, spec: IngestSpec, original: FetchedOriginal) -> tuple[ObjectRecord, ...]:
-    image.ledger.check_claim()
+    image.check_before_publishing()
     if spec.plan.keep_original:
         image.require_room(spec, original.file.bytes, [ObjectKind.ORIGINAL])
         return (_put(image, original, original_key(image.item.asset_id), ObjectKind.ORIGINAL),)

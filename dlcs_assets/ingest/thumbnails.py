@@ -21,7 +21,6 @@ from dlcs_assets.ingest.thumbnail_makers import make_with_appetiser, make_with_i
 
 def no_thumbnails(image: ImageContext, spec: IngestSpec) -> StageResult:
     """Remove all thumbnails where the plan has none."""
-    image.ledger.check_claim()
     _remove_others(image, keep=frozenset())
     return StageResult(Stage.THUMBNAILS, Outcome.NOT_REQUIRED, "not required", {"why": spec.plan.why})
 
@@ -55,12 +54,12 @@ def make_thumbnails(  # noqa: PLR0917 (what comes of the stages before)
         engine_open_thumbnails=spec.engine_open_thumbnails,
     )
     of_size = {thumbnail.size: thumbnail for thumbnail in reversed(batch.made)}
-    image.ledger.check_claim()
+    image.check_before_publishing()
     stored = [
         _put(image, thumbnail_key(asset_id, size.longest, chosen.is_open(size)), of_size[size].data)
         for size in (*chosen.open, *chosen.auth)
     ]
-    image.ledger.check_claim()
+    image.check_before_publishing()
     sizes = _put(image, sizes_key(asset_id), chosen.sizes_json().encode(), ObjectKind.SIZES)
     _remove_others(image, keep=frozenset(record.key for record in (*stored, sizes)))
     facts: dict[str, object] = {
@@ -100,4 +99,7 @@ def _remove_others(image: ImageContext, *, keep: frozenset[str]) -> None:
     storage = image.services.storage
     there = storage.list_keys(storage.thumbs_bucket, thumbnail_prefix(image.item.asset_id))
     stale = {key for key in there if key not in keep and (key.endswith(".jpg") or not keep)}
-    storage.delete(storage.thumbs_bucket, sorted(stale - image.ledger.origins_among(storage.thumbs_bucket, stale)))
+    if stale:
+        ours = stale - image.ledger.origins_among(storage.thumbs_bucket, stale)
+        image.check_before_deleting()
+        storage.delete(storage.thumbs_bucket, sorted(ours))

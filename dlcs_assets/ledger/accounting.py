@@ -94,14 +94,8 @@ def require_growth(
 
     Raises `PermanentError`, code `quota_exceeded`, if its customer may not have that much.
     """
-    replaced = stored_of(connection, asset_id, replaces)
-    return require_room(asset_id, limit, _taken(connection, asset_id), new=new, replaced=replaced)
-
-
-def stored_of(connection: Connection, asset_id: AssetId, kinds: Collection[ObjectKind]) -> int:
-    """Return how many bytes of these kinds an image has stored."""
-    query = select(_bytes()).where(objects.c.image_id == str(asset_id), _is(*kinds))
-    return int(connection.scalar(query) or 0)
+    taken, replaced = _taken(connection, asset_id, replaces)
+    return require_room(asset_id, limit, taken, new=new, replaced=replaced)
 
 
 def within_quota(connection: Connection, check: RegistrationCheck) -> RegistrationCheck:
@@ -132,16 +126,19 @@ def within_quota(connection: Connection, check: RegistrationCheck) -> Registrati
     return check_with_limit
 
 
-def _taken(connection: Connection, asset_id: AssetId) -> Taken:
-    """Return what the customer of an image has stored, and what its other images have reserved."""
-    customer = asset_id.customer
-    stored = connection.scalar(select(_bytes()).where(objects.c.customer == customer, _is(*SOURCE_KINDS)))
-    reserved = connection.scalar(
-        select(func.sum(claims.c.reserved_bytes)).where(
-            claims.c.customer == customer, claims.c.reserved_bytes > 0, claims.c.image_id != str(asset_id)
-        )
+def _taken(connection: Connection, asset_id: AssetId, replaces: Collection[ObjectKind]) -> tuple[Taken, int]:
+    """Return what the customer of an image has stored and its other images have reserved, and what is to be replaced.
+
+    All in one statement, so from one moment: what others reserve becomes what they store.
+    """
+    customer, image_id = asset_id.customer, str(asset_id)
+    stored = select(_bytes()).where(objects.c.customer == customer, _is(*SOURCE_KINDS))
+    reserved = select(func.sum(claims.c.reserved_bytes)).where(
+        claims.c.customer == customer, claims.c.reserved_bytes > 0, claims.c.image_id != image_id
     )
-    return Taken(int(stored or 0), int(reserved or 0))
+    replaced = select(_bytes()).where(objects.c.image_id == image_id, _is(*replaces))
+    row = connection.execute(select(*(each.scalar_subquery() for each in (stored, reserved, replaced)))).one()
+    return Taken(int(row[0] or 0), int(row[1] or 0)), int(row[2] or 0)
 
 
 def _by_space(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -22,25 +22,34 @@ from dlcs_assets.ledger.transitions import change_state
 __all__ = [
     "ClaimLostError",
     "check_claim",
+    "claim_lost",
     "claim_requests",
     "end_attempt",
+    "end_successes",
     "holders",
+    "reserved_of",
     "return_requests",
     "take_chunk",
 ]
 
 
-def check_claim(connection: Connection, token: str, asset_id: AssetId) -> int:
-    """Raise ClaimLostError unless the token holds the image, within the transaction that relies on it.
+def check_claim(connection: Connection, token: str, asset_id: AssetId) -> None:
+    """Raise ClaimLostError unless the token holds the image, within the transaction that relies on it."""
+    if not reserved_of(connection, token, [str(asset_id)]):
+        raise claim_lost(asset_id)
 
-    Returns how many bytes of the customer's quota are reserved for the image.
-    """
-    query = select(claims.c.token, claims.c.reserved_bytes).where(claims.c.image_id == str(asset_id))
-    row = connection.execute(query).one_or_none()
-    if row is None or row.token != token:
-        raise ClaimLostError(f"{asset_id} is no longer this run's to work on")
-    reserved: int = row.reserved_bytes
-    return reserved
+
+def reserved_of(connection: Connection, token: str, image_ids: Collection[str]) -> dict[str, int]:
+    """Return, by image, how many bytes of its customer's quota are reserved; of those only that the token holds."""
+    query = select(claims.c.image_id, claims.c.reserved_bytes).where(
+        claims.c.image_id.in_(image_ids), claims.c.token == token
+    )
+    return {row.image_id: row.reserved_bytes for row in connection.execute(query)}
+
+
+def claim_lost(asset_id: AssetId) -> ClaimLostError:
+    """Return the error for an image that the run does not hold any more."""
+    return ClaimLostError(f"{asset_id} is no longer this run's to work on")
 
 
 def take_chunk(connection: Connection, chunk_id: str, run_id: str) -> bool:
@@ -96,24 +105,22 @@ def end_attempt(
     schedule: RetrySchedule,
     now: datetime,
     due_at: datetime | None = None,
-    success: Event = Event.SUCCEEDED,
 ) -> RequestState:
-    """End an attempt and its claim; return the state of the request.
+    """End an attempt that failed, or deleted the image, and its claim; return the state of the request.
 
-    However the attempt ends, by the run itself or because the run was killed, it ends here: nothing of an earlier
-    attempt's error remains. `due_at` is when the image is tried again, if not by the schedule.
+    Ingests that succeed: `end_successes`. However the attempt ends, by the run itself or because the run was killed, it
+    ends here: nothing of an earlier attempt's error remains. `due_at` is when the image is tried again, if not by the
+    schedule.
     """
     request = (requests.c.id == request_id,)
     row = connection.execute(select(requests.c.image_id, requests.c.attempts, requests.c.lane).where(*request)).one()
-    event = end_of_attempt(error, attempts=row.attempts, max_attempts=schedule.attempts, success=success)
+    event = end_of_attempt(error, attempts=row.attempts, max_attempts=schedule.attempts, success=Event.DELETED)
     if due_at is None and isinstance(error, TransientError):
         made = row.attempts + (0 if event is Event.SERVICE_DOWN else 1)
         due_at = schedule.next_due(now, made, error.retry_after)
     change_state(connection, event, *request, now=now, due_at=due_at, failure=error)
     state = TRANSITIONS[event].after
     _add_attempt(connection, request_id, run_id, (state, error), now)
-    if state is RequestState.DONE:
-        _remove_signature(connection, row.image_id)
     if state is RequestState.PENDING or row.lane == Lane.DELETE:
         # Tried again, a deletion would delete what was made since, and an ingest has nothing to go by.
         end_overtaken(connection, *request, now=now)
@@ -122,13 +129,33 @@ def end_attempt(
     return state
 
 
-def _remove_signature(connection: Connection, image_id: str) -> None:
+def end_successes(connection: Connection, request_ids: Collection[str], run_id: str, *, now: datetime) -> None:
+    """End attempts at ingests that succeeded, and their claims: what `end_attempt` does, for many at once."""
+    last = select(func.max(attempts.c.number)).where(attempts.c.request_id == requests.c.id).scalar_subquery()
+    chosen = requests.c.id.in_(request_ids)
+    rows = connection.execute(
+        select(requests.c.id, requests.c.image_id, last.label("last"), images.c.registration)
+        .outerjoin(images, images.c.id == requests.c.image_id)
+        .where(chosen)
+    ).all()
+    change_state(connection, Event.SUCCEEDED, chosen, now=now)
+    state = TRANSITIONS[Event.SUCCEEDED].after
+    connection.execute(
+        insert(attempts),
+        [_attempt_row(row.id, (row.last or 0) + 1, run_id, (state, None), now) for row in rows],
+    )
+    _remove_signatures(connection, {row.image_id: row.registration for row in rows if row.registration})
+    connection.execute(delete(claims).where(claims.c.request_id.in_(request_ids)))
+
+
+def _remove_signatures(connection: Connection, registrations: Mapping[str, Mapping[str, Any]]) -> None:
     """Keep no right to read for longer than it is needed: until the image is done and no request for it is left."""
-    registration = connection.scalar(select(images.c.registration).where(images.c.id == image_id))
-    if registration and is_signed(registration["origin"]):
+    for image_id, registration in registrations.items():
+        if not is_signed(registration["origin"]):
+            continue
         unfinished = select(requests.c.id).where(requests.c.image_id == image_id, requests.c.state.in_(UNFINISHED))
         if connection.execute(unfinished.limit(1)).first():
-            return
+            continue
         changed = {**registration, "origin": unsigned(registration["origin"])}
         connection.execute(update(images).where(images.c.id == image_id).values(registration=changed))
 
@@ -141,17 +168,21 @@ def _add_attempt(
     now: datetime,
 ) -> None:
     """Add an ended attempt to the request's history."""
-    state, error = result
     last = connection.scalar(select(func.max(attempts.c.number)).where(attempts.c.request_id == request_id))
-    connection.execute(
-        insert(attempts).values(
-            request_id=request_id,
-            number=(last or 0) + 1,
-            run_id=run_id,
-            ended_at=now,
-            result=state,
-            error_code=error.code if error else None,
-            error_stage=error.stage if error else None,
-            error_cause=error.cause if error else None,
-        )
-    )
+    connection.execute(insert(attempts), [_attempt_row(request_id, (last or 0) + 1, run_id, result, now)])
+
+
+def _attempt_row(
+    request_id: str, number: int, run_id: str, result: tuple[RequestState, IngestError | None], now: datetime
+) -> dict[str, Any]:
+    state, error = result
+    return {
+        "request_id": request_id,
+        "number": number,
+        "run_id": run_id,
+        "ended_at": now,
+        "result": state,
+        "error_code": error.code if error else None,
+        "error_stage": error.stage if error else None,
+        "error_cause": error.cause if error else None,
+    }

@@ -113,18 +113,23 @@ class Claims:
         To be called, and to have returned, before anything is done for an image: if the run dies, only images that it
         had begun are charged.
         """
-        with self._database.write() as connection:
+        with self._database.write_held() as connection:
             return begin_images(connection, token, request_ids, now)
 
     def heartbeat(self, token: str, *, now: datetime) -> int:
         """Renew all claims under the token; return how many there still are."""
-        with self._database.write() as connection:
+        with self._database.write_held() as connection:
             return connection.execute(update(claims).where(claims.c.token == token).values(heartbeat_at=now)).rowcount
 
     def check(self, token: str, asset_id: AssetId) -> None:
         """Raise ClaimLostError unless the token still holds the image. To be called before every publish."""
         with self._database.read() as connection:
             check_claim(connection, token, asset_id)
+
+    def held_under(self, token: str) -> frozenset[str]:
+        """Return the ids of the images that the token holds."""
+        with self._database.read() as connection:
+            return frozenset(connection.scalars(select(claims.c.image_id).where(claims.c.token == token)))
 
     def request_again(self, asset_id: AssetId, *, now: datetime) -> None:
         """Request the image again, or its deletion: a run that had lost it may have stored or deleted objects since.

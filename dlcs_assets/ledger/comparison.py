@@ -15,8 +15,8 @@ from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.records import stage_results, stored_objects
-from dlcs_assets.ledger.results import object_row, put_result
 from dlcs_assets.ledger.tables import images, objects, requests, tombstones
+from dlcs_assets.ledger.writes import object_row, put_results
 
 PAGE: Final = 200  # images at a time
 FOUND: Final = "found in storage"  # in place of the run that made a result
@@ -122,7 +122,7 @@ class Comparison:
             if newest is None or newest[1] != seen.ended_at:
                 return False
             for result in found:
-                put_result(connection, seen.asset_id, result, request_id=newest[0], run_id=FOUND, now=now)
+                put_results(connection, [(seen.asset_id, result, newest[0], now)], run_id=FOUND)
         return True
 
     def note_transient(self, asset_id: AssetId, records: Sequence[ObjectRecord]) -> None:

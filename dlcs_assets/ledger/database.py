@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import DBAPIError
@@ -17,15 +17,18 @@ from dlcs_assets.ledger.tables import owner
 IDLE_TIMEOUT_SECONDS = 20  # shorter than the others' wait, so that they outlast a writer that froze
 WRITE_LOCK = int.from_bytes(b"dlcs")  # any number that others who share the database do not lock
 
-# One writer at a time on either, see docs/decisions/0003. PostgreSQL's lock is taken before the first statement that
-# reads, and each statement after it sees all that earlier writers committed.
+CUSTOMER_LOCKS = WRITE_LOCK  # with a customer's number: PostgreSQL keeps locks of two numbers apart from those of one
+
+# SQLite has one writer at a time. On PostgreSQL it is one as well, but for runs that write what they hold: these share
+# the lock among each other (docs/decisions/0003 and 0055). It is taken before the first statement that reads, and each
+# statement after it sees all that earlier writers committed.
 BEGIN_WRITE = {
     "sqlite": "BEGIN IMMEDIATE",
     "postgresql": (
         "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;"
         "SET LOCAL lock_timeout = '{busy}s';"
         "SET LOCAL idle_in_transaction_session_timeout = '{idle}s';"
-        "SELECT pg_advisory_xact_lock({lock})"
+        "SELECT {function}({lock})"
     ),
 }
 BEGIN_READ = {
@@ -58,9 +61,8 @@ class Database:
         self._writers = threading.Lock()
         dialect = self._engine.dialect.name
         self._begin_read = BEGIN_READ[dialect]
-        self._begin_write = BEGIN_WRITE[dialect].format(
-            busy=BUSY_TIMEOUT_SECONDS, idle=IDLE_TIMEOUT_SECONDS, lock=WRITE_LOCK
-        )
+        self._begin_write = _begin_write(dialect, "pg_advisory_xact_lock")
+        self._begin_write_held = _begin_write(dialect, "pg_advisory_xact_lock_shared")
         self._bring_up_to_date()
 
     @contextmanager
@@ -70,10 +72,26 @@ class Database:
         Raises NotOwnerError, before anything is written, if the ledger works for another Dagster instance by now,
         unless a former owner has something to say that the new one must know.
         """
-        with self._writers, self._engine.connect() as connection:
-            connection.exec_driver_sql(self._begin_write)
+        with self._writers, self._begun(self._begin_write) as connection:
             if not by_former_owner:
                 self._check_writer(connection)
+            yield connection
+            connection.commit()
+
+    @contextmanager
+    def write_held(self, *, quotas_of: Collection[int] = ()) -> Iterator[Connection]:
+        """Open a transaction that writes nothing but rows of images that this process holds, and its claims on them.
+
+        On PostgreSQL several processes may be in one at the same time, and none is in one of `write`: so no claim
+        begins or is lost during it. No two of them write the same row, so that none waits for another, unless both
+        reserve a part of the same customer's quota: customers whose quotas it checks are named, and locked in one
+        order. Raises NotOwnerError as `write` does.
+        """
+        with self._writers, self._begun(self._begin_write_held) as connection:
+            self._check_writer(connection)
+            if connection.dialect.name == "postgresql":
+                for customer in sorted(quotas_of):
+                    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({CUSTOMER_LOCKS}, {int(customer)})")
             yield connection
             connection.commit()
 
@@ -86,8 +104,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Open a transaction that only reads, all from one moment."""
-        with self._engine.connect() as connection:
-            connection.exec_driver_sql(self._begin_read)
+        with self._begun(self._begin_read) as connection:
             yield connection
 
     @contextmanager
@@ -97,6 +114,25 @@ class Database:
             connection.exec_driver_sql(self._begin_write)
             yield connection
             connection.commit()
+
+    @contextmanager
+    def _begun(self, begin: str) -> Iterator[Connection]:
+        """Open a transaction by this statement.
+
+        It shows, too, whether a pooled connection is still one: nothing else is asked before it. If it is not, all
+        that are pooled are given up, and a new one is opened, once.
+        """
+        with ExitStack() as opened:
+            connection = opened.enter_context(self._engine.connect())
+            try:
+                connection.exec_driver_sql(begin)
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                connection.close()
+                connection = opened.enter_context(self._engine.connect())
+                connection.exec_driver_sql(begin)
+            yield connection
 
     def close(self) -> None:
         """Close all pooled connections."""
@@ -112,3 +148,9 @@ class Database:
         except DBAPIError as error:
             self.close()
             raise unusable(self._engine, error) from error
+
+
+def _begin_write(dialect: str, function: str) -> str:
+    return BEGIN_WRITE[dialect].format(
+        busy=BUSY_TIMEOUT_SECONDS, idle=IDLE_TIMEOUT_SECONDS, function=function, lock=WRITE_LOCK
+    )

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, delete, select, update
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.modified import AssetDeleted
-from dlcs_assets.domain.request_states import Event, MessageState, RequestState
+from dlcs_assets.domain.request_states import MessageState, RequestState
 from dlcs_assets.domain.results import ObjectKind
 from dlcs_assets.ledger.attempts import (
     check_claim,
@@ -21,7 +21,7 @@ from dlcs_assets.ledger.attempts import (
     take_chunk,
 )
 from dlcs_assets.ledger.database import Database
-from dlcs_assets.ledger.outbox import post_invalidation
+from dlcs_assets.ledger.outbox import post_invalidations
 from dlcs_assets.ledger.overtaken import bury, end_overtaken
 from dlcs_assets.ledger.records import RetrySchedule, new_id
 from dlcs_assets.ledger.tables import (
@@ -120,16 +120,8 @@ class Deletions:
                 own = (tombstones.c.image_id == image_id, tombstones.c.request_id == deletion.request_id)
                 connection.execute(update(tombstones).where(*own).values(deleted_at=now))
                 if invalidate:
-                    post_invalidation(connection, image_id, "deleted", invalidate, now)
-            return end_attempt(
-                connection,
-                deletion.request_id,
-                claim.run_id,
-                error,
-                schedule=schedule,
-                now=now,
-                success=Event.DELETED,
-            )
+                    post_invalidations(connection, [(image_id, invalidate, now)], "deleted")
+            return end_attempt(connection, deletion.request_id, claim.run_id, error, schedule=schedule, now=now)
 
 
 def request_deletion(connection: Connection, deleted: AssetDeleted, now: datetime) -> str | None:

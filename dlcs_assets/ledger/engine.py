@@ -54,7 +54,7 @@ def make_engine(text: str) -> Engine:
         "fallback_application_name": "dlcs-assets",
     }
     asked = {name: value for name, value in defaults.items() if name not in url.query}
-    return create_engine(url, pool_pre_ping=True, connect_args=asked, hide_parameters=True)
+    return create_engine(url, connect_args=asked, hide_parameters=True)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ Body and attributes are fixed when the row is written, so that one that is sent 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -111,28 +111,45 @@ class Outbox:
             return count, connection.scalar(worst) if count else None
 
 
-def post_invalidation(connection: Connection, image_id: str, reason: str, paths: Sequence[str], now: datetime) -> None:
-    """Write down that a CDN is to forget these paths of an image."""
-    body = json.dumps({"id": image_id, "reason": reason, "paths": list(paths)}, separators=(",", ":"))
-    customer = image_id.partition("/")[0]
-    post(connection, new_id(), INVALIDATION, body, {"CustomerId": customer}, now=now)
+def post_invalidations(
+    connection: Connection, closed: Collection[tuple[str, Sequence[str], datetime]], reason: str
+) -> None:
+    """Write down that a CDN is to forget paths of images: (image, paths, time)."""
+    if closed:
+        connection.execute(
+            insert(notifications),
+            [
+                _row(
+                    new_id(),
+                    INVALIDATION,
+                    json.dumps({"id": image_id, "reason": reason, "paths": list(paths)}, separators=(",", ":")),
+                    {"CustomerId": image_id.partition("/")[0]},
+                    now,
+                )
+                for image_id, paths, now in closed
+            ],
+        )
 
 
 def post(
     connection: Connection, notification_id: str, topic: str, body: str, attributes: Mapping[str, str], *, now: datetime
 ) -> None:
     """Write a notification, due at once, in the transaction of what it reports."""
-    connection.execute(
-        insert(notifications).values(
-            id=notification_id,
-            topic=topic,
-            body=body,
-            attributes=dict(attributes),
-            created_at=now,
-            attempts=0,
-            due_at=now,
-        )
-    )
+    connection.execute(insert(notifications), [_row(notification_id, topic, body, attributes, now)])
+
+
+def _row(
+    notification_id: str, topic: str, body: str, attributes: Mapping[str, str], now: datetime
+) -> dict[str, object]:
+    return {
+        "id": notification_id,
+        "topic": topic,
+        "body": body,
+        "attributes": dict(attributes),
+        "created_at": now,
+        "attempts": 0,
+        "due_at": now,
+    }
 
 
 def _notification(row: object) -> Notification:

@@ -19,9 +19,9 @@ from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.intake_transaction import registration_columns
 from dlcs_assets.ledger.records import new_id
 from dlcs_assets.ledger.requests import request_row
-from dlcs_assets.ledger.results import object_row
 from dlcs_assets.ledger.tables import images, messages, objects, outcomes, requests, tombstones
 from dlcs_assets.ledger.transitions import Reason, add_requests
+from dlcs_assets.ledger.writes import object_row
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,34 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from sqlalchemy import Connection, and_, delete, exists, insert, select, update
+from sqlalchemy import and_, delete, exists, insert, or_, select, update
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import IngestError
-from dlcs_assets.domain.quota import SOURCE_KINDS
 from dlcs_assets.domain.request_states import UNFINISHED, RequestState
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult, WorkItem
 from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets.domain.stages import Stage
-from dlcs_assets.ledger.accounting import require_growth, stored_of
-from dlcs_assets.ledger.attempts import ClaimLostError, check_claim, end_attempt
+from dlcs_assets.ledger.attempts import ClaimLostError
 from dlcs_assets.ledger.claims import Claim
 from dlcs_assets.ledger.database import Database
-from dlcs_assets.ledger.outbox import post_invalidation
 from dlcs_assets.ledger.records import RetrySchedule, new_id, slices, stage_results
 from dlcs_assets.ledger.tables import IS_TRANSIENT, claims, objects, outcomes, requests
+from dlcs_assets.ledger.writes import (
+    AttemptEnd,
+    QuotaReservation,
+    StageCommit,
+    TransientObject,
+    Write,
+    Written,
+    apply_writes,
+    object_columns,
+)
 
 __all__ = ["Claim", "ClaimLostError", "Results"]
 
 CONTROL_LIFETIME = timedelta(hours=1)  # of an object that no image has: many times what a check of a service takes
 _CONTROL = "control/"  # in the place of an image's id, before an id that sorts by time
-KINDS_OF_STAGE = {
-    Stage.ORIGINAL: (ObjectKind.ORIGINAL,),
-    Stage.JP2: (ObjectKind.JP2,),
-    Stage.THUMBNAILS: (ObjectKind.THUMBNAIL, ObjectKind.SIZES),
-}
 
 
 class Results:
@@ -39,6 +40,12 @@ class Results:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    def write(self, claim: Claim, writes: Sequence[Write]) -> list[Written]:
+        """Apply what the run writes in one transaction; return what came of each (`apply_writes`), in their order."""
+        quotas_of = {write.item.asset_id.customer for write in writes if isinstance(write, QuotaReservation)}
+        with self._database.write_held(quotas_of=quotas_of) as connection:
+            return apply_writes(connection, claim.token, claim.run_id, writes)
 
     def reserve_quota(
         self, claim: Claim, item: WorkItem, limit: int, new: int, replaces: Collection[ObjectKind]
@@ -48,9 +55,7 @@ class Results:
         That takes the place of what was reserved for the image before, and lasts until it is committed or the claim
         ends. Raises `PermanentError`, code `quota_exceeded`, if they don't fit in, and then changes nothing.
         """
-        with self._database.write() as connection:
-            check_claim(connection, claim.token, item.asset_id)
-            _set_reserved(connection, item, require_growth(connection, item.asset_id, limit, new, replaces))
+        self._write_one(claim, QuotaReservation(item, limit, new, replaces))
 
     def commit(
         self,
@@ -65,26 +70,22 @@ class Results:
 
         `invalidate` are paths that a CDN is to forget because of it.
         """
-        image_id = str(item.asset_id)
-        with self._database.write() as connection:
-            reserved = check_claim(connection, claim.token, item.asset_id)
-            if reserved:
-                _settle(connection, item, result, reserved)
-            if invalidate:
-                post_invalidation(connection, image_id, "access tightened", invalidate, now)
-            put_result(connection, item.asset_id, result, request_id=item.request_id, run_id=claim.run_id, now=now)
+        self._write_one(claim, StageCommit(item, result, now, invalidate))
 
     def add_transient(self, claim: Claim, item: WorkItem, stored: ObjectRecord) -> None:
         """Record an object before it is stored that is to be deleted again. No result of a stage takes its place."""
-        with self._database.write() as connection:
-            check_claim(connection, claim.token, item.asset_id)
-            connection.execute(delete(objects).where(objects.c.bucket == stored.bucket, objects.c.key == stored.key))
-            connection.execute(insert(objects), [object_row(item.asset_id, stored)])
+        self._write_one(claim, TransientObject(item, stored))
+
+    def _write_one(self, claim: Claim, write: Write) -> RequestState | None:
+        (written,) = self.write(claim, [write])
+        if isinstance(written, Exception):
+            raise written
+        return written
 
     def add_control(self, stored: ObjectRecord) -> None:
         """Record an object before it is stored that no image has, and that is to be deleted within moments."""
         with self._database.write() as connection:
-            row = _object_columns(stored) | {"image_id": f"{_CONTROL}{new_id()}", "customer": 0, "space": 0}
+            row = object_columns(stored) | {"image_id": f"{_CONTROL}{new_id()}", "customer": 0, "space": 0}
             connection.execute(insert(objects), [row])
 
     def left_transient(self, *, limit: int) -> list[S3Location]:
@@ -108,23 +109,30 @@ class Results:
         self, claim: Claim, item: WorkItem, error: IngestError | None, *, schedule: RetrySchedule, now: datetime
     ) -> RequestState:
         """End the attempt: done, failed, or pending again if the failure may pass; return which."""
-        with self._database.write() as connection:
-            check_claim(connection, claim.token, item.asset_id)
-            return end_attempt(connection, item.request_id, claim.run_id, error, schedule=schedule, now=now)
+        state = self._write_one(claim, AttemptEnd(item, error, schedule, now))
+        assert state is not None  # of an end
+        return state
 
     def mark_reported(self, done: Iterable[tuple[AssetId, Stage, str]]) -> None:
         """Note that Dagster has these outcomes: (image, stage, request)."""
-        with self._database.write() as connection:
-            for asset_id, stage, request_id in done:
-                connection.execute(
-                    update(outcomes)
-                    .where(
-                        outcomes.c.image_id == str(asset_id),
-                        outcomes.c.stage == stage,
-                        outcomes.c.request_id == request_id,
-                    )
-                    .values(reported=True)
+        of_stage: dict[Stage, list[tuple[str, str]]] = {}
+        for asset_id, stage, request_id in done:
+            of_stage.setdefault(stage, []).append((str(asset_id), request_id))
+        if not of_stage:
+            return
+        # A request is for one image: no pair of an image and another one's request is found.
+        these = or_(
+            *(
+                and_(
+                    outcomes.c.image_id.in_([image_id for image_id, _ in pairs]),
+                    outcomes.c.stage == stage,
+                    outcomes.c.request_id.in_([request_id for _, request_id in pairs]),
                 )
+                for stage, pairs in of_stage.items()
+            )
+        )
+        with self._database.write() as connection:
+            connection.execute(update(outcomes).where(these).values(reported=True))
 
     def report_again(self, image_ids: Sequence[str]) -> None:
         """Mark the outcomes of these images as unreported; reconcile reports those that Dagster does not have."""
@@ -147,65 +155,3 @@ class Results:
             (AssetId.parse(row.image_id), row.request_id, row.run_id, results[row.image_id][Stage(row.stage)][1])
             for row in rows
         ]
-
-
-def put_result(
-    connection: Connection,
-    asset_id: AssetId,
-    result: StageResult,
-    *,
-    request_id: str,
-    run_id: str,
-    now: datetime,
-) -> None:
-    """Write a stage's outcome and its objects, in the place of what the image had of that stage before."""
-    image_id = str(asset_id)
-    connection.execute(delete(outcomes).where(outcomes.c.image_id == image_id, outcomes.c.stage == result.stage))
-    connection.execute(
-        insert(outcomes).values(
-            image_id=image_id,
-            stage=result.stage,
-            request_id=request_id,
-            run_id=run_id,
-            outcome=result.outcome,
-            data_version=result.data_version,
-            facts=dict(result.facts),
-            recipe=dict(result.recipe),
-            committed_at=now,
-            reported=False,
-        )
-    )
-    connection.execute(
-        delete(objects).where(objects.c.image_id == image_id, objects.c.kind.in_(KINDS_OF_STAGE[result.stage]))
-    )
-    if result.objects:
-        connection.execute(insert(objects), [object_row(asset_id, stored) for stored in result.objects])
-
-
-def object_row(asset_id: AssetId, stored: ObjectRecord) -> dict[str, Any]:
-    """Return the row of an object that was stored and has not been audited."""
-    of_image = {"image_id": str(asset_id), "customer": asset_id.customer, "space": asset_id.space}
-    return _object_columns(stored) | of_image
-
-
-def _object_columns(stored: ObjectRecord) -> dict[str, Any]:
-    return {
-        "bucket": stored.bucket,
-        "key": stored.key,
-        "kind": stored.kind,
-        "bytes": stored.bytes,
-        "sha256": stored.sha256,
-        "content_type": stored.content_type,
-    }
-
-
-def _settle(connection: Connection, item: WorkItem, result: StageResult, reserved: int) -> None:
-    """Take from the reservation what is about to be rows, so that it does not count twice."""
-    kinds = [kind for kind in KINDS_OF_STAGE[result.stage] if kind in SOURCE_KINDS]
-    new = sum(stored.bytes for stored in result.objects if stored.kind in kinds)
-    growth = new - stored_of(connection, item.asset_id, kinds)
-    _set_reserved(connection, item, max(0, reserved - max(0, growth)))
-
-
-def _set_reserved(connection: Connection, item: WorkItem, reserved: int) -> None:
-    connection.execute(update(claims).where(claims.c.image_id == str(item.asset_id)).values(reserved_bytes=reserved))

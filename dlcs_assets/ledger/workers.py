@@ -53,7 +53,7 @@ class Workers:
 
     def beat(self, run_id: str, *, now: datetime) -> bool:
         """Record a sign of life; return whether this process still holds the run."""
-        with self._database.write() as connection:
+        with self._database.write_held() as connection:
             return self._update(connection, run_id, {"heartbeat_at": now})
 
     def leave(self, run_id: str, *, now: datetime) -> None:

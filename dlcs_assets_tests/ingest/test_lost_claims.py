@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dlcs_assets.clients.storage import Storage, StoredObject
+from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.request_states import RequestState
 from dlcs_assets.domain.stages import Lane
+from dlcs_assets.ingest import guard, held_image, jp2
 from dlcs_assets.ingest.deletion import DeletionEnded, delete_images
 from dlcs_assets.ingest.policy import retry_schedule
+from dlcs_assets.ledger.claims import Claim
+from dlcs_assets.ledger.database import ClaimLostError
 from dlcs_assets.ledger.deletions import DeletionClaim
 from dlcs_assets.ledger.records import new_id
 from dlcs_testing.installation import full_message
@@ -181,3 +187,77 @@ def test_what_a_late_ingest_stores_does_not_stay(pipeline: Pipeline, deleted: bo
         assert status.state == "done"
         (sha256,) = {each.sha256 for each in status.objects if each.key == PAGE}
         assert pipeline.services.storage.digest(pipeline.settings.storage_bucket, PAGE).sha256 == sha256  # type: ignore[union-attr] # it is there
+
+
+def test_what_is_on_record_is_overwritten_by_a_reading_of_now(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the guard read a second ago is not enough: another run may have stored something there since."""
+    send(pipeline, width=60)
+    pipeline.settle()
+    before = pipeline.storage(PAGE)
+    send(pipeline, width=90)
+    (chunk,) = pipeline.due()
+    claim = pipeline.claim(chunk)
+    convert = jp2._convert
+
+    def converted_late(*arguments: Any) -> Path:
+        path = convert(*arguments)
+        release(pipeline, claim.run_id)
+        return path
+
+    monkeypatch.setattr(jp2, "_convert", converted_late)
+    monkeypatch.setattr(guard, "READ_EVERY_SECONDS", 3600)
+    monkeypatch.setattr(held_image, "TRUSTED_FOR_SECONDS", 3600)
+    assert pipeline.run(claim)[-1].state is None
+    assert pipeline.storage(PAGE) == before
+
+
+def keep_checking(by: guard.Guard, asset_id: AssetId, *, trusted_for: float) -> None:
+    give_up = time.monotonic() + 60
+    while time.monotonic() < give_up:
+        by.check(asset_id, trusted_for=trusted_for)
+        time.sleep(0.01)
+
+
+class TestGuard:
+    """A run's guard, without its thread."""
+
+    @pytest.fixture
+    def claim(self, pipeline: Pipeline) -> Claim:
+        send(pipeline)
+        (chunk,) = pipeline.due()
+        return pipeline.claim(chunk)
+
+    @pytest.fixture
+    def still(self, pipeline: Pipeline, claim: Claim) -> guard.Guard:
+        found = guard.Guard(pipeline.ledger, claim.token)
+        found.stop()
+        return found
+
+    def test_a_reading_that_is_too_old_is_not_trusted(
+        self, pipeline: Pipeline, claim: Claim, still: guard.Guard
+    ) -> None:
+        """The thread that reads stands still, as in a process that is stopped: two seconds later it counts no more."""
+        (item,) = claim.items
+        still.check(item.asset_id)
+        release(pipeline, claim.run_id)
+        with pytest.raises(ClaimLostError):
+            keep_checking(still, item.asset_id, trusted_for=guard.TRUSTED_FOR_SECONDS)
+
+    def test_a_check_of_this_moment_reads(self, pipeline: Pipeline, claim: Claim, still: guard.Guard) -> None:
+        (item,) = claim.items
+        still.check(item.asset_id)
+        release(pipeline, claim.run_id)
+        with pytest.raises(ClaimLostError):
+            still.check(item.asset_id, trusted_for=0)
+
+    def test_a_guard_notices_a_loss_by_itself(self, pipeline: Pipeline, claim: Claim) -> None:
+        """A check need not read, however long what was read is trusted."""
+        watching = guard.Guard(pipeline.ledger, claim.token)
+        (item,) = claim.items
+        watching.check(item.asset_id)
+        release(pipeline, claim.run_id)
+        with pytest.raises(ClaimLostError):
+            keep_checking(watching, item.asset_id, trusted_for=3600)
+        watching.stop()
