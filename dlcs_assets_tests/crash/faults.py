@@ -15,6 +15,7 @@ import psutil
 
 from dlcs_assets.ledger.database import WRITE_LOCK
 from dlcs_assets.ledger.engine import make_engine
+from dlcs_assets.ledger.processes import is_dead
 from dlcs_assets_tests.crash.faulty_aws import FINE, Moment, Weather
 from dlcs_assets_tests.crash.world import CLAIM_SECONDS, GRPC_SECONDS, World
 from dlcs_stack.stack import Component
@@ -39,6 +40,8 @@ class Fault(StrEnum):
     AWS_FAILS = "S3 and SQS answer 500 and 503"
     AWS_HANGS = "S3 and SQS hang"
     CLAIMED = "SIGKILL the code server after claim and before the tick is stored"
+    UNREPORTED = "SIGKILL a run after a batch is in the ledger and before Dagster has it"
+    BETWEEN_STAGES = "SIGKILL a run between the stages of an image"
     RECEIVED = f"SIGKILL {Moment.RECEIVED}"
     COMMITTED = f"SIGKILL {Moment.COMMITTED}"
     STORED = f"SIGKILL {Moment.STORED}"
@@ -46,6 +49,16 @@ class Fault(StrEnum):
     S_JSON_STORED = f"SIGKILL {Moment.S_JSON_STORED}"
 
 
+# Moments that the ledger shows, each with a query for the process of a run that is at it.
+_OF_A_RUN: Final = "SELECT workers.process FROM workers JOIN outcomes ON outcomes.run_id = workers.run_id "
+IN_THE_LEDGER: Final = {
+    Fault.UNREPORTED: _OF_A_RUN + "JOIN requests ON requests.id = outcomes.request_id "
+    "WHERE workers.ended_at IS NULL AND NOT outcomes.reported AND requests.state = 'done'",
+    Fault.BETWEEN_STAGES: _OF_A_RUN + "JOIN claims ON claims.request_id = outcomes.request_id "
+    "WHERE workers.ended_at IS NULL AND outcomes.stage = 'original' AND NOT EXISTS (SELECT 1 FROM outcomes AS later "
+    "WHERE later.request_id = outcomes.request_id AND later.stage = 'thumbnails')",
+}
+WATCHED: Final = (Fault.CLAIMED, *IN_THE_LEDGER)  # from the first message on, each in a thread
 MOMENTS: Final = {Fault(f"SIGKILL {moment}"): moment for moment in Moment}
 
 
@@ -63,7 +76,7 @@ class Planned:
 
 def plan(dice: random.Random) -> list[Planned]:
     """Draw what a history is to stand: one to five faults, one after another."""
-    moments = [Fault.CLAIMED, *MOMENTS]
+    moments = [*WATCHED, *MOMENTS]
     timed = [fault for fault in Fault if fault not in moments]
     # Moments come where they come; they are armed from the start.
     armed = [Planned(fault, 0.0, 0.0) for fault in dice.sample(moments, k=dice.randint(0, 2))]
@@ -117,6 +130,7 @@ class Striker:
             Fault.AWS_FAILS: partial(self._weather, Weather(share=0.4)),
             Fault.AWS_HANGS: partial(self._weather, Weather(hangs=True)),
             Fault.CLAIMED: self._kill_at_claim,
+            **dict.fromkeys(IN_THE_LEDGER, self._kill_run_at),
         }
 
     def arm(self, planned: Sequence[Planned]) -> None:
@@ -208,4 +222,16 @@ class Striker:
             if self._world.system.rows("SELECT count(*) FROM chunks") != known:
                 self._kill_service(Component.CODE_SERVER, planned)
                 return
+            time.sleep(POLL_SECONDS)
+
+    def _kill_run_at(self, planned: Planned) -> None:
+        """Kill the process of a run as soon as the ledger shows it at this moment."""
+        give_up = time.monotonic() + 30
+        while time.monotonic() < give_up:
+            for (process,) in self._world.system.rows(IN_THE_LEDGER[planned.fault]):
+                if not is_dead(process):
+                    with suppress(psutil.NoSuchProcess):
+                        psutil.Process(int(process.split()[-2])).kill()
+                        self.struck.append(planned.fault)
+                    return
             time.sleep(POLL_SECONDS)

@@ -17,7 +17,7 @@ import psutil
 from dlcs_assets.ledger.reports import Selection
 from dlcs_assets_tests.crash.acting import Actor, command
 from dlcs_assets_tests.crash.expected import Expected
-from dlcs_assets_tests.crash.faults import Fault, Striker, plan, plan_afterwards
+from dlcs_assets_tests.crash.faults import WATCHED, Fault, Striker, plan, plan_afterwards
 from dlcs_assets_tests.crash.foreign import everything_else, plant
 from dlcs_assets_tests.crash.invariants import check, check_limited, is_quiet, states
 from dlcs_assets_tests.crash.lives import DELETED, DONE, Act, Ending, Step, draw_life, spoiled_customers
@@ -70,14 +70,14 @@ def run(history: History, world: World, expected: Expected, *, timeout: float = 
         *(
             threading.Thread(target=striker.strike, args=[each], daemon=True)
             for each in history.planned
-            if each.fault is Fault.CLAIMED
+            if each.fault in WATCHED
         ),
     ]
     for thread in threads:
         thread.start()
     began_faults = time.monotonic()
     for each in history.planned:
-        if each.fault is not Fault.CLAIMED:
+        if each.fault not in WATCHED:
             time.sleep(max(0.0, began_faults + each.at - time.monotonic()))
             striker.strike(each)
     for thread in threads:
