@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from dlcs_assets.ledger.attempts import ClaimLostError
-from dlcs_assets.ledger.claims import Claims
 
 TOGETHER: Final = 8
 
+# Given requests, notes that work on them begins; returns those that the run still holds.
+Begin = Callable[[Sequence[str]], Collection[str]]
+
 
 class Beginnings:
-    """Begins requests that a token holds, in their order, `together` of them in one transaction.
+    """Begins requests that a run holds, in their order, `together` of them in one transaction.
 
     If the process dies, they are those that may be why: images in progress, and up to a group of those that come next.
     """
 
-    def __init__(self, claims: Claims, token: str, request_ids: Sequence[str], together: int = TOGETHER) -> None:
-        self._claims = claims
-        self._token = token
+    def __init__(self, begin: Begin, request_ids: Sequence[str], together: int = TOGETHER) -> None:
+        self._begin = begin
         self._waiting = list(request_ids)
         self._together = together
         self._held: set[str] = set()
@@ -33,7 +33,7 @@ class Beginnings:
             if request_id in self._waiting:
                 first = self._waiting.index(request_id)
                 group = self._waiting[first : first + self._together]
-                self._held |= self._claims.begin(self._token, group, now=datetime.now(UTC))
+                self._held.update(self._begin(group))
                 del self._waiting[first : first + self._together]
             held = request_id in self._held
         if not held:

@@ -8,7 +8,7 @@ import queue
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -34,7 +34,7 @@ from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.ledger.records import RetrySchedule
 from dlcs_assets.ledger.results import Claim, ClaimLostError
 from dlcs_assets.ledger.writer import LedgerWriter, Result
-from dlcs_assets.ledger.writes import AttemptEnd
+from dlcs_assets.ledger.writes import AttemptEnd, ImageBegun
 
 __all__ = ["ChunkOptions", "DaemonThreads", "ImageEnded", "StageDone", "ingest_chunk"]
 
@@ -82,9 +82,8 @@ def ingest_chunk(
     writer = LedgerWriter(ledger.results, claim, _unexpected)
     image_threads = DaemonThreads(options.images_in_flight, "image")
     thumbnail_threads = DaemonThreads(options.thumbnails_in_flight, "thumbnail")
-    beginnings = Beginnings(
-        ledger.claims, claim.token, [item.request_id for item in claim.items], options.images_in_flight
-    )
+    items = {item.request_id: item for item in claim.items}
+    beginnings = Beginnings(partial(_begin, writer, items), list(items), options.images_in_flight)
     at_work = _Countdown(len(claim.items))
     worker = _Worker(
         claim,
@@ -100,7 +99,7 @@ def ingest_chunk(
         events,
         at_work,
     )
-    unfinished = {item.request_id for item in claim.items}
+    unfinished = set(items)
     try:
         for item in claim.items:
             image_threads.submit(worker.work_on, item)
@@ -120,6 +119,19 @@ def ingest_chunk(
         writer.close(grace_seconds)
         guard.stop(grace_seconds)
         heartbeat.stop(grace_seconds)
+
+
+def _begin(writer: LedgerWriter, items: Mapping[str, WorkItem], request_ids: Sequence[str]) -> set[str]:
+    """Note that work on these images begins, together with what waits to be written; return those that are held.
+
+    What has ended until now is on record then: a run that dies is not taken to have been at it.
+    """
+    now = datetime.now(UTC)
+    results = writer.apply_all([ImageBegun(items[request_id], now) for request_id in request_ids])
+    for result in results:
+        if isinstance(result, Exception) and not isinstance(result, ClaimLostError):
+            raise result
+    return {request_id for request_id, result in zip(request_ids, results, strict=True) if result is None}
 
 
 class _Countdown:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -47,7 +47,11 @@ def delete_images(
     heartbeat: timedelta,
 ) -> Iterator[DeletionEnded]:
     """Delete every image of the claim, and record in the ledger how that ended. The caller releases the run."""
-    beginnings = Beginnings(ledger.claims, claim.token, [deletion.request_id for deletion in claim.deletions])
+
+    def begin(request_ids: Sequence[str]) -> set[str]:
+        return ledger.claims.begin(claim.token, request_ids, now=datetime.now(UTC))
+
+    beginnings = Beginnings(begin, [deletion.request_id for deletion in claim.deletions])
     with kept_alive(ledger, claim.token, heartbeat):
         for deletion in claim.deletions:
             yield _delete(claim, deletion, ledger, storage, schedule, beginnings=beginnings, tells_cdn=tells_cdn)

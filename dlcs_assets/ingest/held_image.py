@@ -65,7 +65,7 @@ class HeldImage:
 
     def reserve(self, limit: int, new_bytes: int, replaces: Collection[ObjectKind]) -> None:
         """Reserve bytes, and wait for that."""
-        self.writer.apply(self.item, QuotaReservation(self.item, limit, new_bytes, replaces))
+        self.writer.apply(QuotaReservation(self.item, limit, new_bytes, replaces))
 
     def commit(self, result: StageResult, invalidate: Sequence[str]) -> None:
         """Add a result to what waits to be written."""
@@ -74,7 +74,7 @@ class HeldImage:
 
     def record_transient(self, record: ObjectRecord) -> None:
         """Record an object, and wait for that."""
-        self.writer.apply(self.item, TransientObject(self.item, record))
+        self.writer.apply(TransientObject(self.item, record))
 
     def forget_object(self, bucket: str, key: str) -> None:
         """Add the end of an object to what waits to be written."""

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from dlcs_assets.domain.errors import IngestError
@@ -80,21 +81,29 @@ class LedgerWriter:
                 self._due_at = 0.0
             self._changed.notify_all()
 
-    def apply(self, item: WorkItem, write: Write) -> RequestState | None:
+    def apply(self, write: Write) -> RequestState | None:
         """Add a write, and wait until it has been committed. Raises what it was refused with."""
-        found: list[Result] = []
-        done = threading.Event()
-
-        def then(result: Result) -> None:
-            found.append(result)
-            done.set()
-
-        self.add(item, write, then, at_once=True)
-        done.wait()
-        (result,) = found
+        (result,) = self.apply_all([write])
         if isinstance(result, Exception):
             raise result
         return result
+
+    def apply_all(self, writes: Sequence[Write]) -> list[Result]:
+        """Add writes, and wait until they have been committed or refused; return what came of each."""
+        found: dict[int, Result] = {}
+        done = threading.Event()
+
+        def then(number: int, result: Result) -> None:
+            found[number] = result
+            if len(found) == len(writes):
+                done.set()
+
+        for number, write in enumerate(writes):
+            self.add(write.item, write, partial(then, number))
+        if writes:
+            self.hurry()
+            done.wait()
+        return [found[number] for number in range(len(writes))]
 
     def hurry(self) -> None:
         """Write what waits now: nothing more is to come, or someone waits for it."""

@@ -33,6 +33,14 @@ KINDS_OF_STAGE = {
 
 
 @dataclass(frozen=True, slots=True)
+class ImageBegun:
+    """Work on the image begins: if the run dies, it may be why."""
+
+    item: WorkItem
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class StageCommit:
     """A stage's outcome and its objects, in the place of what the image had of that stage before.
 
@@ -82,7 +90,7 @@ class AttemptEnd:
     now: datetime
 
 
-Write = StageCommit | QuotaReservation | TransientObject | RemovedObject | AttemptEnd
+Write = ImageBegun | StageCommit | QuotaReservation | TransientObject | RemovedObject | AttemptEnd
 # What came of a write: of an end the new state of the request; an error if it was refused, and nothing written for it.
 Written = RequestState | ClaimLostError | PermanentError | None
 
@@ -93,8 +101,8 @@ def apply_writes(connection: Connection, token: str, run_id: str, writes: Sequen
     A write of an image that the token does not hold is refused with ClaimLostError, a reservation that exceeds the
     quota with PermanentError. Neither keeps the others from being applied.
 
-    The writes of each image are in the order in which they are to take effect. One that is waited for (a reservation, a
-    transient object) is the last of its image, so that it comes after all commits, and before no end.
+    The writes of each image are in the order in which they are to take effect. One that is waited for (a beginning, a
+    reservation, a transient object) is the last of its image, so that it comes after all commits, and before no end.
     """
     reserved = reserved_of(connection, token, {str(write.item.asset_id) for write in writes})
     refused: dict[int, Written] = {
@@ -103,6 +111,7 @@ def apply_writes(connection: Connection, token: str, run_id: str, writes: Sequen
         if str(write.item.asset_id) not in reserved and not isinstance(write, RemovedObject)
     }
     applied = {n: write for n, write in enumerate(writes) if n not in refused}
+    _begin(connection, [each for each in applied.values() if isinstance(each, ImageBegun)])
     _commit(connection, run_id, [each for each in applied.values() if isinstance(each, StageCommit)], reserved)
     _remove(connection, [each for each in applied.values() if isinstance(each, RemovedObject)], held=reserved)
     _add_transient(connection, [each for each in applied.values() if isinstance(each, TransientObject)])
@@ -179,6 +188,12 @@ def _any_of(
             for stage, image_ids in of_stage.items()
         )
     )
+
+
+def _begin(connection: Connection, begun: Sequence[ImageBegun]) -> None:
+    if begun:
+        these = claims.c.request_id.in_([each.item.request_id for each in begun])
+        connection.execute(update(claims).where(these).values(begun_at=begun[0].now))
 
 
 def _commit(connection: Connection, run_id: str, commits: Sequence[StageCommit], reserved: Mapping[str, int]) -> None:

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, select
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import IngestError, PermanentError
@@ -19,8 +19,9 @@ from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger.claims import Claim
 from dlcs_assets.ledger.database import ClaimLostError
 from dlcs_assets.ledger.engine import make_engine
+from dlcs_assets.ledger.tables import claims
 from dlcs_assets.ledger.writer import LedgerWriter, Result
-from dlcs_assets.ledger.writes import AttemptEnd, QuotaReservation, StageCommit
+from dlcs_assets.ledger.writes import AttemptEnd, ImageBegun, QuotaReservation, StageCommit
 from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, SELECT_ALL, Desk, numbered_message, result
 from dlcs_testing import postgresql
 
@@ -182,11 +183,27 @@ def test_a_reservation_is_written_at_once_with_what_waits(desk: Desk) -> None:
     first, second = claim.items
     with writer_of(desk.ledger, claim) as writer:
         writer.add(first, StageCommit(first, result(Stage.ORIGINAL), NOW), heard.of(first))
-        writer.apply(second, QuotaReservation(second, 100, 90, [ObjectKind.JP2]))
+        writer.apply(QuotaReservation(second, 100, 90, [ObjectKind.JP2]))
         assert heard.results == {str(first.asset_id): [None]}
         with pytest.raises(PermanentError, match="quota"):
-            writer.apply(first, QuotaReservation(first, 100, 20, [ObjectKind.JP2]))
+            writer.apply(QuotaReservation(first, 100, 20, [ObjectKind.JP2]))
     assert desk.ledger.accounting.totals(2).reserved == 90
+
+
+def test_what_has_ended_is_on_record_before_others_begin(desk: Desk) -> None:
+    """If the run dies now, what it had ended is not among what it may have died of."""
+    claim, heard = claimed(desk, 3), Heard()
+    first, second, lost = claim.items
+    desk.ledger.results.finish(claim, lost, None, schedule=SCHEDULE, now=NOW)
+    with writer_of(desk.ledger, claim) as writer:
+        writer.add(first, AttemptEnd(first, None, SCHEDULE, NOW), heard.of(first))
+        begun, refused = writer.apply_all([ImageBegun(second, NOW), ImageBegun(lost, NOW)])
+        assert heard.results == {str(first.asset_id): [RequestState.DONE]}
+    assert begun is None
+    assert isinstance(refused, ClaimLostError)
+    with desk.ledger._database.read() as connection:
+        found = connection.execute(select(claims.c.image_id, claims.c.begun_at)).all()
+    assert [tuple(row) for row in found] == [(str(second.asset_id), NOW)]
 
 
 @pytest.fixture
