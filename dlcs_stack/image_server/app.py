@@ -24,7 +24,7 @@ from dlcs_stack.image_server.identifiers import Target, locate, parse_target
 from dlcs_stack.image_server.info import CONTEXTS, PROFILES, info_document, info_media_type
 from dlcs_stack.image_server.parameters import MEDIA_TYPES
 from dlcs_stack.image_server.refusal import RefusalError
-from dlcs_stack.image_server.sources import Sources
+from dlcs_stack.image_server.sources import Source, Sources
 from dlcs_stack.image_server.workers import Workers
 
 _CORS = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "Link"}
@@ -109,21 +109,29 @@ class _Server:
 
     async def _answer(self, request: Request, target: Target) -> Response:
         base = f"{request.url.scheme}://{request.url.netloc}{target.base_path}"
+        profile = f'<{PROFILES[target.version]}>;rel="profile"'
         if target.what == "base":
             return RedirectResponse(f"{base}/info.json", 303)
-        image = target.image_request() if target.what == "image" else None
-        location = await asyncio.to_thread(locate, target.identifier, self._config.path_roots)
-        async with self._sources.opened(location) as source:
-            description = await self._workers.describe(source)
-            profile = f'<{PROFILES[target.version]}>;rel="profile"'
-            if image is None:
-                document = info_document(target.version, base, description, self._limits)
-                return _info_response(target, document, request.headers.get("accept", ""), profile)
-            job = self._resolve(image, description.width, description.height, self._limits)
-            canonical = canonical_path(target.version, job, description.width, description.height, self._limits)
-            picture = await self._workers.render(source, description, job)
+        if target.what != "image":
+            async with self._opened(target) as source:
+                description = await self._workers.describe(source)
+            document = info_document(target.version, base, description, self._limits)
+            return _info_response(target, document, request.headers.get("accept", ""), profile)
+        image = target.image_request()
+        with self._workers.arrivals.counted(target.identifier) as arrival:
+            async with self._opened(target) as source:
+                description = await self._workers.describe(source)
+                job = self._resolve(image, description.width, description.height, self._limits)
+                canonical = canonical_path(target.version, job, description.width, description.height, self._limits)
+                picture = await self._workers.render(source, description, job, arrival)
         links = f'{profile},<{base}/{canonical}>;rel="canonical"'
         return Response(picture, media_type=MEDIA_TYPES[job.format], headers={"Link": links})
+
+    @asynccontextmanager
+    async def _opened(self, target: Target) -> AsyncIterator[Source]:
+        location = await asyncio.to_thread(locate, target.identifier, self._config.path_roots)
+        async with self._sources.opened(location) as source:
+            yield source
 
     def _record(self, request: Request, target: Target | None, status: int, seconds: float) -> None:
         if self._request_log is None:

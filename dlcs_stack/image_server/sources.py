@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections import OrderedDict, defaultdict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -37,6 +37,14 @@ class Source:
 
 
 @dataclass
+class _Check:
+    """A question to S3 that has not been asked yet, and how many requests wait for its answer."""
+
+    task: asyncio.Task[_Copy]
+    waiting: int = 0
+
+
+@dataclass
 class _Copy:
     """An S3 object on disk: its ETag as S3 gave it, its length in bytes, and how many requests read it right now."""
 
@@ -56,7 +64,8 @@ class Sources:
         self._folder = tempfile.TemporaryDirectory(prefix="image-server-")
         self._copies: OrderedDict[S3Object, _Copy] = OrderedDict()
         self._locks: defaultdict[S3Object, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._waiting: defaultdict[S3Object, int] = defaultdict(int)
+        self._unfinished: Counter[S3Object] = Counter()
+        self._next: dict[S3Object, _Check] = {}
         self.fetches = 0
 
     @asynccontextmanager
@@ -77,10 +86,24 @@ class Sources:
         self._folder.cleanup()
 
     async def _current(self, location: S3Object) -> _Copy:
-        # One at a time per object: a request that comes while it is being fetched finds the copy, and checks it.
-        self._waiting[location] += 1
+        """Return the copy of an object as it is now, or was at some time since the call."""
+        check = self._next.get(location)
+        if check is None:
+            check = self._next[location] = _Check(asyncio.create_task(self._check(location)))
+        check.waiting += 1
+        try:
+            return await asyncio.shield(check.task)  # others wait for it, too
+        except asyncio.CancelledError:
+            check.task.add_done_callback(lambda task: self._forget(location, task))
+            raise
+
+    async def _check(self, location: S3Object) -> _Copy:
+        # One at a time per object. Requests that come while S3 is being asked share the next question: the answer to
+        # this one may be older than they are.
+        self._unfinished[location] += 1
         try:
             async with self._locks[location]:
+                check = self._next.pop(location)
                 known = self._copies.get(location)
                 fetched = None
                 if known is None or not self._never_asks_again:
@@ -92,12 +115,16 @@ class Sources:
                     self.fetches += 1
                     self._replace(location, fetched)
                 self._copies.move_to_end(location)
-                copy.readers += 1
+                copy.readers += check.waiting
                 return copy
         finally:
-            self._waiting[location] -= 1
-            if not self._waiting[location]:
-                del self._waiting[location], self._locks[location]
+            self._unfinished[location] -= 1
+            if not self._unfinished[location]:
+                del self._unfinished[location], self._locks[location]
+
+    def _forget(self, location: S3Object, task: asyncio.Task[_Copy]) -> None:
+        if not task.cancelled() and task.exception() is None:
+            self._release(location, task.result())
 
     def _replace(self, location: S3Object, fetched: _Copy) -> None:
         old = self._copies.pop(location, None)

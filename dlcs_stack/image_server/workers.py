@@ -1,7 +1,8 @@
 """The decoding processes: pictures are read and written there, because Pillow's JPEG 2000 decoder holds the GIL.
 
-Requests for one source that come while it is being decoded share the next decode, so that any number of them at once
-takes two at most. Pixels in flight are limited over all sources.
+Requests for one source that come close together share a decode: it begins when those that have come are ready for it.
+Those that come while it is being decoded share the next one. Nothing decoded is kept, so that no old picture can be
+shown. Pixels in flight are limited over all sources.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ import os
 import signal
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections import Counter, OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from dlcs_stack.image_server import cantaloupe
@@ -31,6 +33,8 @@ from dlcs_stack.limits import be_first_to_be_killed, memory_share
 _DESCRIPTIONS_KEPT = 1024
 _MEMORY_SHARE = 0.125
 _SECOND_CHANCE_SECONDS = 2.0
+# How long a decode waits for requests for the same source that have come and are not ready. S3 may be slow to answer.
+_COMPANY_SECONDS = 0.05
 
 T = TypeVar("T")
 
@@ -49,6 +53,8 @@ class Workers:
         self._pixels_that_fit = memory_share(_MEMORY_SHARE) // BYTES_PER_PIXEL
         self._budget = _Budget(config.pixels_in_flight or self._pixels_that_fit)
         self._descriptions: OrderedDict[str, Description] = OrderedDict()
+        self._describing: dict[str, asyncio.Task[Description]] = {}
+        self.arrivals = Arrivals()
         self._waiting: dict[str, list[tuple[Job, asyncio.Future[bytes]]]] = {}
         self._decoding: dict[str, asyncio.Task[None]] = {}
         self.decodes = 0
@@ -67,24 +73,36 @@ class Workers:
         if (known := self._descriptions.get(source.version)) is not None:
             self._descriptions.move_to_end(source.version)
             return known
-        description = await self._run(self._describe, source.path, self._config.max_source_pixels)
+        if source.version not in self._describing:
+            self._describing[source.version] = asyncio.create_task(self._read(source))
+        return await asyncio.shield(self._describing[source.version])
+
+    async def _read(self, source: Source) -> Description:
+        try:
+            description = await self._run(self._describe, source.path, self._config.max_source_pixels)
+        finally:
+            del self._describing[source.version]
         self._descriptions[source.version] = description
         while len(self._descriptions) > _DESCRIPTIONS_KEPT:
             self._descriptions.popitem(last=False)
         return description
 
-    async def render(self, source: Source, description: Description, job: Job) -> bytes:
+    async def render(self, source: Source, description: Description, job: Job, arrival: Arrival | None = None) -> bytes:
         """Return the encoded picture. Raises `RefusalError` with 501 where the source turns out to be broken."""
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(source.version, []).append((job, future))
+        if arrival:
+            arrival.is_ready()
         if source.version not in self._decoding:
-            self._decoding[source.version] = asyncio.create_task(self._drain(source, description))
+            self._decoding[source.version] = asyncio.create_task(self._drain(source, description, arrival))
         return await future
 
-    async def _drain(self, source: Source, description: Description) -> None:
+    async def _drain(self, source: Source, description: Description, first: Arrival | None) -> None:
         try:
-            while waiting := self._waiting.pop(source.version, None):
-                await self._decode(source, description, waiting)
+            while source.version in self._waiting:
+                if first:
+                    await self.arrivals.none_of(first.identifier, _COMPANY_SECONDS)
+                await self._decode(source, description, self._waiting.pop(source.version))
         finally:
             del self._decoding[source.version]
 
@@ -140,6 +158,44 @@ class Workers:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["dlcs_stack.image_server.rendering"])
         return ProcessPoolExecutor(1, mp_context=context, initializer=_begin)
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A request for a picture that has come. `is_ready` is called when it waits for nothing but the decode."""
+
+    identifier: str
+    is_ready: Callable[[], None]
+
+
+class Arrivals:
+    """Requests for pictures that have come and are not ready for a decode, by the identifiers of their sources."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._none: dict[str, asyncio.Event] = {}
+
+    @contextmanager
+    def counted(self, identifier: str) -> Iterator[Arrival]:
+        """Count a request until it is ready, for the time of the block at most."""
+        with ExitStack() as counted:
+            self._counts[identifier] += 1
+            counted.callback(self._remove, identifier)
+            yield Arrival(identifier, counted.close)
+
+    async def none_of(self, identifier: str, seconds: float) -> None:
+        """Return when there is none, or after this time."""
+        if self._counts[identifier]:
+            event = self._none.setdefault(identifier, asyncio.Event())
+            with suppress(TimeoutError):
+                await asyncio.wait_for(event.wait(), seconds)
+
+    def _remove(self, identifier: str) -> None:
+        self._counts[identifier] -= 1
+        if not self._counts[identifier]:
+            del self._counts[identifier]
+            if event := self._none.pop(identifier, None):
+                event.set()
 
 
 class _Budget:

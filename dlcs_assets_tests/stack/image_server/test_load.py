@@ -8,6 +8,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 import zlib
 from collections.abc import Callable
@@ -196,3 +197,20 @@ def test_an_image_that_cannot_be_encoded_fails_alone(tmp_path: Path) -> None:
     assert too_wide.status == 500
     assert isinstance(good, bytes)
     assert decoded(good).size == (60, 1)
+
+
+def test_the_sizes_of_a_page_requested_together_decode_it_once(serve: Callable[..., Server]) -> None:
+    """Also when S3 is asked for each of them whether it has a newer version, and the source was read before."""
+    server = serve(workers=2)
+    page = server.put("2/1/once", encoded(quadrants(600, 400), "PNG"))
+    with ThreadPoolExecutor(len(WIDTHS)) as pool:
+        for sets in range(1, 4):
+            ready = threading.Barrier(len(WIDTHS))
+
+            def ask(width: int, ready: threading.Barrier = ready) -> int:
+                ready.wait()
+                return decoded(server.get(page, f"full/{width},/0/default.jpg").content).width
+
+            assert list(pool.map(ask, WIDTHS)) == list(WIDTHS)
+            assert server.counts()["decodes"] == sets
+    assert server.counts()["fetches"] == 1
