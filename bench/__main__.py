@@ -63,7 +63,7 @@ CASES = {
 # About an image server that fails; of what takes long; and of what nothing here changes.
 ONLY_IF_NAMED = ("load", "faults", "outage", "thumbnails", "sizes", "large", "backlog", "arrangements", "bombs")
 SETTINGS = {
-    "memory": {"DLCS_CHUNK_SIZE": "50"},  # all images of the case in one run
+    "memory": {"DLCS_CHUNK_SIZE": "50", "DLCS_CHUNKS_IN_FLIGHT": "1"},  # all images of the case in one run
     "scale": {"DLCS_RECEIVE_WAIT": "0"},
     "bombs": {"DLCS_MAX_PIXELS": "40000000", "DLCS_DECODER_MEMORY": str(2**27)},
 }

@@ -220,7 +220,13 @@ class Settings(BaseSettings):
         description="The DLCS's own database, postgresql://user:password@host:port/name: what `dlcs ledger rebuild` "
         "reads of images there. It is only read.",
     )
-    chunk_size: int = Field(50, ge=1, le=1000, description="Images per run at most.")
+    chunk_size: int = Field(
+        200,
+        ge=1,
+        le=1000,
+        description="Images per run at most. Runs have fewer while fewer are due: these are divided among the runs "
+        "that may begin, from 10 images on.",
+    )
     images_in_flight: int = Field(8, ge=1, description="Images in progress at a time in one run.")
     chunks_in_flight: int = Field(
         4,

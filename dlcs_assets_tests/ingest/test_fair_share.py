@@ -125,3 +125,28 @@ def test_dagster_runs_urgent_lanes_first_and_backfills_last() -> None:
     # Even the first run of a customer in a lane comes after all those of a better one.
     assert all(PRIORITIES[better] > PRIORITIES[worse] + FIRST_RUN_BOOST for better, worse in pairwise(ranked))
     assert min(PRIORITIES, key=lambda lane: PRIORITIES[lane]) is Lane.BACKFILL
+
+
+def size(due: int, customers: int = 1, *, most: int = 200, room: int = 4) -> int:
+    """Return how large the chunks of the first of so many customers are, which has so much due."""
+    allotments = allot(Lane.INGEST, range(2, 2 + customers), {}, max_in_lane=room, limit_of=lambda _: None)
+    return allotments.images_in_chunk(due, allotments.order[0].max_chunks, most=most)
+
+
+@pytest.mark.parametrize(
+    ("due", "images"), [(1, 10), (10, 10), (40, 10), (41, 11), (400, 100), (800, 200), (9000, 200)]
+)
+def test_the_size_of_a_chunk_follows_the_backlog(due: int, images: int) -> None:
+    """Few images go into few runs, more are divided among those that may begin, many fill them."""
+    assert size(due) == images
+
+
+def test_no_chunk_is_larger_than_the_setting() -> None:
+    assert size(9000, most=25) == 25
+    assert size(3, most=4) == 4
+
+
+def test_chunks_are_smaller_while_more_customers_wait() -> None:
+    """However many they are, a customer's turn comes round after about as many images."""
+    assert [size(9000, customers) for customers in (2, 4, 8, 16, 80, 900)] == [200, 200, 200, 100, 20, 10]
+    assert size(9000, 900, most=4) == 4

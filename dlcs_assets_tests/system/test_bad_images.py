@@ -49,6 +49,7 @@ def in_state(system: System, stage: Stage, state: str) -> set[str]:
 
 def test_three_bad_images_of_twenty_fail_each_at_its_own_stage(system: System) -> None:
     """The other images are done; once the causes are fixed, one run makes all three."""
+    system.use(chunks_in_flight=1)
     images = set(send_pages(system, 20, DEFAULT))
     (run,) = system.settle()
     assert run.status is dg.DagsterRunStatus.FAILURE
@@ -85,7 +86,7 @@ def test_three_bad_images_of_twenty_fail_each_at_its_own_stage(system: System) -
 
 def test_scattered_bad_images_are_retried_in_one_run(make_system: Callable[..., System]) -> None:
     """Their partition keys are not next to each other, and become one run's nevertheless."""
-    system = make_system(chunk_size=20, images_in_flight=16)
+    system = make_system(chunk_size=20, chunks_in_flight=1, images_in_flight=16)
     images = set(send_pages(system, 20, "file", 64, 56))
     bad = {MISSING, "2/1/page-012", "2/1/page-018"}
     for image in bad:

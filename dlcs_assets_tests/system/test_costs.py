@@ -45,7 +45,7 @@ IMPORTED_WHERE_NEEDED = {
 @pytest.fixture(scope="module")
 def system(services: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """Ingest images that get a JP2 and thumbnails, in one chunk."""
-    with running_system(services, tmp_path_factory.mktemp("costs")) as system:
+    with running_system(services, tmp_path_factory.mktemp("costs"), chunks_in_flight=1) as system:
         system.use(s3_endpoint_url=system.s3_proxy.url)
         for number in range(IMAGES):
             data = encoded(drawing(480, 360, seed=number), quality=85)

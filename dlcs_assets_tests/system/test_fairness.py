@@ -68,6 +68,11 @@ def begin(system: System, request: dg.RunRequest) -> str:
     return run_id
 
 
+def chunk_sizes(system: System) -> list[int]:
+    """Return how many images the chunks of the lane `ingest` have whose runs have not begun."""
+    return [len(chunk.images) for chunk in system.ledger.dispatch.unlaunched([Lane.INGEST])]
+
+
 def lanes_of(requests: list[dg.RunRequest]) -> list[str]:
     return [request.tags["dlcs/lane"] for request in requests]
 
@@ -189,3 +194,24 @@ def test_an_image_of_a_backfill_that_arrives_is_ingested_once(make_system: Calla
     system.settle()
     assert (system.status(image).state, system.status(image).lane) == ("done", Lane.INGEST)
     assert len(system.origin.asked) == 2
+
+
+def test_a_backlog_is_divided_among_the_runs_that_may_begin(make_system: Callable[..., System]) -> None:
+    """Another customer has its first one in a full lane, with all that it has due."""
+    system = make_system(chunks_in_flight=4)
+    ask(system, 2, 44, Lane.INGEST)
+    requests = run_requests(system, "sqs_ingest")
+    assert len(requests) == 4
+    assert chunk_sizes(system) == [11] * 4
+    for request in requests:
+        begin(system, request)
+    ask(system, 12, 13, Lane.INGEST)
+    assert len(run_requests(system, "sqs_ingest")) == 1
+    assert chunk_sizes(system) == [13]
+
+
+def test_a_large_backlog_fills_each_run_up_to_the_setting(make_system: Callable[..., System]) -> None:
+    system = make_system(chunks_in_flight=2, chunk_size=30)
+    ask(system, 2, 70, Lane.INGEST)
+    assert len(run_requests(system, "sqs_ingest")) == 2
+    assert chunk_sizes(system) == [30, 30]

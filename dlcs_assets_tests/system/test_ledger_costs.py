@@ -56,7 +56,7 @@ def test_the_ledger_is_asked_by_the_second_not_by_the_image(
     services: RunningStack, ledger_url: str, tmp_path: Path
 ) -> None:
     """Each commit and each check of a claim by itself would be five transactions and 74 statements an image."""
-    with running_system(services, tmp_path, ledger_url=ledger_url) as system:
+    with running_system(services, tmp_path, ledger_url=ledger_url, chunks_in_flight=1) as system:
         url = system.serve("page.jpg", encoded(drawing(48, 36, seed=1)))
         system.send(*(full_message(f"2/1/{number:02}", url, "iiif-img,thumbs") for number in range(IMAGES)))
         began = time.monotonic()

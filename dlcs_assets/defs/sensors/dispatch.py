@@ -67,7 +67,7 @@ def dispatch(
         lost = without_run(instance, ledger, lane)
         allotments = _turns(ledger, lane, settings)  # others may have dispatched since
         in_flight = ledger.dispatch.in_flight()
-        offers = _Offers(instance, asset_graph, ledger, lane, settings)
+        offers = _Offers(instance, asset_graph, ledger, lane, settings, allotments=allotments)
         planned = allocate(allotments, offers.of)
         chunks = [chunk for chunk in lost if offers.used_if_any_of(_keys(chunk)).isdisjoint(_keys(chunk))]
         chunks += ledger.dispatch.reserve(planned, offers.now)
@@ -107,7 +107,14 @@ class _Offers:
     """What each customer has due in the lane, as chunks, less what runs and backfills in progress hold."""
 
     def __init__(
-        self, instance: dg.DagsterInstance, asset_graph: Any, ledger: Ledger, lane: Lane, settings: Settings
+        self,
+        instance: dg.DagsterInstance,
+        asset_graph: Any,
+        ledger: Ledger,
+        lane: Lane,
+        settings: Settings,
+        *,
+        allotments: Allotments,
     ) -> None:
         self.now = datetime.now(UTC)
         self.blocked = 0
@@ -115,18 +122,20 @@ class _Offers:
         self._asset_graph = asset_graph
         self._ledger = ledger
         self._lane = lane
-        self._chunk_size = settings.chunk_size
+        self._most = settings.chunk_size
+        self._allotments = allotments
         self._catalog = Catalog.of(settings)
 
     def of(self, turn: Allotment) -> list[Chunk]:
         """Return the customer's next chunks, the longest due images first."""
-        limit = turn.max_chunks * self._chunk_size
+        limit = turn.max_chunks * self._most
         due = self._due(turn, limit)
         if used := self.used_if_any_of([_key(image) for image in due]):
             due = self._due(turn, limit + len(used))  # others must not wait behind those that are blocked
         movable = [image for image in due if _key(image) not in used]
         self.blocked += len(due) - len(movable)
-        return plan_chunks(movable[:limit], self._lane, self._chunk_size)
+        size = self._allotments.images_in_chunk(len(movable), turn.max_chunks, most=self._most)
+        return plan_chunks(movable[:limit], self._lane, size)
 
     def used_if_any_of(self, keys: Sequence[str]) -> frozenset[str]:
         """Return all keys that runs or backfills in progress hold: to move one would pull it from under them.
