@@ -19,15 +19,12 @@ from bench import (
     faults,
     growth,
     intake,
-    latency,
     limit,
     load,
     memory,
-    orchestration,
     outage,
     pictures,
     scale,
-    throughput,
     thumbnails,
     transfer,
 )
@@ -40,10 +37,7 @@ from dlcs_stack.stack import ALL, Component
 PAGES, WIDTH, HEIGHT = 7, 1280, 1920
 CASES = {
     "limit": limit.measure,
-    "throughput": throughput.measure,
-    "latency": latency.measure,
     "memory": memory.measure,
-    "orchestration": orchestration.measure,
     "scale": scale.measure,
     "growth": growth.measure,
     "intake": intake.measure,
@@ -55,15 +49,13 @@ CASES = {
     "conversion": conversion.measure,
     "transfer": transfer.measure,
     "pictures": pictures.measure,
-    "sizes": throughput.measure_sizes,
-    "large": throughput.measure_large,
     "backlog": backlog.measure,
     "bombs": bombs.measure,
 }
 # About an image server that fails; of what takes long; and of what nothing here changes.
-ONLY_IF_NAMED = ("load", "faults", "outage", "thumbnails", "sizes", "large", "backlog", "arrangements", "bombs")
+ONLY_IF_NAMED = ("load", "faults", "outage", "thumbnails", "backlog", "arrangements", "bombs")
 SETTINGS = {
-    "memory": {"DLCS_CHUNK_SIZE": "50", "DLCS_CHUNKS_IN_FLIGHT": "1"},  # all images of the case in one run
+    "memory": {"DLCS_CHUNK_SIZE": "50"},  # all images of the case in one run
     "scale": {"DLCS_RECEIVE_WAIT": "0"},
     "bombs": {"DLCS_MAX_PIXELS": "40000000", "DLCS_DECODER_MEMORY": str(2**27)},
 }
@@ -79,10 +71,6 @@ COMPONENTS: dict[str, frozenset[Component]] = {
     "pictures": frozenset(),  # no services
     "intake": frozenset(),  # a queue of its own
     "limit": frozenset(),  # systems of its own
-    "throughput": frozenset(),  # as above
-    "sizes": frozenset(),  # as above
-    "large": frozenset(),  # as above
-    "orchestration": frozenset(),  # services that answer at once
     "backlog": frozenset(),  # as above
     "faults": frozenset({Component.IMAGE_SERVER}),
     "thumbnails": frozenset({Component.AWS, Component.IMAGE_SERVER}),

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.bare_loop import make_all
 from bench.processes import of_this_bench, processor_seconds
 from bench.result import Result
 from bench.system import RunningSystem
 from bench.thumbnail_work import workers
+from bench.without_ledger import make_all
 from dlcs_assets.defs.resources import make_services
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import Channel, RequestedChannel

@@ -14,10 +14,11 @@ import dagster as dg
 from sqlalchemy import text
 
 from bench.result import Result, of_many, percentile_95
-from bench.system import RunningSystem
+from bench.system import RunningSystem, running
 from dlcs_assets.ledger.engine import make_engine
 
-GOAL = 5.0
+CASE = "limit"
+GOAL = 2.0
 CUSTOMER = 300
 # The daemon begins ticks every five seconds: after less a system is not idle, and after a fixed time always in step.
 SETTLE_SECONDS = (3.0, 5.0)
@@ -36,8 +37,13 @@ class Message:
     last: float
 
 
-def measure(system: RunningSystem, pages: list[Path], *, quick: bool) -> Iterator[Result]:
+def measure_latency(pages: list[Path], *, quick: bool) -> Iterator[Result]:
     """Send one message after another, each into a system that has come to rest."""
+    with running({}) as system:
+        yield from _measured(system, pages, quick=quick)
+
+
+def _measured(system: RunningSystem, pages: list[Path], *, quick: bool) -> Iterator[Result]:
     page = min(pages, key=lambda path: path.stat().st_size)
     dice = random.Random(1)
     seen = []
@@ -51,11 +57,11 @@ def measure(system: RunningSystem, pages: list[Path], *, quick: bool) -> Iterato
         system.wait(CUSTOMER, number + 1)
     parts = [_parts(system, message) for message in seen]
     whole = [message.last - message.sent for message in seen]
-    yield of_many("latency", "seconds_to_first_thumbnail", [each.first - each.sent for each in seen], "s")
-    yield of_many("latency", "seconds_to_last_thumbnail", whole, "s", GOAL)
-    yield Result("latency", "seconds_to_last_thumbnail_95_percent", round(percentile_95(whole), 3), "s")
+    yield of_many(CASE, "seconds_to_first_thumbnail", [each.first - each.sent for each in seen], "s")
+    yield of_many(CASE, "seconds_to_last_thumbnail", whole, "s", GOAL)
+    yield Result(CASE, "seconds_to_last_thumbnail_95_percent", round(percentile_95(whole), 3), "s")
     for name in parts[0]:
-        yield of_many("latency", f"of_which_{name}", [each[name] for each in parts], "s")
+        yield of_many(CASE, f"of_which_{name}", [each[name] for each in parts], "s")
 
 
 def _parts(system: RunningSystem, message: Message) -> dict[str, float]:

@@ -37,7 +37,6 @@ class Row:
 
 
 ROW_1: Final = Row("row_1", JP2_AND_THUMBS)
-ROW_1_LARGE: Final = Row("row_1_of_24_megapixels", JP2_AND_THUMBS, kind="large")
 ROW_4: Final = Row("row_4", JP2_AND_THUMBS, on_shelf=True, kind="jp2")
 ROW_5: Final = Row("row_5", ORIGINAL_AND_THUMBS)
 ROW_8: Final = Row("row_8", (THUMBS,), on_shelf=True)

@@ -21,7 +21,7 @@ from dlcs_assets.settings import Settings
 from dlcs_stack.stack import ALL, INSTANCE, Component, RunningStack, Stack
 from dlcs_testing.dagster_api import LOCATION, REPOSITORY, DagsterApi
 
-# To look is work that the bare loop does not have: seldom, compared with the tens of seconds that are measured.
+# To look is work that is not the system's: seldom, compared with the tens of seconds that are measured.
 POLL_SECONDS = 0.2
 SETTLE_SECONDS = 2.0  # until Dagster's daemon has seen which sensors are off or on
 REPOSITORY_SELECTOR = {"repositoryName": REPOSITORY, "repositoryLocationName": LOCATION}

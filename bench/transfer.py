@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from bench import bare_loop
+from bench import without_ledger
 from bench.arrangements import embedded
 from bench.result import Result
 from bench.rows import ROW_1, ROW_4, ROW_5, ROW_8, Library, Row, as_jp2, library, make_shelf, write_customers
@@ -48,7 +48,7 @@ def _of(system: RunningSystem, origins: Library, row: Row, customer: int) -> Ite
         relayed = replace(origins, url=f"http://127.0.0.1:{of_origins.port}")
         messages = relayed.messages(system, row, len(files), customer)
         changed = replace(system, settings=system.settings.model_copy(update=update))
-        bare_loop.ingest(changed, messages, f"transfer-{customer}")
+        without_ledger.ingest(changed, messages, f"transfer-{customer}")
     figures = {
         "of_originals": sum(path.stat().st_size for path in files),
         "read_by_the_run": of_origins.bytes + of_run.bytes,

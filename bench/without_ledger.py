@@ -1,4 +1,4 @@
-"""What the system does with its messages, in this process: the same calls, without Dagster and ledger."""
+"""What a run does with its images, here, without Dagster and ledger: for cases that count bytes and requests."""
 
 from __future__ import annotations
 
