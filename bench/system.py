@@ -60,7 +60,9 @@ class RunningSystem:
             entries = [{"Id": str(number), "MessageBody": body} for number, body in enumerate(bodies)]
             self.sqs.send_message_batch(QueueUrl=url, Entries=entries)
 
-    def wait(self, customer: int, count: int, *, timeout: float = 1800) -> list[ImageStatus]:
+    def wait(
+        self, customer: int, count: int, *, timeout: float = 1800, poll_seconds: float = POLL_SECONDS
+    ) -> list[ImageStatus]:
         """Wait until that many images of the customer have ended; all must be done."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
@@ -71,7 +73,7 @@ class RunningSystem:
                 raise RuntimeError(f"images failed: {counts}, {reasons}")
             if counts["done"] == count:
                 return self.ledger.reports.images(Selection(customer=customer))
-            time.sleep(POLL_SECONDS)
+            time.sleep(poll_seconds)
         raise TimeoutError(f"after {timeout} s: {counts}")
 
     @contextmanager
