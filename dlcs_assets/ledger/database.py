@@ -25,10 +25,9 @@ CUSTOMER_LOCKS = WRITE_LOCK  # with a customer's number: PostgreSQL keeps locks 
 BEGIN_WRITE = {
     "sqlite": "BEGIN IMMEDIATE",
     "postgresql": (
-        "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;"
-        "SET LOCAL lock_timeout = '{busy}s';"
-        "SET LOCAL idle_in_transaction_session_timeout = '{idle}s';"
-        "SELECT {function}({lock})"
+        "SELECT set_config('lock_timeout', '{busy}s', true),"
+        " set_config('idle_in_transaction_session_timeout', '{idle}s', true),"
+        " {function}({lock})"
     ),
 }
 BEGIN_READ = {

@@ -54,7 +54,8 @@ def make_engine(text: str) -> Engine:
         "fallback_application_name": "dlcs-assets",
     }
     asked = {name: value for name, value in defaults.items() if name not in url.query}
-    return create_engine(url, connect_args=asked, hide_parameters=True)
+    # Said by the driver as it begins a transaction. Those that only read change it.
+    return create_engine(url, isolation_level="READ COMMITTED", connect_args=asked, hide_parameters=True)
 
 
 @contextmanager

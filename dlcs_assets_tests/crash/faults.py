@@ -226,7 +226,7 @@ class Striker:
 
     def _kill_run_at(self, planned: Planned) -> None:
         """Kill the process of a run as soon as the ledger shows it at this moment."""
-        give_up = time.monotonic() + 30
+        give_up = time.monotonic() + 60
         while time.monotonic() < give_up:
             for (process,) in self._world.system.rows(IN_THE_LEDGER[planned.fault]):
                 if not is_dead(process):
