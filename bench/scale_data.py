@@ -106,9 +106,9 @@ def fill_dagster(instance: dg.DagsterInstance, keys: Sequence[str]) -> None:
     asset_id = AssetId.parse(last.removeprefix("/"))
     for copied in (True, False):  # reported again at the end, so that Dagster notes it as the newest of the asset
         for stage in STAGES:
-            event = materialization(
-                asset_id, new_id(), _result(str(asset_id), stage), upstream=Upstream(instance, CATALOG)
-            )
+            made_from = Upstream(instance, CATALOG).tags(stage, [last]).get(last)
+            result = _result(str(asset_id), stage)
+            event = materialization(asset_id, new_id(), result, catalog=CATALOG, made_from=made_from)
             instance.report_runless_asset_event(event)
         if copied:
             with sqlite3.connect(Path(instance.root_directory) / "history" / "runs" / "index.db") as connection:

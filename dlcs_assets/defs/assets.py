@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from urllib.parse import quote
 
@@ -16,7 +17,8 @@ from dlcs_assets.customers import customer_source
 from dlcs_assets.defs import shown, tags
 from dlcs_assets.defs.catalog import Catalog
 from dlcs_assets.defs.checks import stage_check_results, stage_check_specs
-from dlcs_assets.defs.materializations import UPSTREAM, Upstream, materialization
+from dlcs_assets.defs.materializations import UPSTREAM
+from dlcs_assets.defs.reporting import Report, Reporter
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.partition_key import asset_id_of
 from dlcs_assets.domain.recipe import CODE_VERSIONS
@@ -35,8 +37,6 @@ from dlcs_assets.settings import Settings
 
 GROUP = "ingest"
 OWNERS = ["team:dlcs"]
-# Outcomes whose event Dagster has. Should the run die before the ledger knows that, reconcile finds out.
-REPORT_BATCH_SIZE = 30
 
 # The first sentences are plain: the UI's lists show them as they are written.
 DESCRIPTIONS = {
@@ -126,7 +126,7 @@ def ingest_assets(settings: Settings) -> dg.AssetsDefinition:
         origins: dg.ResourceParam[Origins],
         appetiser: dg.ResourceParam[Appetiser],
         image_server: dg.ResourceParam[ImageServer],
-    ) -> Iterator[dg.AssetMaterialization | dg.AssetCheckResult]:
+    ) -> Iterator[dg.DagsterEvent | dg.AssetCheckResult]:
         services = Services(origins, storage, appetiser, image_server, PictureReader.of(settings))
         own = config.applied_to(settings)
         run = _Run(context, ledger, services, own)
@@ -161,27 +161,26 @@ class _Run:
         self._ended: list[ImageEnded] = []
         self._claimed: Claim | None = None
 
-    def events(self) -> Iterator[dg.AssetMaterialization]:
-        """Yield a materialisation for each stage of each image as it ends."""
+    def events(self) -> Iterator[dg.DagsterEvent]:
+        """Work on the images; yield the events that were stored, a materialisation for each stage of each image."""
         if problem := customer_source(self._settings).problem():
             self._context.log.warning(problem)
         claim = self._claimed = self._claim()
-        yield from self._work(claim)
+        catalog = Catalog.of(self._settings)
+        with Reporter(self._context, catalog, self._ledger.results.mark_reported) as reporter:
+            yield from self._work(claim, reporter)
+        yield from reporter.stored()
 
-    def _work(self, claim: Claim) -> Iterator[dg.AssetMaterialization]:
-        upstream = Upstream(self._context.instance, Catalog.of(self._settings))
-        done: list[tuple[AssetId, Stage, str]] = []
-        for event in ingest_chunk(claim, self._ledger, self._services, ingest_policy(self._settings), self._options()):
-            if isinstance(event, ImageEnded):
-                self._ended.append(event)
-                continue
-            if event.result.stage in self._stages:
-                yield self._materialization(event, upstream)
-                done.append((event.item.asset_id, event.result.stage, event.item.request_id))
-            if len(done) >= REPORT_BATCH_SIZE:
-                self._ledger.results.mark_reported(done)
-                done.clear()
-        self._ledger.results.mark_reported(done)
+    def _work(self, claim: Claim, reporter: Reporter) -> Iterator[dg.DagsterEvent]:
+        policy = ingest_policy(self._settings)
+        with closing(ingest_chunk(claim, self._ledger, self._services, policy, self._options())) as events:
+            for event in events:
+                if isinstance(event, ImageEnded):
+                    self._ended.append(event)
+                elif event.result.stage in self._stages:
+                    item, links = event.item, picture_links(self._settings, event)
+                    reporter.add(Report(item.asset_id, item.request_id, event.result, event.picture, links))
+                yield from reporter.stored()
 
     def _claim(self) -> Claim:
         run_id, keys = self._context.run.run_id, self._context.partition_keys
@@ -209,16 +208,6 @@ class _Run:
         asset_ids = [asset_id_of(key) for key in keys]
         self._context.instance.add_run_tags(run_id, _tags_of(asset_ids))
         return self._ledger.claims.claim_images(asset_ids, self._stages, run_id, now=datetime.now(UTC))
-
-    def _materialization(self, event: StageDone, upstream: Upstream) -> dg.AssetMaterialization:
-        return materialization(
-            event.item.asset_id,
-            event.item.request_id,
-            event.result,
-            upstream=upstream,
-            picture=event.picture,
-            links=picture_links(self._settings, event),
-        )
 
     def report(self) -> None:
         """Log how every image ended that is not done; end red, by a Failure, if one failed permanently."""

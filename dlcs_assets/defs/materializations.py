@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import dagster as dg
@@ -30,23 +30,53 @@ class Upstream:
         self._instance = instance
         self.catalog = catalog
 
-    def tags(self, stage: Stage, key: str) -> dict[str, str]:
-        """Return the tags that name the newest record of the stage's upstream, as it is stored now."""
-        upstream = UPSTREAM.get(stage)
-        latest = newest(self._instance, self.catalog.asset(upstream), key) if upstream else None
-        if upstream is None or latest is None or latest.asset_materialization is None:
+    def tags(self, stage: Stage, keys: Collection[str]) -> dict[str, dict[str, str]]:
+        """Return by key the tags that name the newest record of the stage's upstream, as it is stored now.
+
+        Keys without one are left out.
+        """
+        if (upstream := UPSTREAM.get(stage)) is None:
             return {}
-        name = self.catalog.asset(upstream).to_user_string()
+        asset = self.catalog.asset(upstream)
+        name = asset.to_user_string()
         return {
-            f"{tags.INPUT_DATA_VERSION}/{name}": (latest.asset_materialization.tags or {}).get(tags.DATA_VERSION, ""),
-            f"{tags.INPUT_EVENT_POINTER}/{name}": str(latest.storage_id),
+            key: {
+                f"{tags.INPUT_DATA_VERSION}/{name}": (found.tags or {}).get(tags.DATA_VERSION, ""),
+                f"{tags.INPUT_EVENT_POINTER}/{name}": str(record.storage_id),
+            }
+            for key, record in newest_of(self._instance, asset, keys).items()
+            if (found := record.asset_materialization) is not None
         }
+
+
+def newest_of(instance: dg.DagsterInstance, asset: dg.AssetKey, keys: Collection[str]) -> dict[str, dg.EventLogRecord]:
+    """Return by key the records of the newest materialisations of images in an asset."""
+    found: dict[str, dg.EventLogRecord] = {}
+    missing = set(keys)
+    while missing:
+        wanted = dg.AssetRecordsFilter(asset_key=asset, asset_partitions=sorted(missing))
+        # Newest first: of images that have several records, all others may be further down.
+        records = instance.fetch_materializations(wanted, limit=len(missing)).records
+        for record in records:
+            if record.partition_key is not None:
+                found.setdefault(record.partition_key, record)
+        if len(records) < len(missing):
+            break
+        missing -= found.keys()
+    return found
 
 
 def newest(instance: dg.DagsterInstance, asset: dg.AssetKey, key: str) -> dg.EventLogRecord | None:
     """Return the record of the newest materialisation of one image in an asset."""
-    found = instance.fetch_materializations(dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[key]), limit=1)
-    return found.records[0] if found.records else None
+    return newest_of(instance, asset, [key]).get(key)
+
+
+def is_newest(record: dg.EventLogRecord | None, request_id: str, data_version: str) -> bool:
+    """Return whether the newest record of an image in an asset is of this outcome."""
+    if record is None or record.asset_materialization is None:
+        return False
+    found = record.asset_materialization.tags or {}
+    return (found.get(tags.REQUEST), found.get(tags.DATA_VERSION)) == (request_id, data_version)
 
 
 def materialization(
@@ -54,12 +84,15 @@ def materialization(
     request_id: str,
     result: StageResult,
     *,
-    upstream: Upstream,
+    catalog: Catalog,
+    made_from: Mapping[str, str] | None = None,
     picture: bytes | None = None,
     links: Mapping[str, str] | None = None,
 ) -> dg.AssetMaterialization:
-    """Return the event of one stage of one image. `picture` is a small JPEG that anyone may see."""
-    key = partition_key(asset_id)
+    """Return the event of one stage of one image.
+
+    `made_from` are the tags that name its upstream (`Upstream`), `picture` is a small JPEG that anyone may see.
+    """
     metadata: dict[str, Any] = {"outcome": result.outcome.value}
     if picture:
         metadata["picture"] = shown.as_picture(base64.b64encode(picture).decode())
@@ -67,15 +100,15 @@ def materialization(
     metadata |= {name: shown.as_link(url) for name, url in (links or {}).items()}
     metadata["request"] = request_id
     return dg.AssetMaterialization(
-        asset_key=upstream.catalog.asset(result.stage),
-        partition=key,
+        asset_key=catalog.asset(result.stage),
+        partition=partition_key(asset_id),
         description=result.outcome.value,
         metadata=metadata,
         tags={
             tags.DATA_VERSION: result.data_version,
             tags.CODE_VERSION: CODE_VERSIONS[result.stage],
             tags.REQUEST: request_id,
-            **upstream.tags(result.stage, key),
+            **(made_from or {}),
         },
     )
 

@@ -8,7 +8,7 @@ import queue
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -70,7 +70,7 @@ class ChunkOptions:
 
 def ingest_chunk(
     claim: Claim, ledger: Ledger, services: Services, policy: IngestPolicy, options: ChunkOptions
-) -> Iterator[StageDone | ImageEnded]:
+) -> Generator[StageDone | ImageEnded, None, None]:
     """Work on all images of the claim; yield events in the order in which they happen.
 
     At the end, also if the iterator is closed early, what is unfinished is released.

@@ -8,7 +8,8 @@ its `postgres` storage reads what this one wrote, and the reverse.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from dagster import DagsterEventType
@@ -21,7 +22,8 @@ from dagster_postgres import (
     PostgresScheduleStorage,
 )
 from dagster_postgres.utils import create_pg_engine, get_token_provider_from_config, pg_url_from_config
-from sqlalchemy.engine import Engine
+from sqlalchemy import func, select
+from sqlalchemy.engine import Connection, Engine
 
 from dlcs_assets.database_errors import hide_values
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 POOL_SIZE: Final = 4  # open while nothing happens, in each process; more are opened when they are needed
 RECYCLE_SECONDS: Final = 300  # less than firewalls let an idle connection live
+
+ASSET_LOCKS: Final = 0x646C6373  # the number space of our locks in PostgreSQL: "dlcs"
 
 # By URL, for the whole process: the code server makes an instance for each tick.
 _engines: dict[str, Engine] = {}
@@ -74,19 +78,54 @@ class PooledPostgresScheduleStorage(_Pooled, PostgresScheduleStorage):
 class PooledPostgresEventLogStorage(_Pooled, PostgresEventLogStorage):
     """Events of runs and assets."""
 
-    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
-        """Store the planned materialisations of a run, one for each partition and asset, in one statement.
+    def __init__(self, postgres_url: str, create_tables: bool, token_provider: PgTokenProvider | None) -> None:
+        self._of_thread = threading.local()
+        super().__init__(postgres_url, create_tables, token_provider)
 
-        Dagster stores them one by one, before it queues the run. Other events are stored as Dagster does.
+    def store_event(self, event: EventLogEntry) -> None:
+        """Store an event; that of an asset together with its tags and the asset's row, or not at all."""
+        if event.dagster_event is None or event.dagster_event.asset_key is None:
+            super().store_event(event)
+            return
+        with self._one_transaction([event]):
+            super().store_event(event)
+
+    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+        """Store events with their tags, all or none.
+
+        The planned materialisations of a run, one for each partition and asset, are one statement: Dagster stores them
+        one by one, before it queues the run. Other events are stored by Dagster's statements.
         """
         if any(event.dagster_event_type is not DagsterEventType.ASSET_MATERIALIZATION_PLANNED for event in events):
-            super().store_event_batch(events)
+            with self._one_transaction(events):
+                super().store_event_batch(events)
             return
         with self.run_connection(events[0].run_id) as connection:
             connection.execute(self.prepare_insert_event_batch(events))
         # An asset's row is made from its last event: the others would only be overwritten.
         for event in {event.get_dagster_event().asset_key: event for event in events}.values():
             self.store_asset_event(event, 0)  # the row does not keep the id of a planned event
+
+    @contextmanager
+    def _one_transaction(self, events: Sequence[EventLogEntry]) -> Iterator[None]:
+        """Have all that this thread asks for until the end on one connection, which Dagster checks out for each.
+
+        Events of an asset become visible in the order of their ids, also those of several processes: Dagster asks for
+        what came after the last that it has seen, and would never see one that came later with a lower id.
+        """
+        keys = {event.get_dagster_event().asset_key for event in events} - {None}
+        with super()._connect() as connection, connection.execution_options(isolation_level="READ COMMITTED").begin():
+            for key in sorted(map(str, keys)):
+                connection.execute(select(func.pg_advisory_xact_lock(ASSET_LOCKS, func.hashtext(key))))
+            self._of_thread.connection = connection
+            try:
+                yield
+            finally:
+                self._of_thread.connection = None
+
+    def _connect(self) -> AbstractContextManager[Connection]:
+        connection = getattr(self._of_thread, "connection", None)
+        return super()._connect() if connection is None else nullcontext(connection)
 
 
 class PooledPostgresStorage(DagsterPostgresStorage):

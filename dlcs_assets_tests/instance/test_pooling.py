@@ -10,11 +10,14 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from sqlalchemy import Engine, Pool, event
+from sqlalchemy import Engine, Pool, create_engine, event
 
 from dlcs_assets_tests.instance.run_over_partitions import ASSET, KEYS, run_all, shown
 from dlcs_testing import postgresql
-from dlcs_testing.instances import instance_with, pooled_storage
+from dlcs_testing.instances import instance_with, pooled_storage, with_driver
+from dlcs_testing.processes import eventually
+
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
 
 
 @pytest.fixture
@@ -83,6 +86,40 @@ def test_more_threads_may_write_than_connections_are_kept(storage: dict[str, Any
         stored = instance.fetch_materializations(ASSET, limit=1000).records
         assert len(stored) == 5 * len(KEYS)
         assert set(instance.get_materialized_partitions(ASSET)) == set(KEYS)
+
+
+def test_events_of_an_asset_appear_in_the_order_of_their_ids(
+    postgresql_server: postgresql.Server, tmp_path: Path
+) -> None:
+    """Dagster asks for what came after the last event that it has seen: it would never see one with a lower id."""
+    url = postgresql_server.new_database()
+    with instance_with(pooled_storage(url), tmp_path / "instance") as instance:
+        instance.add_dynamic_partitions("pages", KEYS)
+        engine = create_engine(with_driver(url))
+        with engine.begin() as connection:
+            connection.exec_driver_sql(
+                "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$ BEGIN PERFORM pg_sleep(1); RETURN NEW; END $$; "
+                "CREATE TRIGGER wait BEFORE INSERT ON asset_event_tags FOR EACH ROW "
+                "WHEN (NEW.value = 'slow') EXECUTE FUNCTION wait()"
+            )
+
+        def report(key: str, speed: str) -> None:
+            tags = {"dagster/data_version": speed}
+            instance.report_runless_asset_event(dg.AssetMaterialization(ASSET, partition=key, tags=tags))
+
+        def is_waiting() -> bool:
+            with engine.connect() as connection:
+                return bool(connection.exec_driver_sql(WAITING).scalar())
+
+        first = threading.Thread(target=report, args=[KEYS[0], "slow"])
+        first.start()
+        assert eventually(is_waiting)
+        report(KEYS[1], "fast")
+        seen = [record.partition_key for record in instance.fetch_materializations(ASSET, limit=2).records]
+        first.join()
+        engine.dispose()
+    assert seen == [KEYS[1], KEYS[0]]
 
 
 def test_a_server_that_closed_its_connections_is_reconnected_to(

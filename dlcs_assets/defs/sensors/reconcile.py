@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,14 +12,19 @@ import dagster as dg
 from dlcs_assets.clients.storage import Storage
 from dlcs_assets.defs import tags
 from dlcs_assets.defs.catalog import Catalog
-from dlcs_assets.defs.materializations import Upstream, materialization, newest
+from dlcs_assets.defs.materializations import Upstream, is_newest, materialization, newest
 from dlcs_assets.defs.partitions import DISPATCH_LEASE, LEASE_WAIT, UNFINISHED_RUNS, WorkingSet, image_ids
+from dlcs_assets.defs.reporting import REFUSALS_IN_A_ROW
+from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.partition_key import partition_key
+from dlcs_assets.domain.stages import Stage
 from dlcs_assets.ingest.cleanup import drop_left_transient
 from dlcs_assets.ingest.policy import retry_schedule
 from dlcs_assets.ingest.scratch import clear_ended
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.settings import Settings
+
+log = logging.getLogger(__name__)
 
 REPORTS_PER_TICK = 200
 DELETIONS_PER_TICK = 200
@@ -31,6 +37,7 @@ class Reconciled:
     runs: int = 0
     images: int = 0
     reported: int = 0
+    refused: int = 0
     overdue: int = 0
     folders: int = 0
     folders_stay: str = ""  # why, if scratch could not be read
@@ -41,6 +48,7 @@ class Reconciled:
         parts = [
             f"{self.runs} lost runs ended, {self.images} images due again" if self.runs else "",
             f"{self.reported} outcomes reported to Dagster" if self.reported else "",
+            f"{self.refused} outcomes refused by Dagster's database" if self.refused else "",
             f"{self.folders} folders of ended runs deleted from scratch" if self.folders else "",
             f"the scratch folder cannot be cleared: {self.folders_stay}" if self.folders_stay else "",
             f"{self.transient} transient objects deleted that runs had left" if self.transient else "",
@@ -70,7 +78,7 @@ def reconcile(instance: dg.DagsterInstance, ledger: Ledger, storage: Storage, se
         done.folders = clear_ended(settings.scratch, ledger.claims.ended)
     except OSError as error:  # its disk does not answer, or it belongs to another user
         done.folders_stay = str(error)
-    done.reported = _report(instance, Catalog.of(settings), ledger)
+    done.reported, done.refused = _report(instance, Catalog.of(settings), ledger)
     # Last: all else needs no S3.
     done.transient, problem = drop_left_transient(storage, ledger, limit=DELETIONS_PER_TICK)
     done.transient_stays = str(problem or "")
@@ -157,8 +165,10 @@ def keep_key(
         return held
 
 
-def _report(instance: dg.DagsterInstance, catalog: Catalog, ledger: Ledger) -> int:
-    reported = 0
+def _report(instance: dg.DagsterInstance, catalog: Catalog, ledger: Ledger) -> tuple[int, int]:
+    """Report outcomes that Dagster does not have; return how many it took, and how many it refused."""
+    reported = refused = in_a_row = 0
+    done: list[tuple[AssetId, Stage, str]] = []
     upstream = Upstream(instance, catalog)
     unreported = ledger.results.unreported(limit=REPORTS_PER_TICK)
     runs = {run_id: instance.get_run_by_id(run_id) for _, _, run_id, _ in unreported}
@@ -170,19 +180,27 @@ def _report(instance: dg.DagsterInstance, catalog: Catalog, ledger: Ledger) -> i
         if not _is_shown(instance, catalog.asset(result.stage), key, request_id, result.data_version):
             if not keep_key(instance, catalog, ledger, key):
                 continue  # the next tick will
-            instance.report_runless_asset_event(materialization(asset_id, request_id, result, upstream=upstream))
-            reported += 1
-        ledger.results.mark_reported([(asset_id, result.stage, request_id)])
-    return reported
+            made_from = upstream.tags(result.stage, [key]).get(key)
+            event = materialization(asset_id, request_id, result, catalog=catalog, made_from=made_from)
+            try:
+                instance.report_runless_asset_event(event)
+            except Exception:  # of a database's driver, or Dagster's own: this one waits, the others do not
+                log.exception("Dagster did not store %s of %s", result.stage.value, asset_id)
+                refused, in_a_row = refused + 1, in_a_row + 1
+                if in_a_row == REFUSALS_IN_A_ROW:
+                    break
+                continue
+            reported, in_a_row = reported + 1, 0
+        done.append((asset_id, result.stage, request_id))
+    # Should the tick end before this, the next one finds them stored.
+    ledger.results.mark_reported(done)
+    return reported, refused
 
 
 def _is_shown(instance: dg.DagsterInstance, asset: dg.AssetKey, key: str, request_id: str, version: str) -> bool:
     """Return whether Dagster shows this outcome as the state of the partition."""
     latest = newest(instance, asset, key)
-    if latest is None or latest.asset_materialization is None:
-        return False
-    found = latest.asset_materialization.tags or {}
-    if (found.get(tags.REQUEST), found.get(tags.DATA_VERSION)) != (request_id, version):
+    if latest is None or not is_newest(latest, request_id, version):
         return False
     # A run that was to make it later, and ended red without a word about it, makes it show as failed.
     planned = instance.get_latest_planned_materialization_info(asset, key)
