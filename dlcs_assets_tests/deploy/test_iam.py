@@ -11,7 +11,17 @@ from typing import Any
 import pytest
 
 from dlcs_assets.domain.storage_keys import TRANSIENT_PREFIX
-from dlcs_assets_tests.deploy.files import DEPLOY, ECS_FILES, POLICIES, check_shape, load, load_named, name_of
+from dlcs_assets.settings import Settings
+from dlcs_assets_tests.deploy.files import (
+    DEPLOY,
+    ECS_FILES,
+    PARAMETERS,
+    POLICIES,
+    check_shape,
+    load,
+    load_named,
+    name_of,
+)
 
 PACKAGE = DEPLOY.parent / "dlcs_assets"
 SERVICES = ("s3", "sqs", "sns", "secretsmanager")
@@ -46,6 +56,41 @@ ALLOWED: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {
     ("cli/doctor_aws.py", "get_queue_attributes"): ("sqs:GetQueueAttributes", (OPERATOR,)),
     ("cli/doctor_aws.py", "head_bucket"): ("s3:ListBucket", (OPERATOR,)),
     ("cli/doctor_aws.py", "get_bucket_lifecycle_configuration"): ("s3:GetLifecycleConfiguration", (OPERATOR,)),
+}
+QUEUE, TOPIC = "arn:aws:sqs:{REGION}:{ACCOUNT}:", "arn:aws:sns:{REGION}:{ACCOUNT}:"
+READ = frozenset({"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"})
+SEND = frozenset({"sqs:SendMessage", "sqs:GetQueueAttributes"})
+LIST, GET = frozenset({"s3:ListBucket"}), frozenset({"s3:GetObject"})
+STORE = frozenset({"s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"})
+UPLOAD = frozenset({"s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"})
+TAKEN_IN = {CODE_SERVER: READ, OPERATOR: SEND}  # a rejected message is sent again by an operator
+# What each setting that names a resource of AWS has the parts do with it.
+USES: dict[str, dict[str, dict[str, frozenset[str]]]] = {
+    "ingest_queue_url": {QUEUE + "{INGEST_QUEUE}": TAKEN_IN},
+    "priority_queue_url": {QUEUE + "{PRIORITY_QUEUE}": TAKEN_IN},
+    "uploads_queue_url": {QUEUE + "{UPLOADS_QUEUE}": TAKEN_IN},
+    "update_queue_url": {QUEUE + "{UPDATE_QUEUE}": TAKEN_IN},
+    "delete_queue_url": {QUEUE + "{DELETE_QUEUE}": TAKEN_IN},
+    "forward_queue_url": {QUEUE + "{FORWARD_QUEUE}": {CODE_SERVER: SEND, OPERATOR: SEND}},
+    "batch_completed_topic_arn": {TOPIC + "{BATCH_COMPLETED_TOPIC}": {CODE_SERVER: frozenset({"sns:Publish"})}},
+    "invalidation_topic_arn": {TOPIC + "{INVALIDATION_TOPIC}": {CODE_SERVER: frozenset({"sns:Publish"})}},
+    "storage_bucket": {
+        "arn:aws:s3:::{STORAGE_BUCKET}": {RUNS: LIST, OPERATOR: LIST},
+        "arn:aws:s3:::{STORAGE_BUCKET}/*": {RUNS: STORE, OPERATOR: GET},
+    },
+    "thumbs_bucket": {
+        "arn:aws:s3:::{THUMBS_BUCKET}": {RUNS: LIST, OPERATOR: LIST},
+        "arn:aws:s3:::{THUMBS_BUCKET}/*": {RUNS: STORE, OPERATOR: GET},
+    },
+    "origin_bucket": {
+        "arn:aws:s3:::{ORIGIN_BUCKET}": {RUNS: LIST, OPERATOR: LIST},
+        "arn:aws:s3:::{ORIGIN_BUCKET}/*": {RUNS: GET, OPERATOR: UPLOAD},
+    },
+    "s3_origin_buckets": {"arn:aws:s3:::{SCANS_BUCKET}": {RUNS: LIST}, "arn:aws:s3:::{SCANS_BUCKET}/*": {RUNS: GET}},
+    "swept_buckets": {
+        "arn:aws:s3:::{ORIGIN_BUCKET}": {CODE_SERVER: LIST},
+        "arn:aws:s3:::{SCANS_BUCKET}": {CODE_SERVER: LIST},
+    },
 }
 # AWS offers no resources for these: https://docs.aws.amazon.com/service-authorization/. They are held to our region.
 WITHOUT_RESOURCES = frozenset(
@@ -109,6 +154,24 @@ def test_no_part_is_allowed_an_action_that_it_does_not_need() -> None:
     for part, its in needed.items():
         ours = {action for action in actions(part) if action.partition(":")[0] in SERVICES}
         assert ours == its
+
+
+def allowed(part: str, resource: str) -> set[str]:
+    """Return the actions that a part may do with a resource, by statements that name it."""
+    return {action for each in statements(part) if resource in each.get("Resource", ()) for action in each["Action"]}
+
+
+def test_every_setting_that_names_a_resource_is_listed() -> None:
+    """A feature that is documented, and whose calls AWS would refuse, is none."""
+    kinds = ("_queue_url", "_topic_arn", "_bucket", "_buckets")
+    assert {name for name in Settings.model_fields if name.endswith(kinds)} == set(USES)
+
+
+@pytest.mark.parametrize("setting", USES)
+def test_what_a_setting_names_may_be_used(setting: str) -> None:
+    for resource, parts in USES[setting].items():
+        for part, needed in parts.items():
+            assert needed - allowed(part, resource.format(**PARAMETERS)) == set()
 
 
 def is_named(arn: str) -> bool:
