@@ -116,7 +116,9 @@ def _ingest(
     storage = make_storage(settings)
     files = [(image.asset_id, image.sample.path) for image in images]
     with counting(console, "Uploaded", len(images)) as show:
-        origins = upload(storage, files, ORIGIN_BUCKET, lambda done: show(done, ""))
+        origins, failed = upload(storage, files, ORIGIN_BUCKET, lambda done: show(done, ""))
+    for error in failed.values():
+        raise error
     with open_ledger(settings) as ledger:
         follower = Follower(ledger, [str(image.asset_id) for image in images])
         send([_outgoing(image, origins[image.asset_id], web) for image in images], settings)

@@ -10,14 +10,15 @@ from rich.console import Console
 
 from dlcs_assets.cli.clients import load_customer, make_storage
 from dlcs_assets.cli.connection import load_settings, open_ledger
-from dlcs_assets.cli.failure import CommandError
+from dlcs_assets.cli.failure import FAILED, CommandError
 from dlcs_assets.cli.options import ChannelsOption, PolicyOption, parse_channels
 from dlcs_assets.cli.output import VisibleConsole, counting, echo, echo_data, make_console, print_table, state_text
 from dlcs_assets.cli.progress import Follower, follow
-from dlcs_assets.cli.send import Outgoing, check, queue_url, send, upload
+from dlcs_assets.cli.send import Outgoing, check, queue_url, send_each, upload
 from dlcs_assets.cli.sources import Source, find_sources, name_sources, require_images
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import Channel
+from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.ingest_request import BatchReference
 from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets.domain.stages import Lane
@@ -79,19 +80,33 @@ def ingest(
     if skipped:
         echo(f"Skipped in folders: {_not_images(skipped)}.", err=True)
     console = make_console()
-    _upload(VisibleConsole(stderr=True), found, images, settings)
-    if not wait:
-        send(images, settings)
-        _print_ids(images)
-        return
-    with open_ledger(settings) as ledger:
-        follower = Follower(ledger, [str(image.asset_id) for image in images])
-        send(images, settings)
-        _print_ids(images)
-        ended = [status for status in follow(console, follower).values() if status]
-    _print_results(console, ended)
-    if any(status.state != "done" for status in ended):
-        raise typer.Exit(1)
+    failed = _upload(VisibleConsole(stderr=True), found, images, settings)
+    ended: list[ImageStatus] = []
+    if wait:
+        with open_ledger(settings) as ledger:
+            follower = Follower(ledger, [str(image.asset_id) for image in images if image.asset_id not in failed])
+            sent = _send(images, settings, failed)
+            follower = follower if len(sent) == len(images) else Follower(ledger, [str(each) for each in sent])
+            ended = [status for status in follow(console, follower).values() if status]
+        _print_results(console, ended)
+    else:
+        _send(images, settings, failed)
+    for asset_id, error in failed.items():
+        echo(f"{asset_id} was not sent: {error}", err=True)
+    if failed or any(status.state != "done" for status in ended):
+        raise typer.Exit(FAILED)
+
+
+def _send(
+    images: Sequence[Outgoing], settings: Settings, failed: dict[AssetId, IngestError | OSError]
+) -> list[AssetId]:
+    """Send those that have not failed, and print their ids; note in `failed` what fails now."""
+    images = [image for image in images if image.asset_id not in failed]
+    failed |= send_each(images, settings)
+    sent = [image.asset_id for image in images if image.asset_id not in failed]
+    for asset_id in sent:
+        echo_data(str(asset_id))
+    return sent
 
 
 def _not_images(count: int) -> str:
@@ -107,23 +122,21 @@ def _upload_origin(asset_id: AssetId, settings: Settings) -> str:
     return S3Location(settings.origin_bucket, sent_key(asset_id)).uri()
 
 
-def _upload(console: Console, sources: Sequence[Source], images: Sequence[Outgoing], settings: Settings) -> None:
+def _upload(
+    console: Console, sources: Sequence[Source], images: Sequence[Outgoing], settings: Settings
+) -> dict[AssetId, IngestError | OSError]:
+    """Upload the files among the images; return why some could not be uploaded."""
     files = [
         (image.asset_id, source.path) for source, image in zip(sources, images, strict=True) if source.path is not None
     ]
     if not files or settings.origin_bucket is None:
-        return
+        return {}
     storage = make_storage(settings)
     try:
         with counting(console, "Uploaded", len(files)) as show:
-            upload(storage, files, settings.origin_bucket, lambda done: show(done, ""))
+            return upload(storage, files, settings.origin_bucket, lambda done: show(done, ""))[1]
     finally:
         storage.close()
-
-
-def _print_ids(images: Sequence[Outgoing]) -> None:
-    for image in images:
-        echo_data(str(image.asset_id))
 
 
 def _print_results(console: Console, ended: Sequence[ImageStatus]) -> None:

@@ -68,12 +68,13 @@ def _chosen(kept: Sequence[dict[str, Any]], ids: Sequence[str] | None) -> list[d
 
 
 def _requeue(ledger: Ledger, chosen: Sequence[dict[str, Any]], settings: Settings) -> None:
-    configured = [*queue_urls(settings).values(), *filter(None, [settings.uploads_queue_url])]
-    urls = {url.rsplit("/", 1)[-1]: url for url in configured}
+    others = (settings.uploads_queue_url, settings.update_queue_url, settings.delete_queue_url)
+    urls = {url.rsplit("/", 1)[-1]: url for url in (*queue_urls(settings).values(), *others) if url}
     if foreign := {row["queue"] for row in chosen} - urls.keys():
         raise CommandError(
             f"The queue {', '.join(sorted(foreign))} is not configured: "
-            "set DLCS_INGEST_QUEUE_URL, DLCS_PRIORITY_QUEUE_URL or DLCS_UPLOADS_QUEUE_URL to it."
+            "set DLCS_INGEST_QUEUE_URL, DLCS_PRIORITY_QUEUE_URL, DLCS_UPLOADS_QUEUE_URL, DLCS_UPDATE_QUEUE_URL or "
+            "DLCS_DELETE_QUEUE_URL to it."
         )
     sent, failed = 0, dict[str, IngestError]()
     with make_queues() as queues:

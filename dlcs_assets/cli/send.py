@@ -17,7 +17,7 @@ from dlcs_assets.clients.sqs import QueueMessage
 from dlcs_assets.clients.storage import Storage
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import ALL_CHANNELS, RequestedChannel
-from dlcs_assets.domain.errors import MessageRejectedError
+from dlcs_assets.domain.errors import IngestError, MessageRejectedError
 from dlcs_assets.domain.ingest_request import BatchReference, register
 from dlcs_assets.domain.media_type import UNKNOWN_TYPE, sniff
 from dlcs_assets.domain.s3_uri import S3Location
@@ -89,8 +89,23 @@ def queue_url(settings: Settings, lane: Lane) -> str:
         raise CommandError(f"No queue is configured: set {variable}, or start a stack with dlcs up.") from error
 
 
+def send_each(images: Sequence[Outgoing], settings: Settings) -> dict[AssetId, IngestError | OSError]:
+    """Send a message for each image to the queue of its lane; return why some were not sent."""
+    failed: dict[AssetId, IngestError | OSError] = {}
+    urls = {lane: queue_url(settings, lane) for lane in dict.fromkeys(image.lane for image in images)}
+    queues = make_queues()
+    try:
+        for lane, url in urls.items():
+            chosen = [image for image in images if image.lane is lane]
+            errors = queues.send_each(url, [image.body() for image in chosen])
+            failed |= {image.asset_id: error for image, error in zip(chosen, errors, strict=True) if error}
+    finally:
+        queues.close()
+    return failed
+
+
 def send(images: Sequence[Outgoing], settings: Settings) -> None:
-    """Send a message for each image to the queue of its lane."""
+    """Send a message for each image to the queue of its lane; raises if one is not sent."""
     urls = {lane: queue_url(settings, lane) for lane in dict.fromkeys(image.lane for image in images)}
     queues = make_queues()
     try:
@@ -102,29 +117,34 @@ def send(images: Sequence[Outgoing], settings: Settings) -> None:
 
 def upload(
     storage: Storage, files: Sequence[tuple[AssetId, Path]], bucket: str, on_stored: Callable[[int], None]
-) -> dict[AssetId, str]:
-    """Put files into the origin bucket, where an upload alone asks for no ingest; return their origins.
+) -> tuple[dict[AssetId, str], dict[AssetId, IngestError | OSError]]:
+    """Put files into the origin bucket, where an upload alone asks for no ingest.
 
-    `on_stored` is called with their number so far.
+    Returns the origins of those that are there, and why others are not: each is tried.
+    `on_stored` is called with the number of those that are there, so far.
     """
     origins: dict[AssetId, str] = {}
+    failed: dict[AssetId, IngestError | OSError] = {}
 
-    def one(asset_id: AssetId, path: Path) -> tuple[AssetId, str]:
+    def one(asset_id: AssetId, path: Path) -> str:
         with path.open("rb") as file:
             found = sniff(file.read(HEAD_BYTES))
             file.seek(0)
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         key = sent_key(asset_id)
         storage.put_file(path, bucket, key, found.media_type if found else UNKNOWN_TYPE, sha256)
-        return asset_id, S3Location(bucket, key).uri()
+        return S3Location(bucket, key).uri()
 
     with ThreadPoolExecutor(UPLOADS_IN_FLIGHT) as pool:
-        jobs = [pool.submit(one, asset_id, path) for asset_id, path in files]
+        jobs = {pool.submit(one, asset_id, path): asset_id for asset_id, path in files}
         for job in as_completed(jobs):
-            asset_id, origin = job.result()
-            origins[asset_id] = origin
-            on_stored(len(origins))
-    return origins
+            try:
+                origins[jobs[job]] = job.result()
+            except (IngestError, OSError) as error:  # of this file alone, as far as is known: the others are tried
+                failed[jobs[job]] = error
+            else:
+                on_stored(len(origins))
+    return origins, failed
 
 
 def _filled(**values: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from dlcs_assets.domain.stages import Stage
 from dlcs_assets_tests.cli.conftest import Aws, Desk, dlcs
 from dlcs_testing.pictures import drawing, encoded, jpeg
 from dlcs_testing.processes import eventually
+from dlcs_testing.proxy import proxy_to
 
 
 def messages(aws: Aws, url: str | None = None) -> list[IngestMessage]:
@@ -164,6 +166,34 @@ def test_a_file_that_is_no_image_may_be_stored_as_a_file(aws: Aws, tmp_path: Pat
     (tmp_path / "book.pdf").write_bytes(b"%PDF-1.7 ")
     assert dlcs("ingest", str(tmp_path / "book.pdf"), "--channels", "file").exit_code == 0
     assert len(messages(aws)) == 1
+
+
+def test_a_file_that_cannot_be_uploaded_holds_up_no_other(
+    aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S3 refuses one of three: the others are sent, it is named at the end, and the status says so."""
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.jpg").write_bytes(jpeg(3, 4))
+    endpoint = os.environ["AWS_ENDPOINT_URL"]
+    with proxy_to(endpoint) as s3:
+        s3.refusing["/sent/1/b"] = (403, "no")
+        monkeypatch.setenv("DLCS_S3_ENDPOINT_URL", s3.url)
+        done = dlcs("ingest", str(tmp_path))
+    assert done.exit_code == 1
+    assert done.stdout == "2/1/a\n2/1/c\n"
+    assert "2/1/b was not sent: " in done.stderr
+    assert [str(message.asset_id) for message in messages(aws)] == ["2/1/a", "2/1/c"]
+
+
+def test_a_message_that_is_refused_holds_up_no_other(aws: Aws) -> None:
+    aws.sqs.set_queue_attributes(QueueUrl=aws.ingest, Attributes={"MaximumMessageSize": "1024"})
+    addresses = [f"https://example.org/{name}" for name in ("a", "b", "c")]
+    addresses[1] += f"?{'x' * 1500}"
+    done = dlcs("ingest", *addresses, "--space", "3")
+    assert done.exit_code == 1
+    assert done.stdout == "2/3/a\n2/3/c\n"
+    assert "was not sent: A message of" in done.stderr
+    assert len(messages(aws)) == 2
 
 
 @pytest.mark.parametrize("variable", ["DLCS_PRIORITY_QUEUE_URL", "DLCS_ORIGIN_BUCKET"])
