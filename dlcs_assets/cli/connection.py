@@ -28,7 +28,8 @@ def load_settings() -> Settings:
     """Read the environment; if it names no system, that of the stack that is up in the default data folder."""
     if not any(os.environ.get(name) for name in OTHER_SYSTEM_VARIABLES):
         try:
-            adopt(data_folder.read_state(data_folder.DEFAULT_FOLDER).environment)
+            found = data_folder.read_state(data_folder.DEFAULT_FOLDER).environment
+            adopt({name: value for name, value in found.items() if not _is_set_by_user(name)})
         except data_folder.NoStackError as error:
             if not Path(_default_ledger()).exists():
                 raise CommandError(f"{error} (or set DLCS_LEDGER_URL and the others, see docs/settings.md)") from error
@@ -59,6 +60,11 @@ def adopt(environment: Mapping[str, str]) -> None:
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ.update(environment)
+
+
+def _is_set_by_user(name: str) -> bool:
+    """Return whether the shell has a setting of this name: for this command it holds in place of the stack's."""
+    return name.startswith(PREFIX) and bool(os.environ.get(name, "").strip())
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from dlcs_assets.cli.connection import load_settings
 from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.ledger import Ledger
@@ -44,6 +45,22 @@ def test_without_environment_the_stack_of_this_folder_is_used(nowhere: Path, mon
     assert '"2/1/x"' in done.stdout
     assert done.stderr == ""
     assert "AWS_PROFILE" not in os.environ
+
+
+def test_a_setting_in_the_shell_holds_in_place_of_the_stacks(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A blank one counts as none; and Dagster is always the stack's."""
+    environment = {
+        "DLCS_LEDGER_URL": f"sqlite:///{nowhere / 'stack.db'}",
+        "DLCS_CHUNK_SIZE": "10",
+        "DLCS_ATTEMPTS": "7",
+        "DAGSTER_HOME": "/stack",
+    }
+    for name, value in {"DLCS_CHUNK_SIZE": "33", "DLCS_ATTEMPTS": " ", "DAGSTER_HOME": "/mine"}.items():
+        monkeypatch.setenv(name, value)
+    with data_folder.claimed(data_folder.DEFAULT_FOLDER) as folder:
+        data_folder.write_state(folder, StackState(os.getpid(), {}, environment))
+        settings = load_settings()
+    assert (settings.chunk_size, settings.attempts, os.environ["DAGSTER_HOME"]) == (33, 7, "/stack")
 
 
 @pytest.mark.usefixtures("ledger")
