@@ -9,7 +9,7 @@ import resource
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,9 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped] 
 from dlcs_testing import postgresql
 
 if TYPE_CHECKING:
+    from dlcs_assets.clients.dlcs_database import DlcsDatabase
     from dlcs_stack.stack import RunningStack
+    from dlcs_testing.dlcs_database import Dlcs
     from dlcs_testing.pipeline import Pipeline
 
 # A shell that starts the tests in the background has them, and all that they start, ignore Ctrl-C. Some start what is
@@ -74,6 +76,23 @@ def postgresql_server() -> Iterator[postgresql.Server]:
         pytest.skip(postgresql.MISSING)
     with postgresql.running(binaries) as server:
         yield server
+
+
+@pytest.fixture(params=["2025", "2026"])
+def dlcs(request: pytest.FixtureRequest, postgresql_server: postgresql.Server) -> Dlcs:
+    """Make a database as the DLCS has it, of either layout."""
+    from dlcs_testing.dlcs_database import Dlcs  # noqa: PLC0415 (few tests need it)
+
+    return Dlcs.new(postgresql_server, request.param)
+
+
+@pytest.fixture
+def database(dlcs: Dlcs) -> Iterator[DlcsDatabase]:
+    """Open it as the command line does."""
+    from dlcs_assets.clients.dlcs_database import DlcsDatabase  # noqa: PLC0415 (as above)
+
+    with closing(DlcsDatabase(dlcs.url)) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
@@ -14,17 +13,6 @@ from dlcs_assets.domain.delivery import Channel, RequestedChannel
 from dlcs_assets.domain.errors import IngestError, PermanentError, TransientError
 from dlcs_testing import postgresql
 from dlcs_testing.dlcs_database import Dlcs
-
-
-@pytest.fixture(params=["2025", "2026"])
-def dlcs(request: pytest.FixtureRequest, postgresql_server: postgresql.Server) -> Dlcs:
-    return Dlcs.new(postgresql_server, request.param)
-
-
-@pytest.fixture
-def database(dlcs: Dlcs) -> Iterator[DlcsDatabase]:
-    with closing(DlcsDatabase(dlcs.url)) as opened:
-        yield opened
 
 
 def test_an_image_is_read_with_all_that_a_registration_has(dlcs: Dlcs, database: DlcsDatabase) -> None:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
 from datetime import UTC, datetime
-
-import pytest
 
 from dlcs_assets.clients.dlcs_database import DlcsDatabase
 from dlcs_assets.domain.asset_id import AssetId
@@ -16,19 +12,7 @@ from dlcs_assets.domain.stages import Lane, Stage
 from dlcs_assets.ledger.reports import Selection
 from dlcs_assets.recovery.inventory import Scope
 from dlcs_assets_tests.recovery.conftest import Library
-from dlcs_testing import postgresql
 from dlcs_testing.dlcs_database import Dlcs
-
-
-@pytest.fixture(params=["2025", "2026"])
-def dlcs(request: pytest.FixtureRequest, postgresql_server: postgresql.Server) -> Dlcs:
-    return Dlcs.new(postgresql_server, request.param)
-
-
-@pytest.fixture
-def database(dlcs: Dlcs) -> Iterator[DlcsDatabase]:
-    with closing(DlcsDatabase(dlcs.url)) as opened:
-        yield opened
 
 
 def test_registrations_come_from_the_database(library: Library, dlcs: Dlcs, database: DlcsDatabase) -> None:
