@@ -174,7 +174,34 @@ def check_owner(settings: Settings) -> Iterator[Finding]:
         yield ok("owner", f"the ledger works for {owner.describe(now)}")
 
 
-CHECKS: Final[tuple[Check, ...]] = (check_customers, check_ledger, check_owner, check_images, check_appetiser)
+def check_launches(settings: Settings) -> Iterator[Finding]:
+    """Report whether runs can be started, as far as the ledger knows."""
+    if not is_usable(settings.ledger_url):
+        return  # `check_ledger` reports it
+    ledger = Ledger(settings.ledger_url, ledger_keys(settings))
+    try:
+        held_up = ledger.launches.held_up()
+    finally:
+        ledger.close()
+    if held_up is None:
+        yield ok("launches", "no run waits for capacity, and none failed before it began")
+    else:
+        yield warn(
+            "launches",
+            held_up.describe(),
+            "Images wait, and lose no attempt. If capacity is missing: give the cluster or the machine more, "
+            "or lower max_concurrent_runs in dagster.yaml. The log of the run in Dagster has the whole answer.",
+        )
+
+
+CHECKS: Final[tuple[Check, ...]] = (
+    check_customers,
+    check_ledger,
+    check_owner,
+    check_launches,
+    check_images,
+    check_appetiser,
+)
 
 
 def _is_missing_file(url: str) -> bool:

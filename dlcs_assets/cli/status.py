@@ -45,6 +45,8 @@ def status(
     console = make_console()
     with open_ledger(settings) as ledger:
         if batch is None and not selection.ids and not as_json:  # of all that there is, only what is shown is read
+            if held_up := ledger.launches.held_up():
+                echo(held_up.describe(), err=True)
             counts = ledger.reports.counts(selection)
             _show_all(console, counts, _most_interesting(ledger, selection, state), state)
             return

@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Final
 
 import dagster as dg
@@ -18,11 +19,14 @@ from pydantic import Field
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger.database import NotOwnerError
 from dlcs_assets.ledger.engine import UNAVAILABLE
+from dlcs_assets.ledger.records import RetrySchedule
 from dlcs_assets.ledger.workers import Entry
 
 log = logging.getLogger(__name__)
 
 STANDBY_POLL_SECONDS: Final = 1.0
+TEMPORARY_HOME: Final = ".tmp_dagster_home_"  # how `dagster dev` calls its folder if DAGSTER_HOME is not set
+_AT_ONCE: Final = RetrySchedule(attempts=1, delay=timedelta(0))  # a take-over counts no attempt
 
 
 class LedgerResource(dg.ConfigurableResource[Ledger]):
@@ -70,15 +74,27 @@ def place(dagster_home: str) -> str:
     return f"{socket.gethostname()}:{dagster_home}"
 
 
+def is_gone(name: str) -> bool:
+    """Return whether an instance cannot come back: that of a `dagster dev` without DAGSTER_HOME, on this machine.
+
+    It has a folder and a storage of its own for each start, which it deletes at its end.
+    """
+    host, _, home = name.partition(":")
+    return host == socket.gethostname() and Path(home).name.startswith(TEMPORARY_HOME) and not Path(home).exists()
+
+
 def require_owner(url: str, key: str | None, instance: dg.DagsterInstance) -> str | None:
     """Return the id of the Dagster instance; it owns the ledger from now on, if none did.
 
-    Raises NotOwnerError if another one does. An instance that is gone with its process can own nothing: for it None is
-    returned, if no one owns the ledger.
+    Raises NotOwnerError if another one does, unless that is gone (`is_gone`). An instance that ends with its process
+    can own nothing: for it None is returned, if no one owns the ledger.
     """
     instance_id, name = identity(instance)
     passing = instance.is_ephemeral
     ownership = process_ledger(url, key, None if passing else instance_id).ownership
+    if not passing and (found := ownership.current()) and found.instance_id != instance_id and is_gone(found.name):
+        log.warning("The ledger's owner, %s, ended with its folder: %s takes over", found.name, name)
+        process_ledger(url, key).ownership.take_over(instance_id, name, schedule=_AT_ONCE, now=datetime.now(UTC))
     if not passing or ownership.current() is not None:
         ownership.require(instance_id, name, now=datetime.now(UTC))
     return None if passing else instance_id

@@ -10,6 +10,7 @@ SPACE: Final = "dlcs/space"
 LANE: Final = "dlcs/lane"
 BATCH: Final = "dlcs/batch"
 REQUEST: Final = "dlcs/request"
+WAITS_FOR: Final = "dlcs/waits_for"  # why a run could not be started when it was tried last
 # of assets
 STAGE: Final = "dlcs/stage"
 FORMAT: Final = "dlcs/format"

@@ -7,6 +7,7 @@ loads the definitions by itself, as they are then, so that reloading them in the
 
 from __future__ import annotations
 
+import errno
 import gc
 import multiprocessing
 import runpy
@@ -14,6 +15,7 @@ import socket
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import Any, Final
@@ -26,6 +28,7 @@ from dagster._serdes import ConfigurableClass
 from dagster._serdes.config_class import ConfigurableClassData
 
 from dlcs_assets.database_errors import hide_values
+from dlcs_assets.instance.capacity import put_back
 
 # Packages, and modules of them, that a run needs and that start no thread and open nothing when they are imported.
 PRELOADED: Final = (
@@ -86,16 +89,17 @@ class ForkingRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
         if run.job_code_origin is None:
             raise dg.DagsterInvariantViolationError(f"Run {run.run_id} does not say where its code is")
         command = ExecuteRunArgs(run.job_code_origin, run.run_id, self._instance.get_ref()).get_command_args()
-        with self._lock:
-            may_begin, tagged = self._context().Pipe(duplex=False)
-            arguments = (command[command.index("api") :], may_begin)
-            process = self._context().Process(target=execute, args=arguments, name=f"run {run.run_id}", daemon=True)
-            process.start()
-            self._watched.add(run.run_id)
-        threading.Thread(target=self._watch, args=(process, run.run_id), daemon=True).start()
-        assert process.pid is not None
-        # Dagster writes a run's tags and its state as one: the run must not change its state meanwhile.
-        with may_begin, tagged:
+        with ExitStack() as opened:
+            try:
+                with self._lock:
+                    process, tagged = self._fork(command[command.index("api") :], run.run_id, opened)
+                self._follow(process, run.run_id)
+            # The machine has no process, memory, file or thread left. If that ends the fork server, EOFError says so.
+            except (OSError, EOFError) as error:
+                reason = "the fork server ended" if isinstance(error, EOFError) else error.strerror or str(error)
+                raise put_back(self._instance, run, f"machine {socket.gethostname()}: {reason}") from error
+            assert process.pid is not None
+            # Dagster writes a run's tags and its state as one: the run must not change its state meanwhile.
             self._instance.add_run_tags(run.run_id, {PROCESS_TAG: _identity(process.pid)})
             tagged.send(True)
 
@@ -117,10 +121,31 @@ class ForkingRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Return whether the process of a run lives, even if the daemon that launched it does not."""
-        if run.run_id in self._watched or _process(run) is not None:
+        """Return whether the process of a run lives, even if the daemon that launched it does not.
+
+        Of a process on another machine nothing is known here: run monitoring would end its run for any other answer
+        than that it runs. The ledger knows its heartbeat, and `reconcile` ends the run if that stops.
+        """
+        if run.run_id in self._watched or _process(run) is not None or _is_elsewhere(run):
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "its process is gone")
+
+    def _fork(self, arguments: Sequence[str], run_id: str, opened: ExitStack) -> tuple[ForkServerProcess, Connection]:
+        """Fork a process; it begins when it is sent something, and ends if the pipe is closed before."""
+        may_begin, tagged = (opened.enter_context(each) for each in self._context().Pipe(duplex=False))
+        process = self._context().Process(
+            target=execute, args=(arguments, may_begin), name=f"run {run_id}", daemon=True
+        )
+        process.start()
+        return process, tagged
+
+    def _follow(self, process: ForkServerProcess, run_id: str) -> None:
+        self._watched.add(run_id)
+        try:
+            threading.Thread(target=self._watch, args=(process, run_id), daemon=True).start()
+        except RuntimeError as error:
+            self._watched.discard(run_id)
+            raise OSError(errno.EAGAIN, str(error)) from error
 
     def _context(self) -> ForkServerContext:
         if self._server is None:
@@ -157,6 +182,11 @@ def _identity(pid: int) -> str:
     except psutil.NoSuchProcess:
         began = 0.0
     return f"{socket.gethostname()} {pid} {began:.2f}"
+
+
+def _is_elsewhere(run: dg.DagsterRun) -> bool:
+    host = run.tags.get(PROCESS_TAG, "").partition(" ")[0]
+    return host not in {"", socket.gethostname()}
 
 
 def _process(run: dg.DagsterRun) -> psutil.Process | None:

@@ -21,6 +21,7 @@ from dlcs_assets.ledger.attempts import (
     take_chunk,
 )
 from dlcs_assets.ledger.database import Database
+from dlcs_assets.ledger.launches import record_started
 from dlcs_assets.ledger.losses import begin_images, end_held, losses_of, run_lost, run_terminated
 from dlcs_assets.ledger.overtaken import end_overtaken, request_again
 from dlcs_assets.ledger.records import (
@@ -57,6 +58,7 @@ class Claims:
         with self._database.write() as connection:
             if not take_chunk(connection, chunk_id, run_id):
                 return None
+            record_started(connection)
             end_overtaken(connection, requests.c.chunk_id == chunk_id, now=now)
             rows = connection.execute(
                 select(requests)

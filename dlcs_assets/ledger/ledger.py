@@ -12,6 +12,7 @@ from dlcs_assets.ledger.dispatch import Dispatch
 from dlcs_assets.ledger.fixity import Fixity
 from dlcs_assets.ledger.health import Health
 from dlcs_assets.ledger.inbox import Inbox
+from dlcs_assets.ledger.launches import Launches
 from dlcs_assets.ledger.outbox import Outbox
 from dlcs_assets.ledger.ownership import Ownership
 from dlcs_assets.ledger.rebuilding import Rebuilding
@@ -30,7 +31,7 @@ class Ledger:
 
     - `inbox` takes messages in, `uploads` remembers what buckets held
     - `registrations` lists everything that is registered, and requests images again
-    - `dispatch` gives due images to chunks, and chunks to runs
+    - `dispatch` gives due images to chunks, and chunks to runs; `launches` says whether runs start
     - `claims` says which run works on which image; `results` records what runs made, and how attempts ended
     - `deletions` does both for images that are deleted
     - `batches` counts how far batches are, `accounting` how much is stored, `reports` returns the state of images
@@ -48,6 +49,7 @@ class Ledger:
         self._database = Database(url, keys, writer=writer)
         self.inbox = Inbox(self._database)
         self.dispatch = Dispatch(self._database)
+        self.launches = Launches(self._database)
         self.claims = Claims(self._database)
         self.results = Results(self._database)
         self.reports = Reports(self._database)

@@ -36,7 +36,7 @@ from dlcs_assets.domain.stages import Lane, Outcome, Stage
 from dlcs_assets.ledger.column_types import SanitizedText
 from dlcs_assets.ledger.encryption import EncryptedJson, EncryptedText
 
-SCHEMA_VERSION = "0007"  # of the newest file in migrations/versions
+SCHEMA_VERSION = "0008"  # of the newest file in migrations/versions
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -342,4 +342,17 @@ workers = Table(
     Column("ended_at", UtcDateTime, comment="when the process was through with it"),
     PrimaryKeyConstraint("run_id"),
     Index("workers_by_heartbeat", "heartbeat_at"),
+)
+
+launches = Table(
+    "launches",
+    metadata,
+    Column("position", Integer, nullable=False, autoincrement=False, comment="1: there is one row, or none"),
+    Column("run_id", String(64), nullable=False, comment="of the last run that could not be started"),
+    Column("reason", SanitizedText, nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+    Column("failures", Integer, nullable=False, comment="runs that failed before they began, in a row"),
+    Column("paused_until", UtcDateTime, comment="when a run is launched again, after one failed"),
+    PrimaryKeyConstraint("position"),
+    CheckConstraint("position = 1", name="launches_position"),
 )

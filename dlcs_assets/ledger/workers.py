@@ -56,6 +56,12 @@ class Workers:
         with self._database.write_held() as connection:
             return self._update(connection, run_id, {"heartbeat_at": now})
 
+    def silent(self, since: datetime) -> set[str]:
+        """Return the runs whose process has given no sign of life since then, and has not said that it was through."""
+        query = select(workers.c.run_id).where(workers.c.heartbeat_at < since, workers.c.ended_at.is_(None))
+        with self._database.read() as connection:
+            return set(connection.scalars(query))
+
     def leave(self, run_id: str, *, now: datetime) -> None:
         """Note that this process is through with the run."""
         with self._database.write() as connection:

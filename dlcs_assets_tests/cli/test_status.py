@@ -9,7 +9,7 @@ from dlcs_assets.domain.ingest_request import AssetFields
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger.reports import Selection
-from dlcs_assets_tests.cli.conftest import Desk, dlcs
+from dlcs_assets_tests.cli.conftest import NOW, Desk, dlcs
 
 TRUNCATED = PermanentError("image_truncated", "The image ends early", remedy="Replace it", stage=Stage.ORIGINAL)
 
@@ -98,6 +98,16 @@ def test_a_single_image_is_shown_whole(four: Desk) -> None:
         assert part in text
     assert "secret" not in text
     assert four.ledger.reports.images(Selection(ids=("2/1/good",)))[0].attempts == 1
+
+
+def test_the_status_says_why_runs_wait(ledger: Ledger) -> None:
+    """An operator who asks where images are sees it first; it is no part of the numbers."""
+    ledger.launches.record_waiting("run-1", "ECS: Failure reason: RESOURCE:MEMORY", now=NOW)
+    done = dlcs("status")
+    assert "and wait in Dagster's queue (run run-1): ECS: Failure reason: RESOURCE:MEMORY" in done.stderr
+    assert done.stdout == "0 images\n"
+    ledger.launches.record_failed("run-1", "no", now=NOW)
+    assert "1 failed in a row" in dlcs("status").stderr
 
 
 @pytest.mark.usefixtures("four")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,7 +14,7 @@ import dagster as dg
 import pytest
 
 from dlcs_assets.definitions import build_definitions
-from dlcs_assets.defs.ledgers import identity, process_ledger
+from dlcs_assets.defs.ledgers import TEMPORARY_HOME, identity, is_gone, process_ledger
 from dlcs_assets.defs.resources import build_resources
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger.records import RetrySchedule
@@ -106,6 +107,28 @@ def test_after_a_take_over_the_former_owner_is_refused(
     with pytest.raises(dg.DagsterResourceFunctionError):
         tick(first, ledger_url)
     assert not reprocess(first, ledger_url).success
+
+
+def test_a_dagster_dev_replaces_the_one_that_ended(
+    ledger_url: str, make_instance: Callable[[str], dg.DagsterInstance], tmp_path: Path
+) -> None:
+    """Without DAGSTER_HOME each start is another instance; as long as the former one lives, the next is refused."""
+    first, second = make_instance(".tmp_dagster_home_1"), make_instance(".tmp_dagster_home_2")
+    tick(first, ledger_url)
+    with pytest.raises(dg.DagsterResourceFunctionError):
+        tick(second, ledger_url)
+    (tmp_path / ".tmp_dagster_home_1").rename(tmp_path / "deleted")
+    assert "Pending: none" in tick(second, ledger_url)
+    with pytest.raises(dg.DagsterResourceFunctionError):
+        tick(first, ledger_url)
+
+
+@pytest.mark.parametrize(
+    "name", [f"elsewhere:/tmp/{TEMPORARY_HOME}x", f"{socket.gethostname()}:/nowhere/dagster", "not seen yet"]
+)
+def test_only_a_temporary_home_of_this_machine_can_be_gone(name: str) -> None:
+    """A folder that cannot be seen may be on another machine, or not mounted at this moment."""
+    assert not is_gone(name)
 
 
 @pytest.mark.parametrize("storage", [pooled_storage, dagster_storage])

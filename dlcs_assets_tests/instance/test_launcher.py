@@ -61,7 +61,15 @@ def test_a_run_is_running_as_long_as_its_process_is(process: psutil.Popen) -> No
 def test_another_process_with_the_same_id_is_not_the_run(process: psutil.Popen) -> None:
     """Process ids are reused: a run must not be shown as running because of a later process."""
     assert status(tag_of(process, later=-60)) is WorkerStatus.NOT_FOUND
-    assert status(tag_of(process, host="elsewhere")) is WorkerStatus.NOT_FOUND
+
+
+def test_a_run_of_another_machine_is_not_taken_for_ended(process: psutil.Popen) -> None:
+    """Run monitoring would mark it as failed, and a second daemon the runs of the first. Its heartbeat tells more."""
+    tag = tag_of(process, host="elsewhere")
+    assert status(tag) is WorkerStatus.RUNNING
+    process.kill()
+    process.wait()
+    assert status(tag) is WorkerStatus.RUNNING
 
 
 def test_a_run_of_another_launcher_has_no_process_here() -> None:

@@ -47,7 +47,7 @@ def upgraded(system: System) -> System:
 
 def test_after_an_upgrade_images_are_shown_under_new_names(upgraded: System) -> None:
     assert upgraded.partition(PAGES[0]) == NONE
-    assert upgraded.skip_reason("reconcile") == f"{3 * len(PAGES)} outcomes reported to dagster"
+    assert upgraded.skip_reason("reconcile") == f"{3 * len(PAGES)} outcomes reported to Dagster"
     assert [upgraded.partition(image) for image in PAGES] == [ALL] * len(PAGES)
     assert upgraded.metadata(PAGES[0], Stage.ORIGINAL)["outcome"] == "kept"
     assert upgraded.skip_reason("reconcile") == "All is well"
@@ -56,7 +56,7 @@ def test_after_an_upgrade_images_are_shown_under_new_names(upgraded: System) -> 
 def test_images_that_are_no_partitions_stay_out_of_dagster(upgraded: System) -> None:
     """The ledger has them all; Dagster is to have a working set of them."""
     upgraded.instance.delete_dynamic_partition(upgraded.catalog.partitions_name, key_of(PAGES[0]))
-    assert upgraded.skip_reason("reconcile") == f"{3 * (len(PAGES) - 1)} outcomes reported to dagster"
+    assert upgraded.skip_reason("reconcile") == f"{3 * (len(PAGES) - 1)} outcomes reported to Dagster"
     assert not upgraded.instance.has_dynamic_partition(upgraded.catalog.partitions_name, key_of(PAGES[0]))
 
 
@@ -67,7 +67,7 @@ def test_runs_of_before_the_upgrade_are_waited_for(upgraded: System) -> None:
     upgraded.instance.add_run(run)
     assert upgraded.skip_reason("reconcile") == "All is well"
     upgraded.end_dead(run.run_id)
-    assert upgraded.skip_reason("reconcile") == f"{3 * len(PAGES)} outcomes reported to dagster"
+    assert upgraded.skip_reason("reconcile") == f"{3 * len(PAGES)} outcomes reported to Dagster"
 
 
 def test_installations_with_prefixes_share_an_instance(system: System, services: RunningStack, tmp_path: Path) -> None:

@@ -194,7 +194,7 @@ def test_outcomes_that_dagster_never_got_are_reported(system: System, page: str)
     system.instance.wipe_assets([system.catalog.asset(stage) for stage in STAGES])
     system.forget_reports(PAGES[0])
     assert system.partition(PAGES[0]) == ("missing",) * 3
-    assert system.skip_reason("reconcile") == "3 outcomes reported to dagster"
+    assert system.skip_reason("reconcile") == "3 outcomes reported to Dagster"
     assert system.partition(PAGES[0]) == ("materialized",) * 3
     assert system.metadata(PAGES[0], Stage.ORIGINAL)["outcome"] == "kept"
     assert system.skip_reason("reconcile") == "All is well"

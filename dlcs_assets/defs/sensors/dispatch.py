@@ -65,10 +65,14 @@ def dispatch(
         if not held:
             return Dispatched(note="another sensor is dispatching; the next tick will")
         lost = without_run(instance, ledger, lane)
+        allowed = ledger.launches.permission(datetime.now(UTC))
+        if allowed.paused:
+            return Dispatched(note=allowed.reason)
+        lost = lost[: max(allowed.chunks, 1)]
         allotments = _turns(ledger, lane, settings)  # others may have dispatched since
         in_flight = ledger.dispatch.in_flight()
         offers = _Offers(instance, asset_graph, ledger, lane, settings, allotments=allotments)
-        planned = allocate(allotments, offers.of)
+        planned = allocate(allotments, offers.of)[: max(allowed.chunks - len(lost), 0)]
         chunks = [chunk for chunk in lost if offers.used_if_any_of(_keys(chunk)).isdisjoint(_keys(chunk))]
         chunks += ledger.dispatch.reserve(planned, offers.now)
         new = set(arrange(instance, Catalog.of(settings), [_keys(chunk) for chunk in chunks]))
@@ -81,7 +85,7 @@ def dispatch(
     for chunk in chunks:
         requests.append(_run_request(chunk, settings, first=not has_run[chunk.customer]))
         has_run[chunk.customer] += 1
-    return Dispatched(requests, _note(allotments, lane, settings, offers.blocked))
+    return Dispatched(requests, allowed.reason or _note(allotments, lane, settings, offers.blocked))
 
 
 def plan_chunks(due: Sequence[DueImage], lane: Lane, chunk_size: int) -> list[Chunk]:

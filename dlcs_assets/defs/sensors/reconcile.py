@@ -21,6 +21,7 @@ from dlcs_assets.domain.stages import Stage
 from dlcs_assets.ingest.cleanup import drop_left_transient
 from dlcs_assets.ingest.policy import retry_schedule
 from dlcs_assets.ingest.scratch import clear_ended
+from dlcs_assets.ledger.launches import HeldUp
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.settings import Settings
 
@@ -39,6 +40,7 @@ class Reconciled:
     reported: int = 0
     refused: int = 0
     overdue: int = 0
+    held_up: HeldUp | None = None  # why runs cannot be started
     folders: int = 0
     folders_stay: str = ""  # why, if scratch could not be read
     transient: int = 0
@@ -47,6 +49,7 @@ class Reconciled:
     def __str__(self) -> str:
         parts = [
             f"{self.runs} lost runs ended, {self.images} images due again" if self.runs else "",
+            self.held_up.describe() if self.held_up else "",
             f"{self.reported} outcomes reported to Dagster" if self.reported else "",
             f"{self.refused} outcomes refused by Dagster's database" if self.refused else "",
             f"{self.folders} folders of ended runs deleted from scratch" if self.folders else "",
@@ -67,13 +70,16 @@ def reconcile(instance: dg.DagsterInstance, ledger: Ledger, storage: Storage, se
     for run_id, alive_at in active.items():
         if _is_lost(instance, run_id, alive_at, settings):
             done.runs += 1
+            _note_start(instance, ledger, run_id)
             released = ledger.claims.release_run(run_id, schedule=retry_schedule(settings), now=datetime.now(UTC))
             done.images += released
             if released:
                 _end(instance, run_id, settings)
-    for run_id in _silent_runs(instance, active, settings):
+    for run_id in _silent_runs(instance, ledger, active, settings):
         done.runs += 1
         _end(instance, run_id, settings)
+    _note_waiting(instance, ledger)
+    done.held_up = ledger.launches.held_up()
     try:
         done.folders = clear_ended(settings.scratch, ledger.claims.ended)
     except OSError as error:  # its disk does not answer, or it belongs to another user
@@ -116,15 +122,51 @@ def _is_lost(instance: dg.DagsterInstance, run_id: str, alive_at: datetime, sett
     return datetime.now(UTC) - last_sign > settings.claim_ttl
 
 
-def _silent_runs(instance: dg.DagsterInstance, active: Collection[str], settings: Settings) -> list[str]:
-    """Return the runs over images that Dagster believes in, but that have long written nothing to its log.
+def _note_start(instance: dg.DagsterInstance, ledger: Ledger, run_id: str) -> None:
+    """Pause launches if a run failed before it began, before its images are due again: the next one would, too."""
+    record = instance.get_run_record_by_id(run_id)
+    if record is not None and record.start_time is None and record.dagster_run.status is dg.DagsterRunStatus.FAILURE:
+        ledger.launches.record_failed(run_id, _why_not_started(instance, record.dagster_run), now=datetime.now(UTC))
 
-    That is expected while images are in progress. A run that was killed after its last image is one of the others.
+
+def _why_not_started(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
+    if reason := run.tags.get(tags.WAITS_FOR):
+        return reason
+    said = ""
+    for entry in instance.all_logs(run.run_id):
+        event = entry.dagster_event
+        if event is not None and event.is_engine_event and event.engine_event_data.error is not None:
+            said = event.engine_event_data.error.message
+        elif event is not None and event.is_failure:
+            said = said or event.message or ""
+    return " ".join(said.split()) or "its log says why"
+
+
+def _note_waiting(instance: dg.DagsterInstance, ledger: Ledger) -> None:
+    """Note whether a run waits in Dagster's queue because it could not be started."""
+    for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED])):
+        if reason := run.tags.get(tags.WAITS_FOR):
+            ledger.launches.record_waiting(run.run_id, reason, now=datetime.now(UTC))
+            return
+    ledger.launches.record_none_waiting()
+
+
+def _silent_runs(
+    instance: dg.DagsterInstance, ledger: Ledger, active: Collection[str], settings: Settings
+) -> list[str]:
+    """Return the runs that Dagster believes in, but that have long been silent.
+
+    Those over images write to its log all the time, unless images are in progress. A run that was killed after its last
+    image is one of the others. For runs of other jobs it is their process's heartbeat that says so.
     """
     silent, ours = [], Catalog.of(settings)
     now, longest = datetime.now(UTC).timestamp(), settings.claim_ttl.total_seconds()
+    without_heartbeat = ledger.workers.silent(datetime.now(UTC) - settings.claim_ttl)
     for record in instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
         run = record.dagster_run
+        if run.run_id in without_heartbeat and run.run_id not in active:
+            silent.append(run.run_id)
+            continue
         over_images = not run.tags.keys().isdisjoint({tags.CHUNK, tags.PARTITION, tags.RANGE_START})
         if run.run_id in active or not over_images or not ours.owns_any(run.asset_selection):
             continue

@@ -190,7 +190,8 @@ def _reconcile(
     known_as = adopt_names(context.instance, ledger, settings, context.cursor)
     if known_as != context.cursor:
         context.update_cursor(known_as)
-    return shown.skip_reason(str(reconcile(context.instance, ledger, storage_of_ticks, settings)).capitalize())
+    said = str(reconcile(context.instance, ledger, storage_of_ticks, settings))
+    return shown.skip_reason(said[:1].upper() + said[1:])
 
 
 def _watch(
@@ -250,8 +251,7 @@ def _take_in_modified(
         publish_due(ledger.outbox, notifications, INVALIDATION, settings.invalidation_topic_arn)
         unsent, problem = ledger.outbox.unsent(INVALIDATION)
         summary += [f"{unsent} invalidations unsent: {problem or 'the next tick sends them'}"] if unsent else []
-    requests = Dispatched(dispatch_deletions(context.instance, ledger, settings), "nothing is to be deleted")
-    return _result(context, "; ".join(summary), requests, *taken)
+    return _result(context, "; ".join(summary), dispatch_deletions(context.instance, ledger, settings), *taken)
 
 
 def _dispatch(context: dg.SensorEvaluationContext, ledger: Ledger, lane: Lane, settings: Settings) -> Dispatched:
