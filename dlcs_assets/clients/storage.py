@@ -84,12 +84,15 @@ class Storage(LazyClient["S3Client"]):
         """Store a file, in parts if it is big, and see that S3 has all of it. `sha256` is that of the file."""
         location = S3Location(bucket, key)
         size = path.stat().st_size
+        put: _Put | None = None
         with self._request(f"Storing {bucket}/{key}") as client:
             if size <= _PART_BYTES:
                 with path.open("rb") as file:
-                    _put(client, file, location, content_type, sha256)
+                    put = _put(client, file, location, content_type, sha256)
             else:
                 _upload_in_parts(client, path, location, content_type, sha256)
+        if put and put.is_verified:
+            return StoredObject(bucket, key, size, sha256, content_type, put.etag)
         stored = self.head(bucket, key)
         if stored is None or stored.bytes != size:
             raise TransientError(
@@ -103,8 +106,8 @@ class Storage(LazyClient["S3Client"]):
         """Store a small object. S3 checks the checksum that goes with it, so that there is nothing to look after."""
         sha256 = hashlib.sha256(data).hexdigest()
         with self._request(f"Storing {bucket}/{key}") as client:
-            etag = _put(client, data, S3Location(bucket, key), content_type, sha256)
-        return StoredObject(bucket, key, len(data), sha256, content_type, etag)
+            put = _put(client, data, S3Location(bucket, key), content_type, sha256)
+        return StoredObject(bucket, key, len(data), sha256, content_type, put.etag)
 
     def head(self, bucket: str, key: str) -> StoredObject | None:
         """Return what S3 knows of an object; None if there is none."""
@@ -243,17 +246,28 @@ def _archived_in(found: Mapping[str, Any]) -> str | None:
     return archive if archive in _ARCHIVES and not is_restored else None
 
 
-def _put(client: "S3Client", body: Any, location: S3Location, content_type: str, sha256: str) -> str:
-    """Put an object in one request and return its ETag. S3 refuses bytes that are not those of `sha256`."""
+@dataclass(frozen=True, slots=True)
+class _Put:
+    """What S3 answers to a PUT. `is_verified`: it has compared the checksum with the bytes that it has."""
+
+    etag: str
+    is_verified: bool
+
+
+def _put(client: "S3Client", body: Any, location: S3Location, content_type: str, sha256: str) -> _Put:
+    """Put an object in one request. S3 refuses bytes that are not those of `sha256`."""
+    checksum = base64.b64encode(bytes.fromhex(sha256)).decode()
     answer = client.put_object(
         Bucket=location.bucket,
         Key=location.key,
         Body=body,
         ContentType=content_type,
         Metadata={"sha256": sha256},
-        ChecksumSHA256=base64.b64encode(bytes.fromhex(sha256)).decode(),
+        ChecksumAlgorithm="SHA256",
+        ChecksumSHA256=checksum,
     )
-    return answer["ETag"].strip('"')
+    # A store that has not compared a checksum does not return it; others that speak S3's protocol may not even read it.
+    return _Put(answer["ETag"].strip('"'), answer.get("ChecksumSHA256") == checksum)
 
 
 def _upload_in_parts(client: "S3Client", path: Path, location: S3Location, content_type: str, sha256: str) -> None:

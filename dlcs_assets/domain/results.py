@@ -62,7 +62,7 @@ class WorkItem:
     """One image in a run: what is asked for, and what is there already.
 
     `done` holds the stages that this very request has completed (before a crash or a retry); `latest` the last result
-    of each stage under any request.
+    of each stage under any request. `is_first`: no run has had this image before, under any request on record.
     """
 
     request_id: str
@@ -74,3 +74,4 @@ class WorkItem:
     done: Mapping[Stage, StageResult] = field(default_factory=dict)
     latest: Mapping[Stage, StageResult] = field(default_factory=dict)
     objects: tuple[ObjectRecord, ...] = ()
+    is_first: bool = False

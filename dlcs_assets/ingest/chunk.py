@@ -28,6 +28,7 @@ from dlcs_assets.ingest.heartbeat import Heartbeat
 from dlcs_assets.ingest.held_image import HeldImage
 from dlcs_assets.ingest.image import StageDone, ingest_image
 from dlcs_assets.ingest.scratch import folder_name
+from dlcs_assets.ingest.unstored import Unstored
 from dlcs_assets.ledger.database import NotOwnerError
 from dlcs_assets.ledger.engine import UNAVAILABLE
 from dlcs_assets.ledger.ledger import Ledger
@@ -98,6 +99,7 @@ def ingest_chunk(
         stop,
         events,
         at_work,
+        Unstored(services.storage, claim.items),
     )
     unfinished = set(items)
     try:
@@ -164,6 +166,7 @@ class _Worker:
     stop: threading.Event
     events: queue.SimpleQueue[StageDone | ImageEnded]
     at_work: _Countdown
+    unstored: Unstored
 
     def work_on(self, item: WorkItem) -> None:
         """Take an image its whole way, and add the end of the attempt to what is to be written."""
@@ -184,6 +187,7 @@ class _Worker:
         try:
             self.beginnings.begin(image.item.request_id)
             image.folder.mkdir(parents=True)
+            image = replace(image, is_unstored=image.item.asset_id in self.unstored)
             for event in ingest_image(image, self.thumbnail_threads):
                 self.writer.add(image.item, None, partial(self._report, event))
         except IngestError as error:

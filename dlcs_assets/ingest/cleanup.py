@@ -39,6 +39,8 @@ def remove_superseded(image: ImageContext, spec: IngestSpec) -> None:
 
     Thumbnails are removed by the stage that makes them.
     """
+    if image.is_unstored:
+        return
     storage, asset_id = image.services.storage, image.item.asset_id
     bucket = storage.storage_bucket
     there = storage.list_keys(bucket, storage_prefix(asset_id))

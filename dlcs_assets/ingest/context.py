@@ -60,7 +60,10 @@ class ImageLedger(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ImageContext:
-    """An image of a run, what it is worked on with, and the scratch folder that it has to itself."""
+    """An image of a run, what it is worked on with, and the scratch folder that it has to itself.
+
+    `is_unstored`: nothing was stored of it when the run began, and none but this run has stored anything since.
+    """
 
     item: WorkItem
     run_id: str
@@ -68,6 +71,7 @@ class ImageContext:
     policy: IngestPolicy
     folder: Path
     ledger: ImageLedger
+    is_unstored: bool = False
 
     def require_room(self, spec: IngestSpec, new_bytes: int, kinds: Collection[ObjectKind]) -> None:
         """Reserve bytes for objects of these kinds. Raises `PermanentError`, code `quota_exceeded`."""

@@ -96,6 +96,8 @@ def _put(image: ImageContext, key: str, data: bytes, kind: ObjectKind = ObjectKi
 
 def _remove_others(image: ImageContext, *, keep: frozenset[str]) -> None:
     """Delete thumbnails of other sizes, of the other prefix (open, auth) and of the legacy layout."""
+    if image.is_unstored:
+        return
     storage = image.services.storage
     there = storage.list_keys(storage.thumbs_bucket, thumbnail_prefix(image.item.asset_id))
     stale = {key for key in there if key not in keep and (key.endswith(".jpg") or not keep)}

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, exists, func, or_, select, update
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.ingest_request import Registration
@@ -246,6 +246,9 @@ def _claim(
     claim_requests(connection, rows, token, run_id, now)
     ids = [row.image_id for row in rows]
     results, stored = stage_results(connection, ids), stored_objects(connection, ids)
+    tried = exists().where(attempts.c.request_id == requests.c.id)
+    earlier = or_(requests.c.id.not_in(request_ids), tried)
+    known = set(connection.scalars(select(requests.c.image_id).where(requests.c.image_id.in_(ids), earlier)))
     # Dagster expects news of every stage from this run. If it dies before it has reported them, reconcile must.
     connection.execute(
         update(outcomes)
@@ -267,6 +270,7 @@ def _claim(
             },
             latest={stage: result for stage, (_, result) in results.get(row.image_id, {}).items()},
             objects=tuple(stored.get(row.image_id, ())),
+            is_first=row.image_id not in known and row.image_id not in stored,
         )
         for row in rows
     )

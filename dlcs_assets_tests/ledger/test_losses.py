@@ -186,3 +186,21 @@ def test_an_image_deleted_before_it_was_begun_is_not_retried(five: Desk) -> None
     assert set(losses(five, now=NOW)) == {"a", "b", "d", "e"}
     with pytest.raises(ClaimLostError):
         five.ledger.claims.check(claim.token, AssetId(2, 1, "c"))
+
+
+def test_an_image_that_no_run_had_begun_is_a_first_one(five: Desk) -> None:
+    """Of others something may be stored that is on no record: what was lost may have been about to publish."""
+    assert [item.is_first for item in five.claim(RUN, begin=2).items] == [True] * 5
+    lose(five, RUN)
+    firsts: dict[str, bool] = {}
+    for run_id, lane, now in (("run-2", Lane.RETRY, LATER), ("run-3", Lane.INGEST, LATER)):
+        if five.ledger.dispatch.due([lane], limit=10, now=now):
+            firsts |= {item.asset_id.asset: item.is_first for item in five.claim(run_id, lane, now).items}
+    assert firsts == {"a": False, "b": False, "c": True, "d": True, "e": True}
+
+
+def test_an_image_that_is_requested_again_is_no_first_one(desk: Desk) -> None:
+    desk.store("2/1/a")
+    desk.send("2/1/a")
+    desk.send("2/1/b")
+    assert {item.asset_id.asset: item.is_first for item in desk.claim("run-2").items} == {"a": False, "b": True}
