@@ -8,8 +8,9 @@ its `postgres` storage reads what this one wrote, and the reverse.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from dagster import DagsterEventType
@@ -38,6 +39,7 @@ ASSET_LOCKS: Final = 0x646C6373  # the number space of our locks in PostgreSQL: 
 # By URL, for the whole process: the code server makes an instance for each tick.
 _engines: dict[str, Engine] = {}
 _with_tables: set[str] = set()
+_seen: set[tuple[str, str]] = set()  # tables and migrations, by URL
 _lock = threading.Lock()
 
 
@@ -63,8 +65,16 @@ class _Pooled:
     """Makes one of Dagster's storages use the process's engine."""
 
     def __init__(self, postgres_url: str, create_tables: bool, token_provider: PgTokenProvider | None) -> None:
+        self._url = postgres_url
         super().__init__(postgres_url, create_tables, token_provider=token_provider)  # type: ignore[call-arg]
         self._engine = pooled_engine(postgres_url, token_provider)
+
+    def _is_there(self, what: str, look: Callable[[], bool]) -> bool:
+        """Look for a table or a migration once: what was there stays."""
+        key = self._url, what
+        if key not in _seen and look():
+            _seen.add(key)
+        return key in _seen
 
 
 class PooledPostgresRunStorage(_Pooled, PostgresRunStorage):
@@ -72,7 +82,26 @@ class PooledPostgresRunStorage(_Pooled, PostgresRunStorage):
 
 
 class PooledPostgresScheduleStorage(_Pooled, PostgresScheduleStorage):
-    """The state of sensors and schedules, and what each of their ticks did."""
+    """The state of sensors and schedules, and what each of their ticks did.
+
+    Dagster looks whether its tables are there each time that it reads or writes a sensor's state, which costs more
+    than that does.
+    """
+
+    def has_instigators_table(self) -> bool:
+        """Return whether there is a table of today's kind for the state of sensors."""
+        return self._is_there("instigators", super().has_instigators_table)
+
+    def has_secondary_index_table(self) -> bool:
+        """Return whether there is a table for what was migrated."""
+        return self._is_there("secondary_indexes", super().has_secondary_index_table)
+
+    def has_built_index(self, migration_name: str) -> bool:
+        """Return whether a migration was made."""
+        return self._is_there(migration_name, partial(super().has_built_index, migration_name))
+
+    def _has_instigators_table(self, conn: Connection) -> bool:
+        return self._is_there("instigators", partial(super()._has_instigators_table, conn))
 
 
 class PooledPostgresEventLogStorage(_Pooled, PostgresEventLogStorage):
@@ -81,6 +110,10 @@ class PooledPostgresEventLogStorage(_Pooled, PostgresEventLogStorage):
     def __init__(self, postgres_url: str, create_tables: bool, token_provider: PgTokenProvider | None) -> None:
         self._of_thread = threading.local()
         super().__init__(postgres_url, create_tables, token_provider)
+
+    def has_table(self, table_name: str) -> bool:
+        """Return whether there is a table: storages made for each tick would look again."""
+        return self._is_there(table_name, partial(super().has_table, table_name))
 
     def store_event(self, event: EventLogEntry) -> None:
         """Store an event; that of an asset together with its tags and the asset's row, or not at all."""

@@ -57,6 +57,22 @@ def test_a_second_instance_shares_the_connections_of_the_first(storage: dict[str
     assert connected == []
 
 
+def test_tables_that_were_seen_are_not_looked_for_again(storage: dict[str, Any], tmp_path: Path) -> None:
+    """Dagster itself looks at each reading of a sensor's state, which costs more than to read it."""
+
+    def work(instance: dg.DagsterInstance) -> None:
+        instance.all_instigator_state()
+        assert instance.schedule_storage is not None
+        assert instance.schedule_storage.supports_batch_queries
+        instance.event_log_storage.get_pool_limits()
+
+    with instance_with(storage, tmp_path / "one") as instance:
+        work(instance)
+        with noted(Engine, "before_cursor_execute") as statements:
+            work(instance)
+    assert [text for text in statements if "pg_catalog" in text or "secondary_indexes" in text] == []
+
+
 def test_planned_events_of_a_run_are_one_statement(
     storage: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
