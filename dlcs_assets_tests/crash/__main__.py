@@ -1,6 +1,7 @@
 """Runs seeded histories, one after another, and writes down what came of each.
 
     python -m dlcs_assets_tests.crash --seeds 1-200 --side-by-side --to crash.jsonl [--seconds 7200] [--fault NAME]
+    python -m dlcs_assets_tests.crash --seeds 1-10 --poison
 
 By turns the ledger is in SQLite and in PostgreSQL: even seeds run on a system with the one, odd seeds with the other.
 
@@ -28,9 +29,13 @@ from dlcs_assets_tests.crash.foreign import prefixes
 from dlcs_assets_tests.crash.history import history_of, run
 from dlcs_assets_tests.crash.usage import usage
 from dlcs_assets_tests.crash.world import world
+from dlcs_testing.poison import poisonous_origin
 
 POSTGRESQL: Final = "postgresql"
 LEDGERS: Final = ("sqlite", POSTGRESQL)  # by the seed
+# Next to a poisonous image: each attempt that is lost has to be its own.
+COST_NO_ATTEMPT: Final = (Fault.KILL_CODE_SERVER, Fault.KILL_DAEMON, Fault.STOP_DAEMON)
+POISONOUS_ATTEMPTS: Final = 3
 # Seeds that failed on the way, with what they found.
 REGRESSIONS: Final = (
     1,  # killed runs left their scratch folders until the next night
@@ -58,6 +63,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=None, help="go on with further seeds for so long")
     parser.add_argument("--to", type=Path, default=Path("crash.jsonl"), help="one line of JSON per history")
     parser.add_argument("--fault", action="append", choices=[fault.name for fault in Fault], help="only these")
+    parser.add_argument("--poison", action="store_true", help="with an image that kills each run that works on it")
     parser.add_argument("--data", type=Path, default=None, help="folder to keep; default: a temporary one")
     parser.add_argument("--ledger", choices=LEDGERS, help="only the seeds whose ledger is of this kind")
     parser.add_argument("--side-by-side", action="store_true", help="one system for each kind of ledger at a time")
@@ -67,18 +73,26 @@ def _arguments() -> argparse.Namespace:
 def _histories(arguments: argparse.Namespace, ledger: str) -> int:
     """Run the seeds of this kind of ledger, one after another on one system; return 1 if a promise was broken."""
     faults = [Fault[name] for name in arguments.fault] if arguments.fault else None
+    if arguments.poison and faults is None:
+        faults = list(COST_NO_ATTEMPT)
     bad = 0
-    with tempfile.TemporaryDirectory() as temporary, arguments.to.open("a") as report:
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        arguments.to.open("a") as report,
+        poisonous_origin() as origin,
+    ):
         folder = arguments.data / ledger if arguments.data else Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        with world(folder, in_postgresql=ledger == POSTGRESQL) as made:
+        attempts = POISONOUS_ATTEMPTS if arguments.poison else None
+        with world(folder, in_postgresql=ledger == POSTGRESQL, attempts=attempts) as made:
             began = time.monotonic()
             expected = learn(made, all_cases())
             _note(report, {"began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "usage": usage(made)})
             for seed in _seeds(arguments.seeds, arguments.seconds, began):
                 if LEDGERS[seed % len(LEDGERS)] != ledger:
                     continue
-                history = run(history_of(seed, made, faults=faults), made, expected)
+                poison = origin.url if arguments.poison else None
+                history = run(history_of(seed, made, faults=faults, poison=poison), made, expected)
                 bad += bool(history.violations)
                 more = {"ledger": ledger, "at": round(time.monotonic() - began, 1), "usage": usage(made)}
                 _note(report, history.to_json() | more)

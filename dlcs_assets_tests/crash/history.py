@@ -20,8 +20,18 @@ from dlcs_assets_tests.crash.expected import Expected
 from dlcs_assets_tests.crash.faults import WATCHED, Fault, Striker, plan, plan_afterwards
 from dlcs_assets_tests.crash.foreign import everything_else, plant
 from dlcs_assets_tests.crash.invariants import check, check_limited, is_quiet, states
-from dlcs_assets_tests.crash.lives import DELETED, DONE, Act, Ending, Step, draw_life, spoiled_customers
-from dlcs_assets_tests.crash.record import FIRST_CUSTOMER, REJECTED_IMAGE, History, Violation
+from dlcs_assets_tests.crash.lives import (
+    CHANNELS,
+    DELETED,
+    DONE,
+    FAILED,
+    Act,
+    Ending,
+    Step,
+    draw_life,
+    spoiled_customers,
+)
+from dlcs_assets_tests.crash.record import FIRST_CUSTOMER, POISONOUS_IMAGE, REJECTED_IMAGE, History, Violation
 from dlcs_assets_tests.crash.world import IMAGES_ALLOWED, LIMITED_CASE, World, dice_of
 from dlcs_testing.whole_system import full_message
 
@@ -30,8 +40,13 @@ LIMITED_IMAGES: Final = IMAGES_ALLOWED + 2
 POLL_SECONDS: Final = 0.3
 
 
-def history_of(seed: int, world: World, *, faults: Sequence[Fault] | None = None, images: int = IMAGES) -> History:
-    """Draw the history of a seed; of the faults only some, if they are given."""
+def history_of(
+    seed: int, world: World, *, faults: Sequence[Fault] | None = None, images: int = IMAGES, poison: str | None = None
+) -> History:
+    """Draw the history of a seed; of the faults only some, if they are given.
+
+    `poison` is the address of an original that kills each run that asks for it: the history has an image of it, too.
+    """
     dice = dice_of(seed)
     planned = [each for each in plan(dice) if faults is None or each.fault in faults]
     customer = FIRST_CUSTOMER + seed
@@ -44,9 +59,15 @@ def history_of(seed: int, world: World, *, faults: Sequence[Fault] | None = None
     named = {step.asset_id for step in steps if step.in_batch}
     unusable = list(_unusable(world, customer, len(named) + 2))
     steps += [Step(Act.REGISTER, 0.0, 0.0, body=body) for body, _ in unusable]
+    poisonous = f"{customer}/1/{POISONOUS_IMAGE}" if poison else None
+    if poison and poisonous:
+        body = json.dumps(full_message(poisonous, poison, CHANNELS[dice.randrange(len(CHANNELS))]))
+        steps.append(Step(Act.REGISTER, 0.0, 0.0, body=body))
+        endings[poisonous] = Ending(FAILED, code="run_lost")
     steps += spoiled_customers(dice)
     dice.shuffle(steps)
     history = History(seed, planned, steps, endings, len(named) + len(unusable), [code for _, code in unusable])
+    history.poison = poisonous
     done = [image for image, ending in endings.items() if ending.state == DONE]
     history.deleted_afterwards = dice.sample(done, k=min(2, len(done)))
     history.afterwards = plan_afterwards(dice) if faults is None else None

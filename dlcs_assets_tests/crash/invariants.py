@@ -28,6 +28,13 @@ UNFINISHED = """SELECT image_id, state FROM requests WHERE customer = ?
 TRANSIENT = "SELECT key FROM objects WHERE customer = ? AND kind = 'transient'"
 LEASES = "SELECT name, expires_at FROM leases"
 OBJECTS = "SELECT bucket, key FROM objects WHERE customer = ?"
+# Charged for a run that the poisonous image was in, or failed for any. A run may be lost for other reasons, too.
+CHARGED = """SELECT DISTINCT image_id, requests.state, attempts.error_cause
+    FROM attempts JOIN requests ON id = request_id
+    WHERE customer = ? AND image_id <> ? AND attempts.error_code = 'run_lost'
+    AND ((requests.state = 'failed' AND requests.error_code = 'run_lost') OR (attempts.error_cause LIKE ?
+    AND run_id IN (SELECT run_id FROM attempts JOIN requests ON id = request_id WHERE image_id = ?)))"""
+ALONE = "%by itself%"  # what is said of an attempt that was lost
 OUTCOMES = "SELECT DISTINCT image_id FROM outcomes WHERE image_id IN (SELECT image_id FROM requests WHERE customer = ?)"
 DELETED_BEFORE = "image_deleted"
 LIMITED_IMAGES_REFUSED = 2
@@ -64,6 +71,7 @@ def check(world: World, history: History, sent: Sequence[str], expected: Expecte
     """Return what is wrong."""
     return [
         *_ends(world, history),
+        *_charged(world, history),
         *_objects(world, history, expected),
         *_messages(world, sent),
         *_batch(world, history),
@@ -104,6 +112,14 @@ def _ends(world: World, history: History) -> Iterator[Violation]:
         yield f"messages were rejected for {rejected} and not for {wanted}"
     for image, request in world.system.rows(DONE_TWICE, history.customer):
         yield f"{image} was done twice under request {request}"
+
+
+def _charged(world: World, history: History) -> Iterator[Violation]:
+    """Of a history with a poisonous image, yield the others that lost an attempt by it."""
+    if history.poison is None:
+        return
+    for image, state, why in world.system.rows(CHARGED, history.customer, history.poison, ALONE, history.poison):
+        yield f"{image} ({state}) was charged in the company of {history.poison}: {why}"
 
 
 def _objects(world: World, history: History, expected: Expected) -> Iterator[Violation]:

@@ -12,6 +12,7 @@ from dlcs_assets_tests.crash.lives import Ending, Step
 
 FIRST_CUSTOMER: Final = 10_000
 REJECTED_IMAGE: Final = "wrong"
+POISONOUS_IMAGE: Final = "poison"
 FIRST_LIMITED_CUSTOMER: Final = 50_000
 
 Violation = str
@@ -28,6 +29,7 @@ class History:
     in_batch: int  # images and unusable messages that name the batch
     unusable: Sequence[str] = ()
     afterwards: Planned | None = None  # a fault while what an operator did at the end is in progress
+    poison: str | None = None  # an image that kills each run that works on it
     deleted_afterwards: Sequence[str] = ()  # images that are done, and then deleted at the command line
     struck: list[str] = field(default_factory=list)
     seconds: float = 0.0

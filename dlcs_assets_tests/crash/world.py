@@ -181,11 +181,16 @@ def _picture_key(customer: int, number: int) -> str:
 
 
 @contextmanager
-def world(folder: Path, *, in_postgresql: bool = False) -> Iterator[World]:
-    """Start everything, with the ledger in a file or in PostgreSQL; stop it at the end."""
+def world(folder: Path, *, in_postgresql: bool = False, attempts: int | None = None) -> Iterator[World]:
+    """Start everything, with the ledger in a file or in PostgreSQL; stop it at the end.
+
+    `attempts`: how many an image has, if not so many that none uses them up.
+    """
     with ExitStack() as parts:
         customers_file = folder / "dlcs.yaml"
         settings = SETTINGS | {"DLCS_CUSTOMERS_FILE": str(customers_file)}
+        if attempts:
+            settings |= {"DLCS_ATTEMPTS": str(attempts)}
         if in_postgresql:
             binaries = postgresql.find_binaries()
             assert binaries, postgresql.MISSING
