@@ -30,6 +30,7 @@ from dlcs_stack import aws
 from dlcs_testing.http_serving import Answer, serving
 
 QUEUES: Final = (aws.INGEST_QUEUE, aws.PRIORITY_QUEUE, aws.UPLOADS_QUEUE, aws.UPDATE_QUEUE, aws.DELETE_QUEUE)
+LONG_AGO: Final = "2026-01-01T00:00:00.000Z"  # when all objects were written
 _KEY: Final = re.compile(r"<Key>(.*?)</Key>")
 
 
@@ -60,7 +61,8 @@ class ObjectServer:
         if method == "POST" and "delete" in query:
             return self._delete([f"{path.rstrip('/')}/{key}" for key in _KEY.findall(body.decode())])
         if "list-type" in query:
-            return self._list(path.strip("/"), query.get("prefix", [""])[0])
+            prefix, after, limit = (query.get(name, [""])[0] for name in ("prefix", "start-after", "max-keys"))
+            return self._list(path.strip("/"), prefix, after, int(limit or 1000))
         return self._get(path, headers)
 
     def _put(self, path: str, headers: dict[str, str], body: bytes) -> Answer:
@@ -80,18 +82,23 @@ class ObjectServer:
                     del self.paths[bisect.bisect_left(self.paths, path)]
         return _xml("<DeleteResult/>")
 
-    def _list(self, bucket: str, prefix: str) -> Answer:
+    def _list(self, bucket: str, prefix: str, after: str, limit: int) -> Answer:
         start = f"/{bucket}/{prefix}"
         with self.lock:
             first = bisect.bisect_left(self.paths, start)
+            if after:
+                first = max(first, bisect.bisect_right(self.paths, f"/{bucket}/{after}"))
             last = bisect.bisect_left(self.paths, f"{start}\U0010ffff")
-            found = [(path, len(self.objects[path].body)) for path in self.paths[first : min(last, first + 1000)]]
+            found = [(path, self.objects[path]) for path in self.paths[first : min(last, first + limit)]]
         items = "".join(
-            f"<Contents><Key>{escape(path.removeprefix(f'/{bucket}/'))}</Key><Size>{size}</Size></Contents>"
-            for path, size in found
+            f"<Contents><Key>{escape(path.removeprefix(f'/{bucket}/'))}</Key><Size>{len(stored.body)}</Size>"
+            f"<ETag>{escape(stored.headers['ETag'])}</ETag><LastModified>{LONG_AGO}</LastModified></Contents>"
+            for path, stored in found
         )
+        is_truncated = str(last > first + limit).lower()
         return _xml(
-            f"<ListBucketResult><KeyCount>{len(found)}</KeyCount><IsTruncated>false</IsTruncated>{items}</ListBucketResult>"
+            f"<ListBucketResult><KeyCount>{len(found)}</KeyCount><IsTruncated>{is_truncated}</IsTruncated>{items}"
+            "</ListBucketResult>"
         )
 
     def _get(self, path: str, headers: dict[str, str]) -> Answer:

@@ -56,6 +56,19 @@ def test_objects_are_put_read_listed_and_deleted(storage: Storage, tmp_path: Pat
     assert storage.list_keys("pages", "2/") == ["2/1/a page/s.json", "2/2/other"]
 
 
+def test_objects_are_listed_by_the_page(storage: Storage) -> None:
+    for name in ("a", "b", "b/1", "c"):
+        storage.put_bytes(name.encode(), "pages", f"3/1/{name}", "application/json")
+    first = storage.list_page("pages", "3/1/", limit=2)
+    assert [each.key for each in first.objects] == ["3/1/a", "3/1/b"]
+    assert not first.is_last
+    last = storage.list_page("pages", "3/1/", after="3/1/b", limit=2)
+    assert [(each.key, each.etag) for each in last.objects] == [
+        (f"3/1/{name}", hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()) for name in ("b/1", "c")
+    ]
+    assert last.is_last
+
+
 def test_a_missing_object_is_reported_as_missing(storage: Storage) -> None:
     assert storage.head("pages", "none") is None
     assert storage.list_keys("pages", "none/") == []
