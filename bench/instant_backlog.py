@@ -16,7 +16,7 @@ from bench.instant_system import Databases, instant_system
 from bench.processes import processor_seconds
 from bench.result import Result, of_many
 from bench.system import RunningSystem
-from dlcs_stack.stack import DAGSTER, RunningStack
+from dlcs_stack.stack import DAGSTER, Component, RunningStack
 from dlcs_testing import postgresql
 from dlcs_testing.stack_processes import of_service
 
@@ -65,13 +65,17 @@ def _measured(
     count = QUICK_BACKLOG if quick else BACKLOG
     origin = system.upload(page, f"{CUSTOMER}/1/page")
     written, asked = counts_of(servers[:1]), counts_of(servers)
-    before, began = _used(system.stack), time.monotonic()
+    before, parts, began = _used(system.stack), _used_by(system.stack), time.monotonic()
     system.send([(f"{CUSTOMER}/1/{number:05}", origin) for number in range(count)])
     system.wait(CUSTOMER, count, poll_seconds=2)  # what it asks is counted, too
     seconds = time.monotonic() - began
     ours, statements = counts_of(servers[:1]).since(written), counts_of(servers).since(asked)
     used = _used(system.stack) - before
     yield Result(CASE, "processor_ms_per_image", round(used * 1000 / count, 1), "ms", PROCESSOR_GOAL)
+    for component, seconds_of_part in _used_by(system.stack).items():
+        own = (seconds_of_part - parts[component]) * 1000 / count
+        name = "daemon_and_runs" if component is Component.DAEMON else component.value.replace("-", "_")
+        yield Result(CASE, f"of_which_{name}", round(own, 1), "ms")
     yield of_many(CASE, "images_per_second_of_a_run", _rates(system), "/s", RATE_GOAL, at_least=True)
     yield Result(CASE, "images_per_second_of_the_system", round(count / seconds, 1), "/s")
     transactions = ours.above(idle_writes).writing_transactions / count
@@ -82,7 +86,11 @@ def _measured(
 
 def _used(stack: RunningStack) -> float:
     """Return the processor seconds of all that is ours: daemon, code server, runs, webserver."""
-    return sum(processor_seconds(of_service(stack, each)) for each in DAGSTER)
+    return sum(_used_by(stack).values())
+
+
+def _used_by(stack: RunningStack) -> dict[Component, float]:
+    return {each: processor_seconds(of_service(stack, each)) for each in DAGSTER}
 
 
 def _rates(system: RunningSystem) -> list[float]:
