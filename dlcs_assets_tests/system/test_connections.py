@@ -98,11 +98,11 @@ def test_images_are_done_if_dagster_stores_nothing(
         assert run.is_success
         assert system.states() == {"2/1/page": "done"}
         assert system.ledger.health.unreported() == 3
-        assert system.skip_reason("reconcile") == "3 outcomes refused by dagster's database"
+        assert system.skip_reason("reconcile") == "3 outcomes refused by Dagster's database"
         with engine.begin() as connection:
             connection.exec_driver_sql("ALTER TABLE event_logs DROP CONSTRAINT no")
         engine.dispose()
-        assert system.skip_reason("reconcile") == "3 outcomes reported to dagster"
+        assert system.skip_reason("reconcile") == "3 outcomes reported to Dagster"
         assert system.partition("2/1/page") == ("materialized",) * 3
         assert system.ledger.health.unreported() == 0
 
@@ -124,5 +124,5 @@ def test_an_outcome_that_dagster_refuses_delays_no_other(
             connection.exec_driver_sql("ALTER TABLE event_logs ADD CHECK (partition <> '/2/1/a') NOT VALID")
         engine.dispose()
         reason = system.skip_reason("reconcile")
-        assert reason == "2 outcomes reported to dagster; 1 outcomes refused by dagster's database"
+        assert reason == "2 outcomes reported to Dagster; 1 outcomes refused by Dagster's database"
         assert system.ledger.health.unreported() == 1
