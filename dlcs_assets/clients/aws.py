@@ -76,6 +76,26 @@ class S3ClientFactory:
         """Make a client."""
         return self.get_client_at(None, None)
 
+    def find_credentials(self) -> Any:
+        """Return the credentials by which the clients sign, which renew themselves; None if there are none."""
+        from botocore.credentials import Credentials
+
+        if self.aws_access_key_id and self.aws_secret_access_key:
+            return Credentials(self.aws_access_key_id, self.aws_secret_access_key, self.aws_session_token)
+        with _SESSION_LOCK:
+            return _session(self.profile_name).get_credentials()
+
+    def tls_options(self) -> dict[str, Any]:
+        """Return by which authorities the clients trust a server, in urllib3's words."""
+        from botocore.httpsession import get_cert_path
+
+        if self.verify is False:
+            return {"cert_reqs": "CERT_NONE"}
+        with _SESSION_LOCK:
+            session = _session(self.profile_name)._session  # noqa: SLF001 (boto3's has no other way to what it is given)
+            bundle = session.get_config_variable("ca_bundle")
+        return {"cert_reqs": "CERT_REQUIRED", "ca_certs": bundle or get_cert_path(True)}
+
     def get_client_at(self, endpoint_url: str | None, region_name: str | None) -> Any:
         """Make a client for another endpoint or region, None being those of this factory."""
         return make_client(

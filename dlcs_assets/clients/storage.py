@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final
 
 from dlcs_assets.clients.aws import S3ClientFactory, archived, aws_errors
 from dlcs_assets.clients.http import Peer
-from dlcs_assets.clients.lazy import LazyClient
+from dlcs_assets.clients.lazy import Lazy, LazyClient
 from dlcs_assets.clients.listings import ListedObject, Page, page_of
 from dlcs_assets.clients.retrying import Retrying
 from dlcs_assets.clients.s3_objects import download_object
+from dlcs_assets.clients.s3_puts import ObjectPuts, Upload
 from dlcs_assets.clients.transfer import Fetched, PartialFile
 from dlcs_assets.clients.versions import restore_version
 from dlcs_assets.domain.errors import PermanentError, TransientError
@@ -76,6 +77,7 @@ class Storage(LazyClient["S3Client"]):
     first_delay_seconds: float = 0.5
 
     _slots: threading.BoundedSemaphore = field(init=False, repr=False)
+    _puts: Lazy[ObjectPuts] = field(default_factory=Lazy, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._slots = threading.BoundedSemaphore(self.in_flight)
@@ -84,15 +86,13 @@ class Storage(LazyClient["S3Client"]):
         """Store a file, in parts if it is big, and see that S3 has all of it. `sha256` is that of the file."""
         location = S3Location(bucket, key)
         size = path.stat().st_size
-        put: _Put | None = None
         with self._request(f"Storing {bucket}/{key}") as client:
             if size <= _PART_BYTES:
-                with path.open("rb") as file:
-                    put = _put(client, file, location, content_type, sha256)
+                put = self._putter(client).put(Upload(location, path, size, content_type, sha256))
+                if put.is_verified:
+                    return StoredObject(bucket, key, size, sha256, content_type, put.etag)
             else:
                 _upload_in_parts(client, path, location, content_type, sha256)
-        if put and put.is_verified:
-            return StoredObject(bucket, key, size, sha256, content_type, put.etag)
         stored = self.head(bucket, key)
         if stored is None or stored.bytes != size:
             raise TransientError(
@@ -106,7 +106,7 @@ class Storage(LazyClient["S3Client"]):
         """Store a small object. S3 checks the checksum that goes with it, so that there is nothing to look after."""
         sha256 = hashlib.sha256(data).hexdigest()
         with self._request(f"Storing {bucket}/{key}") as client:
-            put = _put(client, data, S3Location(bucket, key), content_type, sha256)
+            put = self._putter(client).put(Upload(S3Location(bucket, key), data, len(data), content_type, sha256))
         return StoredObject(bucket, key, len(data), sha256, content_type, put.etag)
 
     def head(self, bucket: str, key: str) -> StoredObject | None:
@@ -228,6 +228,15 @@ class Storage(LazyClient["S3Client"]):
                     remedy=_PEER.remedy,
                 )
 
+    def close(self) -> None:
+        """Close the connections. The next call opens new ones."""
+        if puts := self._puts.take():
+            puts.close()
+        super().close()
+
+    def _putter(self, client: "S3Client") -> ObjectPuts:
+        return self._puts.get(lambda: ObjectPuts(self.s3, client, longest_delay_seconds=self.first_delay_seconds))
+
     @contextmanager
     def _slot(self) -> Iterator["S3Client"]:
         with self._slots:
@@ -244,30 +253,6 @@ def _archived_in(found: Mapping[str, Any]) -> str | None:
     archive: str | None = found.get("ArchiveStatus") or found.get("StorageClass")
     is_restored = 'ongoing-request="false"' in found.get("Restore", "")
     return archive if archive in _ARCHIVES and not is_restored else None
-
-
-@dataclass(frozen=True, slots=True)
-class _Put:
-    """What S3 answers to a PUT. `is_verified`: it has compared the checksum with the bytes that it has."""
-
-    etag: str
-    is_verified: bool
-
-
-def _put(client: "S3Client", body: Any, location: S3Location, content_type: str, sha256: str) -> _Put:
-    """Put an object in one request. S3 refuses bytes that are not those of `sha256`."""
-    checksum = base64.b64encode(bytes.fromhex(sha256)).decode()
-    answer = client.put_object(
-        Bucket=location.bucket,
-        Key=location.key,
-        Body=body,
-        ContentType=content_type,
-        Metadata={"sha256": sha256},
-        ChecksumAlgorithm="SHA256",
-        ChecksumSHA256=checksum,
-    )
-    # A store that has not compared a checksum does not return it; others that speak S3's protocol may not even read it.
-    return _Put(answer["ETag"].strip('"'), answer.get("ChecksumSHA256") == checksum)
 
 
 def _upload_in_parts(client: "S3Client", path: Path, location: S3Location, content_type: str, sha256: str) -> None:
