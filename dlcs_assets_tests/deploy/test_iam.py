@@ -32,7 +32,7 @@ RESTORE = "iam/restore.json"  # of an operator, for the time of restoring
 
 # What each module asks of AWS: the action that allows it, and the parts that do it.
 ALLOWED: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {
-    ("clients/storage.py", "put_object"): ("s3:PutObject", (RUNS, OPERATOR)),
+    ("clients/s3_puts.py", "put_object"): ("s3:PutObject", (RUNS, OPERATOR)),
     ("clients/storage.py", "upload_fileobj"): ("s3:AbortMultipartUpload", (RUNS, OPERATOR)),
     ("clients/storage.py", "head_object"): ("s3:GetObject", (RUNS, OPERATOR)),
     ("clients/storage.py", "get_object"): ("s3:GetObject", (RUNS, OPERATOR)),

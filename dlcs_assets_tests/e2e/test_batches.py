@@ -41,8 +41,8 @@ def messages(system: System) -> Iterator[dict[str, Any]]:
     yield full_message(f"{CUSTOMER}/1/wrong-1", page, wrong) | reference
     yield {"asset": {"origin": page}} | reference
     yield full_message(f"{CUSTOMER}/1/missing-1", f"{page}-missing") | reference
-    for number in range(20):
-        yield full_message(f"{CUSTOMER}/1/page-{number}", page, IMAGE_CHANNELS if number else file) | reference
+    for number in range(20):  # in each chunk is one that needs no Appetiser
+        yield full_message(f"{CUSTOMER}/1/page-{number}", page, IMAGE_CHANNELS if number % 5 else file) | reference
     yield full_message(f"{CUSTOMER}/1/broken", broken) | reference
     for number in range(34):
         yield full_message(f"{CUSTOMER}/2/file-{number}", page, file) | reference

@@ -62,7 +62,7 @@ def test_ten_hostile_origins_fail_each_for_its_own_reason(
     make_system: Callable[..., System],
 ) -> None:
     """Three good images of the same run are done, and nothing is left in scratch."""
-    system = make_system(attempts=1, origin_max_bytes=500_000, origin_timeout=timedelta(seconds=3))
+    system = make_system(attempts=1, origin_max_bytes=500_000, origin_timeout=timedelta(seconds=3), chunks_in_flight=1)
     with ExitStack() as opened:
         for name, (behave, _) in HOSTILE.items():
             server = opened.enter_context(raw_server(behave))

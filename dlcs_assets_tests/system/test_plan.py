@@ -37,7 +37,9 @@ every_row = pytest.mark.parametrize("row", ROWS, ids=str)
 @pytest.fixture(scope="module")
 def system(services: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """Ingest one image per row."""
-    with running_system(services, tmp_path_factory.mktemp("plan"), s3_origin_buckets=(LISTED_BUCKET,)) as system:
+    with running_system(
+        services, tmp_path_factory.mktemp("plan"), s3_origin_buckets=(LISTED_BUCKET,), chunks_in_flight=1
+    ) as system:
         system.use(s3_endpoint_url=system.s3_proxy.url)
         system.make_bucket(LISTED_BUCKET)
         for row in ROWS:
