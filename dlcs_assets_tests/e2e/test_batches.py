@@ -42,7 +42,7 @@ def messages(system: System) -> Iterator[dict[str, Any]]:
     yield {"asset": {"origin": page}} | reference
     yield full_message(f"{CUSTOMER}/1/missing-1", f"{page}-missing") | reference
     for number in range(20):  # in each chunk is one that needs no Appetiser
-        yield full_message(f"{CUSTOMER}/1/page-{number}", page, IMAGE_CHANNELS if number % 5 else file) | reference
+        yield full_message(f"{CUSTOMER}/1/page-{number}", page, IMAGE_CHANNELS if number % 3 else file) | reference
     yield full_message(f"{CUSTOMER}/1/broken", broken) | reference
     for number in range(34):
         yield full_message(f"{CUSTOMER}/2/file-{number}", page, file) | reference
