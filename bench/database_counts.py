@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,9 +52,12 @@ def counting(binaries: Path) -> Iterator[postgresql.Server]:
         yield server
 
 
-def counts_of(servers: Sequence[postgresql.Server]) -> Counts:
-    """Return what these servers have done since they began; to look is not counted."""
+def counts_of(of_ledger: postgresql.Server, of_dagster: postgresql.Server) -> Counts:
+    """Return the ledger's transactions that wrote, and the statements of both, since they began.
+
+    To look is not counted.
+    """
     time.sleep(PAUSE_SECONDS)
-    written = sum(int(server.execute(_WRITTEN)[0][0]) for server in servers)
-    statements = sum(float(server.execute(_STATEMENTS)[0][0]) for server in servers)
+    written = int(of_ledger.execute(_WRITTEN)[0][0])
+    statements = sum(float(server.execute(_STATEMENTS)[0][0]) for server in (of_ledger, of_dagster))
     return Counts(written, statements, time.monotonic())

@@ -13,12 +13,11 @@ from sqlalchemy import create_engine, text
 
 from bench.database_counts import counting, counts_of
 from bench.instant_system import Databases, instant_system
-from bench.processes import processor_seconds
+from bench.processes import seconds_of
 from bench.result import Result, of_many
 from bench.system import RunningSystem
 from dlcs_stack.stack import DAGSTER, Component, RunningStack
 from dlcs_testing import postgresql
-from dlcs_testing.stack_processes import of_service
 
 CASE: Final = "limit"
 BACKLOG: Final = 2_000
@@ -55,42 +54,36 @@ def _measured(
     # What is loaded for the first time is loaded.
     system.send([("2/1/first", system.upload(page, "2/1/page"))])
     system.wait(2, 1)
-    before, written, began = _used(system.stack), counts_of(servers[:1]), time.monotonic()
-    asked = counts_of(servers)
+    counted = counts_of(*servers)
+    before, began = seconds_of(system.stack, DAGSTER), time.monotonic()
     time.sleep(QUICK_IDLE_SECONDS if quick else IDLE_SECONDS)
-    idle_writes, idle_asked = counts_of(servers[:1]).since(written), counts_of(servers).since(asked)
-    idle = (_used(system.stack) - before) / (time.monotonic() - began)
+    idle = (seconds_of(system.stack, DAGSTER) - before) / (time.monotonic() - began)
+    when_idle = counts_of(*servers).since(counted)
     yield Result(CASE, "processors_when_idle", round(idle, 3), "", IDLE_GOAL)
 
     count = QUICK_BACKLOG if quick else BACKLOG
     origin = system.upload(page, f"{CUSTOMER}/1/page")
-    written, asked = counts_of(servers[:1]), counts_of(servers)
-    before, parts, began = _used(system.stack), _used_by(system.stack), time.monotonic()
+    counted = counts_of(*servers)
+    used_before, began = _used_by(system.stack), time.monotonic()
     system.send([(f"{CUSTOMER}/1/{number:05}", origin) for number in range(count)])
     system.wait(CUSTOMER, count, poll_seconds=2)  # what it asks is counted, too
     seconds = time.monotonic() - began
-    ours, statements = counts_of(servers[:1]).since(written), counts_of(servers).since(asked)
-    used = _used(system.stack) - before
-    yield Result(CASE, "processor_ms_per_image", round(used * 1000 / count, 1), "ms", PROCESSOR_GOAL)
-    for component, seconds_of_part in _used_by(system.stack).items():
-        own = (seconds_of_part - parts[component]) * 1000 / count
+    ours = counts_of(*servers).since(counted).above(when_idle)
+    used = {each: (after - used_before[each]) * 1000 / count for each, after in _used_by(system.stack).items()}
+    yield Result(CASE, "processor_ms_per_image", round(sum(used.values()), 1), "ms", PROCESSOR_GOAL)
+    for component, own in used.items():
         name = "daemon_and_runs" if component is Component.DAEMON else component.value.replace("-", "_")
         yield Result(CASE, f"of_which_{name}", round(own, 1), "ms")
     yield of_many(CASE, "images_per_second_of_a_run", _rates(system), "/s", RATE_GOAL, at_least=True)
     yield Result(CASE, "images_per_second_of_the_system", round(count / seconds, 1), "/s")
-    transactions = ours.above(idle_writes).writing_transactions / count
+    transactions = ours.writing_transactions / count
     yield Result(CASE, "write_transactions_per_image", round(transactions, 2), "", TRANSACTIONS_GOAL)
-    each = statements.above(idle_asked).statements / count
-    yield Result(CASE, "statements_per_image", round(each, 1), "", STATEMENTS_GOAL)
-
-
-def _used(stack: RunningStack) -> float:
-    """Return the processor seconds of all that is ours: daemon, code server, runs, webserver."""
-    return sum(_used_by(stack).values())
+    yield Result(CASE, "statements_per_image", round(ours.statements / count, 1), "", STATEMENTS_GOAL)
 
 
 def _used_by(stack: RunningStack) -> dict[Component, float]:
-    return {each: processor_seconds(of_service(stack, each)) for each in DAGSTER}
+    """Return the processor seconds of all that is ours: daemon with runs, code server, webserver."""
+    return {each: seconds_of(stack, [each]) for each in DAGSTER}
 
 
 def _rates(system: RunningSystem) -> list[float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -42,6 +42,11 @@ def processor_seconds(processes: list[psutil.Process]) -> float:
             times = process.cpu_times()
             used += times.user + times.system + times.children_user + times.children_system
     return used
+
+
+def seconds_of(stack: RunningStack, components: Iterable[Component]) -> float:
+    """Return the processor seconds that services have used until now."""
+    return sum(processor_seconds(of_service(stack, each)) for each in components)
 
 
 def of_this_bench(but: list[psutil.Process]) -> list[psutil.Process]:

@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Final
 
 from bench.independent_loop import Job
-from bench.processes import processor_seconds
+from bench.processes import seconds_of
 from bench.result import Result, of_many
 from bench.rows import ROW_1, ROW_4, ROW_8, Library, Row, as_jp2, library, make_shelf, write_customers
 from bench.system import RunningSystem, running
 from dlcs_stack import aws
 from dlcs_stack.stack import ALL, Component
-from dlcs_testing.stack_processes import of_service
 
 CASE: Final = "limit"
 CUSTOMERS: Final = range(100, 200)
@@ -92,7 +91,7 @@ def _take(  # noqa: PLR0917 (what is measured, and where to)
     stack = system.stack
     services = _SERVICES if alone else tuple(ALL)
     queue = system.sqs.create_queue(QueueName=f"loop-{customer}")["QueueUrl"] if alone else None
-    before, began = sum(processor_seconds(of_service(stack, each)) for each in services), time.monotonic()
+    before, began = seconds_of(stack, services), time.monotonic()
     system.send_messages(messages, queue)
     own = 0.0
     if queue:
@@ -100,8 +99,7 @@ def _take(  # noqa: PLR0917 (what is measured, and where to)
     else:
         system.wait(customer, count)
     taken.seconds.append(time.monotonic() - began)
-    used = sum(processor_seconds(of_service(stack, each)) for each in services) - before
-    taken.processor_seconds.append(used + own)
+    taken.processor_seconds.append(seconds_of(stack, services) - before + own)
     _require_results(system, customer, count)
 
 

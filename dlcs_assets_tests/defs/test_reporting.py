@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
-from sqlalchemy import Engine, Pool, create_engine, event
+from sqlalchemy import Engine, Pool, create_engine
 
 from dlcs_assets.clients.aws import S3ClientFactory
 from dlcs_assets.clients.storage import Storage
@@ -33,6 +32,7 @@ from dlcs_assets.ledger.records import InboxMessage
 from dlcs_assets.settings import Settings
 from dlcs_testing import postgresql
 from dlcs_testing.instances import dagster_storage, instance_with, pooled_storage, with_driver
+from dlcs_testing.listening import noted
 from dlcs_testing.processes import eventually
 from dlcs_testing.reporting_job import CATALOG, MOMENTS, Reported, by_reporter, one_by_one, reports_of, run
 
@@ -155,26 +155,12 @@ def test_dagster_has_the_same_as_of_events_one_by_one(
     assert "input_event_pointer" in str(found[0][Stage.THUMBNAILS]["last"]["tags"])
 
 
-@contextmanager
-def counted(target: Any, name: str) -> Iterator[list[str]]:
-    seen: list[str] = []
-
-    def note(*arguments: Any) -> None:
-        seen.append(" ".join(each for each in arguments if isinstance(each, str)))
-
-    event.listen(target, name, note)
-    try:
-        yield seen
-    finally:
-        event.remove(target, name, note)
-
-
 def test_more_images_are_no_more_statements(pooled: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor transactions and connections taken from the pool, up to the size of a batch."""
     monkeypatch.setattr(reporting, "LONGEST_WAIT_SECONDS", 60)
 
     def costs(images: Sequence[str]) -> tuple[int, int]:
-        with counted(Engine, "before_cursor_execute") as statements, counted(Pool, "checkout") as taken:
+        with noted(Engine, "before_cursor_execute") as statements, noted(Pool, "checkout") as taken:
             assert len(report(pooled, images)) == 3 * len(images)
         return len(statements), len(taken)
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
-from sqlalchemy import Engine, Pool, create_engine, event
+from sqlalchemy import Engine, Pool, create_engine
 
 from dlcs_assets_tests.instance.run_over_partitions import ASSET, KEYS, run_all, shown
 from dlcs_testing import postgresql
 from dlcs_testing.instances import instance_with, pooled_storage, with_driver
+from dlcs_testing.listening import noted
 from dlcs_testing.processes import eventually
 
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
@@ -23,21 +22,6 @@ WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AN
 @pytest.fixture
 def storage(postgresql_server: postgresql.Server) -> dict[str, Any]:
     return pooled_storage(postgresql_server.new_database())
-
-
-@contextmanager
-def noted(target: Any, name: str) -> Iterator[list[str]]:
-    """Note the events of this name of all engines; of statements, their text."""
-    seen: list[str] = []
-
-    def note(*arguments: Any) -> None:
-        seen.append(" ".join(argument for argument in arguments if isinstance(argument, str)))
-
-    event.listen(target, name, note)
-    try:
-        yield seen
-    finally:
-        event.remove(target, name, note)
 
 
 def test_many_events_need_no_more_connections_than_few(storage: dict[str, Any], tmp_path: Path) -> None:
