@@ -94,9 +94,13 @@ class ForkingRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
                 with self._lock:
                     process, tagged = self._fork(command[command.index("api") :], run.run_id, opened)
                 self._follow(process, run.run_id)
-            # The machine has no process, memory, file or thread left. If that ends the fork server, EOFError says so.
+            # The machine has no process, memory, file or thread left. If that ends the fork server, its pipe is found
+            # at its end, or broken, as it happens.
             except (OSError, EOFError) as error:
-                reason = "the fork server ended" if isinstance(error, EOFError) else error.strerror or str(error)
+                if isinstance(error, (EOFError, ConnectionError)):
+                    reason = "the fork server ended"
+                else:
+                    reason = error.strerror or str(error)
                 raise put_back(self._instance, run, f"machine {socket.gethostname()}: {reason}") from error
             assert process.pid is not None
             # Dagster writes a run's tags and its state as one: the run must not change its state meanwhile.
