@@ -9,10 +9,12 @@ import dagster as dg
 import pytest
 
 from dlcs_assets.defs import tags
-from dlcs_assets.defs.partitions import UNFINISHED_RUNS
+from dlcs_assets.defs.partitions import UNFINISHED_RUNS, WorkingSet
 from dlcs_assets.defs.sensors import dispatch
+from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.modified import AssetDeleted
 from dlcs_assets.domain.stages import STAGES, Lane, Stage
-from dlcs_assets.intake.messages import read_message
+from dlcs_assets.intake.messages import read_message, take_in
 from dlcs_assets.ledger.inbox import IntakePolicy
 from dlcs_assets.ledger.records import RetrySchedule
 from dlcs_testing.harness import System, full_message, key_of
@@ -122,6 +124,56 @@ def test_a_dispatch_lost_before_its_keys_were_added_is_completed(system: System,
         system.instance.delete_dynamic_partition(system.catalog.partitions_name, key_of(image))
     (run,) = system.settle()
     assert run.is_success
+    assert system.states() == dict.fromkeys(PAGES, "done")
+
+
+def register_again(system: System, url: str, image: str) -> None:
+    """Delete an image that a chunk has reserved, and register it once more."""
+    deleted = AssetDeleted(AssetId.parse(image), datetime.now(UTC), None, frozenset(), ())
+    system.ledger.deletions.request([deleted], now=datetime.now(UTC))
+    later = datetime.now(UTC) + timedelta(seconds=1)
+    system.send(full_message(image, url, "file") | {"created": later.isoformat()})
+
+
+def test_an_image_registered_again_waits_for_its_lost_chunk(system: System, page: str) -> None:
+    """Two chunks of one tick cannot have the same key: Dagster refused it, and no image of the lane moved any more."""
+    send_files(system, page, PAGES)
+    (lost,) = run_requests(system, "sqs_ingest")
+    for image in PAGES:  # the process died before it added them
+        system.instance.delete_dynamic_partition(system.catalog.partitions_name, key_of(image))
+    register_again(system, page, PAGES[1])
+    (again,) = run_requests(system, "sqs_ingest")
+    assert again.run_key == lost.run_key
+    assert all(run.is_success for run in system.settle())
+    assert system.states() == dict.fromkeys(PAGES, "done")
+
+
+def test_a_range_whose_run_is_not_known_yet_stays_whole(
+    system: System, page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first key is that of an image that is due again, and would move to the range of another chunk."""
+    monkeypatch.setattr(dispatch, "LAUNCH_GRACE", timedelta(minutes=1))
+    send_files(system, page, PAGES)
+    run_requests(system, "sqs_ingest")
+    register_again(system, page, PAGES[0])
+    send_files(system, page, ["2/1/other"])
+    (request,) = run_requests(system, "sqs_ingest")
+    assert (request.tags[tags.RANGE_START], request.tags[tags.RANGE_END]) == (key_of("2/1/other"),) * 2
+    assert WorkingSet.of(system.instance, system.catalog).is_range([key_of(image) for image in PAGES])
+
+
+def test_chunks_that_share_an_image_run_one_after_another(system: System, page: str) -> None:
+    """As ledgers may have them in which dispatch stood still, both with their runs lost."""
+    send_files(system, page, PAGES)
+    run_requests(system, "sqs_ingest")
+    register_again(system, page, PAGES[1])
+    take_in(system.queues, system.ledger, str(system.settings.ingest_queue_url), Lane.INGEST, system.settings)
+    now = datetime.now(UTC)
+    due = system.ledger.dispatch.due([Lane.INGEST], limit=10, now=now)
+    system.ledger.dispatch.reserve(dispatch.plan_chunks(due, Lane.INGEST, 10), now)
+    for image in PAGES:
+        system.instance.delete_dynamic_partition(system.catalog.partitions_name, key_of(image))
+    assert all(run.is_success for run in system.settle())
     assert system.states() == dict.fromkeys(PAGES, "done")
 
 

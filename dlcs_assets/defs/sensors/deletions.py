@@ -9,7 +9,7 @@ import dagster as dg
 from dlcs_assets.defs import tags
 from dlcs_assets.defs.jobs.delete import DELETE_JOB
 from dlcs_assets.defs.loggers import run_config
-from dlcs_assets.defs.sensors.dispatch import PRIORITIES, Dispatched, plan_chunks, without_run
+from dlcs_assets.defs.sensors.dispatch import PRIORITIES, Dispatched, is_lost, plan_chunks, without_run
 from dlcs_assets.domain.stages import Lane
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.ledger.records import Chunk
@@ -21,7 +21,7 @@ CHUNKS_IN_FLIGHT = 1  # a deletion is a few requests: one run at a time keeps up
 def dispatch_deletions(instance: dg.DagsterInstance, ledger: Ledger, settings: Settings) -> Dispatched:
     """Return requests for a run over what is to be deleted; again for a chunk whose run is not known."""
     lane = Lane.DELETE
-    chunks = without_run(instance, ledger, lane)
+    chunks = [chunk for chunk in without_run(instance, ledger, [lane]) if is_lost(chunk)]
     allowed = ledger.launches.permission(datetime.now(UTC))
     if allowed.paused:
         return Dispatched(note=allowed.reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -38,6 +38,7 @@ PRIORITIES = {
     Lane.RETRY: -2,
     Lane.BACKFILL: -5,
 }
+OVER_PARTITIONS = frozenset(Lane) - {Lane.DELETE}  # a run that deletes images needs no keys
 FIRST_RUN_BOOST = 1  # on top of it: one customer's only run goes before another's second
 
 
@@ -64,16 +65,16 @@ def dispatch(
     with ledger.dispatch.lease(DISPATCH_LEASE, wait=LEASE_WAIT) as held:
         if not held:
             return Dispatched(note="another sensor is dispatching; the next tick will")
-        lost = without_run(instance, ledger, lane)
+        waiting = without_run(instance, ledger, OVER_PARTITIONS)
         allowed = ledger.launches.permission(datetime.now(UTC))
         if allowed.paused:
             return Dispatched(note=allowed.reason)
-        lost = lost[: max(allowed.chunks, 1)]
         allotments = _turns(ledger, lane, settings)  # others may have dispatched since
         in_flight = ledger.dispatch.in_flight()
-        offers = _Offers(instance, asset_graph, ledger, lane, settings, allotments=allotments)
-        planned = allocate(allotments, offers.of)[: max(allowed.chunks - len(lost), 0)]
-        chunks = [chunk for chunk in lost if offers.used_if_any_of(_keys(chunk)).isdisjoint(_keys(chunk))]
+        offers = _Offers(instance, asset_graph, ledger, lane, settings, allotments=allotments, waiting=waiting)
+        lost = [chunk for chunk in waiting if chunk.lane is lane and is_lost(chunk)]
+        chunks = [chunk for chunk in lost if offers.may_launch(chunk)][: max(allowed.chunks, 1)]
+        planned = allocate(allotments, offers.of)[: max(allowed.chunks - len(chunks), 0)]
         chunks += ledger.dispatch.reserve(planned, offers.now)
         new = set(arrange(instance, Catalog.of(settings), [_keys(chunk) for chunk in chunks]))
     # Of an image that was away Dagster may no longer know the stages that its run will not make.
@@ -108,7 +109,11 @@ def plan_chunks(due: Sequence[DueImage], lane: Lane, chunk_size: int) -> list[Ch
 
 
 class _Offers:
-    """What each customer has due in the lane, as chunks, less what runs and backfills in progress hold."""
+    """What each customer has due in the lane, as chunks, less what is held.
+
+    Runs and backfills in progress hold keys, and so do the chunks that wait for their run: an image may have been
+    deleted and registered again since its chunk was reserved, and its key is still in the range of that one.
+    """
 
     def __init__(
         self,
@@ -119,6 +124,7 @@ class _Offers:
         settings: Settings,
         *,
         allotments: Allotments,
+        waiting: Sequence[Chunk],
     ) -> None:
         self.now = datetime.now(UTC)
         self.blocked = 0
@@ -129,19 +135,35 @@ class _Offers:
         self._most = settings.chunk_size
         self._allotments = allotments
         self._catalog = Catalog.of(settings)
+        # Of two chunks for one key, the older one comes first.
+        self._first_chunk: dict[str, str] = {}
+        for chunk in waiting:
+            for key in _keys(chunk):
+                self._first_chunk.setdefault(key, chunk.id)
 
     def of(self, turn: Allotment) -> list[Chunk]:
         """Return the customer's next chunks, the longest due images first."""
         limit = turn.max_chunks * self._most
         due = self._due(turn, limit)
-        if used := self.used_if_any_of([_key(image) for image in due]):
-            due = self._due(turn, limit + len(used))  # others must not wait behind those that are blocked
-        movable = [image for image in due if _key(image) not in used]
+        if held := self._held_if_any_of([_key(image) for image in due]):
+            due = self._due(turn, limit + len(held))  # others must not wait behind those that are blocked
+        movable = [image for image in due if _key(image) not in held]
         self.blocked += len(due) - len(movable)
         size = self._allotments.images_in_chunk(len(movable), turn.max_chunks, most=self._most)
         return plan_chunks(movable[:limit], self._lane, size)
 
-    def used_if_any_of(self, keys: Sequence[str]) -> frozenset[str]:
+    def may_launch(self, chunk: Chunk) -> bool:
+        """Return whether nothing else holds a key of this chunk, which waits for its run."""
+        keys = _keys(chunk)
+        first = all(self._first_chunk[key] == chunk.id for key in keys)
+        return first and self._used_if_any_of(keys).isdisjoint(keys)
+
+    def _held_if_any_of(self, keys: Sequence[str]) -> frozenset[str]:
+        """Return all keys that are held, or nothing where none of the given keys is."""
+        held = self._used_if_any_of(keys).union(self._first_chunk)
+        return frozenset() if held.isdisjoint(keys) else held
+
+    def _used_if_any_of(self, keys: Sequence[str]) -> frozenset[str]:
         """Return all keys that runs or backfills in progress hold: to move one would pull it from under them.
 
         Nothing is asked, nor returned, where all the given keys are new.
@@ -204,16 +226,21 @@ def _note(allotments: Allotments, lane: Lane, settings: Settings, blocked: int =
     return "; ".join(reasons) or "nothing is due"
 
 
-def without_run(instance: dg.DagsterInstance, ledger: Ledger, lane: Lane) -> list[Chunk]:
-    """Return the lane's chunks whose run Dagster does not know, though it was requested some time ago."""
-    lost, before = [], datetime.now(UTC) - LAUNCH_GRACE
-    for chunk in ledger.dispatch.unlaunched([lane]):
+def without_run(instance: dg.DagsterInstance, ledger: Ledger, lanes: Collection[Lane]) -> list[Chunk]:
+    """Return the chunks of these lanes whose run Dagster does not know, the oldest first."""
+    unknown = []
+    for chunk in ledger.dispatch.unlaunched(lanes):
         runs = instance.get_runs(dg.RunsFilter(tags={tags.CHUNK: chunk.id}), limit=1)
         if runs:
             ledger.dispatch.mark_launched(chunk.id, runs[0].run_id)
-        elif created_at(chunk.id) <= before:
-            lost.append(chunk)
-    return lost
+        else:
+            unknown.append(chunk)
+    return unknown
+
+
+def is_lost(chunk: Chunk) -> bool:
+    """Return whether the run of a chunk without one was requested so long ago that it has to be requested again."""
+    return created_at(chunk.id) <= datetime.now(UTC) - LAUNCH_GRACE
 
 
 def _key(image: DueImage) -> str:
