@@ -150,7 +150,11 @@ class System(Installation):
         keys = [key_of(image) for image in images]
         alone = len(keys) == 1
         run_tags = {tags.PARTITION: keys[0]} if alone else {tags.RANGE_START: keys[0], tags.RANGE_END: keys[-1]}
-        return self._execute(run_tags, stages)
+        return self.launch(run_tags, stages)
+
+    def launch(self, run_tags: Mapping[str, str], stages: Sequence[Stage] = STAGES) -> dg.DagsterRun:
+        """Launch a run by hand with any tags, as the launchpad and the API allow."""
+        return self._execute(dict(run_tags), stages)
 
     def execute_job(
         self,

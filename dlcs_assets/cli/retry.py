@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from dlcs_assets.cli.connection import load_settings, open_ledger
 from dlcs_assets.cli.failure import CommandError, UsageError
 from dlcs_assets.cli.options import BatchOption, CustomerOption, IdsArgument, SpaceOption, parse_ids, parse_space
 from dlcs_assets.cli.output import echo
+from dlcs_assets.domain.request_states import ShownState
 from dlcs_assets.ledger.reports import Selection
 
 
@@ -36,12 +38,27 @@ def retry(
         chosen = ledger.reports.retry(selection, now=datetime.now(UTC))
         counts = ledger.reports.counts(selection)
     if not chosen:
-        under_way = counts["pending"] + counts["running"]
-        more = f"; {under_way} are pending or running already" if under_way else ""
-        echo(f"None of these images has failed{more}: nothing to do.")
+        echo(f"None of these images has failed: nothing to do.{_other_states(counts)}")
         return
     spaces = len({each.rpartition("/")[0] for each in chosen})
     echo(f"{_count(len(chosen), 'image')} will be retried, in {_count(spaces, 'space')}.")
+
+
+def _other_states(counts: Mapping[str, int]) -> str:
+    """Say of images that have not failed why they are not retried, where that is not plain."""
+    under_way = counts[ShownState.PENDING] + counts[ShownState.RUNNING]
+    deleted = counts[ShownState.DELETED]
+    more = ""
+    if under_way:
+        more += f" {_are(under_way)} pending or running already."
+    if deleted:
+        it = "it" if deleted == 1 else "them"
+        more += f" {_are(deleted)} deleted, and can be ingested only by a message that registers {it} again."
+    return more
+
+
+def _are(number: int) -> str:
+    return f"{number} is" if number == 1 else f"{number} are"
 
 
 def _count(number: int, noun: str) -> str:

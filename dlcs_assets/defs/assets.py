@@ -18,6 +18,7 @@ from dlcs_assets.defs import shown, tags
 from dlcs_assets.defs.catalog import Catalog
 from dlcs_assets.defs.checks import stage_check_results, stage_check_specs
 from dlcs_assets.defs.materializations import UPSTREAM
+from dlcs_assets.defs.partitions import image_ids
 from dlcs_assets.defs.reporting import Report, Reporter
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.partition_key import asset_id_of
@@ -183,7 +184,7 @@ class _Run:
                 yield from reporter.stored()
 
     def _claim(self) -> Claim:
-        run_id, keys = self._context.run.run_id, self._context.partition_keys
+        run_id, keys = self._context.run.run_id, self._keys()
         chunk_id = self._context.run.tags.get(tags.CHUNK)
         self._ledger.claims.end_former(run_id, schedule=self._schedule(), now=datetime.now(UTC))
         claim = self._ledger.claims.claim_chunk(chunk_id, run_id, now=datetime.now(UTC)) if chunk_id else None
@@ -208,6 +209,30 @@ class _Run:
         asset_ids = [asset_id_of(key) for key in keys]
         self._context.instance.add_run_tags(run_id, _tags_of(asset_ids))
         return self._ledger.claims.claim_images(asset_ids, self._stages, run_id, now=datetime.now(UTC))
+
+    def _keys(self) -> Sequence[str]:
+        """Return the keys that the run was launched for. The launchpad and the API let a person give none, or any."""
+        if not (self._context.has_partition_key or self._context.has_partition_key_range):
+            raise shown.failure(
+                "This run was launched for no image. Choose images in the dialog of Materialize, or name a partition "
+                "in the launchpad."
+            )
+        try:
+            keys = self._context.partition_keys
+        except dg.DagsterInvalidInvocationError as error:
+            run_tags = self._context.run.tags
+            chosen = run_tags.get(tags.PARTITION) or f"{run_tags[tags.RANGE_START]}...{run_tags[tags.RANGE_END]}"
+            raise shown.failure(
+                f"Dagster has no partition {chosen}. Images are partitions from their first ingest on, until they are "
+                "pruned; `dlcs retry` and `dlcs reprocess` reach all of them, and add what is missing."
+            ) from error
+        images = set(image_ids(keys).values())
+        if strange := next((key for key in keys if key not in images), None):
+            raise shown.failure(
+                f"The partition {strange} is no image's: their keys are made from ids, as `/customer/space/asset`. "
+                "Delete it in Dagster; a message registers an image and adds its partition."
+            )
+        return keys
 
     def report(self) -> None:
         """Log how every image ended that is not done; end red, by a Failure, if one failed permanently."""

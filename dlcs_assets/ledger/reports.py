@@ -296,9 +296,9 @@ def _only_rejected(selection: Selection) -> Select[Any] | None:
     )
     if selection.ids:
         query = query.where(messages.c.image_id.in_(selection.ids))
-    if selection.customer is not None:
-        space = "%" if selection.space is None else selection.space
-        query = query.where(messages.c.image_id.like(f"{selection.customer}/{space}/%"))
+    if selection.customer is not None or selection.space is not None:
+        customer, space = ("%" if each is None else each for each in (selection.customer, selection.space))
+        query = query.where(messages.c.image_id.like(f"{customer}/{space}/%"))
     return query
 
 

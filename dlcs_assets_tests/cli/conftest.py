@@ -17,6 +17,7 @@ from dlcs_assets.cli import make_app
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.ingest_request import AssetFields, BatchReference, IngestMessage
+from dlcs_assets.domain.modified import AssetDeleted
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
 from dlcs_assets.domain.stages import STAGES, Lane, Outcome, Stage
 from dlcs_assets.ledger import Ledger
@@ -85,20 +86,29 @@ class Desk:
     def failed(self, image: str, error: IngestError) -> None:
         self._run(image, error=error)
 
+    def delete(self, image: str) -> None:
+        """Delete an image, as the run of a chunk of deletions does."""
+        self.ledger.deletions.request([AssetDeleted(AssetId.parse(image), None, None, frozenset(), ())], now=NOW)
+        chunk = self._reserve(image, Lane.DELETE)
+        claim = self.ledger.deletions.claim(chunk.id, new_id(), now=NOW)
+        assert claim is not None
+        self.ledger.deletions.finish(claim, claim.deletions[0], None, schedule=SCHEDULE, now=NOW)
+
     def end(self, image: str, error: IngestError | None = None) -> None:
         """End the request that is pending for an image, as the run of a chunk does."""
+        claim = self.ledger.claims.claim_chunk(self._reserve(image, Lane.INGEST).id, new_id(), now=NOW)
+        assert claim is not None
+        self.ledger.results.finish(claim, claim.items[0], error, schedule=SCHEDULE, now=NOW)
+
+    def _reserve(self, image: str, lane: Lane) -> Chunk:
         (due,) = [
             each
             for each in self.ledger.dispatch.due(list(Lane), limit=100, now=datetime.now(UTC))
             if str(each.asset_id) == image
         ]
-        chunk = Chunk(
-            new_id(), Lane.INGEST, due.asset_id.customer, due.asset_id.space, due.stages, image, image, (due,)
-        )
+        chunk = Chunk(new_id(), lane, due.asset_id.customer, due.asset_id.space, due.stages, image, image, (due,))
         self.ledger.dispatch.reserve([chunk], NOW)
-        claim = self.ledger.claims.claim_chunk(chunk.id, new_id(), now=NOW)
-        assert claim is not None
-        self.ledger.results.finish(claim, claim.items[0], error, schedule=SCHEDULE, now=NOW)
+        return chunk
 
     def _run(self, image: str, *results: StageResult, error: IngestError | None = None) -> None:
         if not self.ledger.reports.registration(AssetId.parse(image)):

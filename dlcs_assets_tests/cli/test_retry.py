@@ -60,8 +60,16 @@ def test_a_second_retry_says_that_they_are_pending_already(shop: Desk) -> None:
     before = pending(shop)
     done = dlcs("retry", "--space", "2/1")
     assert done.exit_code == 0
-    assert done.stdout == "None of these images has failed; 2 are pending or running already: nothing to do.\n"
+    assert done.stdout == "None of these images has failed: nothing to do. 2 are pending or running already.\n"
     assert pending(shop) == before
+
+
+def test_a_retry_says_of_a_deleted_image_that_it_is_deleted(shop: Desk) -> None:
+    shop.delete("2/1/good")
+    done = dlcs("retry", "2/1/good")
+    assert done.exit_code == 0
+    assert "1 is deleted, and can be ingested only by a message that registers it again." in done.stdout
+    assert pending(shop) == set()
 
 
 def test_without_a_choice_nothing_is_retried(shop: Desk) -> None:

@@ -163,3 +163,10 @@ def test_a_rejected_message_does_not_reject_a_known_image(desk: Desk) -> None:
     assert "2/1/unknown" in shown
     assert "2/1/good" not in shown
     assert desk.ledger.reports.counts()["rejected"] == 1
+
+
+def test_a_space_has_no_rejected_images_of_others(desk: Desk) -> None:
+    for image in ("2/1/mine", "3/1/mine", "2/11/other", "1/2/other"):
+        desk.reject("not JSON", image=image)
+    assert dlcs("status", "--space", "1").stdout.splitlines()[0] == "2 images: 2 rejected"
+    assert dlcs("status", "--space", "3/1").stdout.splitlines()[0] == "1 image: 1 rejected"

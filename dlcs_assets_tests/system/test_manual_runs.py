@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import dagster as dg
 import pytest
 
+from dlcs_assets.defs import tags
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.stages import STAGES, Stage
 from dlcs_testing.harness import System, full_message, key_of
@@ -130,3 +131,21 @@ def test_a_range_of_images_is_one_run(system: System) -> None:
     assert run.is_success
     assert len(system.origin.asked) == 3
     assert {system.status(image).lane for image in images} == {"manual"}
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        ({}, "This run was launched for no image."),
+        ({tags.PARTITION: "/2/1/unknown"}, "Dagster has no partition /2/1/unknown."),
+        ({tags.PARTITION: "page"}, "Dagster has no partition page."),
+        ({tags.PARTITION: "by hand"}, "The partition by hand is no image's"),
+    ],
+    ids=["none", "unknown", "not an image", "added by a person"],
+)
+def test_a_run_without_known_images_says_so(system: System, chosen: dict[str, str], said: str) -> None:
+    system.instance.add_dynamic_partitions(system.catalog.partitions_name, ["by hand"])
+    run = system.launch(chosen)
+    assert run.status is dg.DagsterRunStatus.FAILURE
+    assert system.failure_of(run)[0].startswith(said)
+    assert system.status(PAGE).state == "done"
