@@ -51,7 +51,7 @@ DESCRIPTIONS = {
 BY_APPETISER = (
     "IIIF thumbnails in S3, with their s.json. They are made by Appetiser (`POST /convert`), all sizes in one request."
 )
-PARTITIONS_NOTE = "One partition per image: `/customer/space/asset`."
+PARTITIONS_NOTE = "One partition per image: `@customer/space/asset`."
 FORMATS = {Stage.ORIGINAL: "as-delivered", Stage.JP2: "jpeg2000", Stage.THUMBNAILS: "jpeg"}
 
 
@@ -229,7 +229,7 @@ class _Run:
         images = set(image_ids(keys).values())
         if strange := next((key for key in keys if key not in images), None):
             raise shown.failure(
-                f"The partition {strange} is no image's: their keys are made from ids, as `/customer/space/asset`. "
+                f"The partition {strange} is no image's: their keys are made from ids, as `@customer/space/asset`. "
                 "Delete it in Dagster; a message registers an image and adds its partition."
             )
         return keys

@@ -199,7 +199,7 @@ def _leftovers(world: World, history: History) -> Iterator[Violation]:
 def _dagster(world: World, history: History) -> Iterator[Violation]:
     done = {partition_key(AssetId.parse(image)) for image, ending in history.endings.items() if ending.state == DONE}
     for stage in STAGES:
-        shown = world.system.dagster.partitions(stage, f"/{history.customer}/")
+        shown = world.system.dagster.partitions(stage, f"@{history.customer}/")
         wrong = {key: shown.get(key, "not there") for key in done if shown.get(key) != "materialized"}
         if wrong:
             yield f"Dagster shows of {stage}: {dict(sorted(wrong.items())[:5])} ({len(wrong)} in all)"

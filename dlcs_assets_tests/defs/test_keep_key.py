@@ -12,7 +12,7 @@ from dlcs_assets.defs.partitions import DISPATCH_LEASE
 from dlcs_assets.defs.sensors.reconcile import keep_key
 from dlcs_assets.ledger import Ledger
 
-KEY = "/2/1/page"
+KEY = "@2/1/page"
 CATALOG = Catalog()
 
 

@@ -14,7 +14,7 @@ from dlcs_assets.domain.results import StageResult
 from dlcs_assets.domain.stages import STAGES, Outcome, Stage
 
 IMAGE = AssetId.parse("2/1/a,b")
-KEY = "/2/1/a%2Cb"
+KEY = "@2/1/a%2Cb"
 CATALOG = Catalog()
 
 
@@ -67,7 +67,7 @@ def test_without_anything_upstream_there_is_no_pointer(instance: dg.DagsterInsta
 
 def test_another_image_is_never_what_it_was_made_from(instance: dg.DagsterInstance) -> None:
     report(instance, Stage.ORIGINAL)
-    assert Upstream(instance, CATALOG).tags(Stage.JP2, ["/2/1/another"]) == {}
+    assert Upstream(instance, CATALOG).tags(Stage.JP2, ["@2/1/another"]) == {}
 
 
 @pytest.mark.parametrize(

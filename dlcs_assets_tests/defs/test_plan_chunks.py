@@ -47,7 +47,7 @@ def test_the_order_is_that_in_which_the_images_were_due() -> None:
 def test_the_range_of_a_chunk_is_from_its_first_key_to_its_last() -> None:
     """Keys are encoded as Dagster has them, and each chunk has an id of its own: its run key."""
     chunks = plan_chunks([due("2/1/z"), due("2/1/a,b"), due("2/2/x")], Lane.RETRY, 10)
-    assert [(chunk.first_key, chunk.last_key) for chunk in chunks] == [("/2/1/z", "/2/1/a%2Cb"), ("/2/2/x", "/2/2/x")]
+    assert [(chunk.first_key, chunk.last_key) for chunk in chunks] == [("@2/1/z", "@2/1/a%2Cb"), ("@2/2/x", "@2/2/x")]
     assert len({chunk.id for chunk in chunks}) == 2
     assert {chunk.lane for chunk in chunks} == {Lane.RETRY}
 

@@ -189,7 +189,7 @@ def test_one_bad_event_costs_itself(pooled: dg.DagsterInstance, database: str) -
     good = [image for image in IMAGES if image != BAD]
     assert Counter(str(image) for image, _, _ in marked) == dict.fromkeys(good, 3)
     for stage in STAGES:
-        assert sorted(str(each.partition_key) for each in stored(pooled, stage)) == [f"/{image}" for image in good]
+        assert sorted(str(each.partition_key) for each in stored(pooled, stage)) == [f"@{image}" for image in good]
 
 
 def test_a_database_that_refuses_is_asked_a_few_times(pooled: dg.DagsterInstance, database: str) -> None:
@@ -222,7 +222,7 @@ def test_an_outcome_waits_no_longer_than_a_second(tmp_path: Path) -> None:
             reporter.add(reports_of(IMAGES)[0])
             assert eventually(lambda: bool(marked))
             (record,) = stored(context.instance, Stage.ORIGINAL)
-            assert record.partition_key == f"/{IMAGES[0]}"
+            assert record.partition_key == f"@{IMAGES[0]}"
         yield from reporter.stored()
 
     marked: list[Reported] = []
@@ -243,7 +243,7 @@ def test_a_run_that_is_ended_reports_what_waits(tmp_path: Path) -> None:
         assert not run(instance, IMAGES, work).success
         # On a busy machine it may have ended before that.
         assert eventually(lambda: len(marked) == 3, seconds=SECONDS)
-        assert [record.partition_key for record in stored(instance, Stage.THUMBNAILS)] == [f"/{IMAGES[0]}"]
+        assert [record.partition_key for record in stored(instance, Stage.THUMBNAILS)] == [f"@{IMAGES[0]}"]
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "pooled postgresql"])
@@ -263,7 +263,7 @@ def test_what_a_killed_run_did_not_report_is_reported(
     ledger.inbox.take_in(received, policy=IntakePolicy(lambda *_: None, timedelta(minutes=10)), now=NOW)
     home = tmp_path / "home"
     with instance_with(storage_of(kind, request, tmp_path / "home"), home) as instance:
-        instance.add_dynamic_partitions(CATALOG.partitions_name, [f"/{image}" for image in IMAGES])
+        instance.add_dynamic_partitions(CATALOG.partitions_name, [f"@{image}" for image in IMAGES])
         command = [sys.executable, "-m", "dlcs_testing.reporting_job", f"sqlite:///{tmp_path / 'ledger.db'}", moment]
         killed = subprocess.run(command, env={**os.environ, "DAGSTER_HOME": str(home)}, timeout=SECONDS, check=False)
         assert killed.returncode == -9
@@ -278,5 +278,5 @@ def test_what_a_killed_run_did_not_report_is_reported(
         assert done.reported == 3 * len(IMAGES) - sum(before)
         assert ledger.health.unreported() == 0
         for stage in STAGES:
-            assert Counter(each.partition_key for each in stored(instance, stage)) == {f"/{i}": 1 for i in IMAGES}
+            assert Counter(each.partition_key for each in stored(instance, stage)) == {f"@{i}": 1 for i in IMAGES}
     ledger.close()

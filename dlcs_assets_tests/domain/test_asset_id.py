@@ -105,14 +105,15 @@ def test_json_that_is_not_an_id_is_malformed(value: object) -> None:
 @pytest.mark.parametrize(
     ("asset", "key"),
     [
-        ("page-1", "/2/5/page-1"),
-        ("Blatt 3 (recto) é.tif", "/2/5/Blatt 3 (recto) é.tif"),
-        ("a..b", "/2/5/a..b"),
-        ("a...b", "/2/5/a%2E%2E%2Eb"),
-        ("50%", "/2/5/50%25"),
-        ("a,b[1]*", "/2/5/a%2Cb%5B1%5D%2A"),
-        ("""'"\\""", "/2/5/%27%22%5C"),
-        ("%2E", "/2/5/%252E"),
+        ("page-1", "@2/5/page-1"),
+        ("Blatt 3 (recto) é.tif", "@2/5/Blatt 3 (recto) é.tif"),
+        ("a..b", "@2/5/a..b"),
+        ("a...b", "@2/5/a%2E%2E%2Eb"),
+        ("50%", "@2/5/50%25"),
+        ("a,b[1]*", "@2/5/a%2Cb%5B1%5D%2A"),
+        ("""'"\\""", "@2/5/%27%22%5C"),
+        ("%2E", "@2/5/%252E"),
+        ("scan@2x", "@2/5/scan%402x"),
     ],
 )
 def test_a_partition_key_encodes_only_what_dagster_cannot_take(asset: str, key: str) -> None:
@@ -121,14 +122,17 @@ def test_a_partition_key_encodes_only_what_dagster_cannot_take(asset: str, key: 
 
 
 def test_searching_for_a_customers_space_finds_only_its_own_keys() -> None:
-    """Without the leading slash, a search for 2/5/ would find the images of customer 12 too."""
-    assert "/2/5/" in partition_key(AssetId(2, 5, "x"))
-    assert "/2/5/" not in partition_key(AssetId(12, 5, "x"))
+    """With a slash in front, a search for /2/ found space 2 of every customer, too."""
+    own = partition_key(AssetId(2, 5, "page-1"))
+    others = [AssetId(12, 2, "x"), AssetId(12, 5, "x"), AssetId(3, 2, "5"), AssetId(1, 1, "@2"), AssetId(1, 1, "a@2")]
+    for typed in ("@2/", "@2/5/", "@2/5/page-1"):
+        assert typed in own
+        assert not [other for other in others if typed in partition_key(other)]
 
 
 def test_every_id_can_be_read_from_its_partition_key() -> None:
     generator = random.Random(20251122)
-    alphabet = "ab9 .%,[]*'\"\\()&;$`+?#=~_-éß漢\N{GRINNING FACE}\u2028\u00a0"
+    alphabet = "ab9 .%,[]*'\"\\()@&;$`+?#=~_-éß漢\N{GRINNING FACE}\u2028\u00a0"
     for _ in range(3000):
         asset = "".join(generator.choices(alphabet, k=generator.randint(1, 40)))
         if asset in {".", ".."}:
@@ -138,6 +142,7 @@ def test_every_id_can_be_read_from_its_partition_key() -> None:
         assert asset_id_of(key) == asset_id
         assert "..." not in key
         assert not set(key) & set(",[]*'\"\\")
+        assert key.rindex("@") == 0
 
 
 def test_keys_of_different_ids_differ() -> None:
@@ -145,7 +150,7 @@ def test_keys_of_different_ids_differ() -> None:
     assert len({partition_key(AssetId(1, 1, asset)) for asset in assets}) == len(assets)
 
 
-@pytest.mark.parametrize("key", ["", "/", "/2/1", "/2/1/%FF", "/2/1/%00", "/2/1/a%2Fb"])
+@pytest.mark.parametrize("key", ["", "@", "@2/1", "@2/1/%FF", "@2/1/%00", "@2/1/a%2Fb", "@@2/1/a"])
 def test_a_key_that_belongs_to_no_asset_is_refused(key: str) -> None:
     """A key typed in Dagster's UI must not be decoded to an asset with other characters."""
     with pytest.raises(InvalidAssetIdError):

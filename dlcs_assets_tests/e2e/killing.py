@@ -60,7 +60,7 @@ def run_held_up_by_appetiser(stack: RunningStack, system: System, images: Sequen
         system.send_pages(images, width=400, height=300)
         customer = images[0].partition("/")[0]
         # What comes after the original waits for Appetiser.
-        eventually(lambda: "materialized" in system.dagster.partitions(Stage.ORIGINAL, f"/{customer}/").values())
+        eventually(lambda: "materialized" in system.dagster.partitions(Stage.ORIGINAL, f"@{customer}/").values())
         (run,) = system.dagster.runs(customer=customer)
         yield run
 
@@ -90,7 +90,7 @@ def check_recovered(stack: RunningStack, system: System, killed: Run, images: Se
     system.await_end(images, timeout=150)  # a backfill's end is noticed by Dagster only twice a minute
     asset_id = AssetId.parse(images[0])
     prefix = f"{asset_id.customer}/{asset_id.space}/"
-    system.await_materialized(f"/{prefix}", len(images))
+    system.await_materialized(f"@{prefix}", len(images))
     eventually(lambda: system.dagster.run(killed.id).status, lambda status: status == "FAILURE", timeout=120)
 
     attempts = [[result for (result,) in system.rows(NEWEST_REQUEST_ATTEMPTS, image)] for image in images]

@@ -1,6 +1,6 @@
 """The pictures of the docs, taken of a system in which the samples of `dlcs demo` are done.
 
-python -m dlcs_assets_tests.e2e.screenshot --ui http://127.0.0.1:3000 --image 2/1/f008v --list /2/1/
+python -m dlcs_assets_tests.e2e.screenshot --ui http://127.0.0.1:3000 --image 2/1/f008v --list @2/1/
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     with chromium() as browser:
         page = new_page(browser, arguments.ui)
-        lineage, partition = _lineage(page), _partition(page, f"/{arguments.image}", arguments.list)
+        lineage, partition = _lineage(page), _partition(page, f"@{arguments.image}", arguments.list)
         _above(lineage, partition).save(arguments.out / "ui.png", optimize=True)
         _picture(page).save(arguments.out / "picture.png", optimize=True)
-        _materialize(page, f"/{arguments.image}").save(arguments.out / "materialize.png", optimize=True)
+        _materialize(page, f"@{arguments.image}").save(arguments.out / "materialize.png", optimize=True)
 
 
 def _lineage(page: Page) -> Image:

@@ -41,8 +41,8 @@ def backfills(system: System) -> tuple[Backfill, Backfill]:
     send_images(system, many)
     system.send_pages([*small, other], width=320, height=240)
     system.await_end([*many, *small, other])
-    system.await_materialized(f"/{CUSTOMER}/", len(many) + len(small) + 1)
-    ids = [system.dagster.launch_backfill(STAGES, [f"/{image}" for image in images]) for images in (many, small)]
+    system.await_materialized(f"@{CUSTOMER}/", len(many) + len(small) + 1)
+    ids = [system.dagster.launch_backfill(STAGES, [f"@{image}" for image in images]) for images in (many, small)]
     return Backfill(ids[0], many), Backfill(ids[1], small)
 
 
@@ -68,8 +68,8 @@ def test_a_backfill_of_a_space_is_one_run_with_tags(system: System, backfills: t
     assert (run.status, tags) == ("SUCCESS", {"customer": str(CUSTOMER), "space": "2", "lane": "manual"})
 
     space = AssetId.parse(backfill.images[0]).space
-    system.await_materialized(f"/{CUSTOMER}/{space}/", len(backfill.images))
+    system.await_materialized(f"@{CUSTOMER}/{space}/", len(backfill.images))
     for image in backfill.images:
-        assert len(system.dagster.materializations(Stage.THUMBNAILS, f"/{image}")) == 2
-    assert len(system.dagster.materializations(Stage.THUMBNAILS, f"/{CUSTOMER}/3/page")) == 1  # not of the space
+        assert len(system.dagster.materializations(Stage.THUMBNAILS, f"@{image}")) == 2
+    assert len(system.dagster.materializations(Stage.THUMBNAILS, f"@{CUSTOMER}/3/page")) == 1  # not of the space
     assert {system.images(CUSTOMER)[image].lane for image in backfill.images} == {"manual"}

@@ -44,7 +44,7 @@ def leaves(system: System) -> None:
     system.send(full_message(TORN, system.upload(TORN, torn[: len(torn) // 2])))
     system.await_end([TORN], state="failed")
     eventually(
-        lambda: system.dagster.partitions(Stage.THUMBNAILS, f"/{TORN}"), lambda seen: seen == {f"/{TORN}": "failed"}
+        lambda: system.dagster.partitions(Stage.THUMBNAILS, f"@{TORN}"), lambda seen: seen == {f"@{TORN}": "failed"}
     )
 
 
@@ -80,7 +80,7 @@ def test_the_graph_shows_the_three_assets_and_their_lineage(page: Page) -> None:
 
 @pytest.mark.usefixtures("leaves")
 def test_a_partition_shows_its_outcome_its_sizes_and_its_image(page: Page) -> None:
-    open_partition(page, Stage.THUMBNAILS, f"/{LEAF}")
+    open_partition(page, Stage.THUMBNAILS, f"@{LEAF}")
     expect(metadata_value(page, "outcome")).to_have_text("made")
     expect(metadata_value(page, "sizes")).to_have_text("1024 x 683, 400 x 267, 200 x 133, 100 x 67")
     metadata_value(page, "picture").get_by_text("[Show Markdown]").click()
@@ -92,8 +92,8 @@ def test_a_partition_shows_its_outcome_its_sizes_and_its_image(page: Page) -> No
 @pytest.mark.usefixtures("leaves")
 def test_thumbnails_of_one_image_are_reprocessed_from_the_ui(page: Page, system: System) -> None:
     """One run of one stage is launched, and the event shows in the history of the partition."""
-    before = {stage: len(system.dagster.materializations(stage, f"/{LEAF}")) for stage in Stage}
-    open_partition(page, Stage.THUMBNAILS, f"/{LEAF}")
+    before = {stage: len(system.dagster.materializations(stage, f"@{LEAF}")) for stage in Stage}
+    open_partition(page, Stage.THUMBNAILS, f"@{LEAF}")
     page.get_by_role("button", name="Materialize").first.click()
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text(re.compile(r"Launch runs to materialize .*\bthumbnails"))
@@ -101,12 +101,12 @@ def test_thumbnails_of_one_image_are_reprocessed_from_the_ui(page: Page, system:
     dialog.get_by_role("button", name="Launch 1 run").click()
 
     after = {**before, Stage.THUMBNAILS: before[Stage.THUMBNAILS] + 1}
-    eventually(lambda: {stage: len(system.dagster.materializations(stage, f"/{LEAF}")) for stage in Stage} == after)
+    eventually(lambda: {stage: len(system.dagster.materializations(stage, f"@{LEAF}")) for stage in Stage} == after)
     (run,) = eventually(lambda: system.dagster.runs(customer=str(CUSTOMER), lane="manual"))
     assert run.stages == {"thumbnails"}
-    assert run.tags["dagster/partition"] == f"/{LEAF}"
+    assert run.tags["dagster/partition"] == f"@{LEAF}"
     eventually(lambda: system.dagster.run(run.id).status == "SUCCESS")
-    open_partition(page, Stage.THUMBNAILS, f"/{LEAF}")
+    open_partition(page, Stage.THUMBNAILS, f"@{LEAF}")
     expect(page.get_by_text(f"View all historical events ({after[Stage.THUMBNAILS]})")).to_be_visible()
 
 
@@ -118,18 +118,18 @@ def test_a_filter_in_the_ui_materializes_one_space_only(page: Page, system: Syst
     for image in (*mine, *others):
         system.send(full_message(image, origin, nothing))
     system.await_end([*mine, *others])
-    system.await_materialized("/2/5/", len(mine))
+    system.await_materialized("@2/5/", len(mine))
 
     page.goto(f"/assets/dlcs/{Stage.THUMBNAILS}?view=partitions")
     page.get_by_placeholder("Filter by name").fill(mine[0])
-    page.get_by_text(f"/{mine[0]}", exact=True).first.wait_for()  # the page has its partitions by now
+    page.get_by_text(f"@{mine[0]}", exact=True).first.wait_for()  # the page has its partitions by now
     page.get_by_role("button", name="Materialize").first.click()
     dialog = page.get_by_role("dialog").filter(has_text="Launch runs").first  # its list is a dialog, too
     dialog.get_by_role("button", name="Custom").click()
     dialog.get_by_text("partitions selected").click()
     everything = page.get_by_text(re.compile(r"^Select all \(\d+\)$"))
     everything.click()  # all are ticked to begin with
-    page.get_by_placeholder("Filter partitions").fill("/2/5/")
+    page.get_by_placeholder("Filter partitions").fill("@2/5/")
     expect(everything).to_have_text(f"Select all ({len(mine)})")
     everything.click()
     page.keyboard.press("Escape")
@@ -137,7 +137,7 @@ def test_a_filter_in_the_ui_materializes_one_space_only(page: Page, system: Syst
     dialog.get_by_role("button", name="Launch").click()
 
     def times_made(images: Sequence[str]) -> set[int]:
-        return {len(system.dagster.materializations(Stage.THUMBNAILS, f"/{image}")) for image in images}
+        return {len(system.dagster.materializations(Stage.THUMBNAILS, f"@{image}")) for image in images}
 
     eventually(lambda: times_made(mine) == {2}, timeout=120)  # Dagster looks at its backfills twice a minute
     assert times_made(others) == {1}
@@ -145,7 +145,7 @@ def test_a_filter_in_the_ui_materializes_one_space_only(page: Page, system: Syst
 
 @pytest.mark.usefixtures("leaves")
 def test_a_failed_partition_is_shown_as_failed_with_its_reason(page: Page, system: System) -> None:
-    open_partition(page, Stage.JP2, f"/{TORN}")
+    open_partition(page, Stage.JP2, f"@{TORN}")
     notice = page.get_by_text("did not materialize this asset")
     expect(notice).to_be_visible()
     notice.get_by_role("link").click()

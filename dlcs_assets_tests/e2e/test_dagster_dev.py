@@ -36,7 +36,7 @@ def test_dagster_dev_works_with_the_environment_of_dlcs_env(tmp_path: Path) -> N
             system = System(services.environment)
             system.send(full_message("7/1/page", system.upload("7/1/page", jpeg(320, 240))))
             system.await_end(["7/1/page"])
-            system.await_materialized("/7/1/page", 1)
+            system.await_materialized("@7/1/page", 1)
             (run,) = system.dagster.runs(customer="7")
             assert run.tags["dagster/sensor_name"] == "sqs_ingest"
         except AssertionError as error:

@@ -43,9 +43,9 @@ def test_a_killed_run_from_the_ui_leaves_every_image_done(stack: RunningStack, s
     images = images_of(customer)
     send_images(system, images)
     system.await_end(images)
-    system.await_materialized(f"/{customer}/", len(images))
+    system.await_materialized(f"@{customer}/", len(images))
 
-    keys = [key for key in system.dagster.partition_keys() if key.startswith(f"/{customer}/")]
+    keys = [key for key in system.dagster.partition_keys() if key.startswith(f"@{customer}/")]
     ends = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
     with appetiser_held_up(stack):
         launched = system.dagster.launch_run(STAGES, ends)

@@ -63,7 +63,7 @@ def test_a_message_from_any_sqs_client_becomes_stored_objects(
     assert sizes == {"o": [list(size) for size in SIZES], "a": []}
     assert len(system.s3.list_objects_v2(Bucket=thumbs, Prefix=f"{image}/")["Contents"]) == len(SIZES) + 1
 
-    system.await_materialized(f"/{image}", 1)
+    system.await_materialized(f"@{image}", 1)
     (run,) = system.dagster.runs(customer=str(customer))
     (tick,) = [tick for tick in system.dagster.ticks("sqs_ingest") if run.id in tick["runIds"]]
     assert "1 messages received (1 accepted); 1 runs" in tick["logEvents"]["events"][0]["message"]
@@ -85,7 +85,7 @@ def test_a_short_message_ingests_a_registered_image_again(stack: RunningStack, s
         lambda status: (status.batch, status.state) == (17, "done"),
     )
     for stage in STAGES:
-        eventually(lambda stage=stage: len(system.dagster.materializations(stage, f"/{image}")), lambda n: n == 2)  # type: ignore[misc] # a default binds it
-    newest, oldest = system.dagster.materializations(Stage.THUMBNAILS, f"/{image}")
+        eventually(lambda stage=stage: len(system.dagster.materializations(stage, f"@{image}")), lambda n: n == 2)  # type: ignore[misc] # a default binds it
+    newest, oldest = system.dagster.materializations(Stage.THUMBNAILS, f"@{image}")
     assert (oldest["width"], newest["width"], newest["height"]) == (300, 600, 450)
     assert [run.tags.get("dlcs/batch") for run in system.dagster.runs(customer=str(customer))] == ["17", None]

@@ -28,7 +28,7 @@ def test_images_wait_while_appetiser_is_away_and_none_fails(stack: RunningStack,
     stack.start(Component.APPETISER)
 
     system.await_end(images)  # which fails at once if an image has failed
-    system.await_materialized(f"/{customer}/", IMAGES)
+    system.await_materialized(f"@{customer}/", IMAGES)
     # The last run ends a moment after its last image.
     eventually(
         lambda: {run.status for run in system.dagster.runs(customer=str(customer))}, lambda seen: seen == {"SUCCESS"}
@@ -48,7 +48,7 @@ def test_a_terminated_run_ends_in_time_though_a_service_hangs(
         process.wait(timeout=20)
         assert {status.state for status in system.images(customer).values()} <= {"pending", "running"}
     system.await_end(images)
-    system.await_materialized(f"/{customer}/", len(images))
+    system.await_materialized(f"@{customer}/", len(images))
     # What the run had in hand when it went is for reconcile to clear, at its next look.
     scratch = stack.data / "scratch"  # where the copy of the customers file stays
     eventually(lambda: {path.name.partition("-")[0] for path in scratch.iterdir()} <= {"customers"})

@@ -15,7 +15,7 @@ def test_an_object_in_the_origin_bucket_becomes_an_image_once(system: System, cu
     bucket = system.environment["DLCS_ORIGIN_BUCKET"]
     system.s3.put_object(Bucket=bucket, Key=image, Body=jpeg(300, 200))
     system.await_end([image])
-    system.await_materialized(f"/{image}", 1)
+    system.await_materialized(f"@{image}", 1)
     stored = system.s3.head_object(Bucket=system.environment["DLCS_STORAGE_BUCKET"], Key=image)
     assert stored["ContentType"] == "image/jp2"
     (run,) = system.dagster.runs(customer=str(customer))

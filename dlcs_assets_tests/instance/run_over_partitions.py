@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 
-KEYS = [f"/2/1/{number:02}" for number in range(20)]
+KEYS = [f"@2/1/{number:02}" for number in range(20)]
 FAILING = KEYS[7]
 ASSET = dg.AssetKey("looked_at")
 pages = dg.DynamicPartitionsDefinition(name="pages")

@@ -121,7 +121,7 @@ def test_an_outcome_that_dagster_refuses_delays_no_other(
         system.instance.wipe_assets([system.catalog.asset(Stage.ORIGINAL)])
         engine = create_engine(with_driver(url))
         with engine.begin() as connection:
-            connection.exec_driver_sql("ALTER TABLE event_logs ADD CHECK (partition <> '/2/1/a') NOT VALID")
+            connection.exec_driver_sql("ALTER TABLE event_logs ADD CHECK (partition <> '@2/1/a') NOT VALID")
         engine.dispose()
         reason = system.skip_reason("reconcile")
         assert reason == "2 outcomes reported to Dagster; 1 outcomes refused by Dagster's database"

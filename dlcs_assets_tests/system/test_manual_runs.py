@@ -137,7 +137,7 @@ def test_a_range_of_images_is_one_run(system: System) -> None:
     ("chosen", "said"),
     [
         ({}, "This run was launched for no image."),
-        ({tags.PARTITION: "/2/1/unknown"}, "Dagster has no partition /2/1/unknown."),
+        ({tags.PARTITION: "@2/1/unknown"}, "Dagster has no partition @2/1/unknown."),
         ({tags.PARTITION: "page"}, "Dagster has no partition page."),
         ({tags.PARTITION: "by hand"}, "The partition by hand is no image's"),
     ],

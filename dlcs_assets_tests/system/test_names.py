@@ -13,6 +13,7 @@ from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
 
 from dlcs_assets.defs.catalog import Catalog
 from dlcs_assets.defs.jobs.prune_runs import delete_old_runs
+from dlcs_assets.domain import partition_key
 from dlcs_assets.domain.stages import STAGES, Stage
 from dlcs_assets_tests.system.running import running_system
 from dlcs_stack.stack import RunningStack
@@ -58,6 +59,24 @@ def test_images_that_are_no_partitions_stay_out_of_dagster(upgraded: System) -> 
     upgraded.instance.delete_dynamic_partition(upgraded.catalog.partitions_name, key_of(PAGES[0]))
     assert upgraded.skip_reason("reconcile") == f"{3 * (len(PAGES) - 1)} outcomes reported to Dagster"
     assert not upgraded.instance.has_dynamic_partition(upgraded.catalog.partitions_name, key_of(PAGES[0]))
+
+
+def test_after_an_upgrade_partitions_have_todays_keys(system: System) -> None:
+    """Those of before begin with a slash. They show what they showed until maintenance takes them out."""
+    former = [f"/{image}" for image in PAGES]
+    with pytest.MonkeyPatch.context() as before:
+        before.setattr(partition_key, "MARK", "/")
+        page = system.serve("page.jpg", jpeg(60, 40))
+        system.send(*(full_message(image, page, "file") for image in PAGES))
+        assert all(run.is_success for run in system.settle())
+        assert sorted(system.instance.get_dynamic_partitions(system.catalog.partitions_name)) == former
+    system.cursors.clear()
+    assert system.skip_reason("reconcile") == f"{3 * len(PAGES)} outcomes reported to Dagster"
+    assert system.execute_job("maintenance").is_success
+    assert sorted(system.instance.get_dynamic_partitions(system.catalog.partitions_name)) == [
+        f"@{image}" for image in PAGES
+    ]
+    assert [system.partition(image) for image in PAGES] == [ALL] * len(PAGES)
 
 
 def test_runs_of_before_the_upgrade_are_waited_for(upgraded: System) -> None:

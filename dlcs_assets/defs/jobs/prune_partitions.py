@@ -12,6 +12,7 @@ import dagster as dg
 
 from dlcs_assets.defs.catalog import Catalog
 from dlcs_assets.defs.partitions import DISPATCH_LEASE, WorkingSet, image_ids, keys_in_use
+from dlcs_assets.domain.partition_key import is_former
 from dlcs_assets.ledger.ledger import Ledger
 
 # Of keys that are deleted under one lease: well under a second, while dispatch waits for it for three.
@@ -60,12 +61,13 @@ def prune(
 
 
 def choose(order: Sequence[str], quiet_since: Mapping[str, datetime | None], window: Window) -> list[str]:
-    """Return the keys that may leave, the longest quiet first.
+    """Return the keys that may leave, the longest quiet first; before them those that are no image's any more.
 
     `quiet_since` gives, for the keys of images that are registered, when their last request ended (None: not yet).
     """
-    unknown = [key for key in order if key not in quiet_since]
-    quiet = sorted((since, key) for key, since in quiet_since.items() if since is not None)
+    unknown = [key for key in order if key not in quiet_since or is_former(key)]
+    known = {key: since for key, since in quiet_since.items() if not is_former(key)}
+    quiet = sorted((since, key) for key, since in known.items() if since is not None)
     too_many = len(order) - len(unknown) - window.most
     return unknown + [
         key for position, (since, key) in enumerate(quiet) if since < window.quiet_before or position < too_many
@@ -96,7 +98,8 @@ def _delete(
                 "goes on; if this comes again, see which sensor is busy all the time"
             )
         used = keys_in_use(instance, WorkingSet.of(instance, catalog), asset_graph)
-        asked_for = {key for key, since in _quiet_since(ledger, keys).items() if since is None}
+        quiet_since = _quiet_since(ledger, keys)
+        asked_for = {key for key, since in quiet_since.items() if since is None and not is_former(key)}
         leaving = [key for key in keys if key not in used | asked_for]
         for key in leaving:
             instance.delete_dynamic_partition(catalog.partitions_name, key)

@@ -16,7 +16,7 @@ from dlcs_assets.defs.materializations import Upstream, is_newest, materializati
 from dlcs_assets.defs.partitions import DISPATCH_LEASE, LEASE_WAIT, UNFINISHED_RUNS, WorkingSet, image_ids
 from dlcs_assets.defs.reporting import REFUSALS_IN_A_ROW
 from dlcs_assets.domain.asset_id import AssetId
-from dlcs_assets.domain.partition_key import partition_key
+from dlcs_assets.domain.partition_key import MARK, partition_key
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.ingest.cleanup import drop_left_transient
 from dlcs_assets.ingest.policy import retry_schedule
@@ -92,17 +92,19 @@ def reconcile(instance: dg.DagsterInstance, ledger: Ledger, storage: Storage, se
 
 
 def adopt_names(instance: dg.DagsterInstance, ledger: Ledger, settings: Settings, known_as: str | None) -> str | None:
-    """Have what Dagster shows of images reported again where its assets have other names than before.
+    """Have what Dagster shows of images reported again where its assets or partitions have other names than before.
 
-    `known_as` is what this returned last time, None at first; keep it. An installation from before there were prefixes
-    has its history under other keys: its outcomes are reported under today's, as far as its images are partitions.
+    `known_as` is what this returned last time, None at first; keep it. An installation from before there were prefixes,
+    or from before keys of partitions began with a mark, has its history under other keys: its outcomes are reported
+    under today's, as far as its images are partitions. The former partitions go with the next maintenance.
     """
     catalog = Catalog.of(settings)
-    if known_as == catalog.prefix or _has_former_runs(instance, catalog):
+    names = f"{MARK}{catalog.prefix}"
+    if known_as == names or _has_former_runs(instance, catalog):
         return known_as
     keys = WorkingSet.of(instance, catalog).order
     ledger.results.report_again(list(image_ids(keys)))
-    return catalog.prefix
+    return names
 
 
 def _has_former_runs(instance: dg.DagsterInstance, catalog: Catalog) -> bool:
