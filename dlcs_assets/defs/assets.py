@@ -218,7 +218,7 @@ class _Run:
                 "in the launchpad."
             )
         try:
-            keys = self._context.partition_keys
+            keys: Sequence[str] = self._context.partition_keys
         except dg.DagsterInvalidInvocationError as error:
             run_tags = self._context.run.tags
             chosen = run_tags.get(tags.PARTITION) or f"{run_tags[tags.RANGE_START]}...{run_tags[tags.RANGE_END]}"
