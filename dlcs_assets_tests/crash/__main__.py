@@ -6,7 +6,8 @@
 By turns the ledger is in SQLite and in PostgreSQL: even seeds run on a system with the one, odd seeds with the other.
 
 With --seconds it continues with further seeds until the time is over: a soak. With each history it notes the memory of
-the processes and the disk in use.
+the processes and the disk in use. Of a history that stands still it keeps logs, databases and where each thread was, in
+a folder next to the report (crash.evidence).
 """
 
 from __future__ import annotations
@@ -84,7 +85,8 @@ def _histories(arguments: argparse.Namespace, ledger: str) -> int:
         folder = arguments.data / ledger if arguments.data else Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         attempts = POISONOUS_ATTEMPTS if arguments.poison else None
-        with world(folder, in_postgresql=ledger == POSTGRESQL, attempts=attempts) as made:
+        evidence = arguments.to.with_suffix(".evidence") / ledger
+        with world(folder, in_postgresql=ledger == POSTGRESQL, attempts=attempts, evidence=evidence) as made:
             began = time.monotonic()
             expected = learn(made, all_cases())
             _note(report, {"began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "usage": usage(made)})

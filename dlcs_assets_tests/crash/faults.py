@@ -215,11 +215,12 @@ class Striker:
         self._world.aws.weather = FINE
 
     def _kill_at_claim(self, planned: Planned) -> None:
-        """Kill as soon as the ledger has a chunk for which Dagster cannot have a run yet."""
+        """Kill as soon as the ledger has a chunk for which Dagster cannot have a run yet, nor perhaps its keys."""
         give_up = time.monotonic() + 30
-        known = self._world.system.rows("SELECT count(*) FROM chunks")
+        chunks = "SELECT count(*) FROM chunks WHERE lane <> 'delete'"
+        known = self._world.system.rows(chunks)
         while time.monotonic() < give_up:
-            if self._world.system.rows("SELECT count(*) FROM chunks") != known:
+            if self._world.system.rows(chunks) != known:
                 self._kill_service(Component.CODE_SERVER, planned)
                 return
             time.sleep(POLL_SECONDS)

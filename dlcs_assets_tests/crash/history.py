@@ -16,6 +16,7 @@ import psutil
 
 from dlcs_assets.ledger.reports import Selection
 from dlcs_assets_tests.crash.acting import Actor, command
+from dlcs_assets_tests.crash.evidence import keep_evidence
 from dlcs_assets_tests.crash.expected import Expected
 from dlcs_assets_tests.crash.faults import WATCHED, Fault, Striker, plan, plan_afterwards
 from dlcs_assets_tests.crash.foreign import everything_else, plant
@@ -160,4 +161,6 @@ def _await_quiet(world: World, history: History, sent: Sequence[str], timeout: f
             return []
         time.sleep(POLL_SECONDS)
         history.waits[why.partition(":")[0]] += time.monotonic() - looked
-    return [f"not quiet after {timeout:.0f} s: {why}"]
+    kept = world.evidence / f"seed-{history.seed}-{datetime.now(UTC):%H%M%S}"
+    keep_evidence(world, kept)
+    return [f"not quiet after {timeout:.0f} s: {why}; see {kept}"]

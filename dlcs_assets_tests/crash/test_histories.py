@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from dlcs_assets_tests.crash.evidence import keep_evidence
 from dlcs_assets_tests.crash.expected import learn
 from dlcs_assets_tests.crash.faults import Fault, Planned
 from dlcs_assets_tests.crash.history import history_of, run
 from dlcs_assets_tests.crash.world import World, world
+from dlcs_stack.stack import Component
+from dlcs_testing.stack_processes import of_service
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -40,3 +44,16 @@ def test_a_history_with_killed_parts_breaks_no_promise(made: World) -> None:
 
     assert history.violations == []
     assert set(map(str, history.struck)) == {each.fault for each in PLAN}
+
+
+def test_a_system_that_stands_still_shows_its_threads(made: World, tmp_path: Path) -> None:
+    """Its logs, its databases and what is open are kept as well; then its processes run again."""
+    keep_evidence(made, tmp_path / "kept")
+
+    for component in (Component.CODE_SERVER, Component.DAEMON, Component.WEBSERVER):
+        log = (tmp_path / "kept" / "stack" / "logs" / f"{component}.log").read_text()
+        assert "=== process" in log
+        assert "most recent call first" in log
+    assert (tmp_path / "kept" / "stack" / "dagster" / "dagster.yaml").exists()
+    assert "'due_at'" in (tmp_path / "kept" / "ledger" / "requests.txt").read_text()
+    assert all(of_service(made.stack, component) for component in Component)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -53,6 +54,7 @@ SETTINGS: Final = {
     "DLCS_DEFAULT_THUMBNAIL_SIZES": "!200,200;!100,100",
     "DAGSTER_GRPC_TIMEOUT_SECONDS": str(GRPC_SECONDS),
     "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": str(GRPC_SECONDS),
+    "PYTHONFAULTHANDLER": "1",  # a process that is aborted says where its threads are
 }
 SCRATCH_MEGABYTES: Final = 64
 # Of a customer with limits: so many images, and bytes for half of them. All of them are of this case.
@@ -74,7 +76,10 @@ class World:
     pictures: tuple[bytes, ...]
     scratch_fills: bool  # whether scratch is a disk of its own, which can be filled
     customers_file: Path
+    evidence: Path  # what is kept of histories that stood still
     customers: dict[int, Any] = field(default_factory=dict)  # as they are to be in the file
+    # Of several faults, each in a thread, two may restart the same service.
+    restarting: threading.Lock = field(default_factory=threading.Lock)
 
     @cached_property
     def system(self) -> System:
@@ -106,8 +111,9 @@ class World:
 
     def restart(self, component: Component) -> None:
         """Do what a supervisor of services does (ECS, systemd): restart what has ended."""
-        self.stack.stop(component)
-        self.stack.start(component)
+        with self.restarting:
+            self.stack.stop(component)
+            self.stack.start(component)
 
     def heal(self) -> None:
         """Restart every service that has ended."""
@@ -181,10 +187,13 @@ def _picture_key(customer: int, number: int) -> str:
 
 
 @contextmanager
-def world(folder: Path, *, in_postgresql: bool = False, attempts: int | None = None) -> Iterator[World]:
+def world(
+    folder: Path, *, in_postgresql: bool = False, attempts: int | None = None, evidence: Path | None = None
+) -> Iterator[World]:
     """Start everything, with the ledger in a file or in PostgreSQL; stop it at the end.
 
-    `attempts`: how many an image has, if not so many that none uses them up.
+    `attempts`: how many an image has, if not so many that none uses them up. `evidence`: where something is kept of a
+    history that stands still; default: in the folder.
     """
     with ExitStack() as parts:
         customers_file = folder / "dlcs.yaml"
@@ -209,7 +218,7 @@ def world(folder: Path, *, in_postgresql: bool = False, attempts: int | None = N
         customers_file.write_text("customers: {}")
         running = parts.enter_context(stack.running())
         fills = parts.enter_context(_disk_of_its_own(Path(running.environment["DLCS_SCRATCH"])))
-        made = World(running, faulty, origins, pictures, fills, customers_file)
+        made = World(running, faulty, origins, pictures, fills, customers_file, evidence or folder / "evidence")
         made.write_customers()
         for queue in (aws.INGEST_QUEUE, aws.DELETE_QUEUE):
             made.sqs.set_queue_attributes(
