@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from sqlalchemy import Table, event, insert, text
+from sqlalchemy import Table, event, insert, text, update
 
 from dlcs_assets.defs.catalog import Catalog
 from dlcs_assets.defs.materializations import Upstream, materialization
@@ -135,6 +135,8 @@ def ask_again(url: str, images: Sequence[str], lane: Lane) -> None:
             }
             for image in images
         ]
+        of_these = schema.requests.c.image_id.in_(images)
+        connection.execute(update(schema.requests).where(of_these).values(is_current=False))
         connection.execute(insert(schema.requests), rows)
     engine.dispose()
 
@@ -197,6 +199,7 @@ def _request_rows(image: str, request: str, number: int) -> Iterator[dict[str, A
     yield {
         "id": request,
         "image_id": image,
+        "is_current": True,
         **_ids(image),
         "lane": Lane.INGEST,
         "stages": stages_text(STAGES),

@@ -48,7 +48,7 @@ def status(
             if held_up := ledger.launches.held_up():
                 echo(held_up.describe(), err=True)
             counts = ledger.reports.counts(selection)
-            _show_all(console, counts, _most_interesting(ledger, selection, state), state)
+            _show_all(console, counts, _most_interesting(ledger, selection, state, counts), state)
             return
         known = ledger.reports.images(selection)
         batches = [] if batch is None else ledger.batches.find(batch, customer=selection.customer)
@@ -87,13 +87,15 @@ def _rejected_in(ledger: Ledger, batches: Sequence[Batch], selection: Selection)
     ]
 
 
-def _most_interesting(ledger: Ledger, selection: Selection, state: str | None) -> list[ImageStatus]:
+def _most_interesting(
+    ledger: Ledger, selection: Selection, state: str | None, counts: Mapping[str, int]
+) -> list[ImageStatus]:
     if state is not None:
         return ledger.reports.images(replace(selection, state=state), limit=MAX_ROWS)
     found: dict[str, ImageStatus] = {}
-    for each in (*UNSUCCESSFUL_FIRST, None):  # those that are done among all, in the order of ids: an index has that
-        room = MAX_ROWS - len(found)
-        found |= {one.asset_id: one for one in ledger.reports.images(replace(selection, state=each), limit=room)}
+    for each in BY_INTEREST:
+        if counts[each] and (room := MAX_ROWS - len(found)):
+            found |= {one.asset_id: one for one in ledger.reports.images(replace(selection, state=each), limit=room)}
     return list(found.values())
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, case, exists, func, select
+from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, exists, func, select
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.ingest_request import Registration
@@ -15,6 +15,7 @@ from dlcs_assets.domain.request_states import SHOWN_STATES, UNFINISHED, Event, M
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
 from dlcs_assets.domain.stages import STAGES, Lane, Stage
 from dlcs_assets.ledger.database import Database
+from dlcs_assets.ledger.image_counts import add_up, images_by_state, is_scattered
 from dlcs_assets.ledger.overtaken import end_overtaken
 from dlcs_assets.ledger.records import Attempt, slices, stage_results, stored_objects
 from dlcs_assets.ledger.requests import NewRequest, create_requests
@@ -101,10 +102,15 @@ class Reports:
         self._database = database
 
     def images(self, selection: Selection, *, limit: int = 100_000) -> list[ImageStatus]:
-        """Return the images of the selection in the order of their ids, waiting and rejected ones included."""
+        """Return the images of the selection in the order of their ids, waiting and rejected ones included.
+
+        Beyond the limit are those of later customers and spaces first.
+        """
         found: list[ImageStatus] = []
         with self._database.read() as connection:
-            rows = connection.execute(_current_requests(selection).limit(limit)).all()
+            rows: list[Row[Any]] = []
+            for query in _in_order(_current_requests(selection), selection):
+                rows += connection.execute(query.limit(limit - len(rows)))
             for start in range(0, len(rows), PAGE):
                 page = rows[start : start + PAGE]
                 ids = [row.image_id for row in page]
@@ -118,16 +124,21 @@ class Reports:
         """Count the images of the selection by state."""
         chosen = selection or Selection()
         counted: dict[str, int] = dict.fromkeys(ShownState, 0)
-        current = _current_requests(chosen).order_by(None).subquery()
         with self._database.read() as connection:
-            for state, count in connection.execute(
-                select(current.c.state, func.count()).select_from(current).group_by(current.c.state)
-            ):
+            for state, count in _count_by_state(connection, chosen).items():
                 counted[SHOWN_STATES[state]] += count
             if (only_rejected := _only_rejected(chosen)) is not None:
                 images_of = only_rejected.with_only_columns(messages.c.image_id).distinct().subquery()
                 counted[ShownState.REJECTED] += connection.scalar(select(func.count()).select_from(images_of)) or 0
         return counted
+
+    def add_up_counts(self) -> None:
+        """Add up what sessions of PostgreSQL have counted, each for itself, if it has become much."""
+        with self._database.read() as connection:
+            scattered = is_scattered(connection)
+        if scattered:
+            with self._database.write() as connection:
+                add_up(connection)
 
     def registration(self, asset_id: AssetId) -> Registration | None:
         """Return what is registered of an image."""
@@ -223,34 +234,44 @@ def _current_requests(selection: Selection) -> Select[Any]:
     or the one that took its place.
     """
     first = requests.alias("first")
-    current: ColumnElement[bool]
-    if selection.batch is not None:
-        asked = (
-            select(func.max(func.coalesce(first.c.superseded_by, first.c.id)))
-            .where(first.c.batch == selection.batch)
-            .group_by(first.c.image_id)
-        )
-        current = requests.c.id.in_(asked)
-    else:
-        # Asked image by image, so that a limit ends it early; each time it is a look into an index.
-        unfinished = func.max(case((first.c.state.in_(UNFINISHED), first.c.id)))
-        asked = select(func.coalesce(unfinished, func.max(first.c.id))).where(
-            first.c.image_id == requests.c.image_id, first.c.state != RequestState.SUPERSEDED
-        )
-        current = requests.c.id == asked.scalar_subquery()
+    asked = (
+        select(func.max(func.coalesce(first.c.superseded_by, first.c.id)))
+        .where(first.c.batch == selection.batch)
+        .group_by(first.c.image_id)
+    )
+    current: ColumnElement[bool] = requests.c.is_current if selection.batch is None else requests.c.id.in_(asked)
     query = (
         select(requests, images.c.registration)
         .outerjoin(images, images.c.id == requests.c.image_id)
         .where(current, *_where(requests, selection))
-        .order_by(requests.c.image_id)
     )
     if selection.code is not None:
         query = query.where(requests.c.error_code == selection.code)
     if selection.state is not None:
-        query = query.where(
-            requests.c.state.in_([state for state, shown in SHOWN_STATES.items() if shown == selection.state])
-        )
+        query = query.where(requests.c.state.in_(_states(selection.state)))
     return query
+
+
+def _in_order(query: Select[Any], selection: Selection) -> list[Select[Any]]:
+    """Return queries for the rows of one, in an order that an index has for each state."""
+    in_order = query.order_by(requests.c.customer, requests.c.space, requests.c.image_id)
+    if selection.state is None:
+        return [in_order]
+    return [in_order.where(requests.c.state == state) for state in _states(selection.state)]
+
+
+def _states(shown: str) -> list[str]:
+    """Return the states of requests that are shown as this one."""
+    return [state for state, shown_as in SHOWN_STATES.items() if shown_as == shown]
+
+
+def _count_by_state(connection: Connection, selection: Selection) -> Mapping[str, int]:
+    """Return how many images of the selection there are by the state of their requests."""
+    if replace(selection, customer=None, space=None) == Selection():
+        return images_by_state(connection, customer=selection.customer, space=selection.space)
+    chosen = _current_requests(selection).subquery()
+    query = select(chosen.c.state, func.count().label("images")).select_from(chosen).group_by(chosen.c.state)
+    return {row.state: row.images for row in connection.execute(query)}
 
 
 def _where(table: FromClause, selection: Selection) -> list[ColumnElement[bool]]:

@@ -1,7 +1,8 @@
 """The ledger's tables, as they are today. How older ones become these is in `migrations`.
 
-An image's state is that of its newest request. Totals are not counted up, but sums and counts of rows, so that they
-cannot drift. Where the rules of retention allow it, relations are foreign keys: docs/decisions/0031 says where not.
+An image's state is that of its current request: the unfinished one, or else the newest that no other took the place
+of. Totals are sums and counts of rows, so that they cannot drift, but for `image_counts`, which the database itself
+keeps. Where the rules of retention allow it, relations are foreign keys: docs/decisions/0031 says where not.
 """
 
 from __future__ import annotations
@@ -27,16 +28,18 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    false,
     text,
 )
 
 from dlcs_assets.domain.request_states import ENDED, SUCCESSFUL, TAKEN, TRANSITIONS, MessageState, RequestState
 from dlcs_assets.domain.results import ObjectKind
 from dlcs_assets.domain.stages import Lane, Outcome, Stage
+from dlcs_assets.ledger import triggers
 from dlcs_assets.ledger.column_types import SanitizedText
 from dlcs_assets.ledger.encryption import EncryptedJson, EncryptedText
 
-SCHEMA_VERSION = "0008"  # of the newest file in migrations/versions
+SCHEMA_VERSION = "0009"  # of the newest file in migrations/versions
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -132,6 +135,16 @@ requests = Table(
     Column("error_stage", String(20)),
     Column("error_cause", SanitizedText),
     Column("error_remedy", SanitizedText),
+    Column("is_current", Boolean, nullable=False, server_default=false(), comment="its state is that of the image"),
+    Index(
+        "requests_current",
+        "state",
+        "customer",
+        "space",
+        "image_id",
+        sqlite_where=text("is_current = 1"),  # as either database gets it in queries
+        postgresql_where=text("is_current"),
+    ),
     Index("requests_due", "state", "lane", "customer", "due_at", "id"),
     Index("requests_by_image", "image_id", "state"),
     Index("requests_by_batch", "batch", "customer"),
@@ -148,6 +161,20 @@ requests = Table(
     CheckConstraint("superseded_by IS NULL OR state = 'superseded'", name="requests_replaced"),
     CheckConstraint(f"error_code IS NULL OR state NOT IN ({_listed(SUCCESSFUL)})", name="requests_error"),
 )
+
+image_counts = Table(
+    "image_counts",
+    metadata,
+    Column("customer", Integer, nullable=False),
+    Column("space", Integer, nullable=False),
+    Column("state", String(20), nullable=False, comment="of the images' current requests"),
+    Column("session", Integer, nullable=False, comment="of PostgreSQL that counted; 0: added up, or SQLite"),
+    Column(
+        "images", BigInteger, nullable=False, comment="all rows of a customer, space and state add up to the number"
+    ),
+    PrimaryKeyConstraint("customer", "space", "state", "session"),
+)
+triggers.make_with(metadata)
 
 attempts = Table(
     "attempts",

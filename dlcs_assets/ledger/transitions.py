@@ -1,20 +1,22 @@
 """The one writer of requests: no other module inserts them or changes their state (a test reads the source for that).
 
-What an event does to a request is written in the table of `dlcs_assets.domain.request_states`.
+What an event does to a request is written in the table of `dlcs_assets.domain.request_states`. Here it is marked, too,
+which request decides about the state of its image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, case, insert, update
+from sqlalchemy import ColumnElement, Connection, case, false, func, insert, select, update
 
 from dlcs_assets.domain.errors import IngestError
-from dlcs_assets.domain.request_states import TRANSITIONS, Event
+from dlcs_assets.domain.request_states import TRANSITIONS, UNFINISHED, Event, RequestState
 from dlcs_assets.domain.stages import Lane, Stage
+from dlcs_assets.ledger.records import slices
 from dlcs_assets.ledger.tables import requests
 
 # Requests of these lanes stay in them when they are tried again: a backfill may be large, and a service down for long.
@@ -41,7 +43,9 @@ def add_requests(connection: Connection, event: Event, rows: Sequence[Mapping[st
     if transition.before:
         raise ValueError(f"no request is made by the event {event}")
     if rows:
-        connection.execute(insert(requests), [{**row, "state": transition.after, "attempts": 0} for row in rows])
+        common = {"state": transition.after, "attempts": 0, "is_current": True}
+        connection.execute(insert(requests), [{**row, **common} for row in rows])
+        _choose_current(connection, {row["image_id"] for row in rows})
 
 
 def change_state(
@@ -79,8 +83,11 @@ def change_state(
             values |= given
     if superseded_by is not None:
         values["superseded_by"] = superseded_by
-    chosen = update(requests).where(requests.c.state.in_(transition.before), *where)
-    return connection.execute(chosen.values(values)).rowcount
+    chosen = update(requests).where(requests.c.state.in_(transition.before), *where).values(values)
+    changed = connection.execute(chosen.returning(requests.c.image_id, requests.c.is_current)).all()
+    ends, begins_again = transition.finished == "set", transition.finished == "cleared"
+    _choose_current(connection, {row.image_id for row in changed if (ends and row.is_current) or begins_again})
+    return len(changed)
 
 
 def hand_over(connection: Connection, image_id: str, replaced: Sequence[str], request_id: str) -> None:
@@ -90,6 +97,21 @@ def hand_over(connection: Connection, image_id: str, replaced: Sequence[str], re
         .where(requests.c.image_id == image_id, requests.c.superseded_by.in_(replaced))
         .values(superseded_by=request_id)
     )
+
+
+def _choose_current(connection: Connection, image_ids: Collection[str]) -> None:
+    """Mark the request that decides about each image's state: its unfinished one, or the newest not superseded."""
+    of_image = requests.alias("of_image")
+    unfinished = func.max(case((of_image.c.state.in_(UNFINISHED), of_image.c.id)))
+    chosen = (
+        select(func.coalesce(unfinished, func.max(of_image.c.id)))
+        .where(of_image.c.image_id == requests.c.image_id, of_image.c.state != RequestState.SUPERSEDED)
+        .scalar_subquery()
+    )
+    is_chosen = func.coalesce(requests.c.id == chosen, false())
+    for ids in slices(sorted(image_ids)):
+        wrong = (requests.c.image_id.in_(ids), requests.c.is_current != is_chosen)
+        connection.execute(update(requests).where(*wrong).values(is_current=is_chosen))
 
 
 def _columns(failure: Failure | None) -> dict[str, Any]:

@@ -30,10 +30,11 @@ from dlcs_assets.domain.stages import STAGES, Lane, Stage
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger.claims import Claim
 from dlcs_assets.ledger.deletions import DeletionClaim
+from dlcs_assets.ledger.image_counts import add_up, counted_from_requests, kept_counts
 from dlcs_assets.ledger.inbox import IntakePolicy
 from dlcs_assets.ledger.records import Chunk, InboxMessage, new_id
 from dlcs_assets.ledger.reports import Selection
-from dlcs_assets.ledger.tables import attempts, chunks, claims, images, metadata, requests, tombstones
+from dlcs_assets.ledger.tables import attempts, chunks, claims, image_counts, images, metadata, requests, tombstones
 from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, refuse_ftp, result
 from dlcs_testing import postgresql
 
@@ -74,7 +75,8 @@ class Histories(RuleBasedStateMachine):
     def begin(self) -> None:
         with self.ledger._database.write() as connection:
             for table in reversed(metadata.sorted_tables):
-                connection.execute(delete(table))
+                if table is not image_counts:  # as the requests go, it comes to nothing
+                    connection.execute(delete(table))
 
     @rule(
         taken=st.lists(IMAGES, min_size=1, max_size=3),
@@ -218,6 +220,25 @@ class Histories(RuleBasedStateMachine):
         for request, number in last.items():
             check_error(rows[request], made[request, number])
         self.before = rows
+
+    @rule()
+    def add_up(self) -> None:
+        with self.ledger._database.write() as connection:
+            add_up(connection)
+
+    @invariant()
+    def what_is_kept_is_what_the_requests_say(self) -> None:
+        """The request that decides about an image is marked, and so many are counted."""
+        with self.ledger._database.read() as connection:
+            rows = connection.execute(select(requests)).all()
+            kept, counted = kept_counts(connection), counted_from_requests(connection)
+        chosen: dict[str, tuple[bool, str]] = {}
+        for row in rows:
+            if row.state != RequestState.SUPERSEDED:
+                rank = (row.state in UNFINISHED, row.id)
+                chosen[row.image_id] = max(rank, chosen.get(row.image_id, rank))
+        assert {row.id for row in rows if row.is_current} == {request_id for _, request_id in chosen.values()}
+        assert kept == counted
 
 
 def check_row(row: Row[Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,6 +24,13 @@ BEFORE = "0003"
 MADE = datetime(2026, 5, 1, 12, 0)  # noqa: DTZ001 (as the tables have it)
 IMAGE: dict[str, Any] = {"customer": 2, "space": 1}
 REGISTRATION = {"origin": "https://example.org/1.jpg", "media_type": None, "channels": None, "max_unauthorised": None}
+TRIGGERS = {
+    "sqlite": {"triggers": "SELECT sql FROM sqlite_master WHERE type = 'trigger'"},
+    "postgresql": {
+        "triggers": "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal",
+        "functions": "SELECT pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = 'public'::regnamespace",
+    },
+}
 
 
 @pytest.fixture
@@ -39,7 +47,7 @@ def request(request_id: str, state: str, **others: Any) -> dict[str, Any]:
     ended = {"finished_at": MADE} if state in ENDED and state != "superseded" else {}
     common = {"lane": "ingest", "stages": "original,jp2,thumbnails", "created_at": MADE, "due_at": MADE, "attempts": 1}
     row = {"id": request_id, "image_id": f"2/1/{request_id}", **IMAGE, **common, "state": state, **ended, **others}
-    names = [column.name for column in schema.requests.columns]
+    names = [column.name for column in schema.requests.columns if column.name != "is_current"]
     return {name: row.get(name) for name in names}
 
 
@@ -143,7 +151,9 @@ def test_a_ledger_with_data_of_the_version_before_is_upgraded(engine: Engine, ur
         "lost": {"finished_at": MADE, "superseded_by": "done"},
         "with-error": dict.fromkeys(("error_code", "error_stage", "error_cause", "error_remedy")),
     }
-    before["requests"] = [{**row, **changed.get(row["id"], {})} for row in before["requests"]]
+    before["requests"] = [
+        {**row, **changed.get(row["id"], {}), "is_current": row["state"] != "superseded"} for row in before["requests"]
+    ]
     before["batches"].append(
         {"id": 99, "customer": 2, "count": None, "submitted_at": MADE, "closed_at": None, "finished_at": None}
     )
@@ -151,6 +161,11 @@ def test_a_ledger_with_data_of_the_version_before_is_upgraded(engine: Engine, ur
     kept = [row for row in before["claims"] if row["request_id"] != "nothing"]
     before["claims"] = [{**row, "begun_at": row["heartbeat_at"]} for row in kept]
     assert {row["state"] for row in after["requests"]} == set(RequestState)
+    assert {(row["state"], row["images"]) for row in after["image_counts"]} == {
+        (state, number)
+        for state, number in Counter(row["state"] for row in old_rows()["requests"]).items()
+        if state != "superseded"
+    }
     for name, rows in before.items():
         assert after[name] == rows, name
 
@@ -205,9 +220,12 @@ def test_an_upgraded_ledger_has_the_tables_of_a_new_one(engine: Engine, url: str
 
 
 def described(connection: Connection) -> dict[str, Any]:
-    """Return columns, keys, constraints and indexes, as the database has them."""
+    """Return columns, keys, constraints, indexes and triggers, as the database has them."""
     found = inspect(connection)
     described: dict[str, Any] = {}
+    for kind, query in TRIGGERS[connection.dialect.name].items():
+        described[kind] = sorted(connection.scalars(text(query)))
+        assert described[kind]
     for name in schema.metadata.tables:
         checks = {check["name"]: " ".join(check["sqltext"].split()) for check in found.get_check_constraints(name)}
         described[f"checks of {name}"] = checks

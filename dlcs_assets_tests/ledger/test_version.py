@@ -51,7 +51,10 @@ VALID: dict[str, Any] = {
     "kind": "jp2",
     "result": "failed",
 }
-VALID_IN: dict[str, dict[str, Any]] = {"requests": {"chunk_id": None}, "messages": {"state": "accepted"}}
+VALID_IN: dict[str, dict[str, Any]] = {
+    "requests": {"chunk_id": None, "is_current": False},
+    "messages": {"state": "accepted"},
+}
 
 
 @pytest.fixture
@@ -69,7 +72,8 @@ def fill(connection: Connection) -> None:
     for table in tables.sorted_tables:
         if table.name != version.VERSION_TABLE:
             values = {column.name: SAMPLES[type(column.type.as_generic())] for column in table.columns}
-            values |= {name: value for name, value in VALID.items() if name in values} | VALID_IN.get(table.name, {})
+            valid = VALID | VALID_IN.get(table.name, {})
+            values |= {name: value for name, value in valid.items() if name in values}
             connection.execute(table.insert().values(values))
 
 

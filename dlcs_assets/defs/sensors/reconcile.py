@@ -84,6 +84,7 @@ def reconcile(instance: dg.DagsterInstance, ledger: Ledger, storage: Storage, se
         done.folders = clear_ended(settings.scratch, ledger.claims.ended)
     except OSError as error:  # its disk does not answer, or it belongs to another user
         done.folders_stay = str(error)
+    ledger.reports.add_up_counts()
     done.reported, done.refused = _report(instance, Catalog.of(settings), ledger)
     # Last: all else needs no S3.
     done.transient, problem = drop_left_transient(storage, ledger, limit=DELETIONS_PER_TICK)
