@@ -9,6 +9,7 @@ always the one given; a thumbnail is a plain picture of the size that is asked f
 from __future__ import annotations
 
 import argparse
+import base64
 import bisect
 import hashlib
 import io
@@ -31,6 +32,7 @@ from dlcs_testing.http_serving import Answer, serving
 
 QUEUES: Final = (aws.INGEST_QUEUE, aws.PRIORITY_QUEUE, aws.UPLOADS_QUEUE, aws.UPDATE_QUEUE, aws.DELETE_QUEUE)
 LONG_AGO: Final = "2026-01-01T00:00:00.000Z"  # when all objects were written
+_CHECKSUM: Final = "x-amz-checksum-sha256"
 _KEY: Final = re.compile(r"<Key>(.*?)</Key>")
 
 
@@ -66,6 +68,9 @@ class ObjectServer:
         return self._get(path, headers)
 
     def _put(self, path: str, headers: dict[str, str], body: bytes) -> Answer:
+        checksum = headers.get(_CHECKSUM)
+        if checksum is not None and checksum != base64.b64encode(hashlib.sha256(body).digest()).decode():
+            return _xml("<Error><Code>BadDigest</Code></Error>", 400)
         kept = {name: value for name, value in headers.items() if name.startswith("x-amz-meta-")}
         kept["Content-Type"] = headers.get("content-type", "binary/octet-stream")
         kept["ETag"] = f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'
@@ -73,7 +78,8 @@ class ObjectServer:
             if path not in self.objects:
                 bisect.insort(self.paths, path)
             self.objects[path] = Stored(body, kept)
-        return Answer(200, b"", {"ETag": kept["ETag"]})
+        verified = {} if checksum is None else {_CHECKSUM: checksum}
+        return Answer(200, b"", {"ETag": kept["ETag"], **verified})
 
     def _delete(self, paths: list[str]) -> Answer:
         with self.lock:

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 
 from dlcs_stack.stack import Component, RunningStack
-from dlcs_testing.stack_processes import of_service
+from dlcs_testing.stack_processes import guard_of, of_service
 
 
 @contextmanager
@@ -45,8 +45,12 @@ def processor_seconds(processes: list[psutil.Process]) -> float:
 
 
 def seconds_of(stack: RunningStack, components: Iterable[Component]) -> float:
-    """Return the processor seconds that services have used until now."""
-    return sum(processor_seconds(of_service(stack, each)) for each in components)
+    """Return the processor seconds that services have used until now.
+
+    Their guards are among their processes: a guard has the time of what was left to it, as what reads pictures for a
+    run ends after the run.
+    """
+    return sum(processor_seconds([guard_of(stack, each), *of_service(stack, each)]) for each in components)
 
 
 def of_this_bench(but: list[psutil.Process]) -> list[psutil.Process]:

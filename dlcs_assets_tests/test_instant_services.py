@@ -12,7 +12,7 @@ import pytest
 from bench.instant import Instant
 from dlcs_assets.clients.aws import S3ClientFactory
 from dlcs_assets.clients.storage import Storage
-from dlcs_assets.domain.errors import PermanentError
+from dlcs_assets.domain.errors import IngestError, PermanentError
 from dlcs_testing.http_serving import serving
 
 
@@ -54,6 +54,18 @@ def test_objects_are_put_read_listed_and_deleted(storage: Storage, tmp_path: Pat
     assert fetched.read_bytes() == file.read_bytes()
     storage.delete("pages", ["2/1/a page", "2/1/none"])
     assert storage.list_keys("pages", "2/") == ["2/1/a page/s.json", "2/2/other"]
+
+
+def test_bytes_that_are_not_those_of_their_checksum_are_refused(tmp_path: Path) -> None:
+    """S3 compares them, and says so; moto does neither."""
+    file = tmp_path / "page.jp2"
+    file.write_bytes(b"page")
+    with serving(Instant(tmp_path / "none.jp2", (1, 1)).answer) as url:
+        storage = stored_at(url)
+        storage.put_file(file, "pages", "1", "image/jp2", hashlib.sha256(b"page").hexdigest())
+        with pytest.raises(IngestError, match="BadDigest"):
+            storage.put_file(file, "pages", "2", "image/jp2", hashlib.sha256(b"other").hexdigest())
+        assert storage.list_keys("pages", "") == ["1"]
 
 
 def test_objects_are_listed_by_the_page(storage: Storage) -> None:

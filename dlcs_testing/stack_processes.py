@@ -12,12 +12,17 @@ from dlcs_stack.stack import Component, RunningStack
 
 def of_service(stack: RunningStack, component: Component) -> list[psutil.Process]:
     """List all processes of a service but the guard that watches over them."""
-    return _guard(stack, component).children(recursive=True)
+    return guard_of(stack, component).children(recursive=True)
+
+
+def guard_of(stack: RunningStack, component: Component) -> psutil.Process:
+    """Return the process that watches over a service, and adopts what its processes leave behind."""
+    return psutil.Process(read_state(stack.data).services[component])
 
 
 def daemon(stack: RunningStack) -> psutil.Process:
     """Return the process that evaluates sensors and launches runs. Raises NoSuchProcess while there is none."""
-    guard = _guard(stack, Component.DAEMON)
+    guard = guard_of(stack, Component.DAEMON)
     # Not the first that comes: the guard adopts what killed processes leave behind.
     found = [child for child in guard.children() if _has(child, "dagster-daemon")]
     if not found:
@@ -37,10 +42,6 @@ def resident_megabytes(process: psutil.Process) -> float:
     with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
         return float(process.memory_info().rss) / 2**20
     return 0.0
-
-
-def _guard(stack: RunningStack, component: Component) -> psutil.Process:
-    return psutil.Process(read_state(stack.data).services[component])
 
 
 def _has(process: psutil.Process, word: str) -> bool:
