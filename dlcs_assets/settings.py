@@ -225,7 +225,7 @@ class Settings(BaseSettings):
         ge=1,
         le=1000,
         description="Images per run at most. Runs have fewer while fewer are due: these are divided among the runs "
-        "that may begin, from 10 images on.",
+        "that may begin, one for each 25 images.",
     )
     images_in_flight: int = Field(8, ge=1, description="Images in progress at a time in one run.")
     chunks_in_flight: int = Field(

@@ -13,6 +13,8 @@ from dlcs_assets.ledger.records import Chunk
 # What is urgent does not wait for a customer's other runs, and does not count as one of them.
 WITHOUT_CUSTOMER_LIMIT = frozenset({Lane.PRIORITY, Lane.DELETE})
 # What a run costs by itself is shared by that many images, which are not worth dividing among more runs.
+WORTH_A_RUN = 25
+# However many customers wait, and whatever else becomes due meanwhile.
 FEWEST_IN_CHUNK = 10
 # Where the number of runs is a promise to the other lanes, however many customers there are.
 STRICT = frozenset({Lane.BACKFILL})
@@ -43,12 +45,13 @@ class Allotments:
     def images_in_chunk(self, due: int, max_chunks: int, *, most: int) -> int:
         """Return how many images a customer's next chunks have, each, of so many that are due: `most`, or fewer.
 
-        They are divided among the chunks that the customer may have now, from `FEWEST_IN_CHUNK` on. If more customers
+        They are divided among the chunks that the customer may have now, one for each `WORTH_A_RUN`. If more customers
         wait than there are places, chunks are smaller in proportion: each customer's turn comes round as soon.
         """
         if len(self.order) > self.for_first:
             most = max(min(most, FEWEST_IN_CHUNK), most * self.for_first // len(self.order))
-        return min(most, max(FEWEST_IN_CHUNK, -(-due // max_chunks)))
+        chunks = min(max_chunks, max(1, -(-due // WORTH_A_RUN)))
+        return min(most, max(FEWEST_IN_CHUNK, -(-due // chunks)))
 
 
 def allot(

@@ -134,7 +134,8 @@ def size(due: int, customers: int = 1, *, most: int = 200, room: int = 4) -> int
 
 
 @pytest.mark.parametrize(
-    ("due", "images"), [(1, 10), (10, 10), (40, 10), (41, 11), (400, 100), (800, 200), (9000, 200)]
+    ("due", "images"),
+    [(1, 10), (25, 25), (26, 13), (50, 25), (100, 25), (101, 26), (400, 100), (800, 200), (9000, 200)],
 )
 def test_the_size_of_a_chunk_follows_the_backlog(due: int, images: int) -> None:
     """Few images go into few runs, more are divided among those that may begin, many fill them."""
@@ -142,7 +143,7 @@ def test_the_size_of_a_chunk_follows_the_backlog(due: int, images: int) -> None:
 
 
 def test_no_chunk_is_larger_than_the_setting() -> None:
-    assert size(9000, most=25) == 25
+    assert size(9000, most=30) == 30
     assert size(3, most=4) == 4
 
 

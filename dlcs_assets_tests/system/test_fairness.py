@@ -199,10 +199,10 @@ def test_an_image_of_a_backfill_that_arrives_is_ingested_once(make_system: Calla
 def test_a_backlog_is_divided_among_the_runs_that_may_begin(make_system: Callable[..., System]) -> None:
     """Another customer has its first one in a full lane, with all that it has due."""
     system = make_system(chunks_in_flight=4)
-    ask(system, 2, 44, Lane.INGEST)
+    ask(system, 2, 100, Lane.INGEST)
     requests = run_requests(system, "sqs_ingest")
     assert len(requests) == 4
-    assert chunk_sizes(system) == [11] * 4
+    assert chunk_sizes(system) == [25] * 4
     for request in requests:
         begin(system, request)
     ask(system, 12, 13, Lane.INGEST)
