@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from dlcs_assets.pictures.fingerprint import Fingerprint, resized, turned
@@ -108,21 +109,32 @@ def _transparency(source: Fingerprint) -> Seen | None:
 
 def _turned(one: Array, other: Array, columns: int, rows: int, as_it_is: _Pair) -> Seen | None:
     """Return which turned version of the source is much more like the rendering than the source as it is."""
-    best, orientation = as_it_is.turning_difference, 1
+    before = best = as_it_is.turning_difference
     if best < _MUCH_BETTER:
         return None
+    orientation, rendering = 1, resized(other, columns, rows)
     for each in _TURNS:
         candidate = turned(one, each)
         if candidate.shape[0] < rows or candidate.shape[1] < columns:
             continue
-        pair = _Pair(resized(candidate, columns, rows), resized(other, columns, rows))
-        if pair.turning_difference < best:
-            best, orientation = pair.turning_difference, each
-    gain = as_it_is.turning_difference - best
-    if orientation == 1 or gain < _MUCH_BETTER or best > 0.5 * as_it_is.turning_difference:
+        difference = _turning_difference(resized(candidate, columns, rows), rendering)
+        if difference < best:
+            best, orientation = difference, each
+    if orientation == 1 or before - best < _MUCH_BETTER or best > 0.5 * before:
         return None
-    difference = Difference.MIRRORED if orientation in {2, 4, 5, 7} else Difference.TURNED
-    return Seen(difference, _TURNS[orientation])
+    return Seen(Difference.MIRRORED if orientation in {2, 4, 5, 7} else Difference.TURNED, _TURNS[orientation])
+
+
+def _turning_difference(source: Array, rendering: Array) -> float:
+    """By how much they differ when both are as bright and as rich in contrast, colour by colour."""
+    import numpy as np
+
+    one = source - source.mean(axis=(0, 1))
+    other = rendering - rendering.mean(axis=(0, 1))
+    power = (other * other).sum()
+    scale = float((one * other).sum() / power) if power > 0 else 1.0
+    scale = min(max(scale, _CONTRAST[0]), _CONTRAST[1])
+    return float(np.abs(one - scale * other).mean())
 
 
 class _Pair:
@@ -143,17 +155,10 @@ class _Pair:
         """Whether there is something to see in either."""
         return max(self.source_spread, self.rendering_spread) >= _FLAT_BELOW
 
-    @property
+    @cached_property
     def turning_difference(self) -> float:
-        """By how much they differ when both are as bright and as rich in contrast, colour by colour."""
-        import numpy as np
-
-        one = self._source - self._source.mean(axis=(0, 1))
-        other = self._rendering - self._rendering.mean(axis=(0, 1))
-        power = (other * other).sum()
-        scale = float((one * other).sum() / power) if power > 0 else 1.0
-        scale = min(max(scale, _CONTRAST[0]), _CONTRAST[1])
-        return float(np.abs(one - scale * other).mean())
+        """By how much they differ if one of them may have been turned."""
+        return _turning_difference(self._source, self._rendering)
 
     @property
     def same_pattern(self) -> bool:
@@ -215,12 +220,12 @@ class _Pair:
         """How much the colours would differ with two channels exchanged; infinite if that changes little."""
         import numpy as np
 
-        own = _chroma(self._source)
+        own, other = _chroma(self._source), _chroma(self._rendering)
         closest = float("inf")
         for order in ((2, 1, 0), (1, 0, 2), (0, 2, 1), (1, 2, 0), (2, 0, 1)):
-            exchanged = _chroma(self._source[..., order])
+            exchanged = own[..., order]
             if float(np.abs(exchanged - own).mean()) > 2 * _NOISE:
-                closest = min(closest, float(np.abs(exchanged - _chroma(self._rendering)).mean()))
+                closest = min(closest, float(np.abs(exchanged - other).mean()))
         return closest
 
 
