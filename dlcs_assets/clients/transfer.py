@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
+from typing import Final
 
 from dlcs_assets.domain.errors import TransientError
+
+# What the format of a file is judged by.
+HEAD_BYTES: Final = 65536
 
 
 @dataclass(frozen=True)
@@ -32,17 +36,25 @@ class TooManyBytesError(Exception):
     """There is more to read than the limit allows."""
 
 
+class UnwantedError(Exception):
+    """The first bytes are of a file that is not wanted."""
+
+
 class PartialFile:
     """A new file that may come in several goes: what broke off continues where it ended, hash and length with it.
 
     `version` says which original the bytes are of, in the words of its server; None where they can't be gone on with.
+    `wants` is asked whether to go on, once the first `HEAD_BYTES` are there, or all if there are fewer.
     """
 
-    def __init__(self, path: Path, *, max_bytes: int | None = None) -> None:
+    def __init__(
+        self, path: Path, *, max_bytes: int | None = None, wants: Callable[[bytes], bool] | None = None
+    ) -> None:
         self.path = path
         self.length = 0
         self.version: str | None = None
         self._max_bytes = max_bytes
+        self._wants = wants
         self._digest = hashlib.sha256()
 
     @property
@@ -69,18 +81,30 @@ class PartialFile:
     def append(self, chunks: Iterable[bytes]) -> None:
         """Write further chunks.
 
-        Raises TooManyBytesError, and TransientError `scratch_not_writable` where the disk is full.
+        Raises TooManyBytesError, UnwantedError, and TransientError `scratch_not_writable` where the disk is full.
         """
         with _disk_errors():
             file = FileIO(self.path, "ab")
         with file:
             file.truncate(self.length)  # a write that failed in the middle left more there than was counted
-            for chunk in chunks:
+            for chunk in chunks if self.length else self._wanted(iter(chunks)):
                 self.expect(len(chunk))
                 with _disk_errors():
                     _write_all(file, chunk)
                 self._digest.update(chunk)
                 self.length += len(chunk)
+
+    def _wanted(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        if self._wants is not None:
+            head = b""
+            for chunk in chunks:
+                head += chunk
+                if len(head) >= HEAD_BYTES:
+                    break
+            if not self._wants(head[:HEAD_BYTES]):
+                raise UnwantedError
+            yield head
+        yield from chunks
 
 
 def _write_all(file: FileIO, data: bytes) -> None:

@@ -11,11 +11,13 @@ from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from dlcs_assets.domain.errors import IngestError, MessageRejectedError, PermanentError
 from dlcs_assets.domain.ingest_plan import Conversion
 from dlcs_assets.domain.ingest_spec import IngestSpec, KnownFormat, ingest_spec, needs_media_type
+from dlcs_assets.domain.media_type import SourceFormat
 from dlcs_assets.domain.results import StageResult, WorkItem
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.ingest.cleanup import paths_to_close, remove_superseded
@@ -25,11 +27,13 @@ from dlcs_assets.ingest.original import (
     FetchedOriginal,
     PeekedOriginal,
     drop_transient,
+    fetch_or_peek,
     fetch_original,
     make_original,
     peek_at_origin,
     put_transient,
     released_original,
+    require_room_for_original,
     wants_peek,
 )
 from dlcs_assets.ingest.sources import needs_original, provide_source, require_readable_source, require_shown_right
@@ -55,11 +59,11 @@ def ingest_image(image: ImageContext, threads: Executor) -> Iterator[StageDone]:
 
     Thumbnails are asked for in `threads`. Raises the errors of the error tree, each with its stage, and ClaimLostError.
     """
-    with _stage(Stage.ORIGINAL):
-        peeked = peek_at_origin(image) if _must_peek(image.item) else None
+    with _stage(Stage.ORIGINAL) as watch:
+        peeked = _peek(image) if _must_peek(image.item) else None
         spec = _spec(image, peeked)
     try:
-        definite = yield from _stages(image, spec, peeked, threads)
+        definite = yield from _stages(image, spec, peeked, watch, threads)
         with _stage(Stage.THUMBNAILS):
             remove_superseded(image, definite)
     finally:
@@ -68,15 +72,15 @@ def ingest_image(image: ImageContext, threads: Executor) -> Iterator[StageDone]:
 
 
 def _stages(
-    image: ImageContext, spec: IngestSpec, peeked: PeekedOriginal | None, threads: Executor
+    image: ImageContext, spec: IngestSpec, peeked: PeekedOriginal | None, since_peek: Stopwatch, threads: Executor
 ) -> Generator[StageDone, None, IngestSpec]:
     """Yield each stage when it is committed; return what was to be made, now that the original has been seen."""
     stages, results = image.item.stages, dict(image.item.latest)
     seen: FetchedOriginal | PeekedOriginal | None = peeked  # how much of the original this run has read by now
     jp2: Path | None = None  # in the scratch folder
     if Stage.ORIGINAL in stages:
-        with _stage(Stage.ORIGINAL) as watch:
-            done, seen = _original(image, spec, peeked, watch)
+        with _stage(Stage.ORIGINAL):
+            done, seen = _original(image, spec, peeked, since_peek)
         results[Stage.ORIGINAL] = done.result
         yield done
     if Stage.JP2 in stages:
@@ -104,7 +108,7 @@ def _original(
     if released := released_original(item, spec):
         return _commit(image, spec, released), seen
     if spec.plan.fetch:
-        original = fetch_original(image, spec)
+        original = fetch_original(image, spec, seen)
         spec = _definite(spec, original)
         require_shown_right(image, spec, original)
         return _commit(image, spec, make_original(image, spec, original, watch)), original
@@ -123,7 +127,7 @@ def _jp2(
         return StageDone(item, item.done[Stage.JP2]), seen, None
     if spec.plan.conversion is Conversion.NONE:
         return _commit(image, spec, no_jp2(spec)), seen, None
-    original = seen if isinstance(seen, FetchedOriginal) else fetch_original(image, spec)
+    original = seen if isinstance(seen, FetchedOriginal) else fetch_original(image, spec, seen)
     spec = _definite(spec, original)
     path, result = make_jp2(image, spec, original, watch)
     return _commit(image, spec, result), original, path
@@ -145,10 +149,10 @@ def _thumbnails(  # noqa: PLR0917 (what comes of the stages before)
     if not spec.plan.thumbnails:
         return _commit(image, spec, no_thumbnails(image, spec)), seen
     require_readable_source(image, spec, seen, results)
-    original = seen if isinstance(seen, FetchedOriginal) else None
+    original, peeked = (seen, None) if isinstance(seen, FetchedOriginal) else (None, seen)
     fetched_late = original is None and needs_original(image, spec)
     if fetched_late:
-        original = fetch_original(image, spec)
+        original = fetch_original(image, spec, peeked)
         spec = _definite(spec, original)
         if not image.thumbnails_from_files:
             image.ledger.check_claim()
@@ -164,12 +168,33 @@ def _must_peek(item: WorkItem) -> bool:
     return needs_media_type(item.registration) and not known
 
 
+def _peek(image: ImageContext) -> PeekedOriginal:
+    """Peek at the original, or fetch it at once where the plan fetches originals of the format that is found."""
+    if Stage.ORIGINAL not in image.item.stages or Stage.ORIGINAL in image.item.done:
+        return peek_at_origin(image)
+    return fetch_or_peek(image, partial(_is_fetched, image))
+
+
+def _is_fetched(image: ImageContext, source_format: SourceFormat) -> bool:
+    try:
+        spec = _spec_of(image, KnownFormat.seen(source_format, None))
+    except IngestError:
+        return False  # raised again once the original has been peeked at
+    if not spec.plan.fetch or released_original(image.item, spec):
+        return False
+    require_room_for_original(image, spec)
+    return True
+
+
 def _spec(image: ImageContext, peeked: PeekedOriginal | None) -> IngestSpec:
     item = image.item
-    if peeked:
-        known = KnownFormat.seen(peeked.format, peeked.content_type or item.registration.media_type)
-    else:
-        known = KnownFormat.recorded(item.latest)
+    if peeked is None:
+        return _spec_of(image, KnownFormat.recorded(item.latest))
+    return _spec_of(image, KnownFormat.seen(peeked.format, peeked.content_type or item.registration.media_type))
+
+
+def _spec_of(image: ImageContext, known: KnownFormat) -> IngestSpec:
+    item = image.item
     try:
         return ingest_spec(item.asset_id, item.registration, image.policy, known)
     except MessageRejectedError as error:

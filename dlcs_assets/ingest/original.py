@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from dlcs_assets.clients.transfer import Fetched
 from dlcs_assets.domain.errors import PermanentError
@@ -32,7 +34,8 @@ PARTICULAR = ("text/", "application/")
 class PeekedOriginal:
     """What a peek at the origin showed: the format of the first bytes, and what the origin says of the rest.
 
-    `packed`: it is compressed there (Content-Encoding), and only we unpack it.
+    `packed`: it is compressed there (Content-Encoding), and only we unpack it. `file`: all of it, if it was
+    fetched at once.
     """
 
     format: SourceFormat | None
@@ -40,6 +43,7 @@ class PeekedOriginal:
     bytes: int | None
     version: str | None
     packed: bool = False
+    file: Fetched | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +76,47 @@ def peek_at_origin(image: ImageContext) -> PeekedOriginal:
     return PeekedOriginal(sniff(peeked.head), peeked.content_type, peeked.size, peeked.version, peeked.packed)
 
 
-def fetch_original(image: ImageContext, spec: IngestSpec) -> FetchedOriginal:
-    """Download the original to the scratch folder, and check that it is an image, whole, where one is read.
+def fetch_or_peek(image: ImageContext, wants: Callable[[SourceFormat], bool]) -> PeekedOriginal:
+    """Fetch the original if its format, which its first bytes show, is one that is wanted; otherwise peek at it.
 
     Raises the errors of the error tree.
     """
-    image.require_room(spec, MIN_BYTES, stored_kinds(spec.plan, image.item.stages))
-    path = image.folder / "original"
-    file = image.services.origins.fetch(spec.origin, path)
+    origin = origin_of(image.item.asset_id, image.item.registration, image.policy)
+    seen: list[SourceFormat] = []
+
+    def wants_head(head: bytes) -> bool:
+        seen[:] = [found] if (found := sniff(head)) else []
+        return bool(seen) and wants(seen[0])
+
+    file = image.services.origins.fetch_if(origin, _path(image), wants_head)
+    if file is None:
+        return peek_at_origin(image)
+    return PeekedOriginal(seen[0], file.content_type, file.bytes, file.version, file.packed, file)
+
+
+def fetch_original(image: ImageContext, spec: IngestSpec, peeked: PeekedOriginal | None) -> FetchedOriginal:
+    """Download the original to the scratch folder, unless it is there, and check that it is an image, whole.
+
+    Whether it is an image is checked where one is read. Raises the errors of the error tree.
+    """
+    require_room_for_original(image, spec)
+    path = _path(image)
+    file = (peeked and peeked.file) or image.services.origins.fetch(spec.origin, path)
     with path.open("rb") as content:
         source_format = sniff(content.read(HEAD_BYTES))
     if spec.plan.source is ImageServerSource.NONE:
         return FetchedOriginal(file, source_format)
     picture = image.services.pictures.run(read_original, path)
     return FetchedOriginal(file, picture.header.format, picture.header, picture.look)
+
+
+def require_room_for_original(image: ImageContext, spec: IngestSpec) -> None:
+    """Raise PermanentError `quota_exceeded` for a customer that has no room for what is made of an original."""
+    image.require_room(spec, MIN_BYTES, stored_kinds(spec.plan, image.item.stages))
+
+
+def _path(image: ImageContext) -> Path:
+    return image.folder / "original"
 
 
 def wants_peek(spec: IngestSpec) -> bool:

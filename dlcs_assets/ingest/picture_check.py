@@ -90,7 +90,7 @@ def _reference(
     path = source.at_hand or download_source(image, spec)
     if path is not None:
         return path
-    fetched = fetch_original(image, spec)
+    fetched = fetch_original(image, spec, None)
     assert fetched.look is not None
     return fetched.look
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from dlcs_assets.clients.aws import S3ClientFactory
+from dlcs_assets.clients.content_encoding import CHUNK_BYTES
 from dlcs_assets.clients.origins import Origins
-from dlcs_assets.clients.transfer import Fetched
+from dlcs_assets.clients.transfer import HEAD_BYTES, Fetched
 from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDownError, TransientError
 from dlcs_assets.domain.origin import Origin, OriginStrategy
 from dlcs_assets.domain.s3_uri import S3Location
@@ -295,6 +296,55 @@ def test_a_peek_reads_no_more_than_the_head() -> None:
         assert (peeked.head, peeked.size) == (IMAGE[:100], len(IMAGE))
         assert (peeked.content_type, peeked.version) == ("image/jp2", "e")
         assert server.asked[0].headers["range"] == "bytes=0-99"
+
+
+def test_an_original_is_fetched_if_its_first_bytes_are_wanted(server: ScriptedServer, tmp_path: Path) -> None:
+    client = origins()
+    heads: list[bytes] = []
+
+    def wants(head: bytes) -> bool:
+        heads.append(head)
+        return len(heads) > 1
+
+    assert client.fetch_if(http(server.url), tmp_path / "a", wants) is None
+    assert list(tmp_path.iterdir()) == []
+    fetched = client.fetch_if(http(server.url), tmp_path / "a", wants)
+    client.close()
+    assert fetched is not None
+    assert (fetched.bytes, fetched.sha256, (tmp_path / "a").read_bytes()) == (len(IMAGE), SHA256, IMAGE)
+    assert heads == [IMAGE[:HEAD_BYTES]] * 2
+    assert len(server.asked) == 2
+
+
+def test_an_original_too_large_to_be_fetched_may_be_unwanted(server: ScriptedServer, tmp_path: Path) -> None:
+    """A film that stays in its bucket has no limit of bytes."""
+    client = origins(max_bytes=100)
+    assert client.fetch_if(http(server.url), tmp_path / "a", lambda _: True) is None
+    client.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_breaks_off_in_its_first_bytes_is_judged_again(tmp_path: Path) -> None:
+    """The decision is about the first bytes of one answer, and what was wanted continues where it broke off."""
+    image, written = IMAGE * 3, 2 * CHUNK_BYTES
+    whole = (("Content-Length", str(len(image))), ("ETag", '"e"'))
+    rest = (("Content-Range", f"bytes {written}-{len(image) - 1}/{len(image)}"), ("ETag", '"e"'))
+    broken = [Answer(200, image[:length], whole) for length in (9, 600_000)]
+    heads: list[bytes] = []
+
+    def wants(head: bytes) -> bool:
+        heads.append(head)
+        return True
+
+    with scripted_server(*broken, Answer(206, image[written:], rest)) as server:
+        client = origins(attempts=3)
+        fetched = client.fetch_if(http(server.url), tmp_path / "a", wants)
+        client.close()
+        ranges = [each.headers.get("range") for each in server.asked]
+    assert fetched is not None
+    assert fetched.sha256 == hashlib.sha256(image).hexdigest()
+    assert heads == [image[:HEAD_BYTES]]
+    assert ranges == [None, None, f"bytes={written}-"]
 
 
 def test_a_size_that_is_not_announced_is_unknown() -> None:

@@ -72,13 +72,17 @@ def test_the_format_that_is_fetched_decides_what_is_removed(
     assert pipeline.s3_proxy.count("PUT", "/transient/2/1/page/") == (row == "7")
 
 
-def test_an_origin_is_peeked_at_only_if_the_plan_depends_on_it(pipeline: Pipeline) -> None:
-    """A peek and a fetch without a media type; a fetch alone where the registration says enough."""
+def test_an_origin_is_peeked_at_only_if_that_may_be_all(pipeline: Pipeline) -> None:
+    """Where the registration does not name the media type, an image is fetched at once: its first bytes say enough.
+
+    They also end the fetch of what is not to be fetched, which is then peeked at.
+    """
     pipeline.ingest("2/1/unknown", pipeline.serve("unknown.jpg", jpeg(30, 20)), "")
+    pipeline.ingest("2/1/text", pipeline.serve("text", b"neither image nor anything"), "")
     pipeline.ingest("2/1/typed", pipeline.serve("typed.jpg", jpeg(30, 20)), "", mediaType="image/jpeg")
     pipeline.ingest("2/1/named", pipeline.serve("named.jpg", jpeg(30, 20)), "iiif-img:default")
     asked = Counter(each.path for each in pipeline.origin.asked)
-    assert asked == {"/unknown.jpg": 2, "/typed.jpg": 1, "/named.jpg": 1}
+    assert asked == {"/unknown.jpg": 1, "/text": 2, "/typed.jpg": 1, "/named.jpg": 1}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The one client of all origins: retries, limits and credentials. The module of a strategy knows how it is read."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from dlcs_assets.clients.origins import s3_ambient, sftp, web
 from dlcs_assets.clients.origins.addresses import resolve
 from dlcs_assets.clients.origins.own_services import OwnService, OwnServices, own_service
 from dlcs_assets.clients.origins.strategy import FetchOptions, Limits, OriginReader, Peeked
-from dlcs_assets.clients.transfer import Fetched, PartialFile, TooManyBytesError
+from dlcs_assets.clients.transfer import HEAD_BYTES, Fetched, PartialFile, TooManyBytesError, UnwantedError
 from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDownError, TransientError
 from dlcs_assets.domain.networks import parse_network
 from dlcs_assets.domain.origin import Origin, OriginStrategy
@@ -65,21 +65,22 @@ class Origins(HttpService):
         A download that breaks off continues where it ended, if the origin can do so. An empty original, one above
         `max_bytes` and one that still breaks off at the last attempt leave no file behind.
         """
-        _check_signature(origin)
-        file = PartialFile(destination, max_bytes=self.max_bytes)
         try:
-            fetched = self.retrying.call(lambda: self._fetch(origin, file))
-            if fetched.bytes == 0:
-                raise _empty(origin.url)
+            return self._download(origin, PartialFile(destination, max_bytes=self.max_bytes))
         except TooManyBytesError as error:
-            destination.unlink(missing_ok=True)
             raise self._too_large(origin.url) from error
-        except IngestError:
-            destination.unlink(missing_ok=True)
-            raise
-        return fetched
 
-    def peek(self, origin: Origin, limit: int = 65536) -> Peeked:
+    def fetch_if(self, origin: Origin, destination: Path, wants: Callable[[bytes], bool]) -> Fetched | None:
+        """Download an original as `fetch` does, if it is wanted: its first `HEAD_BYTES` decide, as of a peek.
+
+        Returns None if it is not, or is too large: no file is left then.
+        """
+        try:
+            return self._download(origin, PartialFile(destination, max_bytes=self.max_bytes, wants=wants))
+        except (TooManyBytesError, UnwantedError):
+            return None
+
+    def peek(self, origin: Origin, limit: int = HEAD_BYTES) -> Peeked:
         """Return what an original's server says of it, and its first `limit` bytes, without fetching it."""
         _check_signature(origin)
         peeked = self.retrying.call(lambda: self._peek(origin, limit))
@@ -99,6 +100,21 @@ class Origins(HttpService):
     def resolve(self, host: str, port: int) -> Sequence[str]:
         """Look up the addresses of a host, once for each connection. Raises OSError."""
         return resolve(host, port)
+
+    def _download(self, origin: Origin, file: PartialFile) -> Fetched:
+        """Download to the file, or leave none.
+
+        Raises TooManyBytesError, UnwantedError, and the errors of the error tree.
+        """
+        _check_signature(origin)
+        try:
+            fetched = self.retrying.call(lambda: self._fetch(origin, file))
+            if fetched.bytes == 0:
+                raise _empty(origin.url)
+        except (IngestError, TooManyBytesError, UnwantedError):
+            file.path.unlink(missing_ok=True)
+            raise
+        return fetched
 
     def _fetch(self, origin: Origin, file: PartialFile) -> Fetched:
         with self.acquire() as client, self._options(origin, client) as options:
