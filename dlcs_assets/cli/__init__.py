@@ -5,11 +5,12 @@ Only the module of the command that is called is imported: a person waits for it
 
 from __future__ import annotations
 
+import gc
+import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import version
 from typing import Annotated, Final
 
 import typer
@@ -74,6 +75,8 @@ def make_app(names: Iterable[str] = _COMMANDS) -> typer.Typer:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version  # noqa: PLC0415 (it takes a while)
+
         echo(f"dlcs-assets {version('dlcs-assets')}")
         raise typer.Exit
 
@@ -89,6 +92,11 @@ def dlcs(
 
 def main() -> None:
     """Run the command line."""
+    # Pydantic would read what all installed packages say of themselves, to find plugins.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    gc.disable()  # what modules make as they are loaded is never garbage
     called = sys.argv[1] if len(sys.argv) > 1 else ""
     app = make_app([called]) if called in _COMMANDS else make_app()  # all of them, to help who mistypes one
+    gc.freeze()
+    gc.enable()
     app()

@@ -137,6 +137,19 @@ def test_a_command_imports_no_other_command(tmp_path: Path) -> None:
     assert rooms <= {"cli", "database_errors", "domain", "ledger", "settings"}
 
 
+def test_a_command_does_not_read_what_packages_say_of_themselves(tmp_path: Path) -> None:
+    """Pydantic would look for plugins in the metadata of all that is installed."""
+    script = (
+        "import sys, importlib.metadata as metadata; from dlcs_assets.cli import main\n"
+        "metadata.distributions = lambda **_: sys.exit('the metadata are read')\n"
+        "sys.argv = ['dlcs', 'status']; main()"
+    )
+    environment = {**os.environ, "DLCS_LEDGER_URL": f"sqlite:///{tmp_path}/ledger.db"}
+    environment.pop("PYDANTIC_DISABLE_PLUGINS", None)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def without_the_extra(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command in a process that has the modules of the extra `local` as little as a production install."""
     hidden = "import sys; sys.modules.update(dict.fromkeys(%r)); from dlcs_assets.cli import main; main()"
