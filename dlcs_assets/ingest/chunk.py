@@ -103,6 +103,7 @@ def ingest_chunk(
     )
     unfinished = set(items)
     try:
+        services.pictures.start(min(len(items), options.images_in_flight))
         for item in claim.items:
             image_threads.submit(worker.work_on, item)
         while unfinished:

@@ -1,6 +1,6 @@
 """The processes in which a run reads pictures: none that a foreign file leads astray takes the run along.
 
-They begin with the first picture, are shared by all threads of the run, and end with it.
+They begin with the run, are shared by all its threads, and end with it.
 """
 
 from __future__ import annotations
@@ -51,6 +51,12 @@ class PictureReader:
         """Return the reader that the settings ask for."""
         return cls(picture_limits(settings), settings.slots.absolute() / "memory")
 
+    @staticmethod
+    def start(pictures: int) -> None:
+        """Start the processes that so many pictures can use, without waiting: they load their libraries meanwhile."""
+        with suppress(OSError):  # if there is no process left, the first picture says so
+            _readers_of(os.getpid()).start(pictures)
+
     def run(self, task: Callable[Concatenate[Gate, P], T], *arguments: P.args, **_: P.kwargs) -> T:
         """Have a task of `tasks.py` done; blocks.
 
@@ -82,10 +88,18 @@ class ReaderProcesses:
     """Some processes; a caller waits for one that is free. A process that dies is replaced by the next question."""
 
     def __init__(self, count: int) -> None:
+        self._count = count
         self._free = threading.Semaphore(count)
         self._idle: list[_Reader] = []
         self._all: set[_Reader] = set()
         self._lock = threading.Lock()
+
+    def start(self, count: int) -> None:
+        """Start processes until there are that many, or as many as there may be."""
+        with self._lock:
+            while len(self._all) < min(count, self._count):
+                self._idle.append(_Reader())
+                self._all.add(self._idle[-1])
 
     def ask(self, request: Request) -> object:
         """Return the answer of a process. Raises IngestError if it dies."""

@@ -11,6 +11,7 @@ import sys
 import threading
 import traceback
 from contextlib import ExitStack, suppress
+from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
@@ -26,6 +27,15 @@ BASE_BYTES: Final = 320 * 2**20
 SMALL_BYTES: Final = 2**26
 UNIT_BYTES: Final = 2**25
 _FIRST_TO_BE_KILLED: Final = "700"
+# What a JPEG, its JP2 and its thumbnails need; the rest is loaded for the first picture of its kind.
+_USUAL: Final = (
+    "dlcs_assets.pictures.tasks",
+    "numpy",
+    "pyvips",
+    "PIL.JpegImagePlugin",
+    "PIL.Jpeg2KImagePlugin",
+    "jpylyzer.jpylyzer",
+)
 
 
 def main() -> None:
@@ -35,6 +45,8 @@ def main() -> None:
     with suppress(OSError):  # only Linux has it
         Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_BE_KILLED, encoding="ascii")
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    for name in _USUAL:
+        import_module(name)
     while True:
         try:
             request = connection.recv()

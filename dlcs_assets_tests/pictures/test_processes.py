@@ -18,7 +18,8 @@ from dlcs_assets.domain.errors import IngestError, PermanentError, TransientErro
 from dlcs_assets.domain.picture_limits import Demand, PictureLimits
 from dlcs_assets.pictures.demands import Gate
 from dlcs_assets.pictures.machine import machine_memory_bytes
-from dlcs_assets.pictures.processes import PictureReader, picture_limits
+from dlcs_assets.pictures.processes import PictureReader, ReaderProcesses, picture_limits
+from dlcs_assets.pictures.requests import Done, Request
 from dlcs_assets.pictures.tasks import inspect
 from dlcs_assets.settings import Settings
 from dlcs_testing.pictures import jpeg
@@ -43,6 +44,10 @@ def never_ends(_gate: Gate) -> None:
 
 def dies(_gate: Gate, number: int) -> None:
     os.kill(os.getpid(), number)
+
+
+def own_process(_gate: Gate) -> int:
+    return os.getpid()
 
 
 def has_a_bug(_gate: Gate) -> None:
@@ -97,6 +102,18 @@ def test_a_picture_waits_until_others_leave_it_memory(reader: PictureReader) -> 
         assert done == []
     thread.join(30)
     assert done == [2**27]
+
+
+def test_processes_that_began_with_the_run_are_those_that_read(reader: PictureReader) -> None:
+    readers = ReaderProcesses(2)
+    try:
+        readers.start(1)
+        (first,) = readers._all
+        assert readers.ask(Request(own_process, (), LIMITS, reader.budget)) == Done(first._process.pid)
+        readers.start(9)
+        assert len(readers._all) == 2
+    finally:
+        readers.close()
 
 
 def test_a_process_ends_with_its_run_in_the_middle_of_a_picture(tmp_path: Path) -> None:
