@@ -17,7 +17,7 @@ from dlcs_assets.defs.catalog import Catalog
 from dlcs_assets.defs.materializations import Upstream, materialization
 from dlcs_assets.defs.partitions import KEYS_PER_STATEMENT
 from dlcs_assets.domain.asset_id import AssetId
-from dlcs_assets.domain.partition_key import partition_key
+from dlcs_assets.domain.partition_key import asset_id_of, partition_key
 from dlcs_assets.domain.request_states import RequestState
 from dlcs_assets.domain.results import ObjectKind, StageResult
 from dlcs_assets.domain.stages import STAGES, Lane, Outcome, Stage
@@ -103,7 +103,7 @@ def fill_dagster(instance: dg.DagsterInstance, keys: Sequence[str]) -> None:
     for start in range(0, len(keys), KEYS_PER_STATEMENT):
         instance.add_dynamic_partitions(CATALOG.partitions_name, keys[start : start + KEYS_PER_STATEMENT])
     last = keys[-1]
-    asset_id = AssetId.parse(last.removeprefix("/"))
+    asset_id = asset_id_of(last)
     for copied in (True, False):  # reported again at the end, so that Dagster notes it as the newest of the asset
         for stage in STAGES:
             made_from = Upstream(instance, CATALOG).tags(stage, [last]).get(last)

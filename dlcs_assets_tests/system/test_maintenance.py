@@ -22,7 +22,7 @@ from dlcs_assets.settings import Settings
 from dlcs_testing.harness import System, full_message, key_of
 from dlcs_testing.pictures import jpeg
 
-PAGE, OTHER = "2/1/page", "2/1/other"
+PAGE, OTHER, LAST = "2/1/page", "2/1/other", "2/1/last"
 NEVER = timedelta(days=1)
 AT_ONCE = timedelta(0)
 
@@ -92,6 +92,18 @@ def test_beyond_the_number_of_keys_the_longest_quiet_leave(system: System) -> No
     ingest(system, OTHER)
     system.use(partition_window=NEVER, partition_keys=1)
     enforce_retention(system)
+    assert shown(system) == [OTHER]
+
+
+def test_too_many_keys_leave_before_the_night(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In each tick some of them, once there are enough to be worth the reading; first those that are no image's."""
+    system.use(partition_window=NEVER, partition_keys=1)
+    monkeypatch.setattr(keys, "SURPLUS", 2)
+    ingest(system, OTHER)
+    assert system.skip_reason("reconcile") == "All is well"
+    assert shown(system) == [PAGE, OTHER]
+    system.instance.add_dynamic_partitions(system.catalog.partitions_name, [key_of(LAST)])
+    assert system.skip_reason("reconcile") == "All is well; 2 quiet images left Dagster's partitions"
     assert shown(system) == [OTHER]
 
 

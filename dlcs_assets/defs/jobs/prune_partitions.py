@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 
 from dlcs_assets.defs.catalog import Catalog
-from dlcs_assets.defs.partitions import DISPATCH_LEASE, WorkingSet, image_ids, keys_in_use
+from dlcs_assets.defs.partitions import DISPATCH_LEASE, LEASE_WAIT, WorkingSet, image_ids, keys_in_use
 from dlcs_assets.domain.partition_key import is_former
 from dlcs_assets.ledger.ledger import Ledger
 
@@ -19,6 +20,7 @@ from dlcs_assets.ledger.ledger import Ledger
 SLICE = 100
 PAUSE = timedelta(seconds=0.3)  # between leases: a process that waits for one tries ten times a second
 PATIENCE = timedelta(seconds=30)
+SURPLUS = 500  # keys that a tick takes out, once there are as many too many: it reads all that there are
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +56,35 @@ def prune(
         gone = len(set(leaving) - keys_in_use(instance, working_set, asset_graph))
     else:
         gone = sum(
-            _delete(instance, catalog, asset_graph, ledger, leaving[start : start + SLICE], pause=start > 0)
+            _delete(
+                instance,
+                catalog,
+                asset_graph,
+                ledger,
+                leaving[start : start + SLICE],
+                pause=start > 0,
+                patience=PATIENCE,
+            )
             for start in range(0, len(leaving), SLICE)
         )
     return {"pruned": gone, "kept": len(order) - gone}
+
+
+def prune_surplus(instance: dg.DagsterInstance, catalog: Catalog, asset_graph: Any, ledger: Ledger, most: int) -> int:
+    """Delete keys of the longest quiet images, once there are `SURPLUS` more than `most`; return how many left.
+
+    Between two nights a backlog would make Dagster slow. Where dispatch is busy, the next tick continues.
+    """
+    order = WorkingSet.of(instance, catalog).order
+    if len(order) < most + SURPLUS:
+        return 0
+    leaving = choose(order, _quiet_since(ledger, order), Window(datetime.min.replace(tzinfo=UTC), most))[:SURPLUS]
+    gone = 0
+    with suppress(DispatchBusyError):
+        for start in range(0, len(leaving), SLICE):
+            slice_ = leaving[start : start + SLICE]
+            gone += _delete(instance, catalog, asset_graph, ledger, slice_, pause=start > 0, patience=LEASE_WAIT)
+    return gone
 
 
 def choose(order: Sequence[str], quiet_since: Mapping[str, datetime | None], window: Window) -> list[str]:
@@ -88,13 +115,14 @@ def _delete(
     keys: Sequence[str],
     *,
     pause: bool,
+    patience: timedelta,
 ) -> int:
     if pause:
         time.sleep(PAUSE.total_seconds())
-    with ledger.dispatch.lease(DISPATCH_LEASE, wait=PATIENCE) as held:
+    with ledger.dispatch.lease(DISPATCH_LEASE, wait=patience) as held:
         if not held:
             raise DispatchBusyError(
-                f"The partitions' keys were held by others for {PATIENCE.total_seconds():.0f} s. The next maintenance "
+                f"The partitions' keys were held by others for {patience.total_seconds():.0f} s. The next maintenance "
                 "goes on; if this comes again, see which sensor is busy all the time"
             )
         used = keys_in_use(instance, WorkingSet.of(instance, catalog), asset_graph)

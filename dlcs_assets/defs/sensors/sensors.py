@@ -14,9 +14,11 @@ from dlcs_assets.clients.sqs import Queues
 from dlcs_assets.clients.storage import Storage
 from dlcs_assets.customers import NoCustomersError, customer_source
 from dlcs_assets.defs import shown, tags
+from dlcs_assets.defs.catalog import Catalog
 from dlcs_assets.defs.checks import evaluate
 from dlcs_assets.defs.jobs.delete import DELETE_JOB
 from dlcs_assets.defs.jobs.ingest import INGEST_JOB
+from dlcs_assets.defs.jobs.prune_partitions import prune_surplus
 from dlcs_assets.defs.sensors.deletions import dispatch_deletions
 from dlcs_assets.defs.sensors.dispatch import Dispatched, dispatch
 from dlcs_assets.defs.sensors.reconcile import adopt_names, reconcile
@@ -191,6 +193,10 @@ def _reconcile(
     if known_as != context.cursor:
         context.update_cursor(known_as)
     said = str(reconcile(context.instance, ledger, storage_of_ticks, settings))
+    assert context.repository_def is not None
+    asset_graph = context.repository_def.asset_graph
+    if gone := prune_surplus(context.instance, Catalog.of(settings), asset_graph, ledger, settings.partition_keys):
+        said += f"; {gone} quiet images left Dagster's partitions"
     return shown.skip_reason(said[:1].upper() + said[1:])
 
 
