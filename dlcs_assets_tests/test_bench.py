@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import psutil
 import pytest
 
+from bench.processes import processor_seconds
 from bench.report import LATEST, PAGES, with_tables
 from bench.result import Result, of_many
 from bench.unsteady_server import Failing, Running, UnsteadyServer, serving
+from dlcs_stack import guard
 from dlcs_testing.waiting import eventually
 
 PATH = "/iiif/3/page/full/10,/0/default.jpg"
@@ -97,3 +102,15 @@ def test_a_table_shows_values_their_spread_and_missed_goals() -> None:
     assert "| growth | 0.123 MB |" in page
     assert "old" not in page
     assert with_tables(page, document) == page
+
+
+def test_what_orphans_used_is_counted_with_their_guard() -> None:
+    """The processes that read pictures end after their run, which is no more then."""
+    work = f"{sys.executable} -c 'import time\nwhile time.process_time() < 0.5: pass'"
+    leaves_an_orphan = f'sh -c "{work} &"; exec sleep 60'
+    command = [sys.executable, "-I", "-S", guard.__file__, "1", "sh", "-c", leaves_an_orphan]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        try:
+            eventually(lambda: processor_seconds([psutil.Process(process.pid)]), lambda used: used >= 0.5)
+        finally:
+            process.terminate()
