@@ -39,7 +39,7 @@ from dlcs_assets.ledger import triggers
 from dlcs_assets.ledger.column_types import SanitizedText
 from dlcs_assets.ledger.encryption import EncryptedJson, EncryptedText
 
-SCHEMA_VERSION = "0009"  # of the newest file in migrations/versions
+SCHEMA_VERSION = "0010"  # of the newest file in migrations/versions
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -210,7 +210,6 @@ messages = Table(
     Column("cause", SanitizedText),
     Column("remedy", SanitizedText),
     Index("messages_by_state", "state", "received_at"),
-    Index("messages_by_request", "request_id"),
     Index("messages_by_batch", "batch", "customer"),
     _one_of("messages", "state", MessageState),
     _one_of("messages", "lane", Lane),
