@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
-    """Return the whole project for these settings; `resources` take the place of those made from them."""
+    """Return the whole project for these settings; `resources` are all of them, if not as the settings say."""
 
     def asset_graph() -> Any:
         return definitions.resolve_asset_graph()
@@ -45,7 +45,7 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
         ],
         sensors=ingest_sensors(),
         loggers=json_loggers() if settings.log_format == "json" else None,
-        resources={**build_resources(settings), **(resources or {})},
+        resources=build_resources(settings) if resources is None else resources,
         # One process per run: a step process of its own would work on next to the successor of a killed run.
         executor=dg.in_process_executor,
     )

@@ -292,7 +292,7 @@ class System(Installation):
         made = impatient(build_resources(self.settings))
         clients = {name: _plain(each) for name, each in made.items() if isinstance(each, ClientResource)}
         ledger = dg.ResourceDefinition.hardcoded_resource(self.ledger)
-        return build_definitions(self.settings, resources={**clients, "ledger": ledger})
+        return build_definitions(self.settings, resources={**made, **clients, "ledger": ledger})
 
 
 def _plain(resource: ClientResource[Any]) -> dg.ResourceDefinition:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dlcs_assets.clients.sqs import QueueMessage, Queues
-from dlcs_assets.defs.resources import build_resources, make_services
+from dlcs_assets.defs.resources import make_services, service_resources
 from dlcs_assets.defs.sensors.dispatch import plan_chunks
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.stages import STAGES, Lane, Stage
@@ -171,7 +171,7 @@ class Pipeline(Installation):
 
     @cached_property
     def services(self) -> Services:
-        return make_services(self.settings, impatient(build_resources(self.settings)))
+        return make_services(self.settings, impatient(service_resources(self.settings)))
 
     @property
     def options(self) -> ChunkOptions:

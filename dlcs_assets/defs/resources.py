@@ -328,7 +328,6 @@ class ImageServerResource(ManagedServiceResource[ImageServer]):
 
 def build_resources(settings: Settings) -> dict[str, Any]:
     """Return the resources that assets and sensors use, by name."""
-    s3 = PooledS3Resource(endpoint_url=_address(settings, "s3_endpoint_url"))
     # Ticks come again soon: they do not wait for S3 for long.
     s3_of_ticks = PooledS3Resource(
         endpoint_url=_address(settings, "s3_endpoint_url"),
@@ -337,15 +336,10 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         max_attempts=1,
         connections=2,
     )
-    slots = str(settings.slots.absolute())
-    shared = settings.image_server_sources is SourceAccess.DISK
-    # Named, not written out: the UI shows resources' configuration, and a database's URL may hold a password.
-    is_set = os.environ.get("DLCS_LEDGER_URL", "").strip()
-    ledger_url = dg.EnvVar("DLCS_LEDGER_URL") if is_set else settings.ledger_url
     return {
         "settings": SettingsResource.of(settings),
         "ledger": LedgerResource(
-            url=ledger_url,
+            url=_ledger_url(settings),
             key=dg.EnvVar("DLCS_LEDGER_KEY") if settings.ledger_key else None,
             heartbeat_seconds=settings.heartbeat.total_seconds(),
             claim_ttl_seconds=settings.claim_ttl.total_seconds(),
@@ -356,6 +350,16 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "storage_of_ticks": StorageResource(
             s3=s3_of_ticks, storage_bucket=settings.storage_bucket, thumbs_bucket=settings.thumbs_bucket
         ),
+        **service_resources(settings),
+    }
+
+
+def service_resources(settings: Settings) -> dict[str, ClientResource[Any]]:
+    """Return the resources of the services of a run, by name."""
+    s3 = PooledS3Resource(endpoint_url=_address(settings, "s3_endpoint_url"))
+    slots = str(settings.slots.absolute())
+    shared = settings.image_server_sources is SourceAccess.DISK
+    return {
         "storage": StorageResource(s3=s3, storage_bucket=settings.storage_bucket, thumbs_bucket=settings.thumbs_bucket),
         "origins": OriginsResource(
             s3=s3,
@@ -365,7 +369,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             min_rate=settings.origin_min_rate,
             private_networks=list(settings.private_networks),
             own_services=list(map(str, own_services(settings, os.environ))),
-            ledger_url=ledger_url,
+            ledger_url=_ledger_url(settings),
         ),
         "appetiser": AppetiserResource(
             url=_address(settings, "appetiser_url"),
@@ -392,12 +396,18 @@ def build_resources(settings: Settings) -> dict[str, Any]:
     }
 
 
-def make_services(settings: Settings, resources: Mapping[str, Any] | None = None) -> Services:
+def _ledger_url(settings: Settings) -> Any:
+    """Return the ledger's URL, named and not written out: the UI shows it, and it may hold a password."""
+    is_set = os.environ.get("DLCS_LEDGER_URL", "").strip()
+    return dg.EnvVar("DLCS_LEDGER_URL") if is_set else settings.ledger_url
+
+
+def make_services(settings: Settings, resources: Mapping[str, ClientResource[Any]] | None = None) -> Services:
     """Return the services of a run for a caller outside Dagster, which closes them.
 
-    `resources` take the place of those made from the settings.
+    `resources` are those of the services, if not as the settings say (`service_resources`).
     """
-    made = {**build_resources(settings), **(resources or {})}
+    made = resources or service_resources(settings)
     origins, storage, appetiser, image_server = (
         made[name].client() for name in ("origins", "storage", "appetiser", "image_server")
     )
