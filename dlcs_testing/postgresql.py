@@ -10,11 +10,14 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import create_engine
+
+from dlcs_assets.ledger import Ledger
 
 ROLE = "dlcs"
 MISSING = "no PostgreSQL server here: apt-get install postgresql"
@@ -38,9 +41,22 @@ class Server:
 
     def new_database(self) -> str:
         """Create an empty database; return its URL."""
+        return self.url(self._create())
+
+    def new_ledger(self) -> str:
+        """Create a database with the tables of a ledger; return its URL. It is a copy: that takes half the time."""
+        return self.url(self._create(f"TEMPLATE {self._ledger}"))
+
+    @cached_property
+    def _ledger(self) -> str:
+        name = self._create()
+        Ledger(self.url(name)).close()
+        return name
+
+    def _create(self, like: str = "") -> str:
         name = f"ledger_{next(self.numbers)}"
-        self.execute(f"CREATE DATABASE {name}")
-        return self.url(name)
+        self.execute(f"CREATE DATABASE {name} {like}")
+        return name
 
     def execute(self, statement: str) -> list[Any]:
         """Run a statement as the server's administrator."""

@@ -43,16 +43,16 @@ def at_once(url: str, work: Callable[[Ledger, int], Result]) -> list[Result]:
         return list(pool.map(worker, range(WORKERS)))
 
 
-def test_a_ledger_that_many_open_for_the_first_time_is_made_once(url: str) -> None:
+def test_a_ledger_that_many_open_for_the_first_time_is_made_once(empty_url: str) -> None:
     """Every process of a deployment starts at once, and each finds an empty database."""
     start = SPAWN.Barrier(3)
-    processes = [SPAWN.Process(target=open_and_close, args=(url, start)) for _ in range(3)]
+    processes = [SPAWN.Process(target=open_and_close, args=(empty_url, start)) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0, 0, 0]
-    ledger = Ledger(url)
+    ledger = Ledger(empty_url)
     assert Desk(ledger).send("2/1/a").accepted == 1
     ledger.close()
 

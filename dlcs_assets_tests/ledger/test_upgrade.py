@@ -34,6 +34,11 @@ TRIGGERS = {
 
 
 @pytest.fixture
+def url(empty_url: str) -> str:
+    return empty_url
+
+
+@pytest.fixture
 def engine(url: str) -> Iterator[Engine]:
     made = make_engine(url)
     with made.begin() as connection:

@@ -58,6 +58,11 @@ VALID_IN: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
+def url(empty_url: str) -> str:
+    return empty_url
+
+
+@pytest.fixture
 def engine(url: str) -> Iterator[Engine]:
     """Connections to the ledger's database without the ledger."""
     made = make_engine(url)

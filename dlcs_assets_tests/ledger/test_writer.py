@@ -208,7 +208,7 @@ def test_what_has_ended_is_on_record_before_others_begin(desk: Desk) -> None:
 
 @pytest.fixture
 def served(postgresql_server: postgresql.Server) -> Iterator[Ledger]:
-    with closing(Ledger(postgresql_server.new_database())) as ledger:
+    with closing(Ledger(postgresql_server.new_ledger())) as ledger:
         yield ledger
 
 

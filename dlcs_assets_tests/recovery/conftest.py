@@ -195,7 +195,7 @@ def library(request: pytest.FixtureRequest, storage: Storage, tmp_path: Path) ->
                 url = f"sqlite:///{tmp_path / uuid.uuid4().hex}.db"
             else:
                 server: postgresql.Server = request.getfixturevalue("postgresql_server")
-                url = server.new_database()
+                url = server.new_ledger()
             return opened.enter_context(closing(Ledger(url)))
 
         yield Library(storage, new_ledger)
