@@ -37,6 +37,9 @@ KEYS = """query Keys($asset: AssetKeyInput!) { assetNodeOrError(assetKey: $asset
   partitionKeys } } }"""
 TICKS = """query Ticks($sensor: SensorSelector!) { sensorOrError(sensorSelector: $sensor) { ... on Sensor {
   sensorState { ticks(limit: 50) { status skipReason runIds logEvents { events { message } } } } } } }"""
+CHECK = """query Check($asset: AssetKeyInput!, $check: String!) {
+  assetCheckExecutions(assetKey: $asset, checkName: $check, limit: 1) { evaluation { description
+    metadataEntries { label } } } }"""
 LAUNCH_RUN = """mutation LaunchRun($params: ExecutionParams!) { launchPipelineExecution(executionParams: $params) {
   __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
   ... on RunConfigValidationInvalid { errors { message } } } }"""
@@ -125,6 +128,12 @@ class DagsterApi:
         selector = {"repositoryName": REPOSITORY, "repositoryLocationName": LOCATION, "sensorName": sensor}
         ticks: list[dict[str, Any]] = self.query(TICKS, sensor=selector)["sensorState"]["ticks"]
         return ticks
+
+    def check(self, asset: str, name: str) -> Any:
+        """Return the newest evaluation of an asset's check; None if there is none yet."""
+        key = {"path": ["dlcs", asset]}
+        found = self.query(CHECK, asset=key, check=name)
+        return found[0]["evaluation"] if found else None
 
     def launch_run(self, stages: Iterable[Stage], tags: Mapping[str, str]) -> str:
         """Launch a run on assets as the UI does for "Materialize"; return its id."""

@@ -101,15 +101,12 @@ def planted(system: System) -> Iterator[Planted]:
         yield Planted(stranger, done, failed, gone)
 
 
-def open_check(page: Page, asset: str, check: str, says: str) -> None:
-    """Open the page of a check's evaluations, as soon as it says so: the sensor looks once a minute."""
-
-    def text() -> str:
-        page.goto(f"/assets/dlcs/{asset}?view=checks&checkDetail={check}")
-        page.wait_for_timeout(SETTLED_MILLISECONDS)
-        return page.inner_text("body")
-
-    eventually(text, lambda seen: says in seen, timeout=150)
+def open_check(page: Page, system: System, asset: str, check: str, says: str) -> None:
+    """Open the page of a check's evaluations once it says so: the sensor looks once a minute."""
+    # Not the page again and again: each time a browser draws it costs more than all else that waits.
+    eventually(lambda: str(system.dagster.check(asset, check)), lambda seen: says in seen, timeout=150)
+    page.goto(f"/assets/dlcs/{asset}?view=checks&checkDetail={check}")
+    page.get_by_text(says).first.wait_for()
 
 
 def look_through(page: Page) -> str:
@@ -150,7 +147,7 @@ def test_nothing_foreign_is_requested_and_no_script_runs(planted: Planted, syste
             if isinstance(address, str):
                 page.goto(address)
             else:
-                open_check(page, *address)
+                open_check(page, system, *address)
             texts.append(look_through(page))
             assert TURNED[0] not in texts[-1], address
             sources = page.eval_on_selector_all("img, iframe, script", "found => found.map(each => each.src)")
