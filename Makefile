@@ -11,6 +11,9 @@ JOBS ?= 3
 UPGRADE ?= --upgrade
 COMPILE = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q $(UPGRADE)
 
+# Or each process that tests start would compile what was changed, and each worker the tests.
+test coverage: export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo test coverage lint docs audit sbom fuzz bench lock clean
 
 demo: $(READY)
