@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Annotated, Final
@@ -90,13 +90,18 @@ def dlcs(
     """Image ingest for the Digital Library Cloud Services."""
 
 
+def app_for(arguments: Sequence[str]) -> typer.Typer:
+    """Return the command line with the command that is called; with all of them to help who mistypes one."""
+    called = arguments[0] if arguments else ""
+    return make_app([called] if called in _COMMANDS else _COMMANDS)
+
+
 def main() -> None:
     """Run the command line."""
     # Pydantic would read what all installed packages say of themselves, to find plugins.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     gc.disable()  # what modules make as they are loaded is never garbage
-    called = sys.argv[1] if len(sys.argv) > 1 else ""
-    app = make_app([called]) if called in _COMMANDS else make_app()  # all of them, to help who mistypes one
+    app = app_for(sys.argv[1:])
     gc.freeze()
     gc.enable()
     app()

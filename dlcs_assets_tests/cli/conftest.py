@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from dlcs_assets.cli import make_app
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.ingest_request import AssetFields, BatchReference, IngestMessage
@@ -26,10 +24,6 @@ from dlcs_assets.ledger.records import Chunk, InboxMessage, Rejection, RetrySche
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 SCHEDULE = RetrySchedule(attempts=3, delay=timedelta(seconds=60))
-
-
-def dlcs(*arguments: str) -> Result:
-    return CliRunner().invoke(make_app(), list(arguments))
 
 
 @pytest.fixture

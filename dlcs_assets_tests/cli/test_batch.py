@@ -12,7 +12,8 @@ from dlcs_assets.domain.ingest_request import IngestMessage, parse_message
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger.batches import BATCH_COMPLETED
-from dlcs_assets_tests.cli.conftest import Aws, Desk, dlcs
+from dlcs_assets_tests.cli.conftest import Aws, Desk
+from dlcs_testing.command_line import dlcs
 from dlcs_testing.scripted_server import refused_url
 
 BROKEN = PermanentError("image_truncated", "The image ends early", remedy="Replace it", stage=Stage.ORIGINAL)

@@ -11,7 +11,8 @@ from dlcs_assets.cli import checksums
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
 from dlcs_assets.domain.stages import STAGES, Outcome, Stage
-from dlcs_assets_tests.cli.conftest import NOW, Desk, dlcs
+from dlcs_assets_tests.cli.conftest import NOW, Desk
+from dlcs_testing.command_line import dlcs
 
 JP2, THUMBNAIL = "a" * 64, "b" * 64  # of every image that the desk makes
 

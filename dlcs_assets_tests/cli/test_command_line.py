@@ -9,7 +9,8 @@ import typer.main
 
 from dlcs_assets.cli import make_app
 from dlcs_assets.domain.stages import Stage
-from dlcs_assets_tests.cli.conftest import Desk, dlcs
+from dlcs_assets_tests.cli.conftest import Desk
+from dlcs_testing.command_line import dlcs
 
 COMMANDS = typer.main.get_command(make_app()).commands  # type: ignore[attr-defined] # the app is a group
 WITHIN_BATCH = [("batch", name) for name in COMMANDS["batch"].commands]

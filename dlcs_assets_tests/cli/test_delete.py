@@ -12,7 +12,8 @@ from dlcs_assets.domain.ingest_request import AssetFields
 from dlcs_assets.domain.stages import Lane
 from dlcs_assets.ledger.deletions import DeletionClaim
 from dlcs_assets.ledger.records import Chunk, new_id
-from dlcs_assets_tests.cli.conftest import Desk, dlcs
+from dlcs_assets_tests.cli.conftest import Desk
+from dlcs_testing.command_line import dlcs
 
 WIDE = AssetFields(
     "https://example.org/a.jpg", channels=(RequestedChannel(Channel.THUMBS, "wide"), RequestedChannel(Channel.FILE))

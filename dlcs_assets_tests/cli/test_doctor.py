@@ -19,8 +19,9 @@ from dlcs_assets.cli.doctor_aws import judge_clock
 from dlcs_assets.cli.doctor_disks import judge_room
 from dlcs_assets.ingest.control_picture import COLOUR
 from dlcs_assets.ledger import Ledger
-from dlcs_assets_tests.cli.conftest import Aws, dlcs
+from dlcs_assets_tests.cli.conftest import Aws
 from dlcs_assets_tests.ledger.conftest import Desk
+from dlcs_testing.command_line import dlcs
 from dlcs_testing.pictures import encoded
 
 SECRET = "s3cr3t-that-is-not-shown"

@@ -14,9 +14,10 @@ from dlcs_assets.cli.connection import load_settings
 from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.ledger import Ledger
-from dlcs_assets_tests.cli.conftest import Desk, dlcs
+from dlcs_assets_tests.cli.conftest import Desk
 from dlcs_stack import data_folder
 from dlcs_stack.data_folder import StackState
+from dlcs_testing.command_line import dlcs
 
 
 @pytest.fixture

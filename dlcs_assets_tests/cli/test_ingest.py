@@ -11,7 +11,8 @@ from dlcs_assets.cli.sources import valid_name
 from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.ingest_request import IngestMessage, parse_message
 from dlcs_assets.domain.stages import Stage
-from dlcs_assets_tests.cli.conftest import Aws, Desk, dlcs
+from dlcs_assets_tests.cli.conftest import Aws, Desk
+from dlcs_testing.command_line import dlcs
 from dlcs_testing.pictures import drawing, encoded, jpeg
 from dlcs_testing.processes import eventually
 from dlcs_testing.proxy import proxy_to

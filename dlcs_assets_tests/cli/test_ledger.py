@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from dlcs_assets_tests.cli.conftest import Aws, Desk, dlcs
+from dlcs_assets_tests.cli.conftest import Aws, Desk
+from dlcs_testing.command_line import dlcs
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from dlcs_assets.defs.ledgers import identity
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.stages import STAGES
 from dlcs_assets.ledger import Ledger
-from dlcs_assets_tests.cli.conftest import Desk, dlcs
+from dlcs_assets_tests.cli.conftest import Desk
+from dlcs_testing.command_line import dlcs
 
 OURS = "11111111-1111-4111-8111-111111111111"
 OTHERS = "22222222-2222-4222-8222-222222222222"

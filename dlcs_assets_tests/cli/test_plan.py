@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from dlcs_assets.domain.ingest_request import AssetFields
-from dlcs_assets_tests.cli.conftest import Desk, dlcs
+from dlcs_assets_tests.cli.conftest import Desk
+from dlcs_testing.command_line import dlcs
 
 CUSTOMERS = "customers: {2: {policies: {thumbs: {tiny: ['!50,50']}}}}"
 OPTIMISED = "s3://dlcs-origin/2/1/x"

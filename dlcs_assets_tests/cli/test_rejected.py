@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dlcs_assets_tests.cli.conftest import NOW, Aws, Desk, dlcs
+from dlcs_assets_tests.cli.conftest import NOW, Aws, Desk
+from dlcs_testing.command_line import dlcs
 
 
 def queue_name(url: str) -> str:

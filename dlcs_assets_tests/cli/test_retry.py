@@ -8,7 +8,8 @@ from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.stages import STAGES, Lane, Stage
 from dlcs_assets.ledger.records import Chunk, new_id
 from dlcs_assets.ledger.reports import Selection
-from dlcs_assets_tests.cli.conftest import NOW, SCHEDULE, Desk, dlcs
+from dlcs_assets_tests.cli.conftest import NOW, SCHEDULE, Desk
+from dlcs_testing.command_line import dlcs
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from dlcs_assets.domain.ingest_request import AssetFields
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger.reports import Selection
-from dlcs_assets_tests.cli.conftest import NOW, Desk, dlcs
+from dlcs_assets_tests.cli.conftest import NOW, Desk
+from dlcs_testing.command_line import dlcs
 
 TRUNCATED = PermanentError("image_truncated", "The image ends early", remedy="Replace it", stage=Stage.ORIGINAL)
 

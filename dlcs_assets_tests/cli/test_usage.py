@@ -9,7 +9,8 @@ from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.results import ObjectKind
 from dlcs_assets.domain.stages import STAGES
 from dlcs_assets.ledger import Ledger
-from dlcs_assets_tests.cli.conftest import NOW, Desk, dlcs
+from dlcs_assets_tests.cli.conftest import NOW, Desk
+from dlcs_testing.command_line import dlcs
 
 CUSTOMERS = "customers: {2: {quota: {images: 100, bytes: 5KB}}, 3: {}, 7: {quota: {bytes: 2TiB}}}"
 

@@ -52,7 +52,7 @@ EACH_IN_A_FORK = """
 import gc, json, os, sys
 import boto3, cryptography.fernet, sqlalchemy
 from dlcs_assets import customers
-from dlcs_assets.cli import make_app
+from dlcs_assets.cli import app_for
 
 folder, commands = sys.argv[1], json.loads(sys.argv[2])
 gc.freeze()
@@ -64,7 +64,7 @@ for number, command in enumerate(commands):
         os.dup2(printed, 2)
         code = 2
         try:
-            make_app()(command)
+            app_for(command)(command)
         except SystemExit as ended:
             code = ended.code or 0
         finally:

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from dlcs_assets.cli import make_app
 from dlcs_testing import postgresql
+from dlcs_testing.command_line import dlcs
 from dlcs_testing.dlcs_database import Dlcs
 from dlcs_testing.installation import Stored, full_message
 from dlcs_testing.pictures import jpeg
@@ -80,7 +80,7 @@ class Site:
             patch.setenv("DLCS_STORAGE_BUCKET", settings.storage_bucket)
             patch.setenv("DLCS_THUMBS_BUCKET", settings.thumbs_bucket)
             patch.setenv("DLCS_PRIVATE_NETWORKS", "127.0.0.0/8")
-            done = CliRunner().invoke(make_app(), list(arguments))
+            done = dlcs(*arguments)
         assert status in {None, done.exit_code}, done.output
         return done
 

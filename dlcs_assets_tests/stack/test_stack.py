@@ -13,13 +13,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from typer.testing import CliRunner
 
-from dlcs_assets.cli import make_app
 from dlcs_stack import aws
 from dlcs_stack.data_folder import NoStackError, StackRefusedError, read_state
 from dlcs_stack.stack import INSTANCE, SERVICES, Component, RunningStack, Stack
 from dlcs_stack.supervisor import ServiceFailedError, fetch, is_free
+from dlcs_testing.command_line import dlcs
 from dlcs_testing.processes import eventually, is_running, kill_service
 from dlcs_testing.scripted_server import Answer, refused_url, scripted_server
 
@@ -153,13 +152,13 @@ def test_env_prints_exports_that_a_shell_understands(services: RunningStack) -> 
 
 
 def test_env_for_programs_is_one_json_object(services: RunningStack) -> None:
-    done = CliRunner().invoke(make_app(), ["env", "--json", "--data", str(services.data)])
+    done = dlcs("env", "--json", "--data", str(services.data))
     assert json.loads(done.stdout) == services.environment
 
 
 def test_env_without_a_stack_says_so_and_exports_nothing(tmp_path: Path) -> None:
     """eval of its output must not set half an environment; the message names dlcs up."""
-    done = CliRunner().invoke(make_app(), ["env", "--data", str(tmp_path)])
+    done = dlcs("env", "--data", str(tmp_path))
     assert done.exit_code == 1
     assert done.stdout == ""
     assert "No stack is up" in done.stderr
@@ -248,10 +247,10 @@ def test_a_service_of_the_users_own_is_used(
 def test_a_users_service_that_does_not_answer_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = refused_url()
     own_service(monkeypatch, "DLCS_IMAGE_SERVER_URL", url)
-    done = CliRunner().invoke(make_app(), ["up", "--services-only", "--data", str(tmp_path)])
+    done = dlcs("up", "--services-only", "--data", str(tmp_path))
     assert done.exit_code == 1
     assert f"DLCS_IMAGE_SERVER_URL leads to {url}, where no image-server answers" in done.stderr
-    done = CliRunner().invoke(make_app(), ["demo", "--exit", "--data", str(tmp_path), "--image-server-port", "1"])
+    done = dlcs("demo", "--exit", "--data", str(tmp_path), "--image-server-port", "1")
     assert (done.exit_code, "leave --image-server-port out" in done.stderr) == (1, True)
     assert list(tmp_path.iterdir()) == []
 
@@ -261,7 +260,7 @@ def test_what_dlcs_env_exported_is_not_the_users_own(services: RunningStack, mon
     for name, value in services.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("DLCS_IMAGE_SERVER_URL", refused_url())
-    done = CliRunner().invoke(make_app(), ["up", "--services-only", "--data", str(services.data)])
+    done = dlcs("up", "--services-only", "--data", str(services.data))
     assert "A stack is up" in done.stderr
     assert "not used  DLCS_APPETISER_URL, " in done.stdout
     assert "DLCS_UPLOADS_QUEUE_URL: this shell has what `dlcs env` exported" in done.stdout

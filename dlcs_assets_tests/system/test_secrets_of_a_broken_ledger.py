@@ -17,11 +17,10 @@ import pytest
 from dagster._utils.error import serializable_error_info_from_exc_info
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import make_url
-from typer.testing import CliRunner
 
-from dlcs_assets.cli import make_app
 from dlcs_assets.ledger import database, engine
 from dlcs_testing import postgresql
+from dlcs_testing.command_line import dlcs
 from dlcs_testing.harness import System, full_message
 from dlcs_testing.pictures import jpeg
 
@@ -170,7 +169,7 @@ def test_a_broken_ledger_shows_no_secret(
             patch.setenv("DLCS_LEDGER_URL", system.settings.ledger_url)
             patch.setenv("DLCS_INGEST_QUEUE_URL", str(system.settings.ingest_queue_url))
             for command in COMMANDS:
-                done = CliRunner().invoke(make_app(), command.split())
+                done = dlcs(*command.split())
                 seen += [done.output, *(all_forms(done.exception) if done.exception else ())]
     captured = capfd.readouterr()
     everything = "\n".join([*seen, caplog.text, captured.out, captured.err])
