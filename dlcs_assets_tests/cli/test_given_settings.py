@@ -6,20 +6,21 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from dlcs_assets.cli import make_app
 from dlcs_assets.cli.failure import CommandError
 from dlcs_assets.cli.given_settings import REFUSED, REPLACED, RESPECTED, given_settings
 from dlcs_assets.ledger import Ledger
 from dlcs_stack.aws import CREDENTIALS
-from dlcs_stack.data_folder import StackState, read_state
+from dlcs_stack.data_folder import read_state
 from dlcs_stack.stack import Component, Stack
+from dlcs_testing.command_line import dlcs
 from dlcs_testing.postgresql import Server
+from dlcs_testing.waiting import eventually
 
 DLCS = str(Path(sys.executable).with_name("dlcs"))
 
@@ -31,12 +32,12 @@ def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def up(folder: Path, *options: str) -> Result:
-    return CliRunner().invoke(make_app(), ["up", "--data", str(folder), *options])
+    return dlcs("up", "--data", str(folder), *options)
 
 
 @contextmanager
-def stack_up(folder: Path, *options: str, **environment: str) -> Iterator[tuple[str, StackState]]:
-    """Start `dlcs up` as a user does; what it printed, and its state once it is up."""
+def stack_up(folder: Path, *options: str, until: str = "Ctrl-C", **environment: str) -> Iterator[str]:
+    """Start `dlcs up` as a user does; yield what it prints up to the line with this, its last one once it is up."""
     with subprocess.Popen(
         [DLCS, "up", "--data", str(folder), *options],
         stdout=subprocess.PIPE,
@@ -48,9 +49,9 @@ def stack_up(folder: Path, *options: str, **environment: str) -> Iterator[tuple[
             shown = ""
             for line in process.stdout:
                 shown += line
-                if "Ctrl-C" in line:
+                if until in line:
                     break
-            yield shown, read_state(folder)
+            yield shown
         finally:
             process.terminate()
             process.wait(60)
@@ -70,7 +71,7 @@ def test_queues_and_buckets_of_ones_own_are_refused(
     command: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, "https://sqs.eu-west-1.amazonaws.com/1/production")
-    refused = CliRunner().invoke(make_app(), [command, "--data", str(tmp_path)])
+    refused = dlcs(command, "--data", str(tmp_path))
     assert refused.exit_code == 1
     assert f"{name} cannot be used" in refused.stderr
     assert list(tmp_path.iterdir()) == []
@@ -126,36 +127,40 @@ def test_a_value_that_cannot_be_used_is_refused_at_start(tmp_path: Path, monkeyp
 
 
 def test_a_start_names_what_is_wrong_with_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A misspelt variable, and a mistake in the customers file; the folder for scratch is the user's own."""
+    """A misspelt variable, and a mistake in the customers file; ledger and folder for scratch are the user's own."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "dlcs.yaml").write_text("customers: [2]\n")
-    given = {"DLCS_SCRTCH": "x", "DLCS_SCRATCH": "mine/scratch"}
-    with stack_up(tmp_path / "stack", "--services-only", **given) as (shown, state):
+    ledger_url = f"sqlite:///{tmp_path / 'mine.db'}"
+    given = {"DLCS_SCRTCH": "x", "DLCS_SCRATCH": "mine/scratch", "DLCS_LEDGER_URL": ledger_url}
+    with stack_up(tmp_path / "stack", "--services-only", **given) as shown:
+        environment = read_state(tmp_path / "stack").environment
         assert "DLCS_SCRTCH is set, and there is no such setting: it has no effect. Did you mean DLCS_SCRATCH?" in shown
         assert "mistake" in shown
         assert "line 1: customers: is a list" in shown
-        assert state.environment["DLCS_SCRATCH"] == str(tmp_path / "mine" / "scratch")
+        assert environment["DLCS_SCRATCH"] == str(tmp_path / "mine" / "scratch")
+        assert environment["DLCS_LEDGER_URL"] == given["DLCS_LEDGER_URL"]
         assert (tmp_path / "mine" / "scratch").is_dir()
         assert not (tmp_path / "stack" / "scratch").exists()
 
 
 @pytest.mark.e2e
-def test_a_second_stack_on_one_ledger_is_refused(
+def test_a_stack_owns_its_ledger_again_and_others_are_refused(
     postgresql_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first one continues; started again in its own folder, it has its ledger back."""
+    """That is decided before the services start, which another test waits for."""
     url = postgresql_server.new_database()
     monkeypatch.setenv("DLCS_LEDGER_URL", url)
-    for _ in range(2):
-        with stack_up(tmp_path / "one") as (shown, state):
-            assert "which is not emptied" in shown
-            assert state.environment["DLCS_LEDGER_URL"] == url
-            refused = up(tmp_path / "two")
-            assert refused.exit_code == 1
-            assert "This ledger belongs to Dagster instance" in refused.stderr
-            assert "dlcs ledger take-over" in refused.stderr
-    ledger = Ledger(url)
-    owner = ledger.ownership.current()
-    ledger.close()
-    assert owner is not None
-    assert owner.name.endswith(str(tmp_path / "one" / "dagster"))
+    owners: set[str] = set()
+    with closing(Ledger(url)) as ledger:
+        for _ in range(2):
+            with stack_up(tmp_path / "one", until="which is not emptied"):
+                owner = eventually(
+                    ledger.ownership.current, lambda found: found is not None and found.instance_id not in owners
+                )
+                assert owner is not None
+                assert owner.name.endswith(str(tmp_path / "one" / "dagster"))
+                owners.add(owner.instance_id)
+                refused = up(tmp_path / "two")
+                assert refused.exit_code == 1
+                assert f"This ledger belongs to Dagster instance {owner.instance_id}" in refused.stderr
+                assert "dlcs ledger take-over" in refused.stderr

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import psutil
 import pytest
 
@@ -52,3 +57,23 @@ def test_a_terminated_run_ends_in_time_though_a_service_hangs(
     # What the run had in hand when it went is for reconcile to clear, at its next look.
     scratch = stack.data / "scratch"  # where the copy of the customers file stays
     eventually(lambda: {path.name.partition("-")[0] for path in scratch.iterdir()} <= {"customers"})
+
+
+def test_a_second_stack_on_the_ledger_leaves_the_first_at_work(system: System, customer: int, tmp_path: Path) -> None:
+    """It is refused, with the name of the instance that the ledger works for."""
+    owner = eventually(system.ledger.ownership.current)
+    assert owner is not None
+    second = subprocess.run(
+        [Path(sys.executable).with_name("dlcs"), "up", "--data", tmp_path / "second"],
+        env={**os.environ, "DLCS_LEDGER_URL": system.environment["DLCS_LEDGER_URL"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert second.returncode == 1
+    assert f"This ledger belongs to Dagster instance {owner.instance_id}" in second.stderr
+    system.send_pages([image := f"{customer}/1/page"], width=400, height=300)
+    system.await_end([image])
+    now = system.ledger.ownership.current()
+    assert now is not None
+    assert now.instance_id == owner.instance_id
