@@ -298,6 +298,12 @@ class Settings(BaseSettings):
 
     # Links
     ui_url: str | None = Field(None, description="Base URL of the Dagster UI, for links.")
+    view_url: str | None = Field(None, description="Base URL of the pages of `dlcs view`, for links.")
+    view_restricted: bool = Field(
+        False,
+        description="Show, on the pages of `dlcs view`, also pictures that only those with a role may see, to everyone "
+        "who reaches the pages.",
+    )
     public_iiif_url: str | None = Field(
         None, description="Base URL of the public image services; metadata links there, otherwise to the image server."
     )

@@ -1,4 +1,4 @@
-"""The embedded stack: AWS, Appetiser, image server, Dagster's webserver and daemon, and the environment they share.
+"""The embedded stack: AWS, Appetiser, image server, Dagster's webserver and daemon, pages, and what they share.
 
 with Stack(folder).running() as stack:
     subprocess.run([...], env={**os.environ, **stack.environment})
@@ -26,9 +26,10 @@ from dlcs_stack.ports import Ports
 from dlcs_stack.supervisor import Health, Ready, Service, Supervisor, free_port, http_health
 
 EXTRA: Final = "dlcs-assets[local]"
-NEEDED_MODULES: Final = ("moto", "flask", "numpy", "starlette", "uvicorn")  # what the extra installs
+NEEDED_MODULES: Final = ("moto", "flask", "numpy")  # what the extra installs
 HOST: Final = "127.0.0.1"
 DAGSTER_DEV_PORT: Final = 3000
+VIEW_PORT: Final = 3001
 DAGSTER_TIMEOUT: Final = timedelta(seconds=120)
 # The options of `dagster` that name the definitions to load.
 DEFINITIONS: Final = ("--module-name", "dlcs_assets.definitions", "--attribute", "defs")
@@ -56,11 +57,12 @@ class Component(StrEnum):
     CODE_SERVER = "code-server"
     WEBSERVER = "webserver"
     DAEMON = "daemon"
+    VIEW = "view"
 
 
 ALL: Final = frozenset(Component)
 SERVICES: Final = frozenset({Component.AWS, Component.APPETISER, Component.IMAGE_SERVER})
-DAGSTER: Final = ALL - SERVICES
+DAGSTER: Final = frozenset({Component.CODE_SERVER, Component.WEBSERVER, Component.DAEMON})
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ class Stack:
     on_ready: Callable[[Ready], None] | None = None
     before_start: Callable[[Path, Mapping[str, str]], None] | None = None  # given the data folder and the environment
     preferred_ports: Mapping[Component, int] = field(default_factory=dict)  # taken if they are free
-    hosts: Sequence[str] = ()  # names by which the UI is reached, in addition to this machine's own addresses
+    hosts: Sequence[str] = ()  # names by which UI and pages are reached, in addition to this machine's own addresses
 
     @contextmanager
     def running(self) -> Iterator[RunningStack]:
@@ -207,6 +209,7 @@ class Stack:
             "DLCS_SCRATCH": str(data / "scratch"),
             "DLCS_PRIVATE_NETWORKS": "127.0.0.0/8",  # a user who tries it has originals on this machine
             "DLCS_UI_URL": url[Component.WEBSERVER],
+            **({"DLCS_VIEW_URL": url[Component.VIEW]} if Component.VIEW in self.components else {}),
             "DAGSTER_HOME": str(data / "dagster"),
         }
 
@@ -225,6 +228,7 @@ class Stack:
             log = logs / f"{component}.log"
             return Service(component, command, log, health, environment=surroundings, **more)
 
+        view = own.get("DLCS_VIEW_URL", "")
         services = [
             service(
                 Component.AWS,
@@ -280,6 +284,12 @@ class Stack:
                 # same time can leave it marked with the wrong revision.
                 after=tuple({Component.AWS, Component.WEBSERVER} & self.components),
                 ready_timeout=DAGSTER_TIMEOUT,
+            ),
+            service(
+                Component.VIEW,
+                [sys.executable, "-P", "-m", "dlcs_assets.view", *_listen(view), *doors],
+                http_health(f"{view}/health"),
+                url=view,
             ),
         ]
         return [each for each in services if each.name in self.components]

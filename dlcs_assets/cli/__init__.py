@@ -35,6 +35,7 @@ _COMMANDS: Final = {
     "up": _Command("stack", "up"),
     "env": _Command("stack", "env"),
     "ingest": _Command("ingest", "ingest", needs_arguments=True),
+    "view": _Command("view", "view"),
     "status": _Command("status", "status"),
     "retry": _Command("retry", "retry"),
     "reprocess": _Command("reprocess", "reprocess", needs_arguments=True),

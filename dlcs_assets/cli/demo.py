@@ -31,6 +31,7 @@ from dlcs_assets.cli.stack import (
     ImageServerPortOption,
     SharedDiskOption,
     UiPortOption,
+    ViewPortOption,
     running,
     stay_up,
 )
@@ -55,6 +56,7 @@ def demo(
     appetiser_port: AppetiserPortOption = None,
     image_server_port: ImageServerPortOption = None,
     *,
+    view_port: ViewPortOption = None,
     exit_: Annotated[
         bool, typer.Option("--exit", help="End when all images have; status 0 if each ended as expected.")
     ] = False,
@@ -66,6 +68,7 @@ def demo(
         Component.APPETISER: appetiser_port,
         Component.IMAGE_SERVER: image_server_port,
         Component.WEBSERVER: ui_port,
+        Component.VIEW: view_port,
     }
     raise typer.Exit(run(Demo(data, ports, stay=not exit_, shared_disk=shared_disk)))
 
@@ -89,6 +92,7 @@ def run(demo: Demo) -> int:
     with running(demo.data, demo.ports, console, shared_disk=demo.shared_disk) as stack, ExitStack() as also:
         adopt(stack.environment)
         settings = read_settings()
+        console.print(f"The pages arrive at {settings.view_url}")
         images = demo_images(_draw(console, demo))
         web = also.enter_context(_on_the_web(images[0].sample.path.parent))
         try:
@@ -223,6 +227,7 @@ def _as_expected(image: DemoImage, status: ImageStatus) -> bool:
 def _show_links(
     console: Console, settings: Settings, images: Sequence[DemoImage], found: Mapping[str, ImageStatus | None]
 ) -> None:
+    console.print(f"Images:     {settings.view_url}")
     console.print(f"Dagster:    {settings.ui_url}")
     for image in images:
         status = found[str(image.asset_id)]

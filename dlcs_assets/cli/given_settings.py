@@ -25,9 +25,10 @@ _KIND: Final = "DLCS_IMAGE_SERVER_KIND"
 _SOURCES: Final = "DLCS_IMAGE_SERVER_SOURCES"
 _SCRATCH: Final = "DLCS_SCRATCH"
 _NETWORKS: Final = "DLCS_PRIVATE_NETWORKS"
+_LINKS: Final = ("DLCS_UI_URL", "DLCS_VIEW_URL")
 _LOOPBACK: Final = "127.0.0.0/8"  # where the originals of the embedded stack's users are, and its own S3
 # Taken as they are.
-RESPECTED: Final = frozenset({LEDGER, _SCRATCH, _NETWORKS, "DLCS_UI_URL", _KIND, _SOURCES, *GIVEN_SERVICES.values()})
+RESPECTED: Final = frozenset({LEDGER, _SCRATCH, _NETWORKS, *_LINKS, _KIND, _SOURCES, *GIVEN_SERVICES.values()})
 # Of the embedded AWS, which is emptied at each start: what leads to another one must not be changed by accident.
 REFUSED: Final = frozenset(
     {
@@ -109,7 +110,7 @@ def _remarks(
     lines = [f"[green]yours[/]  {component:<14}{escape(shown_url(url))}" for component, url in services.items()]
     if LEDGER in settings:
         lines.append(f"[green]yours[/]  {'ledger':<14}{escape(shown_url(settings[LEDGER]))}, which is not emptied")
-    shown = [name for name in (_SCRATCH, _NETWORKS, "DLCS_UI_URL") if name in settings]
+    shown = [name for name in (_SCRATCH, _NETWORKS, *_LINKS) if name in settings]
     lines += [f"[green]yours[/]  {name} = {escape(settings[name])}" for name in shown]
     others = sorted(
         name for name in environment if name in REPLACED or (name.startswith("AWS_") and name not in CREDENTIALS)

@@ -25,7 +25,7 @@ from dlcs_assets.clients.appetiser import Appetiser
 from dlcs_assets.clients.image_server import ImageServer
 from dlcs_assets.domain.redaction import shown_url
 from dlcs_stack import data_folder
-from dlcs_stack.stack import ALL, DAGSTER_DEV_PORT, SERVICES, Component, RunningStack, Stack
+from dlcs_stack.stack import ALL, DAGSTER_DEV_PORT, SERVICES, VIEW_PORT, Component, RunningStack, Stack
 from dlcs_stack.supervisor import Ready, ServiceFailedError
 
 CHECK_INTERVAL: Final = timedelta(seconds=1)
@@ -35,9 +35,12 @@ DataOption = Annotated[Path, typer.Option("--data", help="Folder of the stack's 
 UiPortOption = Annotated[
     int | None, typer.Option("--ui-port", help=f"Port of the Dagster UI; default: {DAGSTER_DEV_PORT} or a free one.")
 ]
+ViewPortOption = Annotated[
+    int | None, typer.Option("--view-port", help=f"Port of the pages of dlcs view; default: {VIEW_PORT} or a free one.")
+]
 UiHostOption = Annotated[
     list[str] | None,
-    typer.Option("--ui-host", help="Name by which the UI is reached, in addition to localhost; repeatable."),
+    typer.Option("--ui-host", help="Name by which UI and pages are reached, in addition to localhost; repeatable."),
 ]
 AwsPortOption = Annotated[int | None, typer.Option(help="Port of S3 and SQS; default: a free one.")]
 AppetiserPortOption = Annotated[int | None, typer.Option(help="Port of Appetiser; default: a free one.")]
@@ -54,6 +57,7 @@ def up(
     appetiser_port: AppetiserPortOption = None,
     image_server_port: ImageServerPortOption = None,
     *,
+    view_port: ViewPortOption = None,
     ui_host: UiHostOption = None,
     services_only: Annotated[
         bool, typer.Option("--services-only", help="Leave Dagster out: for `dagster dev` with `dlcs env`.")
@@ -66,6 +70,7 @@ def up(
         Component.APPETISER: appetiser_port,
         Component.IMAGE_SERVER: image_server_port,
         Component.WEBSERVER: ui_port,
+        Component.VIEW: view_port,
     }
     console = VisibleConsole(soft_wrap=True, highlight=False)
     with running(
@@ -74,6 +79,7 @@ def up(
         option = "" if data == data_folder.DEFAULT_FOLDER else f" --data {shlex.quote(str(data))}"
         console.print(f'[bold]The stack is up.[/] In another terminal: eval "$(dlcs env{option})"')
         if not services_only:
+            console.print(f"Images:  {stack.environment['DLCS_VIEW_URL']}")
             console.print(f"Dagster: {stack.environment['DLCS_UI_URL']}")
         console.print("Ctrl-C stops everything.")
         stay_up(stack)
@@ -110,7 +116,7 @@ def running(
     """Run a stack for a command: a line for each service, one message for what fails, a quiet end on Ctrl-C or SIGTERM.
 
     What the environment says of the stack's own settings is respected or refused (`given_settings`). The UI gets the
-    port of `dagster dev` where that is free, so that a bookmark finds it again.
+    port of `dagster dev` where that is free, and the pages the next one, so that a bookmark finds them again.
     """
     chosen = {component: port for component, port in ports.items() if port is not None}
 
@@ -136,7 +142,7 @@ def running(
         given.settings,
         on_ready=show,
         before_start=check,
-        preferred_ports={Component.WEBSERVER: DAGSTER_DEV_PORT},
+        preferred_ports={Component.WEBSERVER: DAGSTER_DEV_PORT, Component.VIEW: VIEW_PORT},
         hosts=ui_hosts,
     )
     started = False

@@ -43,6 +43,7 @@ __all__ = ["ImageServer", "ImageServerSession", "Refused", "Thumbnail", "Thumbna
 _GATEWAY_STATUSES: Final = frozenset({502, 503, 504})
 _MAX_BODY_BYTES: Final = 64 * 2**20
 _PAUSE_SECONDS: Final = 0.25
+_JPEG: Final = b"\xff\xd8\xff"
 _IMPOSSIBLE: Final = "none/full/no-size/0/default.jpg"
 
 T = TypeVar("T")
@@ -181,6 +182,24 @@ class ImageServerSession:
                 raise
             # It was requested again, and the answer is always the same.
             raise PermanentError(error.code, error.cause, remedy=error.remedy) from error
+
+    def picture(self, identifier: str, request: str) -> bytes:
+        """Fetch what a request gets, such as `0,0,512,512/256,256/0/default.jpg`: a JPEG, as far as its beginning says.
+
+        Raises the errors of the error tree.
+        """
+        url = self._server.request_url(identifier, request)
+
+        def attempt() -> bytes:
+            answer = self._get_in_time(url)
+            answer.check()
+            if not answer.body.startswith(_JPEG):
+                raise TransientError(
+                    "thumbnail_unreadable", "The image server answered with something else", remedy=PEER.remedy
+                )
+            return answer.body
+
+        return self._call(attempt)
 
     def repeat(self, url: str) -> None:
         """Send a request again that failed before. Raises the errors of the error tree."""

@@ -33,6 +33,7 @@ _PEER: Final = Peer(
 )
 _PART_BYTES: Final = 64 * 2**20
 _READ_BYTES: Final = 2**20
+_BLOCK_BYTES: Final = 2**18  # of what is passed on as it comes
 _KEYS_PER_DELETION: Final = 1000
 # Storage classes, and what a HEAD of S3 Intelligent-Tiering says.
 _ARCHIVES: Final = frozenset({"GLACIER", "DEEP_ARCHIVE", "ARCHIVE_ACCESS", "DEEP_ARCHIVE_ACCESS"})
@@ -158,6 +159,15 @@ class Storage(LazyClient["S3Client"]):
         """Read a small object. Raises PermanentError `storage_not_found` if there is none."""
         with self._request(f"Reading {bucket}/{key}") as client:
             return client.get_object(Bucket=bucket, Key=key)["Body"].read()
+
+    def read_blocks(self, bucket: str, key: str) -> Iterator[bytes]:
+        """Yield an object's bytes as they come; a connection is kept for so long. Raises as `read_bytes` does."""
+        with self._request(f"Reading {bucket}/{key}") as client:
+            body = client.get_object(Bucket=bucket, Key=key)["Body"]
+            try:
+                yield from body.iter_chunks(_BLOCK_BYTES)
+            finally:
+                body.close()
 
     def digest(self, bucket: str, key: str) -> Digest | None:
         """Read an object, keeping nothing of it, and return what its bytes come to. None: there is none."""

@@ -179,7 +179,8 @@ class _Run:
                 if isinstance(event, ImageEnded):
                     self._ended.append(event)
                 elif event.result.stage in self._stages:
-                    item, links = event.item, picture_links(self._settings, event)
+                    item = event.item
+                    links = picture_links(self._settings, event) | page_link(self._settings, item.asset_id)
                     reporter.add(Report(item.asset_id, item.request_id, event.result, event.picture, links))
                 yield from reporter.stored()
 
@@ -276,6 +277,13 @@ class _Run:
 
     def _schedule(self) -> RetrySchedule:
         return retry_schedule(self._settings)
+
+
+def page_link(settings: Settings, asset_id: AssetId) -> dict[str, str]:
+    """Return the link to the image's page of `dlcs view`, where the settings say where that is."""
+    if settings.view_url is None:
+        return {}
+    return {"page": f"{without_login(settings.view_url).rstrip('/')}/image?id={quote(str(asset_id), safe='')}"}
 
 
 def picture_links(settings: Settings, event: StageDone) -> dict[str, str]:

@@ -10,6 +10,7 @@ from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.deletions import Deletions
 from dlcs_assets.ledger.dispatch import Dispatch
 from dlcs_assets.ledger.fixity import Fixity
+from dlcs_assets.ledger.gallery import Gallery
 from dlcs_assets.ledger.health import Health
 from dlcs_assets.ledger.inbox import Inbox
 from dlcs_assets.ledger.launches import Launches
@@ -35,6 +36,7 @@ class Ledger:
     - `claims` says which run works on which image; `results` records what runs made, and how attempts ended
     - `deletions` does both for images that are deleted
     - `batches` counts how far batches are, `accounting` how much is stored, `reports` returns the state of images
+    - `gallery` returns images in pages, to be looked through
     - `outbox` keeps notifications until they are published
     - `fixity` says which objects are to be compared next, `health` what is stalled or failed
     - `retention` deletes old rows
@@ -59,6 +61,7 @@ class Ledger:
         self.batches = Batches(self._database)
         self.outbox = Outbox(self._database)
         self.accounting = Accounting(self._database)
+        self.gallery = Gallery(self._database)
         self.fixity = Fixity(self._database)
         self.health = Health(self._database)
         self.rebuilding = Rebuilding(self._database)

@@ -39,7 +39,7 @@ from dlcs_assets.ledger import triggers
 from dlcs_assets.ledger.column_types import SanitizedText
 from dlcs_assets.ledger.encryption import EncryptedJson, EncryptedText
 
-SCHEMA_VERSION = "0010"  # of the newest file in migrations/versions
+SCHEMA_VERSION = "0011"  # of the newest file in migrations/versions
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -144,6 +144,16 @@ requests = Table(
         "image_id",
         sqlite_where=text("is_current = 1"),  # as either database gets it in queries
         postgresql_where=text("is_current"),
+    ),
+    Index(
+        "requests_current_by_reason",
+        "state",
+        "error_code",
+        "customer",
+        "space",
+        "image_id",
+        sqlite_where=text("is_current = 1 AND error_code IS NOT NULL"),  # few: it costs what goes well nothing
+        postgresql_where=text("is_current AND error_code IS NOT NULL"),
     ),
     Index("requests_due", "state", "lane", "customer", "due_at", "id"),
     Index("requests_by_image", "image_id", "state"),

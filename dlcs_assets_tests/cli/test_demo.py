@@ -57,7 +57,13 @@ def test_the_demo_ends_well_if_every_image_ends_as_expected(tmp_path: Path) -> N
     assert "copied" in table["2/2/f006r"]
     assert "kept for the thumbnails only" in table["2/3/f011v"]
     assert "truncated" in table["2/3/f014v"]
-    for part in ("Samples drawn 5/5", "Uploaded 5/5", "Images 5/5 (4 done, 1 failed", "Dagster:    http://127.0.0.1:"):
+    for part in (
+        "Samples drawn 5/5",
+        "Uploaded 5/5",
+        "Images 5/5 (4 done, 1 failed",
+        "Images:     http://127.0.0.1:",
+        "Dagster:    http://127.0.0.1:",
+    ):
         assert part in done.stdout
     assert "/iiif/3/s3%3A%2F%2Fdlcs-storage%2F2%2F1%2Ff001r/full/!400,400/0/default.jpg" in done.stdout
     assert not {"\x1b", "\r"} & set(done.stdout)

@@ -10,7 +10,7 @@ import pytest
 
 from dlcs_assets.clients.appetiser import Appetiser
 from dlcs_assets.clients.aws import S3ClientFactory
-from dlcs_assets.defs.assets import picture_links
+from dlcs_assets.defs.assets import page_link, picture_links
 from dlcs_assets.defs.resources import (
     AppetiserResource,
     ClientResource,
@@ -18,6 +18,7 @@ from dlcs_assets.defs.resources import (
     SettingsResource,
     build_resources,
 )
+from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.results import StageResult
 from dlcs_assets.domain.stages import Outcome, Stage
 from dlcs_assets.ingest.image import StageDone
@@ -159,3 +160,11 @@ def test_links_to_pictures_have_no_password() -> None:
     result = StageResult(Stage.JP2, Outcome.CONVERTED, "v1", {"source": "s3://r/b/2/1/x"})
     links = picture_links(settings, StageDone(cast("WorkItem", None), result))
     assert {link.partition("/iiif/")[0] for link in links.values()} == {"https://images.example.org"}
+
+
+def test_the_link_to_an_image_leads_to_its_page() -> None:
+    """Whatever its name is made of, and without a password; none where no page is."""
+    image = AssetId(2, 1, "a?b&c#d %")
+    assert page_link(Settings(), image) == {}
+    settings = Settings(view_url="https://user:s3cret@images.example.org/")
+    assert page_link(settings, image) == {"page": "https://images.example.org/image?id=2%2F1%2Fa%3Fb%26c%23d%20%25"}

@@ -1,6 +1,7 @@
 """The pictures of the docs, taken of a system in which the samples of `dlcs demo` are done.
 
-python -m dlcs_assets_tests.e2e.screenshot --ui http://127.0.0.1:3000 --image 2/1/f008v --list @2/1/
+python -m dlcs_assets_tests.e2e.screenshot --ui http://127.0.0.1:3000 --view http://127.0.0.1:3001 \\
+    --image 2/1/f008v --list @2/1/
 """
 
 from __future__ import annotations
@@ -15,16 +16,18 @@ from dlcs_testing.browser import WIDTH, chromium, metadata_value, new_page, open
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 MARGIN = 40  # pixels around the graph
 LINE = (222, 222, 226)
+COLOURS = 200  # of a picture of pictures: a third of its size, and hardly another to the eye
 
 
 def main() -> None:
     """Take all of them."""
     parser = argparse.ArgumentParser(prog="python -m dlcs_assets_tests.e2e.screenshot", description=__doc__)
     parser.add_argument("--ui", required=True, help="URL of Dagster's UI")
+    parser.add_argument("--view", required=True, help="URL of the pages of dlcs view")
     parser.add_argument("--out", type=Path, default=Path("docs/pictures"), help="folder of the pictures")
     parser.add_argument("--image", required=True, help="an image that is done, customer/space/asset")
     parser.add_argument("--list", required=True, help="what to type into the filter of the list of partitions")
@@ -36,6 +39,7 @@ def main() -> None:
         _above(lineage, partition).save(arguments.out / "ui.png", optimize=True)
         _picture(page).save(arguments.out / "picture.png", optimize=True)
         _materialize(page, f"@{arguments.image}").save(arguments.out / "materialize.png", optimize=True)
+        _wall(browser, arguments.view).quantize(COLOURS).save(arguments.out / "images.png", optimize=True)
 
 
 def _lineage(page: Page) -> Image:
@@ -60,6 +64,14 @@ def _partition(page: Page, key: str, listed: str) -> Image:
     assert title is not None
     assert last is not None
     return _screen(page).crop((round(title["x"]) - 24, 0, WIDTH, round(last["y"] + last["height"]) + 24))
+
+
+def _wall(browser: Browser, view: str) -> Image:
+    page = new_page(browser, view)
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.goto("/images?customer=2&space=1")
+    page.wait_for_load_state("networkidle")
+    return _screen(page)
 
 
 def _picture(page: Page) -> Image:
