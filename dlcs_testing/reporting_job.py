@@ -16,7 +16,7 @@ from dlcs_assets.defs.catalog import Catalog
 from dlcs_assets.defs.materializations import UPSTREAM, Upstream, materialization
 from dlcs_assets.defs.reporting import Report, Reporter
 from dlcs_assets.domain.asset_id import AssetId
-from dlcs_assets.domain.partition_key import partition_key
+from dlcs_assets.domain.partition_key import asset_id_of, partition_key
 from dlcs_assets.domain.results import StageResult
 from dlcs_assets.domain.stages import STAGES, Outcome, Stage
 from dlcs_assets.ledger import Ledger
@@ -114,7 +114,7 @@ def main(ledger_url: str, moment: str) -> None:
 
         def killing(context: dg.AssetExecutionContext) -> Iterator[dg.DagsterEvent | dg.AssetMaterialization]:
             now = datetime.now(UTC)
-            images = [AssetId.parse(key.removeprefix("/")) for key in context.partition_keys]
+            images = [asset_id_of(key) for key in context.partition_keys]
             claim = ledger.claims.claim_images(images, STAGES, context.run_id, now=now)
             reports = [Report(item.asset_id, item.request_id, outcome(s, "v1")) for item in claim.items for s in STAGES]
             items = {item.asset_id: item for item in claim.items}
@@ -133,7 +133,7 @@ def main(ledger_url: str, moment: str) -> None:
 
         run(
             instance,
-            [key.removeprefix("/") for key in instance.get_dynamic_partitions(CATALOG.partitions_name)],
+            [str(asset_id_of(key)) for key in instance.get_dynamic_partitions(CATALOG.partitions_name)],
             killing,
         )
 

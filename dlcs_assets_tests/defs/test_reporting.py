@@ -184,7 +184,7 @@ def refuse(database: str, condition: str) -> None:
 
 def test_one_bad_event_costs_itself(pooled: dg.DagsterInstance, database: str) -> None:
     """The batch is refused, then the event alone; the others are stored once, and the run continues."""
-    refuse(database, f"NEW.partition = '/{BAD}'")
+    refuse(database, f"NEW.partition = '@{BAD}'")
     marked = report(pooled)
     good = [image for image in IMAGES if image != BAD]
     assert Counter(str(image) for image, _, _ in marked) == dict.fromkeys(good, 3)
