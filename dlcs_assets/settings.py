@@ -89,6 +89,12 @@ class Settings(BaseSettings):
     forward_queue_url: str | None = Field(
         None, description="Queue of another engine: receives messages that are not ours."
     )
+    ingest_type: str = Field(
+        "IngestAsset",
+        pattern=r"^[A-Za-z0-9_.-]{1,100}$",
+        description="What the attribute `IngestType` of messages about assets says: those with another one are not "
+        "ours. Messages from here carry it.",
+    )
     batch_completed_topic_arn: str | None = Field(
         None,
         description="SNS topic for finished batches. Without it notifications are kept, and sent once it is set.",

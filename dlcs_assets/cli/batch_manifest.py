@@ -16,7 +16,7 @@ from dlcs_assets.cli.connection import load_settings, open_ledger
 from dlcs_assets.cli.failure import FAILED, USAGE, CommandError, UsageError
 from dlcs_assets.cli.options import ChannelsOption, PolicyOption, parse_channels
 from dlcs_assets.cli.output import VisibleConsole, counting, echo, echo_data, make_console, print_table, state_text
-from dlcs_assets.cli.send import Outgoing, queue_url
+from dlcs_assets.cli.send import Outgoing, messages, queue_url
 from dlcs_assets.customers import customer_source
 from dlcs_assets.domain.customers import Customer, Customers
 from dlcs_assets.domain.delivery import RequestedChannel
@@ -163,7 +163,7 @@ def _send(images: Sequence[Outgoing], settings: Settings, customer: int, batch: 
     with make_queues() as queues, counting(VisibleConsole(stderr=True), "Sent", len(images)) as show:
         for start in range(0, len(images), SENT_AT_ONCE):
             part = images[start : start + SENT_AT_ONCE]
-            errors = queues.send_each(queue_url(settings, part[0].lane), [image.body() for image in part])
+            errors = queues.send_each(queue_url(settings, part[0].lane), messages(part, settings))
             for image, error in zip(part, errors, strict=True):
                 if error:
                     refused.setdefault(str(error), []).append(str(image.asset_id))

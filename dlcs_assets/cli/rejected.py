@@ -15,6 +15,7 @@ from dlcs_assets.cli.connection import load_settings, open_ledger
 from dlcs_assets.cli.failure import CommandError, UsageError
 from dlcs_assets.cli.output import echo, echo_data, make_console
 from dlcs_assets.cli.send import queue_urls
+from dlcs_assets.clients.sqs import NewMessage
 from dlcs_assets.domain.errors import IngestError, PermanentError
 from dlcs_assets.domain.redaction import shown_body
 from dlcs_assets.domain.text import shown_text
@@ -80,7 +81,7 @@ def _requeue(ledger: Ledger, chosen: Sequence[dict[str, Any]], settings: Setting
     with make_queues() as queues:
         # One by one: each is marked as soon as it is sent, so that a failure half-way sends none twice.
         for row in chosen:
-            (error,) = queues.send_each(urls[row["queue"]], [row["body"]])
+            (error,) = queues.send_each(urls[row["queue"]], [NewMessage(row["body"], row["attributes"])])
             if error is None:
                 ledger.inbox.mark_requeued([row["id"]])
                 sent += 1

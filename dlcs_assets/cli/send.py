@@ -13,13 +13,14 @@ from typing import Any
 
 from dlcs_assets.cli.clients import make_queues
 from dlcs_assets.cli.failure import CommandError
-from dlcs_assets.clients.sqs import QueueMessage
+from dlcs_assets.clients.sqs import NewMessage, QueueMessage
 from dlcs_assets.clients.storage import Storage
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import ALL_CHANNELS, RequestedChannel
 from dlcs_assets.domain.errors import IngestError, MessageRejectedError
 from dlcs_assets.domain.ingest_request import BatchReference, register
 from dlcs_assets.domain.media_type import UNKNOWN_TYPE, sniff
+from dlcs_assets.domain.message_attributes import INGEST_TYPE, MessageAttribute
 from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets.domain.stages import Lane
 from dlcs_assets.domain.upload import sent_key
@@ -89,6 +90,12 @@ def queue_url(settings: Settings, lane: Lane) -> str:
         raise CommandError(f"No queue is configured: set {variable}, or start a stack with dlcs up.") from error
 
 
+def messages(images: Sequence[Outgoing], settings: Settings) -> list[NewMessage]:
+    """Return the messages of images, with the attribute by which engines of a DLCS know them."""
+    attributes = {INGEST_TYPE: MessageAttribute("String", settings.ingest_type)}
+    return [NewMessage(image.body(), attributes) for image in images]
+
+
 def send_each(images: Sequence[Outgoing], settings: Settings) -> dict[AssetId, IngestError | OSError]:
     """Send a message for each image to the queue of its lane; return why some were not sent."""
     failed: dict[AssetId, IngestError | OSError] = {}
@@ -97,7 +104,7 @@ def send_each(images: Sequence[Outgoing], settings: Settings) -> dict[AssetId, I
     try:
         for lane, url in urls.items():
             chosen = [image for image in images if image.lane is lane]
-            errors = queues.send_each(url, [image.body() for image in chosen])
+            errors = queues.send_each(url, messages(chosen, settings))
             failed |= {image.asset_id: error for image, error in zip(chosen, errors, strict=True) if error}
     finally:
         queues.close()
@@ -110,7 +117,7 @@ def send(images: Sequence[Outgoing], settings: Settings) -> None:
     queues = make_queues()
     try:
         for lane, url in urls.items():
-            queues.send(url, [image.body() for image in images if image.lane is lane])
+            queues.send(url, messages([image for image in images if image.lane is lane], settings))
     finally:
         queues.close()
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from dlcs_assets.clients.aws import aws_errors, client_config, make_client
 from dlcs_assets.clients.http import Peer, one_line
 from dlcs_assets.clients.lazy import LazyClient
 from dlcs_assets.clients.retrying import Retrying
 from dlcs_assets.domain.errors import IngestError, PermanentError, TransientError
+from dlcs_assets.domain.message_attributes import MessageAttribute
 from dlcs_assets.domain.redaction import shown_url
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
+    from mypy_boto3_sqs.type_defs import MessageAttributeValueOutputTypeDef
 
 T = TypeVar("T")
 
@@ -37,14 +40,22 @@ _NOT_FOUND: Final = f"{_PEER.code}_not_found"
 class QueueMessage:
     """A message as received. `receipt_handle` is what it is deleted by, and good for this receipt only.
 
-    `attributes` are those of the type String that its sender gave it.
+    `attributes` are what its sender said of it.
     """
 
     id: str
     body: str
     receipt_handle: str
     sent_at: datetime | None
-    attributes: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, MessageAttribute] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NewMessage:
+    """A message to send."""
+
+    body: str
+    attributes: Mapping[str, MessageAttribute] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -99,11 +110,7 @@ class Queues(LazyClient["SQSClient"]):
                 message["Body"],
                 message["ReceiptHandle"],
                 _moment(message.get("Attributes", {}).get("SentTimestamp")),
-                {
-                    name: value["StringValue"]
-                    for name, value in message.get("MessageAttributes", {}).items()
-                    if "StringValue" in value
-                },
+                {name: _received(value) for name, value in message.get("MessageAttributes", {}).items()},
             )
             for message in answer.get("Messages", [])
         ]
@@ -132,9 +139,9 @@ class Queues(LazyClient["SQSClient"]):
                 remedy=_PEER.remedy,
             )
 
-    def send(self, url: str, bodies: Iterable[str]) -> int:
+    def send(self, url: str, messages: Iterable[NewMessage]) -> int:
         """Send messages and return how many. Raises if any was not taken: the others have been sent."""
-        errors = self.send_each(url, bodies)
+        errors = self.send_each(url, messages)
         failed = [error for error in errors if error]
         if not failed:
             return len(errors)
@@ -147,14 +154,14 @@ class Queues(LazyClient["SQSClient"]):
             remedy=first.remedy,
         )
 
-    def send_each(self, url: str, bodies: Iterable[str]) -> list[IngestError | None]:
+    def send_each(self, url: str, messages: Iterable[NewMessage]) -> list[IngestError | None]:
         """Send messages; return for each why it was not sent, in their order, and None for those that were.
 
         SQS alone says what it takes, so that its limits are nowhere else: a request that it refuses is cut in halves
         until those that it refuses are alone. If it does not answer, or has no such queue, the rest is not tried.
         """
-        sending = _Sending(url, list(bodies))
-        numbers = range(len(sending.bodies))
+        sending = _Sending(url, list(messages))
+        numbers = range(len(sending.messages))
         try:
             for batch in _in_tens(numbers):
                 self._send_batch(sending, batch)
@@ -166,7 +173,7 @@ class Queues(LazyClient["SQSClient"]):
         """Send the messages of these numbers. Raises what keeps the queue from taking any message."""
 
         def request(batch: Sequence[int]) -> set[int]:
-            entries = [{"Id": str(i), "MessageBody": sending.bodies[number]} for i, number in enumerate(batch)]
+            entries = [_entry(i, sending.messages[number]) for i, number in enumerate(batch)]
             with aws_errors(_PEER, f"Sending to {shown_url(sending.url)}"):
                 answer = self._sqs().send_message_batch(QueueUrl=sending.url, Entries=entries)  # type: ignore[arg-type]  # plain dicts
             sending.sent.update(batch[int(taken["Id"])] for taken in answer.get("Successful", []))
@@ -193,7 +200,7 @@ class Queues(LazyClient["SQSClient"]):
 
     def _refuse(self, sending: _Sending, number: int, cause: str) -> None:
         """Note why SQS refuses one message, in words of ours where it is its size."""
-        size, largest = len(sending.bodies[number].encode(errors="replace")), self._largest(sending.url)
+        size, largest = _size(sending.messages[number]), self._largest(sending.url)
         if largest is not None and size > largest:
             sending.errors[number] = PermanentError(
                 "message_too_large",
@@ -271,7 +278,7 @@ class _Sending:
     """Messages on their way to a queue, by number: which were sent, and why others were not."""
 
     url: str
-    bodies: Sequence[str]
+    messages: Sequence[NewMessage]
     sent: set[int] = field(default_factory=set)
     errors: dict[int, IngestError] = field(default_factory=dict)
 
@@ -279,6 +286,30 @@ class _Sending:
     def ended(self) -> set[int]:
         """The numbers of those whose fate is known."""
         return self.sent | self.errors.keys()
+
+
+def _received(value: MessageAttributeValueOutputTypeDef) -> MessageAttribute:
+    if "BinaryValue" in value:
+        return MessageAttribute(value["DataType"], base64.b64encode(value["BinaryValue"]).decode())
+    return MessageAttribute(value["DataType"], value.get("StringValue", ""))
+
+
+def _entry(number: int, message: NewMessage) -> dict[str, Any]:
+    """Return a message as SQS takes it."""
+    attributes = {
+        name: {"DataType": attribute.type, "BinaryValue": base64.b64decode(attribute.value)}
+        if attribute.is_binary
+        else {"DataType": attribute.type, "StringValue": attribute.value}
+        for name, attribute in message.attributes.items()
+    }
+    entry = {"Id": str(number), "MessageBody": message.body}
+    return {**entry, "MessageAttributes": attributes} if attributes else entry
+
+
+def _size(message: NewMessage) -> int:
+    """Return about how many bytes SQS counts."""
+    said = "".join(f"{name}{attribute.type}{attribute.value}" for name, attribute in message.attributes.items())
+    return len(f"{message.body}{said}".encode(errors="replace"))
 
 
 def _moment(milliseconds: str | None) -> datetime | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import Channel, RequestedChannel, parse_requested_channels
@@ -26,6 +26,7 @@ __all__ = [
     "BatchReference",
     "IngestMessage",
     "Named",
+    "OtherMessage",
     "Registration",
     "S3Event",
     "S3Record",
@@ -35,6 +36,9 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+ASSET_KIND: Final = "IngestAsset"
+ADJUNCT_KIND: Final = "IngestAdjunct"
 
 _FORMS = (
     'Send {"id": "2/1/page-1"} for an image that is registered, {"asset": {"id": "2/1/page-1", "origin": ...}} '
@@ -72,6 +76,14 @@ class IngestMessage:
     created: datetime | None = None
     batch: BatchReference | None = None
     asset: AssetFields | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OtherMessage:
+    """A message about something else than an asset. `kind` is its ingest type in the DLCS's words."""
+
+    kind: str
+    customer: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,15 +134,23 @@ class Registration:
         return cls(value["origin"], value["media_type"], channels, value["max_unauthorised"], tuple(value["roles"]))
 
 
-def parse_message(body: str) -> IngestMessage | tuple[S3Record, ...]:
+def parse_message(
+    body: str, kind: str | None = None, *, asset_kind: str = ASSET_KIND
+) -> IngestMessage | OtherMessage | tuple[S3Record, ...]:
     """Read the body of a queue message, in the envelopes of SNS, EventBridge or CloudEvents or without.
 
-    S3's own test message gives an empty tuple. Raises `MessageRejectedError`, with the field and what was expected.
+    `kind` is the ingest type that its sender gave it, and `asset_kind` that of assets. Without one, a message with an
+    `assetId` is about an adjunct of that asset: its `id` may look like that of an asset. S3's own test message gives an
+    empty tuple. Raises `MessageRejectedError`, with the field and what was expected.
     """
+    if kind is not None and kind != asset_kind:
+        return OtherMessage(kind, _owner(body))
     unwrapped = unwrap(read_object(body, "the message", remedy=_FORMS), remedy=_FORMS)
     message = Fields(unwrapped.message)
     if holds_s3_events(message):
         return parse_s3_events(message)
+    if kind is None and _is_of_adjunct(message):
+        return OtherMessage(ADJUNCT_KIND, _customer(message.get("assetId")))
     if "_type" in message:
         raise MessageRejectedError(
             "legacy_form",
@@ -156,10 +176,11 @@ def parse_message(body: str) -> IngestMessage | tuple[S3Record, ...]:
 
 def named_in(body: str) -> Named:
     """Read what a rejected message names, so that its batch can count it. Never raises."""
-    try:
-        message = Fields(unwrap(read_object(body, "the message", remedy=_FORMS), remedy=_FORMS).message)
-    except MessageRejectedError:
+    message = _if_readable(lambda: _message(body))
+    if message is None:
         return Named()
+    if _is_of_adjunct(message):
+        return Named(customer=_customer(message.get("assetId")))
     asset = _if_readable(lambda: message.object("asset"))
     asset_id = _if_readable(lambda: _asset_id(message, asset))
     named = [fields.get("id") for fields in (asset, message) if fields is not None]
@@ -187,6 +208,20 @@ def register(fields: AssetFields, registered: Registration | None) -> Registrati
         max_unauthorised=before.max_unauthorised if fields.max_unauthorised is None else fields.max_unauthorised,
         roles=before.roles if fields.roles is None else fields.roles,
     )
+
+
+def _message(body: str) -> Fields:
+    return Fields(unwrap(read_object(body, "the message", remedy=_FORMS), remedy=_FORMS).message)
+
+
+def _is_of_adjunct(message: Fields) -> bool:
+    return message.get("assetId") is not None
+
+
+def _owner(body: str) -> int | None:
+    """Return the customer of the asset that a message about something else names, if it does."""
+    message = _if_readable(lambda: _message(body))
+    return _customer(message.get("assetId")) if message and _is_of_adjunct(message) else None
 
 
 def _asset_id(message: Fields, asset: Fields | None) -> AssetId:

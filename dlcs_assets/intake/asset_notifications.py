@@ -8,9 +8,10 @@ from dlcs_assets.clients.sqs import QueueMessage, Queues
 from dlcs_assets.customers import customer_source
 from dlcs_assets.domain.errors import MessageRejectedError
 from dlcs_assets.domain.ingest_request import IngestMessage, Named
+from dlcs_assets.domain.message_attributes import texts
 from dlcs_assets.domain.modified import AssetDeleted, AssetUpdated, parse_modified
 from dlcs_assets.domain.stages import Lane
-from dlcs_assets.intake.messages import IntakeSummary, admit, take_in_as
+from dlcs_assets.intake.messages import IntakeSummary, admit, inbox_message, take_in_as
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.ledger.records import InboxMessage, Rejection
 from dlcs_assets.settings import Settings
@@ -27,11 +28,11 @@ def take_in_modified(queues: Queues, ledger: Ledger, settings: Settings) -> list
 
 def read_notification(message: QueueMessage, url: str, settings: Settings) -> list[InboxMessage]:
     """Parse one message from a queue of asset-modified notifications into what the inbox takes."""
-    entry = InboxMessage(message.id, url.rsplit("/", 1)[-1], Lane.INGEST, message.body, sent_at=message.sent_at)
+    entry = replace(inbox_message(message, url, Lane.INGEST), sent_at=message.sent_at)
     try:
-        modified = parse_modified(message.body, message.attributes, message.sent_at)
+        modified = parse_modified(message.body, texts(message.attributes), message.sent_at)
     except MessageRejectedError as error:
-        return [InboxMessage(entry.id, entry.queue, entry.lane, entry.body, rejection=_rejection(error))]
+        return [replace(entry, sent_at=None, rejection=_rejection(error))]
     match modified:
         case AssetDeleted():
             return [_deletion(entry, modified, settings)]
@@ -54,10 +55,7 @@ def _update(entry: InboxMessage, updated: AssetUpdated, settings: Settings) -> I
     if customer_source(settings).customers().find(updated.asset_id.customer) is None:
         return entry
     message = IngestMessage(updated.asset_id, updated.sent_at, None, updated.fields)
-    only_stale = InboxMessage(
-        entry.id, entry.queue, entry.lane, entry.body, message, sent_at=entry.sent_at, only_stale=True
-    )
-    admitted = admit(only_stale, settings)
+    admitted = admit(replace(entry, message=message, only_stale=True), settings)
     return entry if admitted.forwarded else admitted  # the engine that has it is notified itself
 
 

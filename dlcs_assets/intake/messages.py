@@ -8,16 +8,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from dlcs_assets.clients.sqs import MAX_BATCH_SIZE, QueueMessage, Queues
+from dlcs_assets.clients.sqs import MAX_BATCH_SIZE, NewMessage, QueueMessage, Queues
 from dlcs_assets.customers import NoCustomersError, customer_source
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.delivery import Channel, check_requested
 from dlcs_assets.domain.errors import IngestError, MessageRejectedError, PermanentError, where_raised
 from dlcs_assets.domain.image_servers import check_readable
-from dlcs_assets.domain.ingest_request import IngestMessage, Registration, named_in, parse_message
+from dlcs_assets.domain.ingest_request import (
+    IngestMessage,
+    Named,
+    OtherMessage,
+    Registration,
+    named_in,
+    parse_message,
+)
 from dlcs_assets.domain.ingest_spec import stale_stages
+from dlcs_assets.domain.message_attributes import ingest_type
 from dlcs_assets.domain.results import StageResult
 from dlcs_assets.domain.stages import Lane, Stage
+from dlcs_assets.domain.text import shown_text
 from dlcs_assets.ingest.policy import ingest_policy
 from dlcs_assets.intake.uploads import read_record
 from dlcs_assets.ledger.encryption import WrongKeyError
@@ -141,7 +150,7 @@ def _entries(
     except Exception as error:  # noqa: BLE001 (a bug costs one message)
         log.error("message %s of %s cannot be read: %s", message.id, url, where_raised(error))  # noqa: TRY400 (its text may hold the message)
         reason = _unexpected("message_unreadable", "Reading the message", error)
-        return [InboxMessage(message.id, url.rsplit("/", 1)[-1], lane, message.body, rejection=reason)]
+        return [replace(inbox_message(message, url, lane), rejection=reason)]
 
 
 def next_limit(limit: int, received: int, seconds: float) -> int:
@@ -177,7 +186,7 @@ def _forward(
     inbox: Sequence[InboxMessage], queues: Queues, ledger: Ledger, settings: Settings
 ) -> dict[str, IngestError]:
     """Forward each message that is to be, unless it was before; return why others were not, by id."""
-    to_forward = {entry.id: entry.body for entry in inbox if entry.forwarded}
+    to_forward = {entry.id: NewMessage(entry.body, entry.attributes) for entry in inbox if entry.forwarded}
     if not to_forward or not settings.forward_queue_url:
         return {}
     for known in ledger.inbox.known(to_forward):
@@ -192,7 +201,7 @@ def _not_forwarded(entry: InboxMessage, error: IngestError) -> InboxMessage:
         f"The message is not for this installation, and could not be forwarded: {error.cause} ({error.code})",
         "Correct DLCS_FORWARD_QUEUE_URL, or that queue's policy or limits; then: dlcs rejected --requeue",
     )
-    named = replace(named_in(entry.body), batch=None)  # its batch is another engine's
+    named = entry.salvaged or replace(named_in(entry.body), batch=None)  # its batch is another engine's
     return replace(entry, forwarded=False, rejection=rejection, salvaged=named)
 
 
@@ -211,7 +220,9 @@ def _write(entries: Sequence[InboxMessage], ledger: Ledger, policy: IntakePolicy
         entry = entries[0]
         log.error("message %s of %s cannot be written: %s", entry.id, entry.queue, where_raised(error))  # noqa: TRY400 (its text may hold the message)
         reason = _unexpected("message_not_written", "Writing the message to the ledger", error)
-        refused = InboxMessage(entry.id, entry.queue, entry.lane, entry.body, rejection=reason)
+        refused = InboxMessage(
+            entry.id, entry.queue, entry.lane, entry.body, rejection=reason, attributes=entry.attributes
+        )
         return ledger.inbox.take_in([refused], policy=policy, now=datetime.now(UTC))
 
 
@@ -225,28 +236,45 @@ def _unexpected(code: str, what: str, error: Exception) -> Rejection:
 
 def read_message(message: QueueMessage, url: str, lane: Lane, settings: Settings) -> list[InboxMessage]:
     """Parse one message from a queue into what the inbox takes; several for an S3 event with several records."""
-    queue = url.rsplit("/", 1)[-1]
+    received = inbox_message(message, url, lane)
     try:
-        parsed = parse_message(message.body)
+        parsed = parse_message(message.body, ingest_type(message.attributes), asset_kind=settings.ingest_type)
     except MessageRejectedError as error:
         rejection = Rejection(error.code, error.cause, error.remedy)
-        return [InboxMessage(message.id, queue, lane, message.body, None, rejection, salvaged=named_in(message.body))]
+        return [replace(received, rejection=rejection, salvaged=named_in(message.body))]
+    if isinstance(parsed, OtherMessage):
+        return [_of_another_kind(received, parsed, settings)]
     if isinstance(parsed, IngestMessage):
-        return [
-            admit(
-                InboxMessage(message.id, queue, lane, message.body, message=parsed, sent_at=message.sent_at), settings
-            )
-        ]
+        return [admit(replace(received, message=parsed, sent_at=message.sent_at), settings)]
     if not parsed:
-        return [InboxMessage(message.id, queue, lane, message.body)]
+        return [received]
     entries = [
         read_record(
             record,
-            InboxMessage(f"{message.id}#{number}", queue, lane, message.body if len(parsed) == 1 else record.body),
+            replace(received, id=f"{message.id}#{number}", body=message.body if len(parsed) == 1 else record.body),
         )
         for number, record in enumerate(parsed)
     ]
     return [admit(entry, settings) for entry in entries]
+
+
+def inbox_message(message: QueueMessage, url: str, lane: Lane) -> InboxMessage:
+    """Return a message as the inbox takes it, before its body is read."""
+    return InboxMessage(message.id, url.rsplit("/", 1)[-1], lane, message.body, attributes=message.attributes)
+
+
+def _of_another_kind(entry: InboxMessage, other: OtherMessage, settings: Settings) -> InboxMessage:
+    """Forward or reject what is about no asset; neither an image nor a batch of ours is in it."""
+    entry = replace(entry, salvaged=Named(customer=other.customer))
+    if settings.forward_queue_url:
+        return replace(entry, forwarded=True)
+    rejection = Rejection(
+        "ingest_type_not_supported",
+        f"The message is of the type {shown_text(other.kind) or '(empty)'}, and only {settings.ingest_type} is ours",
+        "Set DLCS_FORWARD_QUEUE_URL to the queue of the engine that does it, or DLCS_INGEST_TYPE if this is the type "
+        "of assets; then: dlcs rejected --requeue",
+    )
+    return replace(entry, rejection=rejection)
 
 
 def admit(entry: InboxMessage, settings: Settings) -> InboxMessage:

@@ -146,7 +146,7 @@ def request_deletion(connection: Connection, deleted: AssetDeleted, now: datetim
     connection.execute(
         update(messages)
         .where(messages.c.image_id == image_id, messages.c.state == MessageState.WAITING)
-        .values(state=MessageState.ACCEPTED, body=None)
+        .values(state=MessageState.ACCEPTED, body=None, attributes=None)
     )
     return request_id
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import select, update
 
+from dlcs_assets.domain.message_attributes import attributes_of_json
 from dlcs_assets.domain.request_states import Event, MessageState, RequestState
 from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.intake_transaction import IntakePolicy, IntakeTransaction, StageChoice
@@ -78,7 +79,11 @@ class Inbox:
             return change_state(connection, event, requests.c.id.in_(ids), now=now, failure=UNKNOWN_IMAGE)
 
     def rejected(self, limit: int = 1000) -> list[dict[str, Any]]:
-        """Return the rejected messages, the newest first: id, queue, lane, received_at, image_id, body and reason."""
+        """Return the rejected messages, the newest first.
+
+        Each has id, queue, lane, received_at, image_id, body, its reason, and as MessageAttributes what its sender said
+        of it, by name.
+        """
         with self._database.read() as connection:
             rows = connection.execute(
                 select(messages)
@@ -86,11 +91,13 @@ class Inbox:
                 .order_by(messages.c.received_at.desc(), messages.c.id)
                 .limit(limit)
             ).mappings()
-            return [dict(row) for row in rows]
+            return [{**row, "attributes": attributes_of_json(row["attributes"] or {})} for row in rows]
 
     def mark_requeued(self, message_ids: Sequence[str]) -> None:
         """Record that rejected messages were sent to their queue again."""
         with self._database.write() as connection:
             connection.execute(
-                update(messages).where(messages.c.id.in_(message_ids)).values(state=MessageState.REQUEUED, body=None)
+                update(messages)
+                .where(messages.c.id.in_(message_ids))
+                .values(state=MessageState.REQUEUED, body=None, attributes=None)
             )

@@ -13,6 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import MessageRejectedError
 from dlcs_assets.domain.ingest_request import BatchReference, IngestMessage, Registration, register
+from dlcs_assets.domain.message_attributes import attributes_to_json
 from dlcs_assets.domain.request_states import UNSETTLED_MESSAGES, Event, MessageState, RequestState
 from dlcs_assets.domain.results import StageResult
 from dlcs_assets.domain.s3_uri import parse_s3_uri
@@ -96,6 +97,7 @@ class IntakeTransaction:
                 rejection = Rejection(error.code, error.cause, error.remedy)
         if rejection:
             state = MessageState.REJECTED
+        kept = state in UNSETTLED_MESSAGES
         self._message_rows.append(
             {
                 "id": received.id,
@@ -107,7 +109,8 @@ class IntakeTransaction:
                 "customer": customer,
                 "batch": named.batch.id if named.batch else None,
                 "request_id": request_id,
-                "body": received.body if state in UNSETTLED_MESSAGES else None,
+                "body": received.body if kept else None,
+                "attributes": attributes_to_json(received.attributes) if kept and received.attributes else None,
                 "code": rejection.code if rejection else None,
                 "cause": rejection.cause if rejection else None,
                 "remedy": rejection.remedy if rejection else None,
@@ -222,7 +225,7 @@ class IntakeTransaction:
                 new.event, new.due_at = Event.REQUESTED, self._now
         for row in self._message_rows:
             if row["state"] is MessageState.WAITING and row["image_id"] == image_id:
-                row |= {"state": MessageState.ACCEPTED, "body": None}
+                row |= {"state": MessageState.ACCEPTED, "body": None, "attributes": None}
 
     def _accept_early(self, image_ids: set[str]) -> None:
         """Let the messages of earlier transactions that name these images wait no longer."""
@@ -230,7 +233,7 @@ class IntakeTransaction:
         self._connection.execute(
             update(messages)
             .where(messages.c.image_id.in_(image_ids), messages.c.state == MessageState.WAITING)
-            .values(state=MessageState.ACCEPTED, body=None)
+            .values(state=MessageState.ACCEPTED, body=None, attributes=None)
         )
         self._waiting -= image_ids
 

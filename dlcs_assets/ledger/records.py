@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row, select
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.ingest_request import IngestMessage, Named
+from dlcs_assets.domain.message_attributes import MessageAttribute
 from dlcs_assets.domain.modified import AssetDeleted
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
 from dlcs_assets.domain.stages import STAGES, Lane, Outcome, Stage
@@ -62,8 +63,9 @@ class InboxMessage:
     """A message as received and parsed: to be accepted, rejected, or (both None) noted and ignored.
 
     `salvaged` is what could be read from a message that could not be parsed, `upload` the object that an S3 event
-    reports. `deletion` asks for the image to be deleted, with `only_registered` if it is registered here; `only_stale`:
-    only the stages that the message makes stale are made again.
+    reports. `attributes` are what its sender said of it. `deletion` asks for the image to be deleted, with
+    `only_registered` if it is registered here; `only_stale`: only the stages that the message makes stale are made
+    again.
     """
 
     id: str
@@ -79,6 +81,7 @@ class InboxMessage:
     deletion: AssetDeleted | None = None
     only_stale: bool = False
     only_registered: bool = False
+    attributes: Mapping[str, MessageAttribute] = field(default_factory=dict)
 
     @property
     def named(self) -> Named:

@@ -120,7 +120,9 @@ def _old_bodies(before: datetime) -> _Old:
     return _Old(
         "rejected bodies",
         select(messages.c.id).where(old),
-        lambda connection, ids: connection.execute(update(messages).where(messages.c.id.in_(ids)).values(body=None)),
+        lambda connection, ids: connection.execute(
+            update(messages).where(messages.c.id.in_(ids)).values(body=None, attributes=None)
+        ),
         SLICE,
     )
 

@@ -39,7 +39,7 @@ from dlcs_assets.ledger import triggers
 from dlcs_assets.ledger.column_types import SanitizedText
 from dlcs_assets.ledger.encryption import EncryptedJson, EncryptedText
 
-SCHEMA_VERSION = "0011"  # of the newest file in migrations/versions
+SCHEMA_VERSION = "0012"  # of the newest file in migrations/versions
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -216,6 +216,9 @@ messages = Table(
     Column("batch", Integer),
     Column("request_id", String(32)),
     Column("body", EncryptedText, comment="kept while the message waits or is rejected"),
+    Column(
+        "attributes", EncryptedJson(none_as_null=True), comment="what its sender said of it, kept as long as the body"
+    ),
     Column("code", String(100)),
     Column("cause", SanitizedText),
     Column("remedy", SanitizedText),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,6 +15,7 @@ import pytest
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.ingest_request import AssetFields, BatchReference, IngestMessage
+from dlcs_assets.domain.message_attributes import MessageAttribute
 from dlcs_assets.domain.modified import AssetDeleted
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
 from dlcs_assets.domain.stages import STAGES, Lane, Outcome, Stage
@@ -56,11 +57,14 @@ class Desk:
         queue: str = "images",
         image: str | None = None,
         batch: int | None = None,
+        attributes: Mapping[str, MessageAttribute] | None = None,
     ) -> str:
         rejection = Rejection("not_json", "the message is not JSON", "Send JSON")
         reference = BatchReference(batch) if batch else None
         message = IngestMessage(AssetId.parse(image), batch=reference) if image else None
-        entry = InboxMessage(message_id or new_id(), queue, Lane.INGEST, body, message, rejection)
+        entry = InboxMessage(
+            message_id or new_id(), queue, Lane.INGEST, body, message, rejection, attributes=attributes or {}
+        )
         self._take_in(entry)
         return entry.id
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dlcs_assets.cli.sources import valid_name
+from dlcs_assets.clients.sqs import Queues
 from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.ingest_request import IngestMessage, parse_message
 from dlcs_assets.domain.stages import Stage
@@ -37,6 +38,16 @@ def test_a_file_is_uploaded_and_sent_as_a_full_message(aws: Aws, tmp_path: Path)
     assert (str(message.asset_id), message.asset.origin) == ("5/6/page-1", f"s3://{aws.bucket}/5/sent/6/page-1")
     assert (message.asset.channels, message.asset.roles, message.asset.max_unauthorised) == (None, None, None)
     assert message.created is not None
+
+
+def test_a_message_says_that_it_is_about_an_asset(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engines of a DLCS since 2026 leave a message that does not."""
+    dlcs("ingest", "https://example.org/a.jpg", "--customer", "5", "--space", "6")
+    monkeypatch.setenv("DLCS_INGEST_TYPE", "Asset")
+    dlcs("ingest", "https://example.org/b.jpg", "--customer", "5", "--space", "6")
+    with Queues() as queues:
+        received = queues.receive(aws.ingest)
+    assert sorted(message.attributes["IngestType"].value for message in received) == ["Asset", "IngestAsset"]
 
 
 def test_every_option_arrives_in_the_message(aws: Aws) -> None:

@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from dlcs_assets.clients.sqs import Queues
+from dlcs_assets.domain.message_attributes import MessageAttribute
 from dlcs_assets_tests.cli.conftest import NOW, Aws, Desk
 from dlcs_testing.command_line import dlcs
 
@@ -51,6 +53,15 @@ def test_a_message_is_sent_again_to_the_queue_it_came_from(desk: Desk, aws: Aws)
     assert aws.bodies(aws.priority) == ["one"]
     assert aws.bodies(aws.ingest) == []
     assert [row["body"] for row in desk.ledger.inbox.rejected()] == ["two"]
+
+
+def test_a_message_is_sent_again_with_its_attributes(desk: Desk, aws: Aws) -> None:
+    attributes = {"IngestType": MessageAttribute("String", "IngestAdjunct")}
+    desk.reject("one", queue=queue_name(aws.ingest), attributes=attributes)
+    assert dlcs("rejected", "--requeue-all").stdout == "1 message sent again.\n"
+    with Queues() as queues:
+        (message,) = queues.receive(aws.ingest)
+    assert (message.body, message.attributes) == ("one", attributes)
 
 
 def test_all_are_sent_at_once_and_each_record_of_an_event_alone(

@@ -1,17 +1,19 @@
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from bench.queue_server import serving_queues
-from dlcs_assets.clients.sqs import QueueDepth, QueueMessage, Queues
+from dlcs_assets.clients.sqs import NewMessage, QueueDepth, QueueMessage, Queues
 from dlcs_assets.domain.errors import PermanentError, ServiceDownError, TransientError
+from dlcs_assets.domain.message_attributes import MessageAttribute
 from dlcs_assets_tests.clients.conftest import Aws
 from dlcs_testing.scripted_server import Answer, refused_url, scripted_server
 
@@ -34,6 +36,10 @@ def url(aws: Aws) -> str:
         client.close()
 
 
+def plain(bodies: Iterable[str]) -> list[NewMessage]:
+    return [NewMessage(body) for body in bodies]
+
+
 def receive_all(queues: Queues, url: str) -> list[str]:
     bodies: list[str] = []
     while messages := queues.receive(url):
@@ -44,7 +50,7 @@ def receive_all(queues: Queues, url: str) -> list[str]:
 
 def test_what_is_sent_is_received_with_its_time(queues: Queues, url: str) -> None:
     before = datetime.now(UTC) - timedelta(seconds=1)
-    assert queues.send(url, ['{"id": "é"}']) == 1
+    assert queues.send(url, plain(['{"id": "é"}'])) == 1
     (message,) = queues.receive(url, wait_seconds=1)
     assert message.body == '{"id": "é"}'
     assert message.id
@@ -54,14 +60,26 @@ def test_what_is_sent_is_received_with_its_time(queues: Queues, url: str) -> Non
 
 def test_more_than_ten_messages_are_sent_in_batches(queues: Queues, url: str) -> None:
     bodies = [f"message {number}" for number in range(23)]
-    assert queues.send(url, (body for body in bodies)) == 23
+    assert queues.send(url, (NewMessage(body) for body in bodies)) == 23
     assert queues.depth(url) == QueueDepth(waiting=23, in_flight=0, delayed=0)
     assert sorted(receive_all(queues, url)) == sorted(bodies)
     assert queues.depth(url) == QueueDepth(waiting=0, in_flight=0, delayed=0)
 
 
+def test_attributes_are_received_as_they_were_sent(queues: Queues, url: str) -> None:
+    """Of every type that SQS has, with the label that a sender may give it."""
+    attributes = {
+        "IngestType": MessageAttribute("String", "IngestAdjunct"),
+        "priority": MessageAttribute("Number.int", "7"),
+        "trace": MessageAttribute("Binary", base64.b64encode(b"\x00\xff").decode()),
+    }
+    queues.send(url, [NewMessage("a", attributes), NewMessage("b")])
+    received = {message.body: message.attributes for message in queues.receive(url)}
+    assert received == {"a": attributes, "b": {}}
+
+
 def test_no_more_are_received_than_requested(queues: Queues, url: str) -> None:
-    queues.send(url, ["a", "b", "c"])
+    queues.send(url, plain(["a", "b", "c"]))
     assert len(queues.receive(url, limit=2)) == 2
     assert queues.depth(url) == QueueDepth(waiting=1, in_flight=2, delayed=0)
 
@@ -72,7 +90,7 @@ def test_many_are_received_at_once_in_the_order_of_their_sending() -> None:
     with serving_queues() as server:  # moto gives a message to several who ask at the same time
         queues, url = queues_at(server.url), server.answer("CreateQueue", {"QueueName": "images"})["QueueUrl"]
         for body in bodies:
-            queues.send(url, [body])
+            queues.send(url, plain([body]))
         received = queues.receive(url, limit=40)
         assert [message.body for message in received] == bodies[:40]
         queues.delete(url, received)
@@ -121,13 +139,13 @@ def test_an_empty_queue_gives_nothing(queues: Queues, url: str) -> None:
 
 def test_big_messages_are_sent_in_requests_that_sqs_takes(queues: Queues, url: str) -> None:
     bodies = [str(number) * 400_000 for number in range(5)]
-    assert queues.send(url, bodies) == 5
+    assert queues.send(url, plain(bodies)) == 5
     assert sorted(receive_all(queues, url)) == bodies
 
 
 def test_a_message_that_sqs_cannot_take_is_permanent(queues: Queues, url: str) -> None:
     with pytest.raises(PermanentError) as caught:
-        queues.send(url, ["x" * 1_200_000])
+        queues.send(url, plain(["x" * 1_200_000]))
     assert caught.value.code == "message_too_large"
     assert "larger than the 1048576" in caught.value.cause
     assert queues.depth(url).waiting == 0
@@ -136,7 +154,7 @@ def test_a_message_that_sqs_cannot_take_is_permanent(queues: Queues, url: str) -
 def test_messages_of_more_than_256_kb_are_sent(queues: Queues, url: str) -> None:
     """The limit of SQS was 256 KiB until August 2025, and is 1 MiB since: it is not known here."""
     bodies = [str(number) * 900_000 for number in range(3)]
-    assert queues.send_each(url, bodies) == [None, None, None]
+    assert queues.send_each(url, plain(bodies)) == [None, None, None]
     assert queues.depth(url).waiting == 3
 
 
@@ -150,7 +168,7 @@ def test_the_limit_is_that_of_the_queue(aws: Aws, queues: Queues) -> None:
     ]
     client.close()
     bodies = ["x" * (2000 if number in {0, 4, 11} else 100) for number in range(23)]
-    errors = queues.send_each(small, bodies)
+    errors = queues.send_each(small, plain(bodies))
     assert [number for number, error in enumerate(errors) if error] == [0, 4, 11]
     assert errors[4] is not None
     assert (errors[4].code, "2000 bytes is larger than the 1024" in errors[4].cause) == ("message_too_large", True)
@@ -158,7 +176,7 @@ def test_the_limit_is_that_of_the_queue(aws: Aws, queues: Queues) -> None:
 
 
 def test_a_queue_that_is_gone_is_asked_once(queues: Queues, url: str) -> None:
-    errors = queues.send_each(f"{url}-gone", ["a", "b", *("c" * 20)])
+    errors = queues.send_each(f"{url}-gone", plain(["a", "b", *("c" * 20)]))
     assert {error and error.code for error in errors} == {"queue_not_found"}
     assert len(errors) == 22
 
@@ -169,7 +187,7 @@ def test_what_is_the_senders_fault_is_not_sent_again() -> None:
     json_type = (("Content-Type", "application/x-amz-json-1.0"),)
     with scripted_server(Answer(200, json.dumps(refusal).encode(), json_type), Answer(400, b"{}", json_type)) as server:
         queues = queues_at(server.url)
-        (error,) = queues.send_each(f"{server.url}/1/q", ["a"])
+        (error,) = queues.send_each(f"{server.url}/1/q", plain(["a"]))
         queues.close()
         assert isinstance(error, PermanentError)
         assert (error.code, "InvalidMessageContents" in error.cause) == ("queue_refused", True)
@@ -202,7 +220,7 @@ def _md5(text: str) -> str:
 def test_those_of_a_batch_that_failed_are_sent_again() -> None:
     with scripted_server(reply(["0", "2"], ["1"]), reply(["0"], [])) as server:
         queues = queues_at(server.url)
-        assert queues.send(f"{server.url}/1/q", ["0", "1", "2"]) == 3
+        assert queues.send(f"{server.url}/1/q", plain(["0", "1", "2"])) == 3
         queues.close()
         entries = [[e["MessageBody"] for e in json.loads(asked.body)["Entries"]] for asked in server.asked]
         assert entries == [["0", "1", "2"], ["1"]]
@@ -213,7 +231,7 @@ def test_what_was_not_sent_in_the_end_is_reported() -> None:
     with scripted_server(reply(["0"], ["1"]), reply([], ["0"])) as server:
         queues = queues_at(server.url, attempts=2)
         with pytest.raises(TransientError) as caught:
-            queues.send(f"{server.url}/1/q", ["0", "1"])
+            queues.send(f"{server.url}/1/q", plain(["0", "1"]))
         queues.close()
         assert caught.value.code == "queue_not_sent"
         assert "1 of 2" in caught.value.cause
@@ -221,7 +239,7 @@ def test_what_was_not_sent_in_the_end_is_reported() -> None:
 
 def test_messages_that_were_not_deleted_are_counted_at_the_end(queues: Queues, url: str) -> None:
     """A failure in the first batch must not keep the second from being deleted."""
-    queues.send(url, ["a"])
+    queues.send(url, plain(["a"]))
     (message,) = queues.receive(url)
     with scripted_server(reply([], ["0"])) as server:
         elsewhere = queues_at(server.url, attempts=1)

@@ -14,6 +14,8 @@ from dlcs_assets.domain.ingest_request import (
     AssetFields,
     BatchReference,
     IngestMessage,
+    Named,
+    OtherMessage,
     Registration,
     S3Event,
     named_in,
@@ -135,6 +137,40 @@ def test_a_batch_is_a_positive_number_and_may_have_a_count(
 )
 def test_timestamps_are_read_at_any_precision(created: str, expected: datetime) -> None:
     assert read(id=PARTS, created=created).created == expected
+
+
+ADJUNCT = {"created": "2026-05-01T10:11:12Z", "id": "2/1/ocr.txt", "assetId": PARTS, "batchId": 3}
+
+
+@pytest.mark.parametrize("id_", ["2/1/ocr.txt", "ocr.txt", 7, None])
+@pytest.mark.parametrize("asset_id", [PARTS, "99/1/my-image"])
+def test_an_adjunct_is_no_asset_whatever_its_id(id_: object, asset_id: object) -> None:
+    """Its batch is one of adjuncts."""
+    body = json.dumps({**ADJUNCT, "id": id_, "assetId": asset_id})
+    assert parse_message(body) == OtherMessage("IngestAdjunct", 99)
+    assert named_in(body) == Named(customer=99)
+
+
+def test_an_adjunct_in_an_envelope_is_no_asset() -> None:
+    assert parse_message(json.dumps({"TopicArn": "arn", "Message": json.dumps(ADJUNCT)})) == OtherMessage(
+        "IngestAdjunct", 99
+    )
+
+
+@pytest.mark.parametrize("body", [json.dumps(ADJUNCT), json.dumps({"id": PARTS}), "no JSON"])
+def test_what_the_sender_says_a_message_is_counts(body: str) -> None:
+    customer = 99 if "assetId" in body else None
+    assert parse_message(body, "IngestAdjunct") == OtherMessage("IngestAdjunct", customer)
+    assert parse_message(body, "IngestVideo") == OtherMessage("IngestVideo", customer)
+
+
+def test_a_message_about_an_asset_is_known_by_its_type() -> None:
+    """Which one that is, is a setting: the DLCS may call it otherwise."""
+    body = json.dumps({"id": PARTS, "batchId": 3})
+    message = IngestMessage(ID, batch=BatchReference(3))
+    assert parse_message(body) == parse_message(body, "IngestAsset") == message
+    assert parse_message(body, "IngestImage", asset_kind="IngestImage") == message
+    assert parse_message(body, "IngestAsset", asset_kind="IngestImage") == OtherMessage("IngestAsset")
 
 
 def test_a_notification_of_sns_holds_the_message() -> None:

@@ -8,7 +8,8 @@ import pytest
 from dlcs_assets.clients.sqs import QueueMessage
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import MessageRejectedError
-from dlcs_assets.domain.ingest_request import IngestMessage, Registration
+from dlcs_assets.domain.ingest_request import IngestMessage, Named, Registration
+from dlcs_assets.domain.message_attributes import MessageAttribute, ingest_type
 from dlcs_assets.domain.stages import Lane
 from dlcs_assets.intake.messages import check_registration, read_message
 from dlcs_assets.ledger.records import InboxMessage
@@ -23,9 +24,10 @@ def _no_settings_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def read(body: dict[str, Any] | str, **settings: Any) -> list[InboxMessage]:
+def read(body: dict[str, Any] | str, kind: str | None = None, **settings: Any) -> list[InboxMessage]:
     text = body if isinstance(body, str) else json.dumps(body)
-    message = QueueMessage("m-1", text, "receipt", None)
+    attributes = {"IngestType": MessageAttribute("String", kind)} if kind else {}
+    message = QueueMessage("m-1", text, "receipt", None, attributes)
     return read_message(message, URL, Lane.PRIORITY, Settings(**settings))
 
 
@@ -72,6 +74,37 @@ def test_what_is_not_ours_is_rejected_without_a_forward_queue(body: dict[str, An
     assert entry.rejection is not None
     assert entry.rejection.code == code
     assert entry.message is not None, "the ledger is to know which image was meant"
+
+
+ADJUNCT = {"id": "2/1/ocr.txt", "assetId": {"customer": 2, "space": 1, "asset": "page"}, "batchId": 3}
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [(ADJUNCT, None), (ADJUNCT, "IngestAdjunct"), (full("2/1/page"), "IngestAdjunct"), ("no JSON", "IngestVideo")],
+)
+def test_what_is_about_no_asset_is_forwarded(body: dict[str, Any] | str, kind: str | None) -> None:
+    """Even where its customer is ours."""
+    (entry,) = read(body, kind, customers=(2,), forward_queue_url="http://elsewhere")
+    assert (entry.forwarded, entry.rejection, entry.message) == (True, None, None)
+    assert (entry.named.asset_id, entry.named.batch) == (None, None)
+    assert ingest_type(entry.attributes) == kind
+
+
+@pytest.mark.parametrize("kind", [None, "IngestAdjunct"])
+def test_what_is_about_no_asset_is_kept_without_a_forward_queue(kind: str | None) -> None:
+    """It is neither an image nor one of a batch of images, and its customer is that of its asset."""
+    (entry,) = read(ADJUNCT, kind, customers=(2,))
+    assert (entry.rejection and entry.rejection.code, entry.message) == ("ingest_type_not_supported", None)
+    assert entry.named == Named(customer=2)
+    assert json.loads(entry.body) == ADJUNCT
+
+
+@pytest.mark.parametrize(("kind", "ours"), [("IngestAsset", "IngestAsset"), ("Asset", "Asset"), (None, "Asset")])
+def test_which_type_assets_have_is_a_setting(kind: str | None, ours: str) -> None:
+    (entry,) = read(full("2/1/page"), kind, customers=(2,), ingest_type=ours)
+    assert entry.message is not None
+    assert str(entry.message.asset_id) == "2/1/page"
 
 
 def test_each_record_of_an_s3_event_is_an_entry_of_its_own() -> None:

@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, insert
 
 from dlcs_assets.clients.aws import make_client
 from dlcs_assets.clients.sns import Notifications
-from dlcs_assets.clients.sqs import QueueMessage, Queues
+from dlcs_assets.clients.sqs import NewMessage, QueueMessage, Queues
 from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.ingest_request import BatchReference
 from dlcs_assets.domain.stages import Lane
@@ -93,6 +93,28 @@ def test_what_cannot_be_forwarded_now_waits_in_its_queue(system: System) -> None
     assert "1 forwarded" in system.skip_reason("sqs_ingest")
     assert "0 messages received" in system.skip_reason("sqs_ingest")
     assert [json.loads(body) for body in bodies(system, elsewhere)] == [FOREIGN]
+
+
+def test_what_is_forwarded_keeps_all_its_attributes(system: System) -> None:
+    """An adjunct, whose id looks like that of an image here; without a queue to forward to it is kept as it came."""
+    attributes = {
+        "IngestType": {"DataType": "String", "StringValue": "IngestAdjunct"},
+        "trace": {"DataType": "Binary", "BinaryValue": b"\x00\xff"},
+    }
+    body = json.dumps({"id": "2/1/page", "assetId": "2/1/book", "batchId": 4})
+    queue = system.settings.ingest_queue_url
+    system.sqs.send_message(QueueUrl=queue, MessageBody=body, MessageAttributes=attributes)
+    system.tick("sqs_ingest")
+    (kept,) = system.ledger.inbox.rejected()
+    assert (kept["code"], kept["image_id"], kept["batch"]) == ("ingest_type_not_supported", None, None)
+    with Queues(endpoint_url=system.stack.environment["AWS_ENDPOINT_URL"]) as queues:
+        queues.send(str(queue), [NewMessage(kept["body"], kept["attributes"])])  # as `dlcs rejected --requeue` does
+    elsewhere = make_queue(system, "elsewhere")
+    system.use(forward_queue_url=elsewhere)
+    system.tick("sqs_ingest")
+    (sent,) = system.sqs.receive_message(QueueUrl=elsewhere, MessageAttributeNames=["All"])["Messages"]
+    assert (sent["Body"], sent["MessageAttributes"]) == (body, attributes)
+    assert system.states() == {}
 
 
 def test_a_message_that_comes_twice_is_forwarded_once(system: System) -> None:
