@@ -16,6 +16,7 @@ from dlcs_assets.ledger.inbox import Inbox
 from dlcs_assets.ledger.launches import Launches
 from dlcs_assets.ledger.outbox import Outbox
 from dlcs_assets.ledger.ownership import Ownership
+from dlcs_assets.ledger.rates import Rates
 from dlcs_assets.ledger.rebuilding import Rebuilding
 from dlcs_assets.ledger.registrations import Registrations
 from dlcs_assets.ledger.reports import Reports
@@ -36,7 +37,7 @@ class Ledger:
     - `claims` says which run works on which image; `results` records what runs made, and how attempts ended
     - `deletions` does both for images that are deleted
     - `batches` counts how far batches are, `accounting` how much is stored, `reports` returns the state of images
-    - `gallery` returns images in pages, to be looked through
+    - `gallery` returns images in pages, to be looked through; `rates` says how many ended when
     - `outbox` keeps notifications until they are published
     - `fixity` says which objects are to be compared next, `health` what is stalled or failed
     - `retention` deletes old rows
@@ -62,6 +63,7 @@ class Ledger:
         self.outbox = Outbox(self._database)
         self.accounting = Accounting(self._database)
         self.gallery = Gallery(self._database)
+        self.rates = Rates(self._database)
         self.fixity = Fixity(self._database)
         self.health = Health(self._database)
         self.rebuilding = Rebuilding(self._database)

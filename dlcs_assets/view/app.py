@@ -111,6 +111,7 @@ def create_app(
             Route("/batch", pages.batch),
             Route("/failures", pages.failures),
             Route("/customers", pages.customers),
+            Route("/numbers", pages.numbers),
             Route("/thumbnail", pages.thumbnail),
             Route("/rendering", pages.rendering),
             Route("/health", lambda _request: PlainTextResponse("ok")),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -14,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 
+from dlcs_assets.clients.sqs import Queues
 from dlcs_assets.customers import NoCustomersError, customer_source
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.batch import time_left
@@ -27,10 +29,13 @@ from dlcs_assets.domain.stages import STAGES, Stage
 from dlcs_assets.domain.thumbnails import UNRESTRICTED
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger.gallery import MOST_COUNTED, Shown
+from dlcs_assets.ledger.rates import SAMPLE
 from dlcs_assets.ledger.reports import ImageStatus, Selection
 from dlcs_assets.settings import Settings
+from dlcs_assets.view.numbers import Bar, Numbers, Period
 from dlcs_assets.view.pictures import JPEG, Of, Pictures, Region, is_restricted, size_of
-from dlcs_assets.view.queries import Query, image_of, number_of, place_of, request_of, shown_of
+from dlcs_assets.view.plots import COLOURS, lines, stacked
+from dlcs_assets.view.queries import Query, image_of, number_of, period_of, place_of, request_of, shown_of
 from dlcs_assets.view.templating import address, make_environment, shown_duration, shown_fact
 from dlcs_assets.view.zooming import View
 
@@ -40,6 +45,8 @@ TILE_EDGE: Final = 200  # pixels
 RATE_WINDOW: Final = timedelta(minutes=10)
 _A_YEAR: Final = "private, max-age=31536000, immutable"  # of addresses that change with what they lead to
 _A_MOMENT: Final = "private, max-age=60"
+OTHERS: Final = "others"
+PLOTTED: Final = [state.value for state in (ShownState.DONE, ShownState.FAILED, ShownState.DELETED, ShownState.PENDING)]
 _LEFT_OUT_FACTS: Final = frozenset({"plan"})  # said by `why` in words
 
 
@@ -72,6 +79,8 @@ class Pages:
         ui_url = without_login(settings.ui_url).rstrip("/") if settings.ui_url else None
         self._links = _Links(ui_url, settings.asset_key_prefix)
         self._environment = make_environment()
+        self._numbers = Numbers()
+        self._queues = Queues(attempts=1, timeout_seconds=5)
 
     @property
     def _ledger(self) -> Ledger:
@@ -81,10 +90,11 @@ class Pages:
             return self._opened
 
     def close(self) -> None:
-        """Close the ledger."""
+        """Close the ledger and the connections to the queues."""
         with self._opening:
             if self._opened is not None:
                 self._opened.close()
+        self._queues.close()
 
     def sorry(self, status: int, title: str, text: str) -> Response:
         """Return a page that says why there is no other."""
@@ -262,6 +272,46 @@ class Pages:
             )
         return self._page("customers.html", "Customers", customers=found, states=list(ShownState))
 
+    def numbers(self, request: Request) -> Response:
+        """Plot how many images ended when, why some failed, and how long stages took."""
+        period = period_of(request.query_params)
+        bars = self._numbers.bars(self._ledger.rates, period, datetime.now(UTC))
+        series = [(bar.since, bar) for bar in bars if bar is not None]
+        minutes = period.bar / timedelta(minutes=1)
+        reasons: dict[str, int] = {}
+        for _, bar in series:
+            for code, count in bar.ended.by_reason.items():
+                reasons[code] = reasons.get(code, 0) + count
+        frequent = sorted(reasons, key=lambda code: (-reasons[code], code))[: COLOURS - 1]
+
+        def by_reason(bar: Bar) -> dict[str, float]:
+            named = {code: float(bar.ended.by_reason.get(code, 0)) for code in frequent}
+            rest = sum(bar.ended.by_reason.values()) - sum(named.values())
+            return {**named, OTHERS: rest} if rest else named
+
+        names = [*frequent, OTHERS] if len(reasons) > len(frequent) else frequent
+        states = [
+            (since, {state.value: n / minutes for state, n in bar.ended.by_state.items()}) for since, bar in series
+        ]
+        seconds = [(since, {stage.value: n for stage, n in bar.seconds.items()} or None) for since, bar in series]
+        return self._page(
+            "numbers.html",
+            "Numbers",
+            period=period,
+            periods=list(Period),
+            counts=self._ledger.reports.counts(),
+            queues=self._depths(),
+            missing=len(bars) - len(series),
+            sample=SAMPLE,
+            plots=[
+                stacked("Images that ended", "a minute", PLOTTED, states, period.bar),
+                stacked(
+                    "Failures by reason", "images", names, [(at, by_reason(bar)) for at, bar in series], period.bar
+                ),
+                lines("Time of a stage", "seconds an image", [stage.value for stage in STAGES], seconds, period.bar),
+            ],
+        )
+
     def thumbnail(self, request: Request) -> Response:
         """Pass on a thumbnail of an image as it is stored."""
         query = request.query_params
@@ -363,6 +413,18 @@ class Pages:
     def _held_up(self) -> str | None:
         held_up = self._ledger.launches.held_up()
         return held_up.describe() if held_up else None
+
+    def _depths(self) -> list[tuple[str, int]]:
+        """Return about how many messages are on each queue; a queue that does not answer is left out."""
+        settings = self._settings
+        urls = {"ingest": settings.ingest_queue_url, "priority": settings.priority_queue_url}
+        found = []
+        for name, url in urls.items():
+            if url is not None:
+                with suppress(IngestError):
+                    depth = self._queues.depth(url)
+                    found.append((name, depth.waiting + depth.delayed + depth.in_flight))
+        return found
 
     def _configured(self) -> Customers | None:
         try:

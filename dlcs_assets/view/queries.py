@@ -9,6 +9,7 @@ from typing import Final
 from dlcs_assets.domain.asset_id import MAX_NUMBER, AssetId, InvalidAssetIdError
 from dlcs_assets.domain.request_states import ShownState
 from dlcs_assets.ledger.gallery import Place, Shown
+from dlcs_assets.view.numbers import Period
 
 _MOST_DIGITS: Final = 10
 _CODE: Final = re.compile(r"[a-z0-9_]{1,100}")
@@ -59,6 +60,14 @@ def place_of(query: Query, name: str) -> Place | None:
         return None
     image = image_of(query, name)
     return Place(image.customer, image.space, str(image))
+
+
+def period_of(query: Query) -> Period:
+    """Return the time that numbers are asked for; an hour if none is given."""
+    text = query.get("over", "") or Period.HOUR
+    if text not in set(Period):
+        raise UnreadableAddressError(f"over is to be one of {', '.join(Period)}.")
+    return Period(text)
 
 
 def request_of(query: Query, name: str) -> str | None:

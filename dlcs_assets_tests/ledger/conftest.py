@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from dlcs_assets.domain.asset_id import AssetId
-from dlcs_assets.domain.errors import MessageRejectedError
+from dlcs_assets.domain.errors import IngestError, MessageRejectedError
 from dlcs_assets.domain.ingest_request import AssetFields, BatchReference, IngestMessage, Registration
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
 from dlcs_assets.domain.stages import STAGES, Lane, Outcome, Stage
@@ -105,6 +105,20 @@ class Desk:
         if end:
             self.ledger.results.finish(claim, claim.items[0], None, schedule=SCHEDULE, now=NOW)
             self.ledger.claims.release_run(claim.run_id, schedule=SCHEDULE, now=NOW)
+
+    def run(self, at: datetime, ends: Sequence[tuple[str, IngestError | None, float]]) -> None:
+        """Have a run end at a moment whose images end so, after so many seconds in one stage."""
+        for image, _, _ in ends:
+            self.send(image)
+        claim = self.claim(f"run-{at:%H%M%S}")
+        of = {image: (error, seconds) for image, error, seconds in ends}
+        for item in claim.items:
+            error, seconds = of[str(item.asset_id)]
+            if error is None:
+                result = StageResult(Stage.JP2, Outcome.CONVERTED, "v1", {"milliseconds": int(seconds * 1000)})
+                self.ledger.results.commit(claim, item, result, now=at)
+            self.ledger.results.finish(claim, item, error, schedule=SCHEDULE, now=at)
+        self.ledger.claims.release_run(claim.run_id, schedule=SCHEDULE, now=at)
 
     def state(self, image: str) -> str:
         (status,) = [found for found in self.ledger.reports.images(SELECT_ALL) if found.asset_id == image]

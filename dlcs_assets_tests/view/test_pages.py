@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from pathlib import Path
 from urllib.parse import quote
@@ -18,12 +19,23 @@ from dlcs_assets.ledger.records import Rejection
 from dlcs_assets.settings import Settings
 from dlcs_assets.view import pages
 from dlcs_assets.view.app import create_app
+from dlcs_assets_tests.ledger.conftest import Desk
 from dlcs_assets_tests.view.conftest import Library, library_at, served
 from dlcs_stack.stack import RunningStack
 
 GONE = PermanentError("origin_not_found", "It answered 404", remedy="Put it there", stage=Stage.ORIGINAL)
 FOREIGN = ("evil.example", "localhost.evil.example", "10.0.0.1", "")
-PAGES = ("/", "/images", "/image?id=2/1/a", "/batches", "/failures", "/customers", "/health", "/static/style.css")
+PAGES = (
+    "/",
+    "/images",
+    "/image?id=2/1/a",
+    "/batches",
+    "/failures",
+    "/customers",
+    "/numbers",
+    "/health",
+    "/static/style.css",
+)
 
 
 def names(page: str) -> list[str]:
@@ -204,6 +216,20 @@ def test_customers_have_the_numbers_of_their_spaces(mixed: Library) -> None:
     ]
 
 
+def test_numbers_are_plotted_and_are_there_as_a_table(library: Library) -> None:
+    """Of runs that ended in the time that is asked for."""
+    ends = [("2/1/a", None, 2), ("2/1/b", GONE, 1)]
+    Desk(library.ledger).run(datetime.now(UTC) - timedelta(minutes=3), ends)
+    for over, rate in (("hour", "1"), ("day", "0.0667"), ("month", "0.00278")):
+        page = library.text(f"/numbers?over={over}")
+        assert page.count("<svg") == 3
+        assert "Images that ended, a minute; at most" in page
+        table = page.partition("as a table")[2]
+        assert re.search(rf'<td class="figure">{rate}</td><td class="figure">{rate}</td>', table), over
+        assert ">origin_not_found</li>" in page
+    assert "seconds an image; at most 0 original, 2 jp2, 0 thumbnails" in page
+
+
 def test_a_thumbnail_is_passed_on_as_a_jpeg_whatever_s3_says(mixed: Library) -> None:
     """In these tests S3 calls them text/html."""
     address = unescape(re.findall(r'<img src="([^"]*)"', mixed.text("/images?customer=2&space=1"))[0])
@@ -247,7 +273,17 @@ def test_pictures_for_those_with_a_role_are_hidden(tmp_path: Path, services: Run
     ("status", "paths"),
     [
         (400, ("/images?customer=two", "/images?customer=99999999999", "/images?space=1", "/images?state=odd")),
-        (400, ("/images?reason=%3Cscript%3E", "/images?after=nothing", "/?older=1", "/image?id=2/1", "/image")),
+        (
+            400,
+            (
+                "/images?reason=%3Cscript%3E",
+                "/images?after=nothing",
+                "/?older=1",
+                "/numbers?over=year",
+                "/image?id=2/1",
+                "/image",
+            ),
+        ),
         (404, ("/image?id=2/1/none", "/batch?customer=2&batch=99", "/batch", "/thumbnail?id=2/1/none")),
         (404, ("/rendering?id=2/1/none", "/zoom?id=2/1/none", "/nothing", "/static/../app.py")),
         (404, ("/static/%2e%2e/app.py",)),
