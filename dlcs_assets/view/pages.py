@@ -19,7 +19,7 @@ from dlcs_assets.clients.sqs import Queues
 from dlcs_assets.customers import NoCustomersError, customer_source
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.batch import time_left
-from dlcs_assets.domain.customers import Customers
+from dlcs_assets.domain.customers import Customers, Quota
 from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.iiif_size import Size
 from dlcs_assets.domain.partition_key import partition_key
@@ -28,6 +28,7 @@ from dlcs_assets.domain.request_states import ShownState
 from dlcs_assets.domain.stages import STAGES, Stage
 from dlcs_assets.domain.thumbnails import UNRESTRICTED
 from dlcs_assets.ledger import Ledger
+from dlcs_assets.ledger.accounting import Usage, total
 from dlcs_assets.ledger.gallery import MOST_COUNTED, Shown
 from dlcs_assets.ledger.rates import SAMPLE
 from dlcs_assets.ledger.reports import ImageStatus, Selection
@@ -37,6 +38,7 @@ from dlcs_assets.view.pictures import JPEG, Of, Pictures, Region, is_restricted,
 from dlcs_assets.view.plots import COLOURS, lines, stacked
 from dlcs_assets.view.queries import Query, image_of, number_of, period_of, place_of, request_of, shown_of
 from dlcs_assets.view.templating import address, make_environment, shown_duration, shown_fact
+from dlcs_assets.view.totals import Totals
 from dlcs_assets.view.zooming import View
 
 ON_A_WALL: Final = 120  # images of a page
@@ -80,6 +82,7 @@ class Pages:
         self._links = _Links(ui_url, settings.asset_key_prefix)
         self._environment = make_environment()
         self._numbers = Numbers()
+        self._totals = Totals()
         self._queues = Queues(attempts=1, timeout_seconds=5)
 
     @property
@@ -91,6 +94,7 @@ class Pages:
 
     def close(self) -> None:
         """Close the ledger and the connections to the queues."""
+        self._totals.close()
         with self._opening:
             if self._opened is not None:
                 self._opened.close()
@@ -258,19 +262,37 @@ class Pages:
         )
 
     def customers(self, _request: Request) -> Response:
-        """Show how many images each customer has, where they are, and what it may have."""
+        """Show how many images each customer has, where they are, what is stored of them, and what it may have."""
         configured = self._configured()
-        by_customer: dict[int, list[dict[str, Any]]] = {}
-        for (customer, space), counts in self._ledger.gallery.spaces().items():
-            by_customer.setdefault(customer, []).append({"space": space, "counts": counts})
+        summed = self._totals.get(self._ledger.accounting)
+        stored = {(each.customer, each.space or 0): each for each in summed.spaces} if summed else {}
+        counts_of = self._ledger.gallery.spaces()
         found = []
-        for customer, spaces in by_customer.items():
-            whole = {state: sum(space["counts"][state] for space in spaces) for state in ShownState}
-            known = configured.find(customer) if configured else None
+        for number in sorted({customer for customer, _ in counts_of} | {customer for customer, _ in stored}):
+            places = sorted(place for place in counts_of.keys() | stored.keys() if place[0] == number)
+            parts = [stored[place] for place in places if place in stored]
+            known = configured.find(number) if configured else None
             found.append(
-                {"number": customer, "spaces": spaces, "counts": whole, "quota": known.quota if known else None}
+                {
+                    "number": number,
+                    "counts": {
+                        state: sum(counts_of.get(place, {}).get(state, 0) for place in places) for state in ShownState
+                    },
+                    "stored": total(number, None, parts) if summed else None,
+                    "quota": known.quota if known else Quota(),
+                    "spaces": [
+                        {
+                            "space": place[1],
+                            "counts": counts_of.get(place, dict.fromkeys(ShownState, 0)),
+                            "stored": stored.get(place, Usage(*place)) if summed else None,
+                        }
+                        for place in places
+                    ],
+                }
             )
-        return self._page("customers.html", "Customers", customers=found, states=list(ShownState))
+        return self._page(
+            "customers.html", "Customers", customers=found, states=list(ShownState), at=summed.at if summed else None
+        )
 
     def numbers(self, request: Request) -> Response:
         """Plot how many images ended when, why some failed, and how long stages took."""

@@ -108,6 +108,11 @@ class Library:
             StageResult(Stage.THUMBNAILS, Outcome.MADE, "v1", {**seen, "sizes": [[100, 50]]}, tuple(thumbnails)),
         )
 
+    @property
+    def thumbnail_bytes(self) -> int:
+        """How many bytes the thumbnails of an image have that is done."""
+        return sum(len(jpeg(edge, edge // 2)) for edge in EDGES)
+
     def failed(self, image: str, error: IngestError = BROKEN) -> None:
         self._run(image, error=error)
 

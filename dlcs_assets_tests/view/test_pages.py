@@ -19,6 +19,7 @@ from dlcs_assets.ledger.records import Rejection
 from dlcs_assets.settings import Settings
 from dlcs_assets.view import pages
 from dlcs_assets.view.app import create_app
+from dlcs_assets.view.templating import shown_bytes
 from dlcs_assets_tests.ledger.conftest import Desk
 from dlcs_assets_tests.view.conftest import Library, library_at, served
 from dlcs_stack.stack import RunningStack
@@ -210,9 +211,10 @@ def test_no_more_failures_are_counted_than_is_said(library: Library, monkeypatch
 def test_customers_have_the_numbers_of_their_spaces(mixed: Library) -> None:
     page = mixed.text("/customers")
     whole = re.findall(r'<tr class="whole">.*?</tr>', page, re.DOTALL)
-    assert [re.findall(r'class="figure">(\d+)<', row) for row in whole] == [
-        ["1", "0", "2", "2", "0", "0"],  # pending, running, done, failed, rejected, deleted
-        ["0", "0", "1", "0", "0", "0"],
+    assert [re.findall(r'class="figure">([^<]*)<', row) for row in whole] == [
+        # pending, running, done, failed, rejected, deleted; bytes of JP2s, and of thumbnails
+        ["1", "0", "2", "2", "0", "0", "2.5 KB", shown_bytes(2 * mixed.thumbnail_bytes)],
+        ["0", "0", "1", "0", "0", "0", "1.2 KB", shown_bytes(mixed.thumbnail_bytes)],
     ]
 
 
