@@ -194,6 +194,7 @@ class Pages:
             of=of.value,
             size=size,
             view=view,
+            service=address("/rendering", **common, v=stored.sha256[:16]),
             picture=address("/rendering", **common, **_part(part), v=stored.sha256[:16]),
             steps={name: link(step) for name, step in view.steps().items()},
         )

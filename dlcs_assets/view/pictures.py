@@ -30,8 +30,8 @@ OVERVIEW: Final = 800  # pixels of the longest edge of a whole picture
 class Of(StrEnum):
     """What the image server makes a picture of."""
 
-    JP2 = "jp2"
     ORIGINAL = "original"
+    JP2 = "jp2"
 
     @property
     def kind(self) -> ObjectKind:
