@@ -55,7 +55,7 @@ class NoLedger:
     def origins_among(self, _bucket: str, _keys: Collection[str]) -> set[str]:
         return set()
 
-    def reserve(self, _limit: int, _new_bytes: int, _replaces: Collection[ObjectKind]) -> None:
+    def reserve(self, limit: int, new_bytes: int, replaces: Collection[ObjectKind], *, counted: int = 0) -> None:
         pass
 
     def commit(self, _result: StageResult, _invalidate: Sequence[str]) -> None:

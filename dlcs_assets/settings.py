@@ -202,7 +202,9 @@ class Settings(BaseSettings):
         "here; while there is one, DLCS_CUSTOMERS and DLCS_S3_ORIGIN_BUCKETS are not used.",
     )
     customers: Annotated[tuple[int, ...], NoDecode] | None = Field(
-        None, description="Without a customers file: customers configured here, comma-separated; default: all."
+        None,
+        description="Without a customers file, or with the DLCS's database: customers configured here, "
+        "comma-separated; default: all.",
     )
 
     # Work
@@ -223,8 +225,8 @@ class Settings(BaseSettings):
     )
     database_url: SecretStr | None = Field(
         None,
-        description="The DLCS's own database, postgresql://user:password@host:port/name: what `dlcs ledger rebuild` "
-        "reads of images there. It is only read.",
+        description="The DLCS's own database, postgresql://user:password@host:port/name: customers, their origin "
+        "strategies, policies and quotas are read there, and what it has registered of images. It is only read.",
     )
     chunk_size: int = Field(
         200,

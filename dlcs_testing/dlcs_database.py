@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, make_url, text
 
 from dlcs_testing.postgresql import Server
 
@@ -29,11 +30,12 @@ class Dlcs:
     """The database at a URL. Policies are named as the DLCS seeds them, or added by `policy`."""
 
     url: str
+    layout: str
 
     @classmethod
     def new(cls, server: Server, layout: str) -> Dlcs:
         """Make one of a layout, 2025 or 2026."""
-        made = cls(server.new_database())
+        made = cls(server.new_database(), layout)
         for name in LAYOUTS[layout]:
             made.execute((SCHEMA / name).read_text())
         return made
@@ -54,13 +56,86 @@ class Dlcs:
                 {"image": image, "channel": channel, "policy": policy},
             )
 
-    def policy(self, customer: int, channel: str, name: str) -> None:
+    def customer(self, number: int, *, stored: int = 0, storage_policy: str = "default") -> None:
+        """Add a customer, with a total of what it has stored, and of one of its spaces, which is none."""
+        name = f"customer {number}"
+        self.execute(
+            "INSERT INTO \"Customers\" VALUES (:number, true, false, now(), :name, '', :name)",
+            {"number": number, "name": name},
+        )
+        whole = None if self.layout == "2026" else 0
+        for space, size in {whole: stored, 7: stored * 1000}.items():
+            self.execute(
+                'INSERT INTO "CustomerStorage" ("Customer", "Space", "StoragePolicy", "NumberOfStoredImages", '
+                '"TotalSizeOfStoredImages", "TotalSizeOfThumbnails") VALUES (:number, :space, :policy, 0, :size, 0)',
+                {"number": number, "space": space, "policy": storage_policy, "size": size},
+            )
+
+    def limit(self, policy: str, images: int, size: int) -> None:
+        """Add a storage policy."""
+        values = {"policy": policy, "images": images, "size": size}
+        self.execute('INSERT INTO "StoragePolicies" VALUES (:policy, :images, :size)', values)
+
+    def strategy(
+        self,
+        customer: int,
+        name: str,
+        regex: str,
+        strategy: str = "default",
+        *,
+        credentials: str = "",
+        optimised: bool = False,
+        order: int = 0,
+    ) -> None:
+        """Add an origin strategy."""
+        self.execute(
+            'INSERT INTO "CustomerOriginStrategies" '
+            '("Id", "Customer", "Regex", "Strategy", "Credentials", "Optimised", "Order") '
+            "VALUES (:name, :customer, :regex, :strategy, :credentials, :optimised, :order)",
+            {
+                "name": name,
+                "customer": customer,
+                "regex": regex,
+                "strategy": strategy,
+                "credentials": credentials,
+                "optimised": optimised,
+                "order": order,
+            },
+        )
+
+    def policy(self, customer: int, channel: str, name: str, data: str | None = None) -> None:
         """Add a customer's own policy."""
         self.execute(
-            'INSERT INTO "DeliveryChannelPolicies" ("Channel", "Created", "Customer", "Modified", "Name", "System") '
-            "VALUES (:channel, now(), :customer, now(), :name, false)",
-            {"channel": channel, "customer": customer, "name": name},
+            'INSERT INTO "DeliveryChannelPolicies" ("Channel", "Created", "Customer", "Modified", "Name", "System", '
+            '"PolicyData") VALUES (:channel, now(), :customer, now(), :name, false, :data)',
+            {"channel": channel, "customer": customer, "name": name, "data": data},
         )
+
+    def default_channel(self, customer: int, space: int | None, media_type: str, channel: str, policy: str) -> None:
+        """Add a default channel of a space, or (None) of all; its policy is the customer's, or the first one's."""
+        whole = None if self.layout == "2026" else 0
+        self.execute(
+            'INSERT INTO "DefaultDeliveryChannels" ("Id", "Customer", "Space", "MediaType", "DeliveryChannelPolicyId") '
+            'SELECT gen_random_uuid(), :customer, :space, :media_type, "Id" FROM "DeliveryChannelPolicies" '
+            'WHERE "Channel" = :channel AND "Name" = :policy AND "Customer" IN (1, :customer) '
+            'ORDER BY "Customer" DESC LIMIT 1',
+            {
+                "customer": customer,
+                "space": whole if space is None else space,
+                "media_type": media_type,
+                "channel": channel,
+                "policy": policy,
+            },
+        )
+
+    def reader(self, *tables: str) -> Dlcs:
+        """Return the same database as a user of its own sees it, who may read these tables only."""
+        name = f"reader_{uuid.uuid4().hex[:12]}"
+        self.execute(f"CREATE ROLE {name} LOGIN PASSWORD 's3cr3t'")
+        for each in tables:
+            self.execute(f'GRANT SELECT ON "{each}" TO {name}')
+        url = make_url(self.url).set(username=name, password="s3cr3t")
+        return Dlcs(url.render_as_string(hide_password=False), self.layout)
 
     def execute(self, statement: str, values: Mapping[str, Any] | None = None) -> list[Any]:
         """Run a statement, or a whole file of them."""

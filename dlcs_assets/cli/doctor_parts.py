@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +17,7 @@ from dlcs_assets.cli.connection import ledger_keys
 from dlcs_assets.cli.dagster_instance import instance_at
 from dlcs_assets.cli.doctor_finding import Check, Finding, fail, failed, ok, warn
 from dlcs_assets.clients.appetiser import Appetiser
+from dlcs_assets.clients.dlcs_database import NEWEST_KNOWN, DlcsDatabase
 from dlcs_assets.customers import NoCustomersError, customer_source
 from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.redaction import shown_url
@@ -41,11 +43,31 @@ def check_customers(settings: Settings) -> Iterator[Finding]:
         yield failed("customers", error)
         return
     if problem := file.problem():
-        yield warn("customers", problem, f"Correct {settings.customers_file}: it is read again automatically.")
+        what = settings.customers_file if settings.database_url is None else "the DLCS or the customers file"
+        yield warn("customers", problem, f"Correct {what}: it is read again automatically.")
+    elif settings.database_url is not None:
+        yield ok("customers", f"{len(known.by_number)} customers of the DLCS")
     elif settings.customers_file.exists():
         yield ok("customers", f"{len(known.by_number)} customers in {settings.customers_file}")
     else:
         yield ok("customers", f"no file {settings.customers_file}: all customers have the default policies")
+
+
+def check_dlcs_database(settings: Settings) -> Iterator[Finding]:
+    """Check that the DLCS's database is one, and that its user may read what is needed."""
+    if settings.database_url is None:
+        return
+    with closing(DlcsDatabase(settings.database_url.get_secret_value())) as database:
+        database.check_images()
+        layout = database.configuration().layout
+    if layout.is_newer:
+        yield warn(
+            "dlcs database",
+            f"{database}: {layout}, newer than this software knows ({NEWEST_KNOWN})",
+            "All tables and columns that are needed are there. See whether there is a newer version of dlcs-assets.",
+        )
+    else:
+        yield ok("dlcs database", f"{database}: {layout}")
 
 
 def check_ledger(settings: Settings) -> Iterator[Finding]:
@@ -196,6 +218,7 @@ def check_launches(settings: Settings) -> Iterator[Finding]:
 
 CHECKS: Final[tuple[Check, ...]] = (
     check_customers,
+    check_dlcs_database,
     check_ledger,
     check_owner,
     check_launches,

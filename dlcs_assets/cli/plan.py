@@ -72,7 +72,8 @@ def _refusal(asset_id: AssetId, customer: Customer, kinds: Collection[ObjectKind
         return None
     with open_ledger(settings) as ledger:
         try:
-            ledger.accounting.check(asset_id, customer.quota.bytes, MIN_BYTES, kinds)
+            counted = customer.quota.counted_bytes
+            ledger.accounting.check(asset_id, customer.quota.bytes, MIN_BYTES, kinds, counted=counted)
         except PermanentError as error:
             return f"refused before the original is fetched: {error}"
     return None

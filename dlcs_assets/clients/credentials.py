@@ -60,6 +60,8 @@ class CredentialStore:
 
     def get(self, rule: OriginStrategyRule) -> Credentials:
         """Return the credentials of an origin strategy. Raises the errors of the error tree, `origin_credentials_*`."""
+        if rule.secret is not None:
+            return _parse(rule.secret, rule)
         reference = rule.credentials
         if reference is None:
             raise _missing(rule)

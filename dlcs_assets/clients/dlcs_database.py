@@ -1,17 +1,30 @@
-"""The DLCS's own database, read only: what it has registered of images. Both layouts, 2025 and 2026.
+"""The DLCS's own database, read only: its customers, with what they may do, and its images. In both layouts.
 
-It holds no more than `dlcs ledger rebuild` needs; whatever else is to be read there belongs here, too.
+Whatever is to be read there belongs here, and no more than the tables and columns that are needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, create_engine, text
-from sqlalchemy.engine import make_url
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    TableClause,
+    column,
+    create_engine,
+    func,
+    null,
+    select,
+    table,
+    text,
+)
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from dlcs_assets.domain.asset_id import AssetId
@@ -19,29 +32,69 @@ from dlcs_assets.domain.delivery import Channel, RequestedChannel
 from dlcs_assets.domain.errors import IngestError, MessageRejectedError, PermanentError, TransientError
 from dlcs_assets.domain.redaction import shown_url
 
+NEWEST_KNOWN: Final = "20260812155535_Fixup StubAsset spaces"  # the last migration that this module was written for
+
 _CONNECT_TIMEOUT_SECONDS: Final = 10
 _STATEMENT_TIMEOUT_SECONDS: Final = 60
 _PAGE: Final = 500
 _IMAGE_FAMILY: Final = "I"
 _REMEDY: Final = (
-    "Check DLCS_DATABASE_URL, and that its user may read the tables Images, ImageDeliveryChannels and "
-    "DeliveryChannelPolicies."
+    "Check DLCS_DATABASE_URL, and that its user may read the tables of the DLCS that are used (docs/settings.md)."
 )
 
-_IMAGES: Final = """
-SELECT "Id", "Origin", "MediaType", "MaxUnauthorised", "Roles", "Created", "Finished", "Ingesting", "Error", "Width",
-       "Height", {open_full_max} AS "OpenFullMax"
-FROM "Images" WHERE "Family" = :family AND {where}
-"""
-_CHANNELS: Final = """
-SELECT c."ImageId", c."Channel", p."Name"
-FROM "ImageDeliveryChannels" c JOIN "DeliveryChannelPolicies" p ON p."Id" = c."DeliveryChannelPolicyId"
-WHERE c."ImageId" = ANY(:ids) ORDER BY c."ImageId", c."Id"
-"""
-_HAS_OPEN_FULL_MAX: Final = """
-SELECT EXISTS (SELECT 1 FROM information_schema.columns
-WHERE table_schema = current_schema() AND table_name = 'Images' AND column_name = 'OpenFullMax')
-"""
+
+def _table(name: str, *columns: str) -> TableClause:
+    return table(name, *map(column, columns))
+
+
+_IMAGES: Final = _table(
+    "Images", "Id", "Customer", "Space", "Family", "Origin", "MediaType", "MaxUnauthorised", "Roles", "Created",
+    "Finished", "Ingesting", "Error", "Width", "Height",
+)  # fmt: skip
+_CHANNELS: Final = _table("ImageDeliveryChannels", "Id", "ImageId", "Channel", "DeliveryChannelPolicyId")
+_POLICIES: Final = _table("DeliveryChannelPolicies", "Id", "Customer", "Channel", "Name", "System", "PolicyData")
+_DEFAULTS: Final = _table("DefaultDeliveryChannels", "Customer", "Space", "MediaType", "DeliveryChannelPolicyId")
+_STRATEGIES: Final = _table(
+    "CustomerOriginStrategies", "Id", "Customer", "Regex", "Strategy", "Credentials", "Optimised", "Order"
+)
+_CUSTOMERS: Final = _table("Customers", "Id")
+_STORED: Final = _table("CustomerStorage", "Customer", "Space", "StoragePolicy", "TotalSizeOfStoredImages")
+_LIMITS: Final = _table(
+    "StoragePolicies", "Id", "MaximumNumberOfStoredImages", "MaximumTotalSizeOfStoredImages"
+)  # fmt: skip
+_HISTORY: Final = _table("__EFMigrationsHistory", "MigrationId")
+_OF_IMAGES: Final = (_IMAGES, _CHANNELS, _POLICIES)
+_OF_CUSTOMERS: Final = (_CUSTOMERS, _STRATEGIES, _POLICIES, _DEFAULTS, _STORED, _LIMITS, _HISTORY)
+
+# From the catalog, which has what the user may not read as well.
+_COLUMNS: Final = text("""
+SELECT c.relname AS "table", a.attname AS "column", a.attnotnull AS required,
+       has_column_privilege(c.oid, a.attnum, 'SELECT') AS readable
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relname = ANY(:tables) AND c.relkind IN ('r', 'p', 'v') AND pg_table_is_visible(c.oid)
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What of the tables differs between versions of the DLCS.
+
+    `migration` is the newest that was applied, "" if it was not read. `has_open_full_max`: images with roles have the
+    longest edge that is open to everyone in `OpenFullMax`. `null_is_all`: rows of a whole customer have no space, and
+    space 0 is one like the others; in 2025 it stood for the whole customer.
+    """
+
+    migration: str
+    has_open_full_max: bool
+    null_is_all: bool
+
+    @property
+    def is_newer(self) -> bool:
+        """Whether the database is of a DLCS that this software does not know."""
+        return self.migration[:14] > NEWEST_KNOWN[:14]
+
+    def __str__(self) -> str:
+        return f"layout of {'2026' if self.has_open_full_max else '2025'}, migration '{self.migration}'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,29 +120,112 @@ class DlcsAsset:
     odd: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class DlcsStrategy:
+    """A row of a customer's origin strategies. `credentials` say where they are, or are what no one may see."""
+
+    id: str
+    customer: int
+    order: int
+    regex: str
+    strategy: str
+    credentials: str = field(repr=False)
+    optimised: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DlcsPolicy:
+    """A row of delivery channel policies. `is_system`: it is every customer's. `data` are a thumbs policy's sizes."""
+
+    id: int
+    customer: int
+    channel: str
+    name: str
+    is_system: bool
+    data: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DlcsDefault:
+    """A default delivery channel. `space` None: of all the customer's spaces."""
+
+    customer: int
+    space: int | None
+    media_type: str
+    channel: str
+    policy: str
+
+
+@dataclass(frozen=True, slots=True)
+class DlcsStorage:
+    """A customer's limits of images and bytes, None if the policy named has no row; and the bytes it has stored."""
+
+    customer: int
+    policy: str
+    max_images: int | None
+    max_bytes: int | None
+    stored_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DlcsConfiguration:
+    """All rows about customers, as they were at one moment."""
+
+    layout: Layout
+    customers: tuple[int, ...]
+    strategies: tuple[DlcsStrategy, ...]
+    policies: tuple[DlcsPolicy, ...]
+    defaults: tuple[DlcsDefault, ...]
+    storage: tuple[DlcsStorage, ...]
+
+
 class DlcsDatabase:
     """Opens the database when it is first asked. Raises the errors of the error tree, codes `dlcs_database_*`."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._opened: Engine | None = None
-        self._has_open_full_max = False
 
-    def assets(self, image_ids: Sequence[str]) -> dict[str, DlcsAsset]:
-        """Return the images among these, of the family of images, by id."""
-        return {str(asset.asset_id): asset for asset in self._read('"Id" = ANY(:ids)', {"ids": list(image_ids)})}
+    def __str__(self) -> str:
+        return f"the DLCS's database at {shown_url(self._url)}"
+
+    def assets(self, image_ids: Sequence[str], *, of_any_family: bool = False) -> dict[str, DlcsAsset]:
+        """Return the images among these by id: of the family of images, or of any."""
+        chosen = _IMAGES.c.Id.in_(image_ids)
+        rows, channels = self._rows(chosen if of_any_family else chosen & _is_image(), limit=None)
+        return {str(asset.asset_id): asset for asset in self._assets(rows, channels)}
 
     def all_assets(self, *, customer: int | None = None, space: int | None = None) -> Iterator[DlcsAsset]:
         """Yield all images of a customer, of one of its spaces, or all, a page at a time in memory."""
-        where = '"Id" > :after'
-        where += ' AND "Customer" = :customer' if customer is not None else ""
-        where += ' AND "Space" = :space' if space is not None else ""
+        chosen = _is_image()
+        if customer is not None:
+            chosen &= _IMAGES.c.Customer == customer
+        if space is not None:
+            chosen &= _IMAGES.c.Space == space
         after = ""
         while True:
-            found, after = self._page(f'{where} ORDER BY "Id" LIMIT {_PAGE}', after, customer, space)
-            yield from found
-            if not after:
+            rows, channels = self._rows(chosen & (_IMAGES.c.Id > after), limit=_PAGE)
+            yield from self._assets(rows, channels)
+            if len(rows) < _PAGE:
                 return
+            after = rows[-1].Id
+
+    def configuration(self) -> DlcsConfiguration:
+        """Return what there is about customers."""
+        with self._reading(_OF_CUSTOMERS) as (connection, layout):
+            return DlcsConfiguration(
+                layout,
+                tuple(connection.scalars(select(_CUSTOMERS.c.Id).order_by(_CUSTOMERS.c.Id))),
+                _strategies(connection),
+                _policies(connection),
+                _defaults(connection, layout),
+                _storage(connection, layout),
+            )
+
+    def check_images(self) -> None:
+        """Raise what keeps images from being read."""
+        with self._reading(_OF_IMAGES):
+            pass
 
     def close(self) -> None:
         """Close the connections."""
@@ -97,60 +233,89 @@ class DlcsDatabase:
             self._opened.dispose()
             self._opened = None
 
-    def _page(self, where: str, after: str, customer: int | None, space: int | None) -> tuple[list[DlcsAsset], str]:
-        rows, channels = self._rows(where, {"after": after, "customer": customer, "space": space})
-        return list(self._assets(rows, channels)), rows[-1].Id if len(rows) == _PAGE else ""
+    def _rows(self, chosen: ColumnElement[bool], *, limit: int | None) -> tuple[Sequence[Any], Sequence[Any]]:
+        with self._reading(_OF_IMAGES) as (connection, layout):
+            open_full_max = column("OpenFullMax") if layout.has_open_full_max else null().label("OpenFullMax")
+            query = select(*_IMAGES.c, open_full_max).where(chosen).order_by(_IMAGES.c.Id).limit(limit)
+            rows = connection.execute(query).all()
+            channels = (
+                select(_CHANNELS.c.ImageId, _CHANNELS.c.Channel, _POLICIES.c.Name)
+                .join_from(_CHANNELS, _POLICIES, _POLICIES.c.Id == _CHANNELS.c.DeliveryChannelPolicyId)
+                .where(_CHANNELS.c.ImageId.in_([row.Id for row in rows]))
+                .order_by(_CHANNELS.c.ImageId, _CHANNELS.c.Id)
+            )
+            return rows, connection.execute(channels).all()
 
-    def _read(self, where: str, values: dict[str, Any]) -> Iterator[DlcsAsset]:
-        yield from self._assets(*self._rows(where, values))
-
-    def _rows(self, where: str, values: dict[str, Any]) -> tuple[list[Any], list[Any]]:
+    @contextmanager
+    def _reading(self, tables: Collection[TableClause]) -> Iterator[tuple[Connection, Layout]]:
+        """Yield a connection that cannot write and sees one moment, and the layout of what it sees."""
         try:
             with self._engine().connect() as connection:
-                self._begin(connection)
-                open_full_max = '"OpenFullMax"' if self._has_open_full_max else "NULL"
-                query = _IMAGES.format(open_full_max=open_full_max, where=where)
-                rows = list(connection.execute(text(query), {**values, "family": _IMAGE_FAMILY}))
-                channels = list(connection.execute(text(_CHANNELS), {"ids": [row.Id for row in rows]}))
+                connection.exec_driver_sql(
+                    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;"
+                    f"SET LOCAL statement_timeout = '{_STATEMENT_TIMEOUT_SECONDS}s'"
+                )
+                yield connection, self._layout(connection, tables)
         except DBAPIError as error:
             raise self._error_of(error) from None  # the driver's text may quote what was bound
-        return rows, channels
 
-    def _begin(self, connection: Connection) -> None:
-        connection.exec_driver_sql(
-            "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;"
-            f"SET LOCAL statement_timeout = '{_STATEMENT_TIMEOUT_SECONDS}s'"
+    def _layout(self, connection: Connection, tables: Collection[TableClause]) -> Layout:
+        """Return the layout. Raises `PermanentError` that names each table, column and right that is missing."""
+        names = [each.name for each in tables]
+        rows = connection.execute(_COLUMNS, {"tables": [*names, _IMAGES.name]})
+        there = {(row.table, row.column): row for row in rows}
+        found = {name for name, _ in there}.intersection(names)
+        if not found:
+            raise self._refused(f"is not that of a DLCS, or its user may not use its schema: no {_listed(names)}")
+        if absent := [name for name in names if name not in found]:
+            raise self._refused(f"lacks the table {_listed(absent)}")
+        needed = [(each.name, name) for each in tables for name in each.c.keys()]  # noqa: SIM118 (it is no dict)
+        if lacking := [f"{name}.{of_table}" for name, of_table in needed if (name, of_table) not in there]:
+            raise self._refused(f"lacks the column {_listed(lacking)}")
+        hidden = [(name, of_table) for name, of_table in needed if not there[name, of_table].readable]
+        if hidden:
+            partly = {name for name, of_table in needed if there[name, of_table].readable}
+            rights = dict.fromkeys(f"{name}.{of_table}" if name in partly else name for name, of_table in hidden)
+            raise self._refused(f"does not let its user read {_listed(list(rights))}")
+        migration = connection.scalar(select(func.max(_HISTORY.c.MigrationId))) if _HISTORY in tables else None
+        space = there.get((_STORED.name, "Space"))
+        return Layout(
+            migration or "",
+            has_open_full_max=(_IMAGES.name, "OpenFullMax") in there,
+            null_is_all=space is not None and not space.required,
         )
-        self._has_open_full_max = bool(connection.exec_driver_sql(_HAS_OPEN_FULL_MAX).scalar())
 
     def _engine(self) -> Engine:
         if self._opened is None:
-            try:
-                url = make_url(self._url)
-            except (ArgumentError, ValueError):
-                raise PermanentError(
-                    "dlcs_database_refused",
-                    "The address of the DLCS's database is no URL such as postgresql://user:password@host:5432/name",
-                    remedy=_REMEDY,
-                ) from None
-            if url.get_backend_name() != "postgresql":
-                raise PermanentError(
-                    "dlcs_database_refused",
-                    "The address of the DLCS's database is not one of PostgreSQL",
-                    remedy=_REMEDY,
-                )
             arguments = {"connect_timeout": _CONNECT_TIMEOUT_SECONDS, "application_name": "dlcs-assets"}
-            self._opened = create_engine(
-                url.set(drivername="postgresql+psycopg2"), connect_args=arguments, pool_size=1, hide_parameters=True
-            )
+            self._opened = create_engine(self._driver(), connect_args=arguments, pool_size=1, hide_parameters=True)
         return self._opened
 
-    def _error_of(self, error: Any) -> IngestError:
-        where = shown_url(self._url)
-        if isinstance(error, OperationalError):
-            cause = f"The DLCS's database at {where} does not answer, or ended the query"
-            return TransientError("dlcs_database_unavailable", cause, remedy=_REMEDY)
-        cause = f"The DLCS's database at {where} refused the query: {type(error.orig).__name__}"
+    def _driver(self) -> URL:
+        try:
+            url = make_url(self._url)
+        except (ArgumentError, ValueError):
+            raise PermanentError(
+                "dlcs_database_refused",
+                "The address of the DLCS's database is no URL such as postgresql://user:password@host:5432/name",
+                remedy=_REMEDY,
+            ) from None
+        if url.get_backend_name() != "postgresql":
+            cause = "The address of the DLCS's database is not one of PostgreSQL"
+            raise PermanentError("dlcs_database_refused", cause, remedy=_REMEDY)
+        return url.set(drivername="postgresql+psycopg2")
+
+    def _error_of(self, error: DBAPIError) -> IngestError:
+        if not isinstance(error, OperationalError):
+            return self._refused(f"refused the query: {type(error.orig).__name__}")
+        said = str(error.orig)
+        if "authentication failed" in said or "does not exist" in said:
+            return self._refused("refused the login: its user, password or name is wrong")
+        cause = f"The DLCS's database at {shown_url(self._url)} does not answer, or ended the query"
+        return TransientError("dlcs_database_unavailable", cause, remedy=_REMEDY)
+
+    def _refused(self, what: str) -> PermanentError:
+        cause = f"The DLCS's database at {shown_url(self._url)} {what}"
         return PermanentError("dlcs_database_refused", cause, remedy=_REMEDY)
 
     @staticmethod
@@ -165,6 +330,60 @@ class DlcsDatabase:
                 continue  # no image of this system can have such an id
             if str(asset_id) == row.Id:
                 yield _asset(asset_id, row, of_image.get(row.Id, []))
+
+
+def _is_image() -> ColumnElement[bool]:
+    return _IMAGES.c.Family == _IMAGE_FAMILY
+
+
+def _strategies(connection: Connection) -> tuple[DlcsStrategy, ...]:
+    rows = connection.execute(select(_STRATEGIES).order_by(_STRATEGIES.c.Order, _STRATEGIES.c.Id))
+    return tuple(
+        DlcsStrategy(row.Id, row.Customer, row.Order, row.Regex, row.Strategy, row.Credentials, row.Optimised)
+        for row in rows
+    )
+
+
+def _policies(connection: Connection) -> tuple[DlcsPolicy, ...]:
+    rows = connection.execute(select(_POLICIES).order_by(_POLICIES.c.Id))
+    return tuple(DlcsPolicy(row.Id, row.Customer, row.Channel, row.Name, row.System, row.PolicyData) for row in rows)
+
+
+def _defaults(connection: Connection, layout: Layout) -> tuple[DlcsDefault, ...]:
+    joined = _DEFAULTS.join(_POLICIES, _POLICIES.c.Id == _DEFAULTS.c.DeliveryChannelPolicyId)
+    columns = (_DEFAULTS.c.Customer, _DEFAULTS.c.Space, _DEFAULTS.c.MediaType, _POLICIES.c.Channel, _POLICIES.c.Name)
+    rows = connection.execute(select(*columns).select_from(joined).order_by(*columns))
+    return tuple(
+        DlcsDefault(
+            row.Customer,
+            None if row.Space == 0 and not layout.null_is_all else row.Space,
+            row.MediaType,
+            row.Channel,
+            row.Name,
+        )
+        for row in rows
+    )
+
+
+def _storage(connection: Connection, layout: Layout) -> tuple[DlcsStorage, ...]:
+    of_all = _STORED.c.Space.is_(None) if layout.null_is_all else _STORED.c.Space == 0
+    joined = _STORED.outerjoin(_LIMITS, _LIMITS.c.Id == func.coalesce(_STORED.c.StoragePolicy, ""))
+    rows = connection.execute(
+        select(*_STORED.c, *(each for each in _LIMITS.c if each.name != "Id"))
+        .select_from(joined)
+        .where(of_all)
+        .order_by(_STORED.c.Customer)
+    )
+    return tuple(
+        DlcsStorage(
+            row.Customer,
+            row.StoragePolicy or "",
+            row.MaximumNumberOfStoredImages,
+            row.MaximumTotalSizeOfStoredImages,
+            row.TotalSizeOfStoredImages,
+        )
+        for row in rows
+    )
 
 
 def _asset(asset_id: AssetId, row: Any, channels: Sequence[tuple[str, str]]) -> DlcsAsset:
@@ -193,3 +412,7 @@ def _max_unauthorised(row: Any, roles: tuple[str, ...]) -> int:
     if row.OpenFullMax is None:
         return int(row.MaxUnauthorised)
     return int(row.OpenFullMax) if roles else -1
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names)

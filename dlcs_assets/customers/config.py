@@ -31,26 +31,40 @@ _UNITS: Final = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12} | {
     "GiB": 2**30,
     "TiB": 2**40,
 }
+_IN_DLCS: Final = ("origins", "policies", "default_channels", "spaces", "quota")
+_FIELDS: Final = (
+    "buckets",
+    "origins",
+    "private_networks",
+    "known_hosts",
+    "policies",
+    "default_channels",
+    "spaces",
+    "quota",
+    "runs_in_flight",
+)
+_NEXT_TO_DLCS: Final = ("known_hosts",)  # what rules of the DLCS lack
 _WITH_CREDENTIALS: Final = tuple(strategy for strategy in OriginStrategy if strategy.with_credentials)
 _WITH_KNOWN_HOSTS: Final = tuple(strategy for strategy in OriginStrategy if strategy.with_known_hosts)
 
 
-def parse_customers(data: bytes, *, reads_jp2: bool = True) -> Customers:
+def parse_customers(data: bytes, *, reads_jp2: bool = True, adds_to_dlcs: bool = False) -> Customers:
     """Read the bytes of a customers file. `reads_jp2`: whether thumbnails can be made from JP2s.
 
-    Raises `InvalidConfigError` with all of its problems.
+    `adds_to_dlcs`: what the DLCS's database says of customers is not for the file to say. Raises `InvalidConfigError`
+    with all of its problems.
     """
-    return parse_yaml(data, lambda root: _customers(root, reads_jp2=reads_jp2))
+    return parse_yaml(data, lambda root: _customers(root, reads_jp2=reads_jp2, adds_to_dlcs=adds_to_dlcs))
 
 
-def _customers(root: Value, *, reads_jp2: bool) -> Customers:
+def _customers(root: Value, *, reads_jp2: bool, adds_to_dlcs: bool) -> Customers:
     fields = root.fields(["customers"])
     found = {}
     for name, value in fields["customers"].pairs() if "customers" in fields else ():
         number = _number(name, "a customer's number")
         if number is not None:
-            found[number] = _customer(number, value)
-            if not reads_jp2:
+            found[number] = _customer(number, value, adds_to_dlcs=adds_to_dlcs)
+            if not (reads_jp2 or adds_to_dlcs):
                 _refuse_jp2(value, found[number])
     return Customers(found)
 
@@ -58,7 +72,7 @@ def _customers(root: Value, *, reads_jp2: bool) -> Customers:
 def _refuse_jp2(value: Value, customer: Customer) -> None:
     for default in customer.policies.defaults:
         if leads_to_jp2(default.channel, default.policy):
-            where = f" in space {default.space}" if default.space else ""
+            where = "" if default.space is None else f" in space {default.space}"
             value.refuse(
                 f"gives {default.media_type}{where} by default the channel {default.channel} with the policy "
                 f"{default.policy}, which makes JP2s, and {READS_NO_JP2_CAUSE}; expected the policy {USE_ORIGINAL} in "
@@ -66,19 +80,25 @@ def _refuse_jp2(value: Value, customer: Customer) -> None:
             )
 
 
-def _customer(number: int, value: Value) -> Customer:
+def _customer(number: int, value: Value, *, adds_to_dlcs: bool) -> Customer:
     fields = value.fields(
         [],
-        ["buckets", "origins", "private_networks", "policies", "default_channels", "spaces", "quota", "runs_in_flight"],
+        _FIELDS,
     )
+    for name in fields.keys() & (_IN_DLCS if adds_to_dlcs else _NEXT_TO_DLCS):
+        where = "only without" if adds_to_dlcs else "only next to"
+        fields[name].refuse(f"is given; expected {where} the DLCS's database (DLCS_DATABASE_URL)")
     thumbs = _thumbs(fields["policies"]) if "policies" in fields else {}
     known = Policies(thumbs)
-    customer_wide = _defaults(fields["default_channels"], 0, known) if "default_channels" in fields else SEEDED_DEFAULTS
+    customer_wide = (
+        _defaults(fields["default_channels"], None, known) if "default_channels" in fields else SEEDED_DEFAULTS
+    )
     of_spaces = _spaces(fields["spaces"], known) if "spaces" in fields else ()
     return Customer(
         number,
         policies=Policies(thumbs, defaults=(*customer_wide, *of_spaces)),
         rules=_rules(fields["origins"]) if "origins" in fields else (),
+        known_hosts=_known_hosts(fields["known_hosts"]) if "known_hosts" in fields else (),
         buckets=_buckets(fields["buckets"]) if "buckets" in fields else {},
         private_networks=_networks(fields["private_networks"]) if "private_networks" in fields else (),
         quota=_quota(fields["quota"]) if "quota" in fields else Quota(),
@@ -186,7 +206,7 @@ def _spaces(value: Value, known: Policies) -> tuple[DefaultChannel, ...]:
     return tuple(found)
 
 
-def _defaults(value: Value, space: int, known: Policies) -> tuple[DefaultChannel, ...]:
+def _defaults(value: Value, space: int | None, known: Policies) -> tuple[DefaultChannel, ...]:
     found: dict[tuple[str, Channel], DefaultChannel] = {}
     for item in value.items():
         fields = item.fields(["media_type", "channel", "policy"])
@@ -231,7 +251,7 @@ def _rule(item: Value, fields: Mapping[str, Value]) -> OriginStrategyRule:
     finds = fields["regex"].read(lambda text: compile_search(text, name or "?")) if "regex" in fields else None
     credentials = fields["credentials"].read(check_reference) if "credentials" in fields else None
     optimised = fields["optimised"].flag() if "optimised" in fields else None
-    hosts = [line.read(check_known_host) for line in fields["known_hosts"].items()] if "known_hosts" in fields else []
+    hosts = _known_hosts(fields["known_hosts"]) if "known_hosts" in fields else ()
     if strategy is not None:
         _check_combination(item, fields, strategy, optimised=bool(optimised))
     return OriginStrategyRule(
@@ -241,8 +261,13 @@ def _rule(item: Value, fields: Mapping[str, Value]) -> OriginStrategyRule:
         (fields["order"].number() if "order" in fields else None) or 0,
         bool(optimised),
         credentials,
-        tuple(host for host in hosts if host is not None),
+        hosts,
     )
+
+
+def _known_hosts(value: Value) -> tuple[str, ...]:
+    hosts = [line.read(check_known_host) for line in value.items()]
+    return tuple(host for host in hosts if host is not None)
 
 
 def _check_combination(item: Value, fields: Mapping[str, Value], strategy: OriginStrategy, *, optimised: bool) -> None:

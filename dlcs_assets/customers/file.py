@@ -44,15 +44,24 @@ class CustomersFile:
     `last_good` is where a copy of it is kept whenever it is good, for processes that start after a bad edit: every
     run is one. `without` are the customers while there is no file; None if there has to be one. They stay in force,
     too, when the first file there is has a mistake: next to `last_good` it is kept that there was none. `reads_jp2`:
-    whether thumbnails can be made from JP2s.
+    whether thumbnails can be made from JP2s. `adds_to_dlcs`: it says only what the DLCS's database does not.
     """
 
-    def __init__(self, path: Path, last_good: Path, without: Customers | None, *, reads_jp2: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        last_good: Path,
+        without: Customers | None,
+        *,
+        reads_jp2: bool = True,
+        adds_to_dlcs: bool = False,
+    ) -> None:
         self._path = path
         self._last_good = last_good
         self._was_without = last_good.with_suffix(".none")
         self._without = without
         self._reads_jp2 = reads_jp2
+        self._adds_to_dlcs = adds_to_dlcs
         self._lock = threading.Lock()
         self._checked = float("-inf")
         self._state: _State | None = None
@@ -90,7 +99,7 @@ class CustomersFile:
             return _State(fingerprint, self._without)
         try:
             data = _read(self._path)
-            self._good = parse_customers(data, reads_jp2=self._reads_jp2)
+            self._good = self._parse(data)
         except (InvalidConfigError, OSError) as error:
             self._good = self._good or self._read_last_good()
             in_force = self._good or (self._without if self._was_without.exists() else None)
@@ -122,8 +131,11 @@ class CustomersFile:
 
     def _read_last_good(self) -> Customers | None:
         with suppress(InvalidConfigError, OSError):
-            return parse_customers(_read(self._last_good), reads_jp2=self._reads_jp2)
+            return self._parse(_read(self._last_good))
         return None
+
+    def _parse(self, data: bytes) -> Customers:
+        return parse_customers(data, reads_jp2=self._reads_jp2, adds_to_dlcs=self._adds_to_dlcs)
 
     def _keep_that_there_is_none(self) -> None:
         try:

@@ -13,10 +13,14 @@ from dlcs_assets.domain.origin import Origin, OriginBucket, OriginStrategyRule, 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What a customer may have stored at most: images, and bytes of originals and JP2s. None: without a limit."""
+    """What a customer may have stored at most: images, and bytes of originals and JP2s. None: without a limit.
+
+    `counted_bytes` are what another system counts as stored, of ours and of its own.
+    """
 
     images: int | None = None
     bytes: int | None = None
+    counted_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class Customer:
     """A customer's configuration. `buckets` are those that the ambient credentials may read originals from for it.
 
     `runs_in_flight` is how many runs of its images there may be at a time, in all lanes but priority and delete; None:
-    as the settings say.
+    as the settings say. `known_hosts` are the SFTP servers that rules of the DLCS lead to, as OpenSSH has them.
     """
 
     number: int
@@ -34,6 +38,7 @@ class Customer:
     quota: Quota = Quota()
     runs_in_flight: int | None = None
     private_networks: tuple[Network, ...] = ()
+    known_hosts: tuple[str, ...] = ()
 
     def origin(self, url: str, *, portal_bucket: str | None, own_buckets: Collection[str]) -> Origin:
         """Return how one of its originals is fetched. Raises `PermanentError` as `classify_origin` does."""

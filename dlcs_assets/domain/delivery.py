@@ -63,17 +63,17 @@ class RequestedChannel:
 
 @dataclass(frozen=True, slots=True)
 class DefaultChannel:
-    """A channel that files of a media type (`*` stands for anything) get in a space; space 0 stands for every space."""
+    """A channel that files of a media type (`*` stands for anything) get in a space; None stands for every space."""
 
     media_type: str
     channel: Channel
     policy: str
-    space: int = 0
+    space: int | None = None
 
     def matches(self, media_type: str, space: int) -> bool:
         """Return whether it applies to a file."""
         pattern = ".*".join(re.escape(part) for part in self.media_type.split("*"))
-        return self.space in {0, space} and re.fullmatch(pattern, media_type, re.IGNORECASE) is not None
+        return self.space in {None, space} and re.fullmatch(pattern, media_type, re.IGNORECASE) is not None
 
 
 SEEDED_THUMBS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -92,17 +92,21 @@ SEEDED_DEFAULTS: Final = (
 class Policies:
     """The policies of a customer. Thumbnail policies given here come on top of the seeded `default`, or replace it.
 
-    `thumbs` is name -> IIIF size parameters. Raises `ValueError` for a name or a size that no policy may have.
+    `thumbs` is name -> IIIF size parameters; if not `is_seeded`, there are no others. `unusable` says why policies that
+    there are, by channel and name, cannot be applied. Raises `ValueError` for a name or a size that no policy may have.
     """
 
     thumbs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     image: frozenset[str] = frozenset({DEFAULT_POLICY, USE_ORIGINAL})
     defaults: tuple[DefaultChannel, ...] = SEEDED_DEFAULTS
+    is_seeded: bool = True
+    unusable: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, sizes in self.thumbs.items():
-            _check_policy(name, sizes)
-        object.__setattr__(self, "thumbs", {**SEEDED_THUMBS, **self.thumbs})
+            check_thumbs_policy(name, sizes)
+        if self.is_seeded:
+            object.__setattr__(self, "thumbs", {**SEEDED_THUMBS, **self.thumbs})
 
     def of(self, channel: Channel) -> Collection[str] | None:
         """Return the names of a channel's policies; None where they are not ours to know (audio and video)."""
@@ -119,7 +123,7 @@ class Policies:
     def default_channels(self, media_type: str, space: int = 0) -> tuple[DeliveryChannel, ...]:
         """Return the channels that a file gets if none are asked for; the closest match of each channel wins."""
         matching = [row for row in self.defaults if row.matches(media_type, space)]
-        matching.sort(key=lambda row: (-row.space, -len(row.media_type)))
+        matching.sort(key=lambda row: (row.space is None, -len(row.media_type)))
         policies: dict[Channel, str] = {}
         for row in matching:
             policies.setdefault(row.channel, row.policy)
@@ -164,6 +168,12 @@ def check_requested(requested: Sequence[RequestedChannel] | None, policies: Poli
     """Refuse policies that do not exist. This much can be checked before the media type is known."""
     for item in requested or ():
         known = policies.of(item.channel)
+        if reason := policies.unusable.get((item.channel, item.policy or "")):
+            raise MessageRejectedError(
+                "policy_unusable",
+                f"the policy '{item.policy}' of the channel {item.channel} {reason}",
+                remedy="Correct it in the DLCS, then request the image again.",
+            )
         if item.policy is not None and known is not None and item.policy not in known:
             raise MessageRejectedError(
                 "unknown_policy",
@@ -267,7 +277,8 @@ def _media_type_missing() -> MessageRejectedError:
     )
 
 
-def _check_policy(name: str, sizes: Sequence[str]) -> None:
+def check_thumbs_policy(name: str, sizes: Sequence[str]) -> None:
+    """Raise `ValueError` for a name or a size that no policy may have."""
     if not name or re.search(r"[A-Z\s]", name):
         raise ValueError(f"Thumbnail policy '{name}': a name has no capitals and no spaces, and is not empty.")
     if not sizes:

@@ -68,7 +68,8 @@ class OriginStrategyRule:
     """A customer's rule: origins in which `finds` finds something are fetched by this strategy.
 
     `finds` searches case-insensitively, unanchored, and may raise `PermanentError` where that takes too long.
-    `credentials` says where user and password are, never what they are. `known_hosts` are lines as OpenSSH has them.
+    `credentials` says where user and password are, never what they are; where that is the rule itself, `secret` has
+    them, for no one to see. `known_hosts` are lines as OpenSSH has them.
     """
 
     id: str
@@ -78,6 +79,7 @@ class OriginStrategyRule:
     optimised: bool = False
     credentials: str | None = None
     known_hosts: tuple[str, ...] = ()
+    secret: str | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         return f"'{self.id}' ({self.strategy})"

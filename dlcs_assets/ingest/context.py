@@ -45,7 +45,7 @@ class ImageLedger(Protocol):
     def origins_among(self, bucket: str, keys: Collection[str]) -> set[str]:
         """Return the keys that are some image's origin: they are not ours to delete."""
 
-    def reserve(self, limit: int, new_bytes: int, replaces: Collection[ObjectKind]) -> None:
+    def reserve(self, limit: int, new_bytes: int, replaces: Collection[ObjectKind], *, counted: int = 0) -> None:
         """Reserve bytes that take the place of what the image has of some kinds, within the customer's limit."""
 
     def commit(self, result: StageResult, invalidate: Sequence[str]) -> None:
@@ -75,9 +75,9 @@ class ImageContext:
 
     def require_room(self, spec: IngestSpec, new_bytes: int, kinds: Collection[ObjectKind]) -> None:
         """Reserve bytes for objects of these kinds. Raises `PermanentError`, code `quota_exceeded`."""
-        limit = spec.customer.quota.bytes
-        if limit is not None and kinds:
-            self.ledger.reserve(limit, new_bytes, kinds)
+        quota = spec.customer.quota
+        if quota.bytes is not None and kinds:
+            self.ledger.reserve(quota.bytes, new_bytes, kinds, counted=quota.counted_bytes)
 
     def check_before_publishing(self) -> None:
         """Check that this run holds the image; at this moment if it may be about to overwrite what is registered.

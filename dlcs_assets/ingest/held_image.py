@@ -63,9 +63,9 @@ class HeldImage:
         """Return the keys that are some image's origin."""
         return self.ledger.reports.origins_among(bucket, keys)
 
-    def reserve(self, limit: int, new_bytes: int, replaces: Collection[ObjectKind]) -> None:
+    def reserve(self, limit: int, new_bytes: int, replaces: Collection[ObjectKind], *, counted: int = 0) -> None:
         """Reserve bytes, and wait for that."""
-        self.writer.apply(QuotaReservation(self.item, limit, new_bytes, replaces))
+        self.writer.apply(QuotaReservation(self.item, limit, new_bytes, replaces, counted))
 
     def commit(self, result: StageResult, invalidate: Sequence[str]) -> None:
         """Add a result to what waits to be written."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, FromClause, Table, func, select
@@ -46,10 +46,12 @@ class Accounting:
         """Return what a customer has, in all of its spaces or in one."""
         return total(customer, space, self.by_space(customer, space))
 
-    def check(self, asset_id: AssetId, limit: int, new: int, replaces: Collection[ObjectKind]) -> None:
+    def check(
+        self, asset_id: AssetId, limit: int, new: int, replaces: Collection[ObjectKind], *, counted: int = 0
+    ) -> None:
         """Raise `PermanentError`, code `quota_exceeded`, if there is no room at the moment; nothing is reserved."""
         with self._database.read() as connection:
-            require_growth(connection, asset_id, limit, new, replaces)
+            require_growth(connection, asset_id, limit, new, replaces, counted=counted)
 
     def by_space(self, customer: int | None = None, space: int | None = None) -> list[Usage]:
         """Return what there is in each space, of one customer or of all, in the order of their numbers."""
@@ -88,13 +90,21 @@ def total(customer: int, space: int | None, parts: Collection[Usage]) -> Usage:
 
 
 def require_growth(
-    connection: Connection, asset_id: AssetId, limit: int, new: int, replaces: Collection[ObjectKind]
+    connection: Connection,
+    asset_id: AssetId,
+    limit: int,
+    new: int,
+    replaces: Collection[ObjectKind],
+    *,
+    counted: int = 0,
 ) -> int:
     """Return by how many bytes an image grows if `new` ones take the place of what it has of these kinds.
 
-    Raises `PermanentError`, code `quota_exceeded`, if its customer may not have that much.
+    `counted` is how much another system counts as stored; the larger number holds. Raises `PermanentError`, code
+    `quota_exceeded`, if its customer may not have that much.
     """
     taken, replaced = _taken(connection, asset_id, replaces)
+    taken = replace(taken, stored=max(taken.stored, counted))
     return require_room(asset_id, limit, taken, new=new, replaced=replaced)
 
 

@@ -55,12 +55,16 @@ class StageCommit:
 
 @dataclass(frozen=True, slots=True)
 class QuotaReservation:
-    """Bytes that take the place of what the image has of these kinds, within the customer's limit."""
+    """Bytes that take the place of what the image has of these kinds, within the customer's limit.
+
+    `counted`: what another system counts as stored.
+    """
 
     item: WorkItem
     limit: int
     new: int
     replaces: Collection[ObjectKind]
+    counted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +254,7 @@ def _add_transient(connection: Connection, added: Sequence[TransientObject]) -> 
 def _reserve(connection: Connection, wanted: QuotaReservation) -> PermanentError | None:
     asset_id = wanted.item.asset_id
     try:
-        growth = require_growth(connection, asset_id, wanted.limit, wanted.new, wanted.replaces)
+        growth = require_growth(connection, asset_id, wanted.limit, wanted.new, wanted.replaces, counted=wanted.counted)
     except PermanentError as error:
         return error
     _set_reserved(connection, {str(asset_id): growth})

@@ -5,14 +5,14 @@ from __future__ import annotations
 from contextlib import closing
 
 import pytest
-from sqlalchemy.exc import InternalError
+from sqlalchemy import make_url
 
 from dlcs_assets.clients import dlcs_database
-from dlcs_assets.clients.dlcs_database import DlcsDatabase
+from dlcs_assets.clients.dlcs_database import DlcsDatabase, DlcsStorage
 from dlcs_assets.domain.delivery import Channel, RequestedChannel
 from dlcs_assets.domain.errors import IngestError, PermanentError, TransientError
 from dlcs_testing import postgresql
-from dlcs_testing.dlcs_database import Dlcs
+from dlcs_testing.dlcs_database import SCHEMA, Dlcs
 
 
 def test_an_image_is_read_with_all_that_a_registration_has(dlcs: Dlcs, database: DlcsDatabase) -> None:
@@ -73,10 +73,11 @@ def test_all_images_are_read_page_by_page(dlcs: Dlcs, database: DlcsDatabase, mo
 
 def test_the_database_of_the_dlcs_cannot_be_written(dlcs: Dlcs, database: DlcsDatabase) -> None:
     dlcs.image("2/1/a")
-    with database._engine().connect() as connection:
-        database._begin(connection)
-        with pytest.raises(InternalError, match="read-only transaction"):
-            connection.exec_driver_sql('DELETE FROM "Images"')
+    with (
+        pytest.raises(PermanentError, match="ReadOnlySqlTransaction"),
+        database._reading(dlcs_database._OF_IMAGES) as (connection, _),
+    ):
+        connection.exec_driver_sql('DELETE FROM "Images"')
     assert list(database.assets(["2/1/a"])) == ["2/1/a"]
 
 
@@ -98,6 +99,72 @@ def test_a_database_that_cannot_be_read_is_said_without_password(url: str, error
 def test_a_database_of_something_else_is_refused(postgresql_server: postgresql.Server) -> None:
     with (
         closing(DlcsDatabase(postgresql_server.new_database())) as database,
-        pytest.raises(PermanentError, match="refused the query: UndefinedTable"),
+        pytest.raises(PermanentError, match=r"is not that of a DLCS, .*: no Images, ImageDeliveryChannels"),
     ):
         list(database.all_assets())
+
+
+def test_the_layout_is_found_in_the_database(dlcs: Dlcs, database: DlcsDatabase) -> None:
+    layout = database.configuration().layout
+    assert (layout.has_open_full_max, layout.null_is_all, layout.is_newer) == (*[dlcs.layout == "2026"] * 2, False)
+    dlcs.execute("INSERT INTO \"__EFMigrationsHistory\" VALUES ('20270101000000_More', '10')")
+    layout = database.configuration().layout
+    assert layout.is_newer
+    assert "'20270101000000_More'" in str(layout)
+
+
+def test_a_dlcs_that_is_migrated_meanwhile_is_read_as_it_is_then(postgresql_server: postgresql.Server) -> None:
+    """What was the total of a customer is the row without a space from then on."""
+    dlcs = Dlcs.new(postgresql_server, "2025")
+    dlcs.customer(2, stored=500)
+    with closing(DlcsDatabase(dlcs.url)) as database:
+        before = database.configuration()
+        dlcs.execute((SCHEMA / "dlcs-schema-2026.sql").read_text())
+        after = database.configuration()
+    assert (before.layout.null_is_all, after.layout.null_is_all) == (False, True)
+    assert [each.stored_bytes for each in before.storage] == [each.stored_bytes for each in after.storage] == [500]
+
+
+def test_the_total_is_not_that_of_a_space(dlcs: Dlcs, database: DlcsDatabase) -> None:
+    """Since 2026 there is a space 0 as well."""
+    dlcs.limit("default", 10, 1000)
+    dlcs.customer(2, stored=500)
+    if dlcs.layout == "2026":
+        dlcs.execute(
+            'INSERT INTO "CustomerStorage" ("Customer", "Space", "NumberOfStoredImages", "TotalSizeOfStoredImages", '
+            '"TotalSizeOfThumbnails") VALUES (2, 0, 1, 99, 0)'
+        )
+    assert database.configuration().storage == (DlcsStorage(2, "default", 10, 1000, 500),)
+
+
+def test_a_missing_column_is_named(dlcs: Dlcs, database: DlcsDatabase) -> None:
+    dlcs.execute(
+        'ALTER TABLE "Images" DROP "Roles", DROP "Height"; ALTER TABLE "StoragePolicies" RENAME "Id" TO "Name"'
+    )
+    with pytest.raises(PermanentError, match=r"lacks the column Images\.Roles, Images\.Height"):
+        database.assets(["2/1/a"])
+    with pytest.raises(PermanentError, match=r"lacks the column StoragePolicies\.Id"):
+        database.configuration()
+
+
+def test_each_missing_right_is_named(dlcs: Dlcs) -> None:
+    """A right to some columns of a table is no right to the others."""
+    reader = dlcs.reader("Images", "Customers", "DeliveryChannelPolicies", "StoragePolicies")
+    user = make_url(reader.url).username
+    dlcs.execute(f'GRANT SELECT ("Id", "ImageId", "Channel") ON "ImageDeliveryChannels" TO {user}')
+    with closing(DlcsDatabase(reader.url)) as database:
+        with pytest.raises(PermanentError) as images:
+            database.check_images()
+        with pytest.raises(PermanentError) as customers:
+            database.configuration()
+    assert images.value.cause.endswith("does not let its user read ImageDeliveryChannels.DeliveryChannelPolicyId")
+    assert customers.value.cause.endswith(
+        "read CustomerOriginStrategies, DefaultDeliveryChannels, CustomerStorage, __EFMigrationsHistory"
+    )
+
+
+def test_a_wrong_password_or_name_is_not_an_outage(dlcs: Dlcs) -> None:
+    """An outage ends by itself. Whether a password is asked for depends on the server."""
+    wrong = make_url(dlcs.url).set(database="no_such_database").render_as_string(hide_password=False)
+    with closing(DlcsDatabase(wrong)) as database, pytest.raises(PermanentError, match="refused the login"):
+        database.configuration()

@@ -6,6 +6,7 @@ import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -114,6 +115,16 @@ def test_a_reservation_counts_for_other_images_but_not_its_own(desk: Desk) -> No
     second.reserve(400, JP2)
     first.reserve(600, JP2)
     assert reserved(desk) == 1000
+
+
+@pytest.mark.parametrize(("counted", "room"), [(0, 600), (300, 600), (900, 100)])
+def test_the_larger_of_two_totals_holds(desk: Desk, counted: int, room: int) -> None:
+    """Another system counts what it has stored itself, too, or does not count what is stored from here."""
+    keep(desk, "2/1/a", jp2=400)
+    check = partial(desk.ledger.accounting.check, AssetId.parse("2/1/b"), LIMIT, replaces=[JP2], counted=counted)
+    check(new=room)
+    with pytest.raises(PermanentError):
+        check(new=room + 1)
 
 
 def test_a_refusal_leaves_the_reservation_as_it_was(desk: Desk) -> None:

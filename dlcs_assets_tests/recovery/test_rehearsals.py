@@ -158,6 +158,8 @@ def test_a_lost_ledger_is_made_again_from_s3_and_the_dlcs(
 ) -> None:
     """All images can be made again then, and those that were not yet done are."""
     dlcs = Dlcs.new(postgresql_server, "2026")
+    for customer in (2, 3):
+        dlcs.customer(customer)
     for image, channels in CHANNELS.items():
         origin = site.pipeline.serve(f"{uuid.uuid4().hex}.jpg", jpeg(300, 200))
         parts = [each.partition(":") for each in channels.split(",")]
