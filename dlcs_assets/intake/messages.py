@@ -28,6 +28,7 @@ from dlcs_assets.domain.results import StageResult
 from dlcs_assets.domain.stages import Lane, Stage
 from dlcs_assets.domain.text import shown_text
 from dlcs_assets.ingest.policy import ingest_policy
+from dlcs_assets.intake.resolving import resolve
 from dlcs_assets.intake.uploads import read_record
 from dlcs_assets.ledger.encryption import WrongKeyError
 from dlcs_assets.ledger.engine import UNAVAILABLE
@@ -46,8 +47,8 @@ QUICK_SECONDS = 0.5  # for one transaction, with what is received and deleted
 class Delivery:
     """What became of the entries of some messages.
 
-    `waiting` are the ids of those that are to be forwarded and could not be, for now; they are in no ledger, and their
-    messages must stay in the queue. `problem` says why.
+    `waiting` are the ids of those that could not be forwarded, or looked up in the DLCS, for now; they are in no
+    ledger, and their messages must stay in the queue. `problem` says why.
     """
 
     count: IntakeCount
@@ -80,7 +81,7 @@ class IntakeSummary:
         counted = ", ".join(f"{number} {name}" for name, number in self.counts.items() if number)
         text = f"{self.received} messages received" + (f" ({counted})" if counted else "")
         if self.waiting:
-            text += f"; {self.waiting} stay in the queue until they can be forwarded: {self.problem}"
+            text += f"; {self.waiting} stay in the queue for now: {self.problem}"
         return f"{text}; then: {self.error}" if self.error else text
 
 
@@ -165,11 +166,17 @@ def next_limit(limit: int, received: int, seconds: float) -> int:
 
 
 def deliver(inbox: Sequence[InboxMessage], queues: Queues, ledger: Ledger, settings: Settings) -> Delivery:
-    """Forward what is not ours, then write everything to the ledger, in one transaction.
+    """Look up in the DLCS what is named only, forward what is not ours, write everything to the ledger.
 
-    What can never be forwarded is rejected, with its reason; what cannot be now waits in its queue. Neither holds up
-    the others.
+    The last in one transaction. What can never be forwarded is rejected, with its reason; what cannot be now, or cannot
+    be looked up, waits in its queue. Neither holds up the others.
     """
+    resolved = resolve(inbox, settings)
+    inbox = [
+        admit(resolved.entries[entry.id], settings) if entry.id in resolved.entries else entry
+        for entry in inbox
+        if entry.id not in resolved.waiting
+    ]
     errors = _forward(inbox, queues, ledger, settings)
     waiting = {id_: error for id_, error in errors.items() if not isinstance(error, PermanentError)}
     entries = [
@@ -178,7 +185,9 @@ def deliver(inbox: Sequence[InboxMessage], queues: Queues, ledger: Ledger, setti
         if entry.id not in waiting
     ]
     return Delivery(
-        _write(entries, ledger, intake_policy(settings)), frozenset(waiting), next(iter(waiting.values()), None)
+        _write(entries, ledger, intake_policy(settings)),
+        resolved.waiting | waiting.keys(),
+        resolved.error or next(iter(waiting.values()), None),
     )
 
 
@@ -280,7 +289,7 @@ def _of_another_kind(entry: InboxMessage, other: OtherMessage, settings: Setting
 def admit(entry: InboxMessage, settings: Settings) -> InboxMessage:
     """Forward or reject a message that is not ours."""
     message = entry.message
-    if message is None:
+    if message is None or entry.rejection:
         return entry
     ours = customer_source(settings).customers().find(message.asset_id.customer) is not None
     channels = (message.asset.channels if message.asset else None) or ()
