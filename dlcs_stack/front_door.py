@@ -79,9 +79,18 @@ class FrontDoor:
             if origin.partition("://")[2].lower() != host.lower():
                 return Refusal(HTTPStatus.FORBIDDEN, "Pages of another origin may not use this service (Origin).")
         site = _only(headers.get("sec-fetch-site", ("none",)))
-        if site not in _OWN_SITE and not (self.links and _is_a_followed_link(method, headers)):
+        is_welcome = self._shows_a_picture(method, headers) or (self.links and _is_a_followed_link(method, headers))
+        if site not in _OWN_SITE and not is_welcome:
             return Refusal(HTTPStatus.FORBIDDEN, "Pages of another site may not use this service (Sec-Fetch-Site).")
         return None
+
+    def _shows_a_picture(self, method: str, headers: Mapping[str, Sequence[str]]) -> bool:
+        """Return whether a page of `origins` shows a picture: a browser names no origin then, but where it comes from.
+
+        A page may leave its address out (Referer), but it cannot give another one's.
+        """
+        target, referer = _only(headers.get("sec-fetch-dest", ())), _only(headers.get("referer", ())) or ""
+        return method in _READING and target == "image" and any(referer.startswith(f"{each}/") for each in self.origins)
 
     def _is_ours(self, authority: str, connected_to: str | None) -> bool:
         found = _AUTHORITY.fullmatch(authority)

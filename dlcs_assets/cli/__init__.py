@@ -36,6 +36,7 @@ _COMMANDS: Final = {
     "env": _Command("stack", "env"),
     "ingest": _Command("ingest", "ingest", needs_arguments=True),
     "view": _Command("view", "view"),
+    "manifest": _Command("manifest", "manifest"),
     "status": _Command("status", "status"),
     "retry": _Command("retry", "retry"),
     "reprocess": _Command("reprocess", "reprocess", needs_arguments=True),

@@ -24,6 +24,14 @@ def view(
             help="Name by which the pages are reached, in addition to this machine's own addresses; repeatable.",
         ),
     ] = None,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-origin",
+            metavar="ORIGIN",
+            help="Origin of a viewer whose pages may read manifests, such as https://viewer.example.org; repeatable.",
+        ),
+    ] = None,
 ) -> None:
     """Show images, failures and batches in a browser, until Ctrl-C. The pages only read."""
     from dlcs_assets.view.app import serve  # noqa: PLC0415 (other commands need no server)
@@ -32,4 +40,4 @@ def view(
     with open_ledger(settings):
         pass  # one that cannot be used is said here, and not only on a page
     echo(f"http://{host}:{port}", err=True)
-    serve(settings, host=host, port=port, hosts=allow_host or ())
+    serve(settings, host=host, port=port, hosts=allow_host or (), viewers=allow_origin or ())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -69,10 +69,46 @@ class SecurityHeaders:
         await self._app(scope, receive, send_with_headers)
 
 
+class ManifestsForViewers:
+    """Lets pages of other origins that were named read manifests, and nothing else."""
+
+    def __init__(self, app: AsgiApp, viewers: Collection[str]) -> None:
+        self._app = app
+        self._viewers = viewers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on; if it is for a manifest and of such a page, as a request of no page."""
+        if scope["type"] != "http" or scope["path"] != "/manifest":
+            await self._app(scope, receive, send)
+            return
+        origins = [value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"]
+        if len(origins) != 1 or origins[0] not in self._viewers:
+            await self._app(scope, receive, send)
+            return
+
+        async def send_to_viewer(message: dict[str, object]) -> None:
+            if message["type"] == "http.response.start":
+                headers = list(message.get("headers", ()))  # type: ignore[call-overload] # a list of pairs of bytes
+                allowed = [(b"access-control-allow-origin", origins[0].encode("latin-1")), (b"vary", b"Origin")]
+                message = {**message, "headers": [*headers, *allowed]}
+            await send(message)
+
+        headers = [each for each in scope["headers"] if each[0] not in {b"origin", b"sec-fetch-site"}]
+        await self._app({**scope, "headers": headers}, receive, send_to_viewer)
+
+
 def create_app(
-    open_ledger: Callable[[], Ledger], pictures: Pictures, settings: Settings, *, hosts: Sequence[str] = ()
+    open_ledger: Callable[[], Ledger],
+    pictures: Pictures,
+    settings: Settings,
+    *,
+    hosts: Sequence[str] = (),
+    viewers: Sequence[str] = (),
 ) -> Starlette:
-    """Make the application. The ledger is opened by the first request that needs it, and closed at the end."""
+    """Make the application. The ledger is opened by the first request that needs it, and closed at the end.
+
+    `viewers` are origins whose pages may read manifests, such as `https://viewer.example.org`.
+    """
     pages = Pages(open_ledger, pictures, settings)
 
     @contextlib.asynccontextmanager
@@ -106,6 +142,7 @@ def create_app(
             Route("/", pages.newest),
             Route("/images", pages.wall),
             Route("/image", pages.image),
+            Route("/manifest", pages.manifest),
             Route("/zoom", pages.zoom),
             Route("/batches", pages.batches),
             Route("/batch", pages.batch),
@@ -117,7 +154,11 @@ def create_app(
             Route("/health", lambda _request: PlainTextResponse("ok")),
             Mount("/static", StaticFiles(directory=_STATIC)),
         ],
-        middleware=[Middleware(SecurityHeaders), Middleware(AsgiFrontDoor, door=FrontDoor(tuple(hosts), links=True))],
+        middleware=[
+            Middleware(SecurityHeaders),
+            Middleware(ManifestsForViewers, viewers=frozenset(viewers)),
+            Middleware(AsgiFrontDoor, door=FrontDoor(tuple(hosts), links=True)),
+        ],
         exception_handlers={
             UnreadableAddressError: unreadable,
             IngestError: service_failed,
@@ -130,12 +171,12 @@ def create_app(
     )
 
 
-def serve(settings: Settings, *, host: str, port: int, hosts: Sequence[str] = ()) -> None:
+def serve(settings: Settings, *, host: str, port: int, hosts: Sequence[str] = (), viewers: Sequence[str] = ()) -> None:
     """Serve the pages of an installation until a signal comes."""
     keep_libraries_quiet()
     key = settings.ledger_key.get_secret_value() if settings.ledger_key else None
     s3 = S3ClientFactory(endpoint_url=settings.s3_endpoint_url, read_timeout_seconds=20)
     storage = Storage(s3=s3, storage_bucket=settings.storage_bucket, thumbs_bucket=settings.thumbs_bucket, attempts=1)
     pictures = Pictures(storage, make_image_server(settings), settings)
-    app = create_app(lambda: Ledger(settings.ledger_url, key), pictures, settings, hosts=hosts)
+    app = create_app(lambda: Ledger(settings.ledger_url, key), pictures, settings, hosts=hosts, viewers=viewers)
     uvicorn.run(app, host=host, port=port, log_level="warning", server_header=False)

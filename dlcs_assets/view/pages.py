@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 
 from dlcs_assets.clients.sqs import Queues
 from dlcs_assets.customers import NoCustomersError, customer_source
@@ -23,6 +23,7 @@ from dlcs_assets.domain.customers import Customers, Quota
 from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.iiif_size import Size
 from dlcs_assets.domain.partition_key import partition_key
+from dlcs_assets.domain.presentation import MEDIA_TYPE
 from dlcs_assets.domain.redaction import shown_url, without_login
 from dlcs_assets.domain.request_states import ShownState
 from dlcs_assets.domain.stages import STAGES, Stage
@@ -33,6 +34,7 @@ from dlcs_assets.ledger.gallery import MOST_COUNTED, Shown
 from dlcs_assets.ledger.rates import SAMPLE
 from dlcs_assets.ledger.reports import ImageStatus, Selection
 from dlcs_assets.settings import Settings
+from dlcs_assets.view.manifests import base_of, manifest_of, parameters_of, title_of
 from dlcs_assets.view.numbers import Bar, Numbers, Period
 from dlcs_assets.view.pictures import JPEG, Of, Pictures, Region, is_restricted, size_of
 from dlcs_assets.view.plots import COLOURS, lines, stacked
@@ -129,18 +131,30 @@ class Pages:
             shown, after=place_of(query, "after"), before=place_of(query, "before"), limit=ON_A_WALL
         )
         tiles = [self._tile(each) for each in wall.tiles]
-        chosen = _parameters(shown)
+        chosen = parameters_of(shown)
         return self._page(
             "wall.html",
-            _title(shown),
+            title_of(shown),
             tiles=tiles,
             shown=shown,
             states=list(ShownState),
+            manifest=address("/manifest", **chosen, after=query.get("after") or None) if tiles else None,
             first=address("/images", **chosen) if wall.before else None,
             before=address("/images", **chosen, before=tiles[0]["id"]) if wall.before and tiles else None,
             after=address("/images", **chosen, after=tiles[-1]["id"]) if wall.after and tiles else None,
             counts=None if shown.batch or shown.code else self._ledger.reports.counts(_selection(shown)),
         )
+
+    def manifest(self, request: Request) -> Response:
+        """Return images as a IIIF manifest: those of a wall, and as many of the next ones as a manifest may have."""
+        query = request.query_params
+        shown, base = shown_of(query), base_of(self._settings) or f"{request.url.scheme}://{request.url.netloc}"
+        found = manifest_of(
+            self._ledger, self._pictures, shown, base=base, title=title_of(shown), after=place_of(query, "after")
+        )
+        if found is None:
+            raise HTTPException(404)
+        return JSONResponse(found, media_type=MEDIA_TYPE)
 
     def image(self, request: Request) -> Response:
         """Show all that is known of one image."""
@@ -464,27 +478,8 @@ def _kept(query: Query, version: str) -> str:
     return _A_YEAR if query.get("v") == version else _A_MOMENT
 
 
-def _parameters(shown: Shown) -> dict[str, object]:
-    return {
-        "customer": shown.customer,
-        "space": shown.space,
-        "batch": shown.batch,
-        "state": shown.state.value if shown.state else None,
-        "reason": shown.code,
-    }
-
-
 def _selection(shown: Shown) -> Selection:
     return Selection(customer=shown.customer, space=shown.space)
-
-
-def _title(shown: Shown) -> str:
-    parts = [] if shown.customer is None else [f"customer {shown.customer}"]
-    parts += [] if shown.space is None else [f"space {shown.space}"]
-    parts += [] if shown.batch is None else [f"batch {shown.batch}"]
-    parts += [] if shown.state is None else [shown.state.value]
-    parts += [] if shown.code is None else [shown.code]
-    return f"Images: {', '.join(parts)}" if parts else "Images"
 
 
 def _part(region: Region) -> Mapping[str, int]:

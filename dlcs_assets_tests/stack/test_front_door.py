@@ -152,6 +152,33 @@ def test_a_viewer_that_is_named_may_show_pictures(urls: dict[str, str]) -> None:
         assert httpx.get(f"{url}/health", headers={"Origin": f"{viewer}.evil.example"}).status_code == 403
 
 
+@pytest.mark.parametrize(
+    ("referer", "target", "method", "passes"),
+    [
+        ("https://viewer.example/", "image", "GET", True),
+        ("https://viewer.example/a/page", "image", "HEAD", True),
+        ("https://viewer.example.evil.example/", "image", "GET", False),
+        ("https://evil.example/?https://viewer.example/", "image", "GET", False),
+        ("https://viewer.example", "image", "GET", False),  # browsers end an origin with a slash there
+        ("", "image", "GET", False),
+        (None, "image", "GET", False),
+        ("https://viewer.example/", "iframe", "GET", False),
+        ("https://viewer.example/", "script", "GET", False),
+        ("https://viewer.example/", "image", "POST", False),
+    ],
+)
+def test_a_viewer_is_known_by_its_address_where_no_origin_is(
+    referer: str | None, target: str, method: str, passes: bool
+) -> None:
+    """A browser sends no Origin for the picture of a page that asks for nothing more: Mirador's thumbnails are such."""
+    door = FrontDoor(origins=("https://viewer.example",))
+    headers = {"host": ["localhost"], "sec-fetch-site": ["cross-site"], "sec-fetch-dest": [target]}
+    if referer is not None:
+        headers["referer"] = [referer]
+    assert (door.refusal(method, headers) is None) == passes
+    assert FrontDoor().refusal(method, headers) is not None
+
+
 def test_queues_take_no_orders_by_get(urls: dict[str, str]) -> None:
     """A link is enough for it in a browser that does not say whose a request is."""
     order = f"/?Action=PurgeQueue&QueueUrl={urls['aws']}/123456789012/dlcs-image"

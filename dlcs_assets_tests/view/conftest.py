@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -139,7 +139,9 @@ def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @contextmanager
-def library_at(ledger_url: str, services: RunningStack, **settings: Any) -> Iterator[Library]:
+def library_at(
+    ledger_url: str, services: RunningStack, *, viewers: Sequence[str] = (), **settings: Any
+) -> Iterator[Library]:
     """Serve the pages of a ledger and of buckets of its own."""
     name = uuid.uuid4().hex[:12]
     environment = services.environment
@@ -164,7 +166,7 @@ def library_at(ledger_url: str, services: RunningStack, **settings: Any) -> Iter
             s3=S3ClientFactory(), storage_bucket=chosen.storage_bucket, thumbs_bucket=chosen.thumbs_bucket
         )
         pictures = Pictures(storage, make_image_server(chosen), chosen)
-        app = create_app(lambda: Ledger(ledger_url), pictures, chosen, hosts=["view.example.org"])
+        app = create_app(lambda: Ledger(ledger_url), pictures, chosen, hosts=["view.example.org"], viewers=viewers)
         url = opened.enter_context(served(app))
         yield Library(ledger, chosen, s3, url)
 

@@ -8,6 +8,7 @@ from contextlib import closing
 from io import BytesIO
 from typing import Any
 
+import httpx
 import pytest
 from PIL import Image  # noqa: TID253 (the test is about pictures)
 from playwright.sync_api import Page, expect  # noqa: TID253 (the tests are written in its terms)
@@ -69,6 +70,15 @@ def test_a_part_is_shown_as_large_as_it_is(leaf: Library) -> None:
     assert size_of(leaf.get(part)) == (300, 400)
     assert size_of(leaf.get(part.replace("left=100", "left=2900"))) == (100, 400)
     assert max(size_of(leaf.get(f"/rendering?id={IMAGE}&of=original"))) == 800
+
+
+def test_the_services_of_a_manifest_have_the_picture(leaf: Library) -> None:
+    (canvas,) = leaf.get("/manifest?customer=2&space=1").json()["items"]
+    body = canvas["items"][0]["items"][0]["body"]
+    info = httpx.get(f"{body['service'][0]['id']}/info.json", timeout=60).json()
+    assert (info["type"], info["width"], info["height"]) == ("ImageService3", canvas["width"], canvas["height"])
+    for each in (body, *canvas["thumbnail"]):
+        assert size_of(httpx.get(each["id"], timeout=60)) == (each["width"], each["height"])
 
 
 def test_without_script_links_lead_through_the_picture(leaf: Library) -> None:
