@@ -50,6 +50,7 @@ RATE_WINDOW: Final = timedelta(minutes=10)
 _A_YEAR: Final = "private, max-age=31536000, immutable"  # of addresses that change with what they lead to
 _A_MOMENT: Final = "private, max-age=60"
 OTHERS: Final = "others"
+RED: Final = 1  # of the colours in the style sheet: reasons begin with it
 PLOTTED: Final = [state.value for state in (ShownState.DONE, ShownState.FAILED, ShownState.DELETED, ShownState.PENDING)]
 _LEFT_OUT_FACTS: Final = frozenset({"plan"})  # said by `why` in words
 
@@ -330,6 +331,7 @@ class Pages:
         states = [
             (since, {state.value: n / minutes for state, n in bar.ended.by_state.items()}) for since, bar in series
         ]
+        failed = [(since, by_reason(bar)) for since, bar in series]
         seconds = [(since, {stage.value: n for stage, n in bar.seconds.items()} or None) for since, bar in series]
         return self._page(
             "numbers.html",
@@ -342,9 +344,7 @@ class Pages:
             sample=SAMPLE,
             plots=[
                 stacked("Images that ended", "a minute", PLOTTED, states, period.bar),
-                stacked(
-                    "Failures by reason", "images", names, [(at, by_reason(bar)) for at, bar in series], period.bar
-                ),
+                stacked("Failures by reason", "images", names, failed, period.bar, first_colour=RED),
                 lines("Time of a stage", "seconds an image", [stage.value for stage in STAGES], seconds, period.bar),
             ],
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -58,7 +58,11 @@ class Plot:
     width: int = WIDTH
     height: int = HEIGHT
     left: int = LEFT
-    floor: int = HEIGHT - BOTTOM
+    first_colour: int = 0
+
+    def colour(self, index: int) -> int:
+        """Return the number of a name's colour in the style sheet."""
+        return (self.first_colour + index) % COLOURS
 
     @property
     def is_empty(self) -> bool:
@@ -80,7 +84,9 @@ class Plot:
 Series = Sequence[tuple[datetime, Mapping[str, float] | None]]
 
 
-def stacked(title: str, unit: str, names: Sequence[str], series: Series, length: timedelta) -> Plot:
+def stacked(
+    title: str, unit: str, names: Sequence[str], series: Series, length: timedelta, *, first_colour: int = 0
+) -> Plot:
     """Return a plot of bars, in each of which the values of all names are on top of each other."""
     ceiling = nice_ceiling(max((sum(values.values()) for _, values in series if values), default=0))
     step = (WIDTH - LEFT) / max(len(series), 1)
@@ -92,8 +98,10 @@ def stacked(title: str, unit: str, names: Sequence[str], series: Series, length:
             if high > 0:
                 top -= high
                 width = max(round(step, 2) - 1, 1)
-                parts.append(Part(round(LEFT + number * step, 2), round(top, 2), width, round(high, 2), index))
-    return _plot(title=title, unit=unit, names=names, series=series, length=length, ceiling=ceiling, parts=parts)
+                colour = (first_colour + index) % COLOURS
+                parts.append(Part(round(LEFT + number * step, 2), round(top, 2), width, round(high, 2), colour))
+    plot = _plot(title=title, unit=unit, names=names, series=series, length=length, ceiling=ceiling, parts=parts)
+    return replace(plot, first_colour=first_colour)
 
 
 def lines(title: str, unit: str, names: Sequence[str], series: Series, length: timedelta) -> Plot:

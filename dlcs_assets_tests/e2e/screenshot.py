@@ -69,7 +69,7 @@ def _partition(page: Page, key: str, listed: str) -> Image:
 def _wall(browser: Browser, view: str) -> Image:
     page = new_page(browser, view)
     page.set_viewport_size({"width": 1280, "height": 800})
-    page.goto("/images?customer=2&space=1")
+    page.goto("/images?customer=2")
     page.wait_for_load_state("networkidle")
     return _screen(page)
 
