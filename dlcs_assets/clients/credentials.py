@@ -131,10 +131,12 @@ def _parse(data: str | bytes, rule: OriginStrategyRule) -> Credentials:
 def _missing(rule: OriginStrategyRule) -> PermanentError:
     return PermanentError(
         "origin_credentials_not_found",
-        f"The credentials of origin strategy {rule} are not where the customers file says.",
+        f"The credentials of origin strategy {rule} are not where they should be.",
         remedy=_remedy(rule),
     )
 
 
 def _remedy(rule: OriginStrategyRule) -> str:
-    return f"Store them at {rule.credentials}, readable by the runs, or correct the customers file; then retry."
+    if rule.credentials is None:
+        return "Give them to the origin strategy in the DLCS; then retry."
+    return f"Store them at {rule.credentials}, readable by the runs, or correct the strategy; then retry."

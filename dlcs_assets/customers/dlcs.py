@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 REFRESH_SECONDS: Final = 30.0
+SOON_SECONDS: Final = 0.5  # for a customer that is not known, of whom there may be many messages
 _SEEDING_CUSTOMER: Final = 1  # has the policies that the DLCS copies for new customers
 _MOST_SHOWN: Final = 20
 
@@ -89,6 +90,14 @@ class DlcsCustomers:
             joined = self._joined = (found, added, self._join(found, added))
         return joined[2]
 
+    def find(self, number: int) -> Customer | None:
+        """Return a customer; one that is not known may have come since the database was read."""
+        found = self.customers().find(number)
+        if found is None and (self._only is None or number in self._only):
+            self._current(older_than=SOON_SECONDS)
+            found = self.customers().find(number)
+        return found
+
     def problem(self) -> str | None:
         """Return what is wrong with the database, its rows or the file, and what is in force; None if nothing is."""
         found, error = self._current(), self._error
@@ -116,12 +125,16 @@ class DlcsCustomers:
                         f"{rule.strategy}, and no known_hosts in the customers file: its originals cannot be fetched"
                     )
 
-    def _current(self) -> FromDlcs | None:
-        """Return what was read last, after reading it again if it is time. One thread reads, and others do not wait."""
-        if self._clock() - self._read_at < REFRESH_SECONDS or not self._lock.acquire(blocking=self._found is None):
+    def _current(self, older_than: float = REFRESH_SECONDS) -> FromDlcs | None:
+        """Return what was read last, after reading it again if it is old.
+
+        One thread reads; others wait for it only if there is nothing else, or if they ask for what is new.
+        """
+        waits = self._found is None or older_than < REFRESH_SECONDS
+        if self._clock() - self._read_at < older_than or not self._lock.acquire(blocking=waits):
             return self._found
         try:
-            if self._clock() - self._read_at >= REFRESH_SECONDS:
+            if self._clock() - self._read_at >= older_than:
                 self._read()
         finally:
             self._lock.release()

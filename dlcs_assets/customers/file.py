@@ -14,7 +14,7 @@ from typing import Final
 
 from dlcs_assets.customers.config import parse_customers
 from dlcs_assets.customers.fields import InvalidConfigError, Problem
-from dlcs_assets.domain.customers import Customers
+from dlcs_assets.domain.customers import Customer, Customers
 from dlcs_assets.domain.errors import ServiceDownError
 from dlcs_assets.domain.image_servers import READS_NO_JP2_CAUSE
 
@@ -77,6 +77,10 @@ class CustomersFile:
                 remedy=f"Correct {self._path}: it is read again automatically, and the images continue.",
             )
         return state.customers
+
+    def find(self, number: int) -> Customer | None:
+        """Return a customer; None for one that is not configured here. Raises NoCustomersError."""
+        return self.customers().find(number)
 
     def problem(self) -> str | None:
         """Return what is wrong with the file as it is now, and what is in force; None if nothing is."""

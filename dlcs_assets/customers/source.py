@@ -23,6 +23,12 @@ class CustomerSource(Protocol):
     def customers(self) -> Customers:
         """Return the customers in force. Raises `NoCustomersError` while there are none: everything waits."""
 
+    def find(self, number: int) -> Customer | None:
+        """Return a customer, None for one that is not configured here; raises as `customers` does.
+
+        One that is not known is looked for again, since customers come while messages about them are on their way.
+        """
+
     def problem(self) -> str | None:
         """Return what is wrong with the configuration as it is now, and what is in force; None if nothing is."""
 

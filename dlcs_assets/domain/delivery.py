@@ -219,6 +219,7 @@ def _defaults(media_type: str | None, policies: Policies, space: int) -> tuple[D
             f"no delivery channel is the default for {media_type}",
             remedy="Name deliveryChannels in the message.",
         )
+    check_requested([RequestedChannel(each.channel, each.policy) for each in channels], policies)
     return channels
 
 
@@ -237,6 +238,7 @@ def _resolve(item: RequestedChannel, media_type: str | None, policies: Policies,
         raise _media_type_missing()
     for default in policies.default_channels(media_type, space):
         if default.channel is item.channel:
+            check_requested([RequestedChannel(default.channel, default.policy)], policies)
             return default
     raise MessageRejectedError(
         "policy_not_matched",

@@ -56,11 +56,12 @@ class AssetDeleted:
 
 
 def parse_modified(
-    body: str, attributes: Mapping[str, str], sent_at: datetime | None
+    body: str, attributes: Mapping[str, str], sent_at: datetime | None, *, reads_channels: bool = True
 ) -> AssetUpdated | AssetDeleted | None:
     """Read a notification, in SNS's wrapping or without; None for one of a creation. Raises `MessageRejectedError`.
 
-    `attributes` and `sent_at` are those of the queue's message, which count where SNS has not wrapped it.
+    `attributes` and `sent_at` are those of the queue's message, which count where SNS has not wrapped it. Without
+    `reads_channels` those of an asset that was changed are left out: the caller knows where their policies have names.
     """
     outer = read_object(body, "the notification", remedy=_REMEDY)
     wrapped = "TopicArn" in outer and isinstance(outer.get("Message"), str)
@@ -71,7 +72,7 @@ def parse_modified(
         attributes = _attributes(outer)
         sent_at = Fields(outer).timestamp("Timestamp") or sent_at
     if "assetBeforeUpdate" in message or "assetAfterUpdate" in message:
-        return _updated(message, attributes, sent_at)
+        return _updated(message, attributes, sent_at, reads_channels=reads_channels)
     asset = message.object("asset")
     if asset is None:
         raise MessageRejectedError(
@@ -89,7 +90,9 @@ def parse_modified(
     )
 
 
-def _updated(message: Fields, attributes: Mapping[str, str], sent_at: datetime | None) -> AssetUpdated:
+def _updated(
+    message: Fields, attributes: Mapping[str, str], sent_at: datetime | None, *, reads_channels: bool
+) -> AssetUpdated:
     before, after = message.object("assetBeforeUpdate"), message.object("assetAfterUpdate")
     if before is None or after is None:
         raise MessageRejectedError(
@@ -104,7 +107,7 @@ def _updated(message: Fields, attributes: Mapping[str, str], sent_at: datetime |
     fields = AssetFields(
         origin=after.string("origin"),
         media_type=media_type if media_type not in {"", "unknown", "image/unknown"} else None,
-        channels=_requested(after),
+        channels=_requested(after) if reads_channels else None,
         max_unauthorised=after.integer("maxUnauthorised"),
         roles=roles_after,
     )

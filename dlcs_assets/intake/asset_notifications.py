@@ -30,7 +30,12 @@ def read_notification(message: QueueMessage, url: str, settings: Settings) -> li
     """Parse one message from a queue of asset-modified notifications into what the inbox takes."""
     entry = replace(inbox_message(message, url, Lane.INGEST), sent_at=message.sent_at)
     try:
-        modified = parse_modified(message.body, texts(message.attributes), message.sent_at)
+        modified = parse_modified(
+            message.body,
+            texts(message.attributes),
+            message.sent_at,
+            reads_channels=settings.database_url is None,
+        )
     except MessageRejectedError as error:
         return [replace(entry, sent_at=None, rejection=_rejection(error))]
     match modified:
@@ -46,15 +51,17 @@ def _deletion(entry: InboxMessage, deleted: AssetDeleted, settings: Settings) ->
     asset_id = deleted.asset_id
     # Every subscriber of the topic gets the notifications of all customers. Of one that is configured no more there may
     # still be images here.
-    is_ours = customer_source(settings).customers().find(asset_id.customer) is not None
+    is_ours = customer_source(settings).find(asset_id.customer) is not None
     named = Named(asset_id, asset_id.customer)
     return replace(entry, salvaged=named, deletion=deleted, only_registered=not is_ours)
 
 
 def _update(entry: InboxMessage, updated: AssetUpdated, settings: Settings) -> InboxMessage:
-    if customer_source(settings).customers().find(updated.asset_id.customer) is None:
+    if customer_source(settings).find(updated.asset_id.customer) is None:
         return entry
-    message = IngestMessage(updated.asset_id, updated.sent_at, None, updated.fields)
+    # A notification has only the numbers of policies, and not all that the DLCS's database says.
+    fields = updated.fields if settings.database_url is None else None
+    message = IngestMessage(updated.asset_id, updated.sent_at, None, fields)
     admitted = admit(replace(entry, message=message, only_stale=True), settings)
     return entry if admitted.forwarded else admitted  # the engine that has it is notified itself
 

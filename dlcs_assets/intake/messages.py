@@ -291,7 +291,7 @@ def admit(entry: InboxMessage, settings: Settings) -> InboxMessage:
     message = entry.message
     if message is None or entry.rejection:
         return entry
-    ours = customer_source(settings).customers().find(message.asset_id.customer) is not None
+    ours = customer_source(settings).find(message.asset_id.customer) is not None
     channels = (message.asset.channels if message.asset else None) or ()
     if ours and all(channel.channel is not Channel.IIIF_AV for channel in channels):
         return entry

@@ -59,6 +59,8 @@ def resolve(inbox: Sequence[InboxMessage], settings: Settings) -> Resolved:
 
 def _resolved(entry: InboxMessage, asset: DlcsAsset | None, asked_at: datetime, settings: Settings) -> InboxMessage:
     assert entry.message is not None
+    if asset is None and entry.only_stale:
+        return replace(entry, message=None)  # a notification of what is gone by now
     if asset is None:
         rejection = Rejection(
             "asset_not_in_dlcs",

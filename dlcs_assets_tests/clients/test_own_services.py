@@ -149,6 +149,7 @@ def test_every_service_that_is_configured_is_ours() -> None:
         ingest_queue_url="http://sqs.internal:9324/1/ingest",
         priority_queue_url="https://sqs.eu-west-1.amazonaws.com/1/priority",
         ui_url="https://ui.example.org",
+        database_url="postgresql://reader:password@dlcs.internal/dlcs",
     )
     environment = {
         "AWS_ENDPOINT_URL": "http://aws:5000",
@@ -158,7 +159,7 @@ def test_every_service_that_is_configured_is_ours() -> None:
     }
     assert {each.place for each in own_services(settings, environment)} == {
         *("images:8182", "appetiser:8000", "s3.internal:9000", "sqs.internal:9324", "ui.example.org:443"),
-        *("aws:5000", "history:5432", "code-server:4000"),
+        *("aws:5000", "history:5432", "code-server:4000", "dlcs.internal:5432"),
     }
     ledger = own_service("ledger", "postgresql://dlcs:password@[fd00::1]/ledger")
     assert ledger is not None

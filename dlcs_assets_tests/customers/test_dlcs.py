@@ -15,7 +15,7 @@ from dlcs_assets.clients.credentials import CredentialStore
 from dlcs_assets.clients.dlcs_database import DlcsDatabase
 from dlcs_assets.customers import NoCustomersError, customer_source
 from dlcs_assets.customers import source as customers_source
-from dlcs_assets.customers.dlcs import REFRESH_SECONDS, DlcsCustomers
+from dlcs_assets.customers.dlcs import REFRESH_SECONDS, SOON_SECONDS, DlcsCustomers
 from dlcs_assets.customers.file import CustomersFile
 from dlcs_assets.domain.customers import Customer, Customers, Quota
 from dlcs_assets.domain.delivery import Channel, DeliveryChannel, RequestedChannel, check_requested, resolve_channels
@@ -113,6 +113,7 @@ def test_credentials_in_the_row_are_used_and_never_shown(
     dlcs.customer(2)
     dlcs.strategy(2, "good", "good", "basic-http-authentication", credentials=SECRET)
     dlcs.strategy(2, "bad", "bad", "basic-http-authentication", credentials="s3cr3t-of-the-partner")
+    dlcs.strategy(2, "none", "none", "basic-http-authentication")
     dlcs.strategy(2, "kept", "kept", "basic-http-authentication", credentials="s3://keys/2/kept.json")
     rules = {rule.id: rule for rule in customer(source).rules}
     store = CredentialStore(lambda: pytest.fail("nothing is to be read in S3"))
@@ -121,6 +122,8 @@ def test_credentials_in_the_row_are_used_and_never_shown(
     with pytest.raises(PermanentError) as raised:
         store.get(rules["bad"])
     assert rules["kept"].credentials == "s3://keys/2/kept.json"
+    with pytest.raises(PermanentError, match="Give them to the origin strategy in the DLCS"):
+        store.get(rules["none"])
     shown = f"{rules} {customer(source)} {credentials} {source.problem()} {raised.value} {caplog.text}"
     assert "s3cr3t" not in shown
 
@@ -152,11 +155,13 @@ def test_a_policy_of_no_use_costs_its_images_only(
     dlcs.customer(2)
     dlcs.policy(2, "thumbs", "default", data)
     dlcs.policy(2, "thumbs", "large", SIZES)
+    dlcs.default_channel(2, None, "image/*", "thumbs", "default")
     policies = customer(source).policies
     check_requested([RequestedChannel(Channel.THUMBS, "large")], policies)
-    with pytest.raises(MessageRejectedError, match=reason) as raised:
-        check_requested([RequestedChannel(Channel.THUMBS, "default")], policies)
-    assert raised.value.code == "policy_unusable"
+    for requested in ([RequestedChannel(Channel.THUMBS, "default")], [RequestedChannel(Channel.THUMBS)], None):
+        with pytest.raises(MessageRejectedError, match=reason) as raised:
+            resolve_channels(requested, "image/tiff", policies)
+        assert raised.value.code == "policy_unusable"
     assert reason in str(source.problem())
 
 
@@ -218,6 +223,14 @@ def test_a_change_in_the_dlcs_holds_within_half_a_minute(dlcs: Dlcs, source: Dlc
     assert customer(source).rules == ()
     clock.pass_time()
     assert [rule.id for rule in customer(source).rules] == ["new"]
+
+
+def test_a_customer_that_is_new_is_known_at_once(dlcs: Dlcs, source: DlcsCustomers, clock: Clock) -> None:
+    """The first message about its images may come within the half minute, and must not be rejected."""
+    assert source.find(2) is None
+    dlcs.customer(2)
+    clock.now += SOON_SECONDS
+    assert source.find(2) is not None
 
 
 def test_what_was_read_stays_in_force_while_the_dlcs_is_away(dlcs: Dlcs, source: DlcsCustomers, clock: Clock) -> None:

@@ -13,6 +13,7 @@ from dlcs_assets.clients.sqs import QueueMessage
 from dlcs_assets.customers import customer_source
 from dlcs_assets.domain.stages import Lane
 from dlcs_assets.intake.messages import Delivery, deliver, read_message
+from dlcs_assets_tests.intake.notifications import asset, notification
 from dlcs_testing.dlcs_database import Dlcs
 from dlcs_testing.installation import full_message
 from dlcs_testing.pictures import jpeg
@@ -141,6 +142,26 @@ def test_messages_wait_in_their_queue_while_the_dlcs_is_away(engine: Pipeline, d
     assert engine.ledger.inbox.known(["named"]) == set()
     dlcs.execute('ALTER TABLE "Away" RENAME TO "Images"')
     assert take_in(engine).count.accepted == 1
+
+
+def test_a_notification_is_about_what_the_dlcs_says(engine: Pipeline, dlcs: Dlcs) -> None:
+    """It names a customer's own policy by a number only, and of 2026 it does not have all."""
+    origin = origin_of(engine)
+    dlcs.image(IMAGE, ("iiif-img", "default"), ("thumbs", "small"), **origin)
+    engine.send(AS_THE_API_SENDS)
+    engine.settle()
+    dlcs.execute("""UPDATE "Images" SET "Roles" = 'https://example.org/staff', "MaxUnauthorised" = 0""")
+    before, after = (asset(IMAGE, origin["Origin"], "", roles=roles) for roles in ("", "https://example.org/staff"))
+    for each in (before, after):
+        each["imageDeliveryChannels"] = [{"channel": "thumbs", "deliveryChannelPolicyId": 1234}]
+    update = notification({"assetBeforeUpdate": before, "assetAfterUpdate": after})
+    engine.send(update, queue="update")
+    engine.settle()
+    assert open_and_auth(engine) == {"auth": ["100.jpg", "200.jpg", "400.jpg", "480.jpg", "90.jpg"]}
+    assert set(engine.storage(IMAGE)) == {IMAGE}
+    dlcs.execute('DELETE FROM "Images"')
+    engine.send(update, queue="update")
+    assert engine.ledger.inbox.rejected() == []
 
 
 def test_without_a_database_a_named_image_waits_for_its_message(pipeline: Pipeline) -> None:

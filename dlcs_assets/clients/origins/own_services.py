@@ -72,6 +72,7 @@ def own_services(settings: Settings, environment: Mapping[str, str]) -> tuple[Ow
         *(("queue", url) for url in (settings.uploads_queue_url, settings.update_queue_url)),
         *(("queue", url) for url in (settings.delete_queue_url, settings.forward_queue_url)),
         ("webserver", settings.ui_url),
+        ("DLCS's database", settings.database_url.get_secret_value() if settings.database_url else None),
         ("code server", _at("grpc", environment.get("DAGSTER_CODE_SERVER_HOST"), None)),
         ("history", _at("postgresql", environment.get("DAGSTER_POSTGRES_HOST"), history_port)),
     ]

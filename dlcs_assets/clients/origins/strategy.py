@@ -141,5 +141,6 @@ def login_refused(origin: Origin) -> PermanentError:
     return PermanentError(
         "origin_login_refused",
         f"The origin refused the credentials of origin strategy {origin.rule} for {shown_url(origin.url)}",
-        remedy=f"Correct what is stored at {origin.rule.credentials}, or the rights of that user; then retry.",
+        remedy=f"Correct what is stored at {origin.rule.credentials or 'the DLCS'}, or the rights of that user; "
+        "then retry.",
     )
