@@ -23,6 +23,7 @@ from dlcs_assets.clients.aws import S3ClientFactory
 from dlcs_assets.clients.storage import Storage
 from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.ledger import Ledger
+from dlcs_assets.ledger.encryption import WrongKeyError
 from dlcs_assets.ledger.engine import UNAVAILABLE, UnusableLedgerError
 from dlcs_assets.logs import keep_libraries_quiet
 from dlcs_assets.settings import Settings
@@ -127,6 +128,9 @@ def create_app(
         _log.warning("The ledger does not answer: %s", type(error).__name__)
         return sorry(503, "The ledger does not answer", "Try again in a moment; dlcs doctor says what is wrong.")
 
+    def wrong_key(_request: Request, error: Exception) -> Response:
+        return sorry(503, "The ledger cannot be read", str(error))
+
     def service_failed(_request: Request, error: Exception) -> Response:
         _log.warning("A picture cannot be shown: %s", error)
         return PlainTextResponse(str(error), 502)
@@ -163,6 +167,7 @@ def create_app(
             UnreadableAddressError: unreadable,
             IngestError: service_failed,
             UnusableLedgerError: ledger_failed,
+            WrongKeyError: wrong_key,
             DBAPIError: ledger_failed,
             **dict.fromkeys(UNAVAILABLE, ledger_failed),
             HTTPException: http_error,

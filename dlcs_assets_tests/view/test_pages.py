@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from pathlib import Path
@@ -11,6 +12,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from cryptography.fernet import Fernet
 
 from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.stages import Stage
@@ -330,4 +332,17 @@ def test_a_ledger_that_does_not_answer_is_said_so() -> None:
         answer = httpx.get(url)
     assert answer.status_code == 503
     assert "The ledger does not answer" in answer.text
+    assert "secret" not in answer.text
+
+
+def test_a_ledger_without_its_key_is_said_so(tmp_path: Path) -> None:
+    """Pages that need nothing encrypted are there."""
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    with closing(Ledger(url, Fernet.generate_key().decode())) as ledger:
+        Desk(ledger).send("2/1/page", "https://example.org/p.tif?key=secret")
+    with served(create_app(lambda: Ledger(url), None, Settings())) as address:  # type: ignore[arg-type] # as above
+        answer = httpx.get(f"{address}/image?id=2/1/page")
+        assert httpx.get(f"{address}/failures").status_code == 200
+    assert answer.status_code == 503
+    assert "DLCS_LEDGER_KEY" in answer.text
     assert "secret" not in answer.text
