@@ -48,8 +48,8 @@ def require_room(asset_id: AssetId, limit: int, taken: Taken, *, new: int, repla
             "quota_exceeded",
             f"StoragePolicy size limit exceeded: customer {asset_id.customer} may have {limit:,} bytes stored and has "
             f"{taken.stored:,}{others}; this image needs {new:,}{instead}",
-            remedy=f"Raise quota.bytes of customer {asset_id.customer} in the customers file, or delete some of its "
-            "images; then: dlcs retry --reason quota_exceeded",
+            remedy=f"Raise quota.bytes of customer {asset_id.customer} in the customers file (or the storage policy in "
+            "the DLCS), or delete some of its images; then: dlcs retry --reason quota_exceeded",
         )
     return max(0, new - replaced)
 

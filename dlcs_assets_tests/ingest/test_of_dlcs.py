@@ -144,6 +144,21 @@ def test_messages_wait_in_their_queue_while_the_dlcs_is_away(engine: Pipeline, d
     assert take_in(engine).count.accepted == 1
 
 
+def test_what_the_dlcs_counts_as_stored_takes_of_the_quota(engine: Pipeline, dlcs: Dlcs) -> None:
+    """Of its own engine's images the ledger knows nothing."""
+    dlcs.execute('UPDATE "StoragePolicies" SET "MaximumTotalSizeOfStoredImages" = 100000')
+    dlcs.execute('UPDATE "CustomerStorage" SET "TotalSizeOfStoredImages" = 99950 WHERE "Customer" = 2')
+    for image in (IMAGE, "3/1/page"):
+        dlcs.image(image, ("iiif-img", "use-original"), **origin_of(engine))
+        engine.send({"id": image})
+    engine.settle()
+    assert engine.states() == {IMAGE: "failed", "3/1/page": "done"}
+    refused = engine.status(IMAGE)
+    assert refused.error_code == "quota_exceeded"
+    assert "may have 100,000 bytes stored and has 99,950" in str(refused.error_cause)
+    assert "the storage policy in the DLCS" in str(refused.error_remedy)
+
+
 def test_a_notification_is_about_what_the_dlcs_says(engine: Pipeline, dlcs: Dlcs) -> None:
     """It names a customer's own policy by a number only, and of 2026 it does not have all."""
     origin = origin_of(engine)
