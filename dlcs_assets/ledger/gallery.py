@@ -143,6 +143,16 @@ class Committed:
     committed_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class SubmittedBatch:
+    """A batch, without its numbers: these are counted from all of its images."""
+
+    id: int
+    customer: int
+    submitted_at: datetime
+    finished_at: datetime | None
+
+
 class Gallery:
     """Images in pages, reasons with examples, and what happened to one image."""
 
@@ -188,6 +198,13 @@ class Gallery:
             found = [each for state in _FAILED for each in _reasons(connection, state, customer)]
             found += _rejected_messages(connection, customer)
         return sorted(found, key=lambda each: (-each.count, each.code))
+
+    def batches(self, *, limit: int) -> list[SubmittedBatch]:
+        """Return the batches that were submitted last, the last one first."""
+        query = select(batches.c.id, batches.c.customer, batches.c.submitted_at, batches.c.finished_at)
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(batches.c.submitted_at.desc(), batches.c.id.desc()).limit(limit))
+            return [SubmittedBatch(*row) for row in rows]
 
     def past(self, image_id: str) -> list[PastRequest]:
         """Return the newest requests for an image, the newest first."""

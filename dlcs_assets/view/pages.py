@@ -45,6 +45,7 @@ from dlcs_assets.view.zooming import View
 
 ON_A_WALL: Final = 120  # images of a page
 ON_THE_FIRST_PAGE: Final = 24
+ON_A_LIST: Final = 20  # batches, each of which is counted
 TILE_EDGE: Final = 200  # pixels
 RATE_WINDOW: Final = timedelta(minutes=10)
 _A_YEAR: Final = "private, max-age=31536000, immutable"  # of addresses that change with what they lead to
@@ -120,7 +121,7 @@ class Pages:
             is_first=older_than is None,
             counts=self._ledger.reports.counts(),
             reasons=self._ledger.gallery.reasons()[:5],
-            batches=self._ledger.batches.newest(limit=5),
+            batches=self._ledger.gallery.batches(limit=5),
             held_up=self._held_up(),
         )
 
@@ -223,7 +224,7 @@ class Pages:
             "Batches",
             customer=customer,
             is_open=is_open,
-            batches=self._ledger.batches.newest(customer=customer, unfinished=is_open),
+            batches=self._ledger.batches.newest(customer=customer, unfinished=is_open, limit=ON_A_LIST),
         )
 
     def batch(self, request: Request) -> Response:

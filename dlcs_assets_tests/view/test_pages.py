@@ -184,6 +184,7 @@ def test_a_batch_has_its_balance_and_what_it_lacks(library: Library) -> None:
     assert names(page) == ["2/1/a", "2/1/b", "2/1/c"]
     assert names(library.text("/images?customer=2&batch=7&state=failed")) == ["2/1/b"]
     assert 'batch=7">7<' in library.text("/batches?open=1")
+    assert 'batch=7">Batch 7 of customer 2</a>, submitted' in library.text("/")
 
 
 def test_failures_are_grouped_with_what_retries_them(mixed: Library) -> None:
