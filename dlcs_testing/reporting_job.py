@@ -20,6 +20,7 @@ from dlcs_assets.domain.partition_key import asset_id_of, partition_key
 from dlcs_assets.domain.results import StageResult
 from dlcs_assets.domain.stages import STAGES, Outcome, Stage
 from dlcs_assets.ledger import Ledger
+from dlcs_testing.one_write import commit_stage
 
 CATALOG = Catalog()
 MOMENTS = ("after the originals", "after the jp2s", "before the ledger knows")
@@ -119,7 +120,7 @@ def main(ledger_url: str, moment: str) -> None:
             reports = [Report(item.asset_id, item.request_id, outcome(s, "v1")) for item in claim.items for s in STAGES]
             items = {item.asset_id: item for item in claim.items}
             for each in reports:
-                ledger.results.commit(claim, items[each.asset_id], each.result, now=now)
+                commit_stage(ledger.results, claim, items[each.asset_id], each.result, now=now)
             asset = {MOMENTS[0]: Stage.ORIGINAL, MOMENTS[1]: Stage.JP2}.get(moment)
 
             def watch(entry: dg.EventLogEntry) -> None:

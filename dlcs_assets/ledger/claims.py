@@ -14,7 +14,6 @@ from dlcs_assets.domain.request_states import LOSSES_AMONG_OTHERS, Event, Reques
 from dlcs_assets.domain.results import WorkItem
 from dlcs_assets.domain.stages import Lane, Stage
 from dlcs_assets.ledger.attempts import (
-    check_claim,
     claim_requests,
     holders,
     return_requests,
@@ -122,11 +121,6 @@ class Claims:
         """Renew all claims under the token; return how many there still are."""
         with self._database.write_held() as connection:
             return connection.execute(update(claims).where(claims.c.token == token).values(heartbeat_at=now)).rowcount
-
-    def check(self, token: str, asset_id: AssetId) -> None:
-        """Raise ClaimLostError unless the token still holds the image. To be called before every publish."""
-        with self._database.read() as connection:
-            check_claim(connection, token, asset_id)
 
     def held_under(self, token: str) -> frozenset[str]:
         """Return the ids of the images that the token holds."""

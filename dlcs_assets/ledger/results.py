@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import and_, delete, exists, insert, or_, select, update
 
 from dlcs_assets.domain.asset_id import AssetId
-from dlcs_assets.domain.errors import IngestError
-from dlcs_assets.domain.request_states import UNFINISHED, RequestState
-from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult, WorkItem
+from dlcs_assets.domain.request_states import UNFINISHED
+from dlcs_assets.domain.results import ObjectRecord, StageResult
 from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.ledger.attempts import ClaimLostError
 from dlcs_assets.ledger.claims import Claim
 from dlcs_assets.ledger.database import Database
-from dlcs_assets.ledger.records import RetrySchedule, new_id, slices, stage_results
+from dlcs_assets.ledger.records import new_id, slices, stage_results
 from dlcs_assets.ledger.tables import IS_TRANSIENT, claims, objects, outcomes, requests
 from dlcs_assets.ledger.writes import (
-    AttemptEnd,
     QuotaReservation,
-    StageCommit,
-    TransientObject,
     Write,
     Written,
     apply_writes,
@@ -47,41 +43,6 @@ class Results:
         with self._database.write_held(quotas_of=quotas_of) as connection:
             return apply_writes(connection, claim.token, claim.run_id, writes)
 
-    def reserve_quota(
-        self, claim: Claim, item: WorkItem, limit: int, new: int, replaces: Collection[ObjectKind]
-    ) -> None:
-        """Check that `new` bytes in place of what the image has of these kinds fit in, and reserve what it grows by.
-
-        That takes the place of what was reserved for the image before, and lasts until it is committed or the claim
-        ends. Raises `PermanentError`, code `quota_exceeded`, if they don't fit in, and then changes nothing.
-        """
-        self._write_one(claim, QuotaReservation(item, limit, new, replaces))
-
-    def commit(
-        self,
-        claim: Claim,
-        item: WorkItem,
-        result: StageResult,
-        *,
-        invalidate: Sequence[str] = (),
-        now: datetime,
-    ) -> None:
-        """Record a stage's outcome and its objects, in the place of what the image had of that stage before.
-
-        `invalidate` are paths that a CDN is to forget because of it.
-        """
-        self._write_one(claim, StageCommit(item, result, now, invalidate))
-
-    def add_transient(self, claim: Claim, item: WorkItem, stored: ObjectRecord) -> None:
-        """Record an object before it is stored that is to be deleted again. No result of a stage takes its place."""
-        self._write_one(claim, TransientObject(item, stored))
-
-    def _write_one(self, claim: Claim, write: Write) -> RequestState | None:
-        (written,) = self.write(claim, [write])
-        if isinstance(written, Exception):
-            raise written
-        return written
-
     def add_control(self, stored: ObjectRecord) -> None:
         """Record an object before it is stored that no image has, and that is to be deleted within moments."""
         with self._database.write() as connection:
@@ -104,14 +65,6 @@ class Results:
         """Drop the row of an object that was deleted from storage."""
         with self._database.write() as connection:
             connection.execute(delete(objects).where(objects.c.bucket == bucket, objects.c.key == key))
-
-    def finish(
-        self, claim: Claim, item: WorkItem, error: IngestError | None, *, schedule: RetrySchedule, now: datetime
-    ) -> RequestState:
-        """End the attempt: done, failed, or pending again if the failure may pass; return which."""
-        state = self._write_one(claim, AttemptEnd(item, error, schedule, now))
-        assert state is not None  # of an end
-        return state
 
     def mark_reported(self, done: Iterable[tuple[AssetId, Stage, str]]) -> None:
         """Note that Dagster has these outcomes: (image, stage, request)."""

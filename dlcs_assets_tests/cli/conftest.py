@@ -22,6 +22,7 @@ from dlcs_assets.domain.stages import STAGES, Lane, Outcome, Stage
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger.inbox import IntakePolicy
 from dlcs_assets.ledger.records import Chunk, InboxMessage, Rejection, RetrySchedule, new_id
+from dlcs_testing.one_write import commit_stage, end_image
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 SCHEDULE = RetrySchedule(attempts=3, delay=timedelta(seconds=60))
@@ -96,7 +97,7 @@ class Desk:
         """End the request that is pending for an image, as the run of a chunk does."""
         claim = self.ledger.claims.claim_chunk(self._reserve(image, Lane.INGEST).id, new_id(), now=NOW)
         assert claim is not None
-        self.ledger.results.finish(claim, claim.items[0], error, schedule=SCHEDULE, now=NOW)
+        end_image(self.ledger.results, claim, claim.items[0], error, schedule=SCHEDULE, now=NOW)
 
     def _reserve(self, image: str, lane: Lane) -> Chunk:
         (due,) = [
@@ -114,8 +115,8 @@ class Desk:
         run_id = new_id()
         claim = self.ledger.claims.claim_images([AssetId.parse(image)], STAGES, run_id, now=NOW)
         for result in results:
-            self.ledger.results.commit(claim, claim.items[0], result, now=NOW)
-        self.ledger.results.finish(claim, claim.items[0], error, schedule=SCHEDULE, now=NOW)
+            commit_stage(self.ledger.results, claim, claim.items[0], result, now=NOW)
+        end_image(self.ledger.results, claim, claim.items[0], error, schedule=SCHEDULE, now=NOW)
 
     def _take_in(self, entry: InboxMessage) -> None:
         self.ledger.inbox.take_in(

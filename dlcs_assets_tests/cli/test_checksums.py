@@ -13,6 +13,7 @@ from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
 from dlcs_assets.domain.stages import STAGES, Outcome, Stage
 from dlcs_assets_tests.cli.conftest import NOW, Desk
 from dlcs_testing.command_line import dlcs
+from dlcs_testing.one_write import add_transient, commit_stage
 
 JP2, THUMBNAIL = "a" * 64, "b" * 64  # of every image that the desk makes
 
@@ -77,7 +78,7 @@ def test_sha256sum_checks_a_copy_with_the_keys(desk: Desk, tmp_path: Path) -> No
         "dlcs-storage", str(image), ObjectKind.JP2, len(data), hashlib.sha256(data).hexdigest(), "image/jp2"
     )
     result = StageResult(Stage.JP2, Outcome.CONVERTED, "v1", {}, (stored,))
-    desk.ledger.results.commit(claim, claim.items[0], result, now=NOW)
+    commit_stage(desk.ledger.results, claim, claim.items[0], result, now=NOW)
     copy = tmp_path / "copy" / str(image)
     copy.parent.mkdir(parents=True)
     listed = "".join(f"{line}\n" for line in lines("--keys"))
@@ -98,7 +99,7 @@ def test_a_transient_object_is_not_listed(desk: Desk) -> None:
     desk.done("2/1/a")
     claim = desk.ledger.claims.claim_images([AssetId(2, 1, "a")], STAGES, "run", now=NOW)
     transient = ObjectRecord("dlcs-storage", "transient/2/1/a/r", ObjectKind.TRANSIENT, 9, "c" * 64, "image/jpeg")
-    desk.ledger.results.add_transient(claim, claim.items[0], transient)
+    add_transient(desk.ledger.results, claim, claim.items[0], transient)
     assert lines() == of("2/1/a")
 
 

@@ -10,6 +10,7 @@ from dlcs_assets.ledger.records import Chunk, new_id
 from dlcs_assets.ledger.reports import Selection
 from dlcs_assets_tests.cli.conftest import NOW, SCHEDULE, Desk
 from dlcs_testing.command_line import dlcs
+from dlcs_testing.one_write import end_image
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_a_batch_is_retried_as_a_whole(desk: Desk) -> None:
     claim = desk.ledger.claims.claim_chunk(chunk.id, "run", now=NOW)
     assert claim is not None
     error = PermanentError("odd", "It is so", remedy="None", stage=Stage.JP2)
-    desk.ledger.results.finish(claim, claim.items[0], error, schedule=SCHEDULE, now=NOW)
+    end_image(desk.ledger.results, claim, claim.items[0], error, schedule=SCHEDULE, now=NOW)
     assert dlcs("retry", "--batch", "7").stdout == "1 image will be retried, in 1 space.\n"
     assert pending(desk) == {"2/1/x"}
 

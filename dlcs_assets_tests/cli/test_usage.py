@@ -11,6 +11,7 @@ from dlcs_assets.domain.stages import STAGES
 from dlcs_assets.ledger import Ledger
 from dlcs_assets_tests.cli.conftest import NOW, Desk
 from dlcs_testing.command_line import dlcs
+from dlcs_testing.one_write import reserve_quota
 
 CUSTOMERS = "customers: {2: {quota: {images: 100, bytes: 5KB}}, 3: {}, 7: {quota: {bytes: 2TiB}}}"
 
@@ -30,7 +31,7 @@ def three(desk: Desk) -> Desk:
     desk.done("2/10/c")
     desk.done("3/1/d")
     claim = desk.ledger.claims.claim_images([AssetId(2, 10, "c")], STAGES, "run", now=NOW)
-    desk.ledger.results.reserve_quota(claim, claim.items[0], 5000, 1300, [ObjectKind.JP2])
+    reserve_quota(desk.ledger.results, claim, claim.items[0], limit=5000, new=1300, replaces=[ObjectKind.JP2])
     return desk
 
 

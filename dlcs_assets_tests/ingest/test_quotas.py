@@ -15,6 +15,7 @@ from dlcs_assets.ingest.policy import retry_schedule
 from dlcs_assets.ledger.accounting import Usage
 from dlcs_assets.ledger.reports import Selection
 from dlcs_testing.installation import full_message
+from dlcs_testing.one_write import reserve_quota
 from dlcs_testing.pictures import jpeg
 from dlcs_testing.pipeline import Pipeline
 
@@ -164,7 +165,7 @@ def test_images_of_one_run_together_take_no_more_than_there_is(pipeline: Pipelin
 def test_what_a_lost_run_reserved_is_free_again(pipeline: Pipeline) -> None:
     pipeline.send(full_message("2/1/page", pipeline.serve("page.txt", b"x" * 900), "file", mediaType="text/plain"))
     claim = pipeline.ledger.claims.claim_images([AssetId(2, 1, "page")], STAGES, "no such run", now=datetime.now(UTC))
-    pipeline.ledger.results.reserve_quota(claim, claim.items[0], 1000, 900, [ObjectKind.ORIGINAL])
+    reserve_quota(pipeline.ledger.results, claim, claim.items[0], limit=1000, new=900, replaces=[ObjectKind.ORIGINAL])
     assert pipeline.ledger.accounting.totals(2).reserved == 900
     schedule = retry_schedule(pipeline.settings)
     pipeline.ledger.claims.release_run("no such run", schedule=schedule, now=datetime.now(UTC))

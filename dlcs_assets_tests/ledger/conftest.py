@@ -17,6 +17,7 @@ from dlcs_assets.ledger.records import Chunk, InboxMessage, IntakeCount, RetrySc
 from dlcs_assets.ledger.reports import Selection
 from dlcs_assets.ledger.results import Claim
 from dlcs_testing import postgresql
+from dlcs_testing.one_write import commit_stage, end_image
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 SCHEDULE = RetrySchedule(attempts=3, delay=timedelta(seconds=60))
@@ -101,9 +102,9 @@ class Desk:
         claim = self.claim()
         record = ObjectRecord("storage", image, ObjectKind.JP2, 10, sha256, "image/jp2")
         result = StageResult(Stage.JP2, Outcome.CONVERTED, sha256, {}, (record,))
-        self.ledger.results.commit(claim, claim.items[0], result, now=NOW)
+        commit_stage(self.ledger.results, claim, claim.items[0], result, now=NOW)
         if end:
-            self.ledger.results.finish(claim, claim.items[0], None, schedule=SCHEDULE, now=NOW)
+            end_image(self.ledger.results, claim, claim.items[0], None, schedule=SCHEDULE, now=NOW)
             self.ledger.claims.release_run(claim.run_id, schedule=SCHEDULE, now=NOW)
 
     def run(self, at: datetime, ends: Sequence[tuple[str, IngestError | None, float]]) -> None:
@@ -116,8 +117,8 @@ class Desk:
             error, seconds = of[str(item.asset_id)]
             if error is None:
                 result = StageResult(Stage.JP2, Outcome.CONVERTED, "v1", {"milliseconds": int(seconds * 1000)})
-                self.ledger.results.commit(claim, item, result, now=at)
-            self.ledger.results.finish(claim, item, error, schedule=SCHEDULE, now=at)
+                commit_stage(self.ledger.results, claim, item, result, now=at)
+            end_image(self.ledger.results, claim, item, error, schedule=SCHEDULE, now=at)
         self.ledger.claims.release_run(claim.run_id, schedule=SCHEDULE, now=at)
 
     def state(self, image: str) -> str:

@@ -23,6 +23,7 @@ from dlcs_assets.ledger.inbox import IntakePolicy
 from dlcs_assets.ledger.records import InboxMessage, IntakeCount, new_id
 from dlcs_assets.ledger.results import Claim, ClaimLostError
 from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, Desk
+from dlcs_testing.one_write import commit_stage, end_image, reserve_quota
 
 JP2, ORIGINAL, TRANSIENT = ObjectKind.JP2, ObjectKind.ORIGINAL, ObjectKind.TRANSIENT
 THUMBNAIL, SIZES = ObjectKind.THUMBNAIL, ObjectKind.SIZES
@@ -44,7 +45,7 @@ class ClaimedImage:
         (self.item,) = self.claim.items
 
     def reserve(self, new: int, *replaces: ObjectKind, limit: int = LIMIT) -> None:
-        self.results.reserve_quota(self.claim, self.item, limit, new, replaces)
+        reserve_quota(self.results, self.claim, self.item, limit=limit, new=new, replaces=replaces)
 
     def commit(self, stage: Stage, **sizes: int) -> None:
         """Record a stage with an object of each of these kinds, named with its size."""
@@ -52,10 +53,11 @@ class ClaimedImage:
             ObjectRecord("bucket", f"{self.image}/{kind}", ObjectKind(kind), size, "a" * 64, "image/jp2")
             for kind, size in sizes.items()
         )
-        self.results.commit(self.claim, self.item, StageResult(stage, Outcome.CONVERTED, "v1", {}, stored), now=NOW)
+        result = StageResult(stage, Outcome.CONVERTED, "v1", {}, stored)
+        commit_stage(self.results, self.claim, self.item, result, now=NOW)
 
     def finish(self, error: PermanentError | None = None) -> RequestState:
-        return self.results.finish(self.claim, self.item, error, schedule=SCHEDULE, now=NOW)
+        return end_image(self.results, self.claim, self.item, error, schedule=SCHEDULE, now=NOW)
 
 
 def keep(desk: Desk, image: str, **sizes: int) -> None:
@@ -204,7 +206,7 @@ def test_a_run_that_lost_its_claim_reserves_nothing(desk: Desk) -> None:
 def reserve_and_die(url: str, run_id: str) -> None:
     ledger = Ledger(url)
     claim = ledger.claims.claim_images([AssetId(2, 1, "a")], STAGES, run_id, now=NOW)
-    ledger.results.reserve_quota(claim, claim.items[0], LIMIT, LIMIT, [JP2])
+    reserve_quota(ledger.results, claim, claim.items[0], limit=LIMIT, new=LIMIT, replaces=[JP2])
     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -20,6 +20,7 @@ from dlcs_assets.ledger.outbox import Notification
 from dlcs_assets.ledger.records import InboxMessage, Rejection
 from dlcs_assets.ledger.reports import Selection
 from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, Desk
+from dlcs_testing.one_write import end_image
 
 BROKEN = PermanentError("image_unreadable", "It is broken", remedy="Replace it")
 REFUSED = Rejection("unknown_policy", "There is no such policy", "Correct it")
@@ -47,7 +48,7 @@ def work(desk: Desk, failing: dict[str, IngestError] | None = None, lane: Lane =
     claim = desk.claim(f"run-{next(numbers)}", lane)
     for item in claim.items:
         error = (failing or {}).get(str(item.asset_id))
-        desk.ledger.results.finish(claim, item, error, schedule=SCHEDULE, now=NOW)
+        end_image(desk.ledger.results, claim, item, error, schedule=SCHEDULE, now=NOW)
 
 
 def find(ledger: Ledger, batch: int, customer: int = 2) -> Batch:
@@ -90,10 +91,10 @@ def test_the_tally_of_a_batch_follows_the_states_of_its_images(desk: Desk, ledge
     assert find(ledger, 7).tally == Tally(pending=4, rejected=1)
     claim = desk.claim()
     assert find(ledger, 7).tally == Tally(running=4, rejected=1)
-    desk.ledger.results.finish(claim, claim.items[0], BROKEN, schedule=SCHEDULE, now=NOW)
-    desk.ledger.results.finish(claim, claim.items[1], None, schedule=SCHEDULE, now=NOW)
+    end_image(desk.ledger.results, claim, claim.items[0], BROKEN, schedule=SCHEDULE, now=NOW)
+    end_image(desk.ledger.results, claim, claim.items[1], None, schedule=SCHEDULE, now=NOW)
     passing = TransientError("origin_timeout", "Slow", remedy="Wait")
-    desk.ledger.results.finish(claim, claim.items[2], passing, schedule=SCHEDULE, now=NOW)
+    end_image(desk.ledger.results, claim, claim.items[2], passing, schedule=SCHEDULE, now=NOW)
     assert find(ledger, 7).tally == Tally(done=1, failed=1, pending=1, running=1, rejected=1)
     assert find(ledger, 7).not_received == 1
 

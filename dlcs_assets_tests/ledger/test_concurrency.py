@@ -17,6 +17,7 @@ from dlcs_assets.domain.stages import Lane, Stage
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger.inbox import IntakePolicy
 from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, SELECT_ALL, Desk, end_chunk, numbered_message, result
+from dlcs_testing.one_write import commit_stage, end_image
 
 Result = TypeVar("Result")
 WORKERS = 4
@@ -139,8 +140,8 @@ def serve(url: str, number: int, start: Barrier) -> None:
         claim = chunk and ledger.claims.claim_chunk(chunk.id, f"run-{number}-{first}", now=NOW)
         for item in claim.items if claim else ():
             assert claim
-            ledger.results.commit(claim, item, result(Stage.JP2, key=str(item.asset_id)), now=NOW)
-            ledger.results.finish(claim, item, None, schedule=SCHEDULE, now=NOW)
+            commit_stage(ledger.results, claim, item, result(Stage.JP2, key=str(item.asset_id)), now=NOW)
+            end_image(ledger.results, claim, item, None, schedule=SCHEDULE, now=NOW)
         if chunk:
             end_chunk(ledger, chunk)
     ledger.close()

@@ -19,6 +19,7 @@ from dlcs_assets.ledger.inbox import IntakePolicy
 from dlcs_assets.ledger.records import InboxMessage, Rejection
 from dlcs_assets_tests.ledger.conftest import NOW, SELECT_ALL, Desk, numbered_message
 from dlcs_testing import postgresql
+from dlcs_testing.one_write import commit_stage
 
 
 def refusal(url: str) -> str:
@@ -103,7 +104,7 @@ def test_text_of_others_is_stored_whatever_its_characters(desk: Desk) -> None:
     etag, media_type = "e" * 1000, "image/" + "x" * 1000
     stored = ObjectRecord("b" * 63, f"{asset_id}/open/12345.jpg", ObjectKind.JP2, 2**40, "a" * 64, media_type)
     done = StageResult(Stage.JP2, Outcome.CONVERTED, etag, {"profile": "\x00"}, (stored,))
-    desk.ledger.results.commit(claim, claim.items[0], done, now=NOW)
+    commit_stage(desk.ledger.results, claim, claim.items[0], done, now=NOW)
     found = {status.asset_id: status for status in desk.ledger.reports.images(SELECT_ALL)}[str(asset_id)]
     assert found.objects == (stored,)
     assert found.stages[Stage.JP2].data_version == etag

@@ -15,6 +15,7 @@ from dlcs_assets.ledger.records import Chunk
 from dlcs_assets.ledger.reports import Selection
 from dlcs_assets.ledger.tables import images, tombstones
 from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, Desk, end_chunk
+from dlcs_testing.one_write import end_image
 
 LATER = NOW + timedelta(minutes=1)
 
@@ -134,7 +135,7 @@ def test_an_image_deleted_during_its_ingest_is_not_retried(desk: Desk, error: In
     if error is None:
         desk.ledger.claims.release_run(claimed.run_id, schedule=SCHEDULE, now=NOW)
     else:
-        desk.ledger.results.finish(claimed, claimed.items[0], error, schedule=SCHEDULE, now=NOW)
+        end_image(desk.ledger.results, claimed, claimed.items[0], error, schedule=SCHEDULE, now=NOW)
     assert not [lane for lane in Lane if lane is not Lane.DELETE and is_due(desk, lane)]
     assert finish(desk, claim(desk), None) is RequestState.DELETED
     assert desk.state("2/1/a") == "deleted"

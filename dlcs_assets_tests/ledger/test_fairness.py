@@ -9,6 +9,7 @@ from dlcs_assets.domain.request_states import RequestState
 from dlcs_assets.domain.stages import STAGES, Lane
 from dlcs_assets.ledger.records import Chunk, new_id
 from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, Desk, end_chunk
+from dlcs_testing.one_write import end_image
 
 LATER = NOW + timedelta(hours=2)
 
@@ -98,7 +99,7 @@ def test_only_a_backfill_is_tried_again_in_its_own_lane(
     """A large backfill whose service is down would otherwise crowd out the retries of all others."""
     desk.send("2/1/a", lane=lane)
     claim = desk.claim(lane=lane)
-    state = desk.ledger.results.finish(claim, claim.items[0], error, schedule=SCHEDULE, now=NOW)
+    state = end_image(desk.ledger.results, claim, claim.items[0], error, schedule=SCHEDULE, now=NOW)
     assert state is RequestState.PENDING
     assert len(desk.ledger.dispatch.due([next_lane], limit=10, now=LATER)) == 1
 

@@ -7,6 +7,7 @@ import pytest
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord
 from dlcs_assets.ledger.fixity import Deposit
 from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, Desk
+from dlcs_testing.one_write import add_transient, end_image
 
 HOUR = timedelta(hours=1)
 
@@ -45,8 +46,8 @@ def test_a_transient_object_is_not_audited(desk: Desk) -> None:
     claim = desk.claim()
     (item,) = claim.items
     stored = ObjectRecord("storage", "transient/2/1/one/r", ObjectKind.TRANSIENT, 10, "a" * 64, "image/jpeg")
-    desk.ledger.results.add_transient(claim, item, stored)
-    desk.ledger.results.finish(claim, item, None, schedule=SCHEDULE, now=NOW)
+    add_transient(desk.ledger.results, claim, item, stored)
+    end_image(desk.ledger.results, claim, item, None, schedule=SCHEDULE, now=NOW)
     assert desk.ledger.fixity.next(9) == []
 
 

@@ -9,6 +9,7 @@ from dlcs_assets.domain.stages import Lane
 from dlcs_assets.ledger.health import SameReason, Stalled
 from dlcs_assets.ledger.records import InboxMessage, Rejection
 from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, Desk
+from dlcs_testing.one_write import end_image
 
 HOUR = timedelta(hours=1)
 BUSY = TransientError("origin_unavailable", "503", remedy="Wait")
@@ -31,7 +32,7 @@ def test_a_request_unfinished_after_an_hour_is_stalled(desk: Desk) -> None:
 def test_stalled_requests_have_a_reason_and_the_oldest_is_first(desk: Desk) -> None:
     desk.send("2/1/again", now=NOW - 3 * HOUR)
     claim = desk.claim(now=NOW - 3 * HOUR)
-    desk.ledger.results.finish(claim, claim.items[0], BUSY, schedule=SCHEDULE, now=NOW - 3 * HOUR)
+    end_image(desk.ledger.results, claim, claim.items[0], BUSY, schedule=SCHEDULE, now=NOW - 3 * HOUR)
     desk.ledger.claims.release_run(claim.run_id, schedule=SCHEDULE, now=NOW - 3 * HOUR)
     desk.send("2/1/in-progress", now=NOW - 5 * HOUR)
     desk.claim("run-2", now=NOW - 5 * HOUR)
@@ -76,6 +77,6 @@ def test_a_backfill_may_take_its_time_until_an_attempt_fails(desk: Desk) -> None
     desk.send("2/1/one", lane=Lane.BACKFILL, now=NOW - 3 * HOUR)
     assert stalled(desk) == []
     claim = desk.claim(lane=Lane.BACKFILL, now=NOW - 3 * HOUR)
-    desk.ledger.results.finish(claim, claim.items[0], BUSY, schedule=SCHEDULE, now=NOW - 3 * HOUR)
+    end_image(desk.ledger.results, claim, claim.items[0], BUSY, schedule=SCHEDULE, now=NOW - 3 * HOUR)
     desk.ledger.claims.release_run(claim.run_id, schedule=SCHEDULE, now=NOW - 3 * HOUR)
     assert stalled(desk) == [("are tried again after origin_unavailable", "2/1/one", 1)]

@@ -10,6 +10,7 @@ from dlcs_assets.ledger import Ledger, image_counts
 from dlcs_assets.ledger.reports import Selection
 from dlcs_assets.ledger.tables import image_counts as counts_table
 from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, Desk
+from dlcs_testing.one_write import end_image
 
 
 def sessions(ledger: Ledger) -> set[int]:
@@ -23,7 +24,7 @@ def test_what_sessions_count_each_for_itself_is_added_up(desk: Desk, url: str, m
         desk.send(image)
     claim = desk.claim()
     with closing(Ledger(url)) as other:
-        other.results.finish(claim, claim.items[0], None, schedule=SCHEDULE, now=NOW)
+        end_image(other.results, claim, claim.items[0], None, schedule=SCHEDULE, now=NOW)
     counted = {chosen: desk.ledger.reports.counts(chosen) for chosen in (Selection(), Selection(customer=2, space=1))}
     assert {state: number for state, number in counted[Selection()].items() if number} == {
         ShownState.DONE: 1,

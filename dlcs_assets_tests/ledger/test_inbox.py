@@ -6,6 +6,7 @@ from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.stages import Lane
 from dlcs_assets.ledger.records import InboxMessage, Rejection
 from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, Desk
+from dlcs_testing.one_write import end_image
 
 
 def test_a_full_message_registers_its_image_and_requests_it(desk: Desk) -> None:
@@ -93,7 +94,7 @@ def test_a_newer_request_waits_for_one_in_progress(desk: Desk) -> None:
     claim = desk.claim()
     desk.send("2/1/a")
     assert desk.ledger.dispatch.due([Lane.INGEST], limit=10, now=NOW) == []
-    desk.ledger.results.finish(claim, claim.items[0], None, schedule=SCHEDULE, now=NOW)
+    end_image(desk.ledger.results, claim, claim.items[0], None, schedule=SCHEDULE, now=NOW)
     assert len(desk.ledger.dispatch.due([Lane.INGEST], limit=10, now=NOW)) == 1
 
 

@@ -11,6 +11,7 @@ from dlcs_assets.domain.stages import Lane, Outcome, Stage
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger.rates import Ended
 from dlcs_assets_tests.ledger.conftest import NOW, Desk
+from dlcs_testing.one_write import commit_stage
 
 MINUTE = timedelta(minutes=1)
 TORN = PermanentError("torn", "It is torn", remedy="Send another", stage=Stage.JP2)
@@ -44,5 +45,5 @@ def test_the_time_of_a_stage_is_the_median(desk: Desk, ledger: Ledger) -> None:
     claim = desk.claim("run-later")
     for item in claim.items:
         again = StageResult(Stage.JP2, Outcome.CONVERTED, "v2", {"milliseconds": 7000})
-        ledger.results.commit(claim, item, again, now=NOW)
+        commit_stage(ledger.results, claim, item, again, now=NOW)
     assert ledger.rates.seconds(NOW, NOW + MINUTE) == {}

@@ -37,6 +37,7 @@ from dlcs_assets.ledger.reports import Selection
 from dlcs_assets.ledger.tables import attempts, chunks, claims, image_counts, images, metadata, requests, tombstones
 from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, refuse_ftp, result
 from dlcs_testing import postgresql
+from dlcs_testing.one_write import commit_stage, end_image
 
 IMAGES = st.sampled_from([AssetId(2, 1, name) for name in "ab"])
 STAGES_DRAWN = st.sets(st.sampled_from(Stage), min_size=1)
@@ -155,8 +156,8 @@ class Histories(RuleBasedStateMachine):
     def _finish(self, claim: Claim, item: WorkItem, error: IngestError | None) -> None:
         if error is None:
             for stage in item.stages:
-                self.ledger.results.commit(claim, item, result(stage), now=self.now)
-        self.ledger.results.finish(claim, item, error, schedule=SCHEDULE, now=self.now)
+                commit_stage(self.ledger.results, claim, item, result(stage), now=self.now)
+        end_image(self.ledger.results, claim, item, error, schedule=SCHEDULE, now=self.now)
 
     @precondition(lambda self: self.deletions)
     @rule(error=ERRORS, finishes=st.booleans())

@@ -11,6 +11,7 @@ from dlcs_assets.domain.stages import Lane, Stage
 from dlcs_assets.ledger.reports import Selection
 from dlcs_assets.ledger.results import ClaimLostError
 from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, SELECT_ALL, Desk, result
+from dlcs_testing.one_write import commit_stage, end_image
 
 NOT_FOUND = PermanentError("origin_not_found", "It is gone", remedy="Find it", stage=Stage.ORIGINAL)
 BUSY = TransientError("origin_unavailable", "503", remedy="Wait", stage=Stage.ORIGINAL)
@@ -42,7 +43,7 @@ def test_a_reserved_image_held_by_another_run_is_due_again(desk: Desk) -> None:
     claim = desk.ledger.claims.claim_chunk(chunk.id, "run-1", now=NOW)
     assert claim is not None
     assert claim.items == ()
-    desk.ledger.results.finish(manual, manual.items[0], None, schedule=SCHEDULE, now=NOW)
+    end_image(desk.ledger.results, manual, manual.items[0], None, schedule=SCHEDULE, now=NOW)
     assert len(desk.ledger.dispatch.due([Lane.RETRY], limit=10, now=NOW)) == 1
 
 
@@ -55,8 +56,8 @@ def test_the_objects_of_a_stage_replace_its_earlier_objects(desk: Desk) -> None:
     """Objects under the same key must not be listed twice, nor keep the version of before."""
     desk.send("2/1/a")
     claim = desk.claim()
-    desk.ledger.results.commit(claim, claim.items[0], result(Stage.JP2, "v1", key="2/1/a"), now=NOW)
-    desk.ledger.results.commit(claim, claim.items[0], result(Stage.JP2, "v2", key="2/1/a"), now=NOW)
+    commit_stage(desk.ledger.results, claim, claim.items[0], result(Stage.JP2, "v1", key="2/1/a"), now=NOW)
+    commit_stage(desk.ledger.results, claim, claim.items[0], result(Stage.JP2, "v2", key="2/1/a"), now=NOW)
     (status,) = desk.ledger.reports.images(SELECT_ALL)
     assert status.stages[Stage.JP2].data_version == "v2"
     assert [stored.key for stored in status.objects] == ["2/1/a"]
@@ -66,7 +67,7 @@ def test_a_run_that_resumes_a_request_knows_its_done_stages(desk: Desk) -> None:
     """What a killed run has finished is not made again, and the attempt counts."""
     desk.send("2/1/a")
     claim = desk.claim("run-1")
-    desk.ledger.results.commit(claim, claim.items[0], result(Stage.ORIGINAL), now=NOW)
+    commit_stage(desk.ledger.results, claim, claim.items[0], result(Stage.ORIGINAL), now=NOW)
     assert desk.ledger.claims.release_run("run-1", schedule=SCHEDULE, now=NOW) == 1
     again = desk.claim("run-2", Lane.RETRY)
     assert again.items[0].request_id == claim.items[0].request_id
@@ -81,12 +82,11 @@ def test_a_run_that_lost_its_claim_can_record_nothing(desk: Desk) -> None:
     desk.ledger.claims.release_run("run-1", schedule=SCHEDULE, now=NOW)
     desk.claim("run-2", Lane.RETRY)
     item = claim.items[0]
+    assert desk.ledger.claims.held_under(claim.token) == set()
     with pytest.raises(ClaimLostError):
-        desk.ledger.claims.check(claim.token, item.asset_id)
+        commit_stage(desk.ledger.results, claim, item, result(Stage.JP2), now=NOW)
     with pytest.raises(ClaimLostError):
-        desk.ledger.results.commit(claim, item, result(Stage.JP2), now=NOW)
-    with pytest.raises(ClaimLostError):
-        desk.ledger.results.finish(claim, item, None, schedule=SCHEDULE, now=NOW)
+        end_image(desk.ledger.results, claim, item, None, schedule=SCHEDULE, now=NOW)
     assert desk.ledger.claims.heartbeat(claim.token, now=NOW) == 0
     assert desk.state("2/1/a") == "running"
 
@@ -95,7 +95,7 @@ def test_a_permanent_failure_is_final_and_has_cause_and_remedy(desk: Desk) -> No
     """It must not be retried, and dlcs status shows all that an operator needs."""
     desk.send("2/1/a")
     claim = desk.claim()
-    state = desk.ledger.results.finish(claim, claim.items[0], NOT_FOUND, schedule=SCHEDULE, now=NOW)
+    state = end_image(desk.ledger.results, claim, claim.items[0], NOT_FOUND, schedule=SCHEDULE, now=NOW)
     assert state is RequestState.FAILED
     (status,) = desk.ledger.reports.images(SELECT_ALL)
     assert status.state == "failed"
@@ -108,7 +108,7 @@ def test_a_passing_failure_is_retried_until_no_attempts_are_left(desk: Desk) -> 
     now, lane, states = NOW, Lane.INGEST, []
     for attempt in range(1, 4):
         claim = desk.claim(f"run-{attempt}", lane, now)
-        states.append(desk.ledger.results.finish(claim, claim.items[0], BUSY, schedule=SCHEDULE, now=now))
+        states.append(end_image(desk.ledger.results, claim, claim.items[0], BUSY, schedule=SCHEDULE, now=now))
         now, lane = now + timedelta(hours=1), Lane.RETRY
     assert states == [RequestState.PENDING, RequestState.PENDING, RequestState.FAILED]
 
@@ -119,9 +119,8 @@ def test_a_service_that_is_down_costs_no_attempt(desk: Desk) -> None:
     down = ServiceDownError("appetiser_unavailable", "refused", remedy="Start it", stage=Stage.JP2)
     for attempt in range(10):
         claim = desk.claim(f"run-{attempt}", lane, now)
-        assert (
-            desk.ledger.results.finish(claim, claim.items[0], down, schedule=SCHEDULE, now=now) is RequestState.PENDING
-        )
+        state = end_image(desk.ledger.results, claim, claim.items[0], down, schedule=SCHEDULE, now=now)
+        assert state is RequestState.PENDING
         now, lane = now + timedelta(hours=1), Lane.RETRY
     (status,) = desk.ledger.reports.images(SELECT_ALL)
     assert (status.attempts, status.error_code) == (0, "appetiser_unavailable")
@@ -132,7 +131,7 @@ def test_a_killed_run_shows_nothing_of_an_earlier_failure(desk: Desk, terminated
     """The stage at which an earlier attempt failed says nothing about a run that was killed, or terminated by hand."""
     desk.send("2/1/a")
     claim = desk.claim("run-1")
-    desk.ledger.results.finish(claim, claim.items[0], BUSY, schedule=SCHEDULE, now=NOW)
+    end_image(desk.ledger.results, claim, claim.items[0], BUSY, schedule=SCHEDULE, now=NOW)
     later = NOW + timedelta(hours=1)
     again = desk.claim("run-2", Lane.RETRY, later)
     desk.ledger.claims.release(again.token, "run-2", schedule=SCHEDULE, now=later, terminated=terminated)
@@ -156,10 +155,10 @@ def test_outcomes_are_unreported_until_dagster_has_them(desk: Desk) -> None:
     desk.send("2/1/a")
     claim = desk.claim()
     item = claim.items[0]
-    desk.ledger.results.commit(claim, item, result(Stage.ORIGINAL), now=NOW)
-    desk.ledger.results.commit(claim, item, result(Stage.JP2), now=NOW)
+    commit_stage(desk.ledger.results, claim, item, result(Stage.ORIGINAL), now=NOW)
+    commit_stage(desk.ledger.results, claim, item, result(Stage.JP2), now=NOW)
     assert desk.ledger.results.unreported(limit=10) == []  # the run that holds the image will report them itself
-    desk.ledger.results.finish(claim, item, None, schedule=SCHEDULE, now=NOW)
+    end_image(desk.ledger.results, claim, item, None, schedule=SCHEDULE, now=NOW)
     desk.ledger.results.mark_reported([(item.asset_id, Stage.ORIGINAL, item.request_id)])
     ((asset_id, request_id, run_id, missing),) = desk.ledger.results.unreported(limit=10)
     assert (str(asset_id), request_id, run_id, missing.stage) == ("2/1/a", item.request_id, "run-1", Stage.JP2)
@@ -179,8 +178,8 @@ def test_failed_images_can_be_retried_by_their_code(desk: Desk) -> None:
     for name in ("a", "b"):
         desk.send(f"2/1/{name}", batch=5)
     claim = desk.claim()
-    desk.ledger.results.finish(claim, claim.items[0], NOT_FOUND, schedule=SCHEDULE, now=NOW)
-    desk.ledger.results.finish(claim, claim.items[1], None, schedule=SCHEDULE, now=NOW)
+    end_image(desk.ledger.results, claim, claim.items[0], NOT_FOUND, schedule=SCHEDULE, now=NOW)
+    end_image(desk.ledger.results, claim, claim.items[1], None, schedule=SCHEDULE, now=NOW)
     assert desk.ledger.reports.retry(Selection(code="something_else"), now=NOW) == []
     assert desk.ledger.reports.retry(Selection(code="origin_not_found"), now=NOW) == ["2/1/a"]
     assert desk.ledger.reports.counts(Selection(batch=5)) == {
@@ -193,7 +192,7 @@ def test_a_batch_counts_the_request_that_took_its_image_over(desk: Desk) -> None
     desk.send("2/1/a")
     claim = desk.claim()
     assert desk.ledger.reports.counts(Selection(batch=5))["running"] == 1
-    desk.ledger.results.finish(claim, claim.items[0], None, schedule=SCHEDULE, now=NOW)
+    end_image(desk.ledger.results, claim, claim.items[0], None, schedule=SCHEDULE, now=NOW)
     assert desk.ledger.reports.counts(Selection(batch=5))["done"] == 1
 
 
@@ -202,7 +201,7 @@ def test_images_of_a_terminated_run_fail_as_cancelled(desk: Desk) -> None:
     for name in ("a", "b"):
         desk.send(f"2/1/{name}")
     claim = desk.claim("run-1")
-    desk.ledger.results.finish(claim, claim.items[0], None, schedule=SCHEDULE, now=NOW)
+    end_image(desk.ledger.results, claim, claim.items[0], None, schedule=SCHEDULE, now=NOW)
     desk.ledger.claims.release(claim.token, "run-1", schedule=SCHEDULE, now=NOW, terminated=True)
     done, cancelled = desk.ledger.reports.images(SELECT_ALL)
     assert (done.state, cancelled.state, cancelled.error_code) == ("done", "failed", "cancelled")

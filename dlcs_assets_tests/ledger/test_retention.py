@@ -18,6 +18,7 @@ from dlcs_assets.ledger.engine import make_engine
 from dlcs_assets.ledger.records import InboxMessage, Rejection
 from dlcs_assets.ledger.reports import Selection
 from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, Desk
+from dlcs_testing.one_write import end_image
 
 DAY = timedelta(days=1)
 NOTHING = dict.fromkeys(
@@ -37,7 +38,7 @@ class AgedLedger:
         """Ingest an image to its end; return the id of its request."""
         self.desk.send(image, now=now, batch=batch)
         claim = self.desk.claim(now=now)
-        self.desk.ledger.results.finish(claim, claim.items[0], None, schedule=SCHEDULE, now=now)
+        end_image(self.desk.ledger.results, claim, claim.items[0], None, schedule=SCHEDULE, now=now)
         self.desk.ledger.claims.release_run(claim.run_id, schedule=SCHEDULE, now=now)
         return claim.items[0].request_id
 
@@ -109,11 +110,11 @@ def test_a_request_awaiting_its_next_attempt_keeps_its_attempts(aged: AgedLedger
     """Deleting them would give the image its attempts again."""
     aged.desk.send("2/1/a")
     claim = aged.desk.claim()
-    aged.desk.ledger.results.finish(claim, claim.items[0], BUSY, schedule=SCHEDULE, now=NOW)
+    end_image(aged.desk.ledger.results, claim, claim.items[0], BUSY, schedule=SCHEDULE, now=NOW)
     aged.desk.ledger.claims.release_run("run-1", schedule=SCHEDULE, now=NOW)
     assert aged.enforce(NOW + 9 * DAY) == {"chunks": 1, "messages": 1}
     again = aged.desk.claim("run-2", Lane.RETRY, now=NOW + 9 * DAY)
-    aged.desk.ledger.results.finish(again, again.items[0], None, schedule=SCHEDULE, now=NOW + 9 * DAY)
+    end_image(aged.desk.ledger.results, again, again.items[0], None, schedule=SCHEDULE, now=NOW + 9 * DAY)
     made = aged.desk.ledger.reports.attempts(again.items[0].request_id)
     assert [attempt.number for attempt in made] == [1, 2]
 
@@ -199,7 +200,7 @@ def test_work_has_ended_when_its_claim_has(aged: AgedLedger, ledger: Ledger) -> 
     request, end = claim.items[0].request_id, claim.token[-8:]
     other = "0" * 8
     assert ledger.claims.ended([(request, end), (request, other), ("f" * 32, other)]) == {(request, other)}
-    ledger.results.finish(claim, claim.items[0], None, schedule=SCHEDULE, now=NOW)
+    end_image(ledger.results, claim, claim.items[0], None, schedule=SCHEDULE, now=NOW)
     assert ledger.claims.ended([(request, end)]) == {(request, end)}
 
 

@@ -8,17 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
-import pytest
 from sqlalchemy import text
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.stages import STAGES
 from dlcs_assets.ledger import Ledger
-from dlcs_assets.ledger.attempts import ClaimLostError
 from dlcs_assets.ledger.engine import make_engine
 from dlcs_assets.ledger.processes import is_dead, this_process
 from dlcs_assets.ledger.workers import Entry
 from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, Desk
+from dlcs_testing.one_write import end_image
 
 TTL = timedelta(minutes=2)
 RUN = "run-1"
@@ -128,7 +127,7 @@ def test_releasing_spares_what_another_process_holds(desk: Desk) -> None:
     second = desk.ledger.claims.claim_images([AssetId(2, 1, "a")], STAGES, RUN, now=NOW)
     assert second.items == ()
     assert desk.ledger.claims.release(second.token, RUN, schedule=SCHEDULE, now=NOW) == 0
-    desk.ledger.claims.check(first.token, AssetId(2, 1, "a"))
+    assert desk.ledger.claims.held_under(first.token) == {"2/1/a"}
     assert desk.state("2/1/a") == "running"
     assert desk.ledger.dispatch.in_flight()
     assert desk.ledger.claims.release(first.token, RUN, schedule=SCHEDULE, now=NOW) == 1
@@ -139,7 +138,7 @@ def test_a_run_given_nothing_releases_nothing(desk: Desk) -> None:
     desk.send("2/1/a")
     first = desk.claim(RUN)
     assert desk.ledger.claims.release("", RUN, schedule=SCHEDULE, now=NOW) == 0
-    desk.ledger.claims.check(first.token, AssetId(2, 1, "a"))
+    assert desk.ledger.claims.held_under(first.token) == {"2/1/a"}
 
 
 def test_a_resumed_run_goes_on_with_its_chunk(desk: Desk) -> None:
@@ -152,10 +151,9 @@ def test_a_resumed_run_goes_on_with_its_chunk(desk: Desk) -> None:
     assert former is not None
     done, lost = former.items
     desk.ledger.claims.begin(former.token, [done.request_id, lost.request_id], now=NOW)
-    desk.ledger.results.finish(former, done, None, schedule=SCHEDULE, now=NOW)
+    end_image(desk.ledger.results, former, done, None, schedule=SCHEDULE, now=NOW)
     assert desk.ledger.claims.end_former(RUN, schedule=SCHEDULE, now=NOW) == 1
-    with pytest.raises(ClaimLostError):
-        desk.ledger.claims.check(former.token, lost.asset_id)
+    assert desk.ledger.claims.held_under(former.token) == set()
     claim = desk.ledger.claims.claim_chunk(chunk.id, RUN, now=NOW)
     assert claim is not None
     assert [(item.asset_id, item.attempt) for item in claim.items] == [(lost.asset_id, 2)]
@@ -166,7 +164,7 @@ def test_a_resumed_manual_run_leaves_what_is_done(desk: Desk) -> None:
     desk.store("2/1/a")
     images = [AssetId(2, 1, "a")]
     former = desk.ledger.claims.claim_images(images, STAGES, "by hand", now=NOW)
-    desk.ledger.results.finish(former, former.items[0], None, schedule=SCHEDULE, now=NOW)
+    end_image(desk.ledger.results, former, former.items[0], None, schedule=SCHEDULE, now=NOW)
     resumed = desk.ledger.claims.claim_images(images, STAGES, "by hand", now=NOW)
     assert resumed.items == ()
     assert [why for _, why in resumed.skipped] == ["a former process of this run has done it"]

@@ -10,7 +10,6 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import event, select
 
-from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import IngestError, PermanentError
 from dlcs_assets.domain.request_states import RequestState
 from dlcs_assets.domain.results import ObjectKind, WorkItem
@@ -24,6 +23,7 @@ from dlcs_assets.ledger.writer import LedgerWriter, Result
 from dlcs_assets.ledger.writes import AttemptEnd, ImageBegun, QuotaReservation, StageCommit
 from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, SELECT_ALL, Desk, numbered_message, result
 from dlcs_testing import postgresql
+from dlcs_testing.one_write import end_image
 
 IMAGES = 40
 PATIENCE_SECONDS = 60
@@ -134,7 +134,7 @@ def test_one_bad_row_costs_its_own_image_only(desk: Desk) -> None:
 
 def test_a_lost_image_is_refused_and_the_others_are_written(desk: Desk) -> None:
     claim, heard = claimed(desk, 3), Heard()
-    desk.ledger.results.finish(claim, claim.items[1], None, schedule=SCHEDULE, now=NOW)
+    end_image(desk.ledger.results, claim, claim.items[1], None, schedule=SCHEDULE, now=NOW)
     with writer_of(desk.ledger, claim) as writer:
         asked = count_statements(desk.ledger)
         for item in claim.items:
@@ -194,7 +194,7 @@ def test_what_has_ended_is_on_record_before_others_begin(desk: Desk) -> None:
     """If the run dies now, what it had ended is not among what it may have died of."""
     claim, heard = claimed(desk, 3), Heard()
     first, second, lost = claim.items
-    desk.ledger.results.finish(claim, lost, None, schedule=SCHEDULE, now=NOW)
+    end_image(desk.ledger.results, claim, lost, None, schedule=SCHEDULE, now=NOW)
     with writer_of(desk.ledger, claim) as writer:
         writer.add(first, AttemptEnd(first, None, SCHEDULE, NOW), heard.of(first))
         begun, refused = writer.apply_all([ImageBegun(second, NOW), ImageBegun(lost, NOW)])
@@ -243,7 +243,7 @@ def test_no_claim_is_taken_from_a_run_while_it_writes(served: Ledger) -> None:
     with served._database.write_held() as connection:
         other.start()
         await_waiting(url)
-        served.claims.check(claim.token, AssetId(2, 1, "image-000"))
+        assert "2/1/image-000" in served.claims.held_under(claim.token)
         connection.exec_driver_sql("SELECT 1")
     other.join()
     assert released == [2]

@@ -31,6 +31,7 @@ from dlcs_assets.recovery.inventory import Inventory, Scope
 from dlcs_assets.recovery.rebuild import Rebuild, Rebuilt
 from dlcs_assets.recovery.repair import Repair
 from dlcs_testing import postgresql
+from dlcs_testing.one_write import commit_stage, end_image
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 SCHEDULE = RetrySchedule(attempts=3, delay=timedelta(seconds=60))
@@ -74,8 +75,8 @@ class Library:
         (item,) = claim.items
         self.requests.append(item.request_id)
         for result in self._stored(asset_id, thumbnails, keep=keep):
-            self.ledger.results.commit(claim, item, result, now=datetime.now(UTC))
-        self.ledger.results.finish(claim, item, None, schedule=SCHEDULE, now=datetime.now(UTC))
+            commit_stage(self.ledger.results, claim, item, result, now=datetime.now(UTC))
+        end_image(self.ledger.results, claim, item, None, schedule=SCHEDULE, now=datetime.now(UTC))
 
     def put(self, bucket: str, key: str, data: bytes, content_type: str = "image/jpeg") -> None:
         """Store an object as runs do, with its checksum."""

@@ -19,6 +19,7 @@ from dlcs_assets.recovery.compare import Comparer, Kind
 from dlcs_assets.recovery.inventory import Scope
 from dlcs_assets.recovery.repair import BUSY, NO_ORIGIN, Repair
 from dlcs_assets_tests.recovery.conftest import SCHEDULE, Library
+from dlcs_testing.one_write import end_image
 
 A = AssetId(2, 1, "a")
 SMALLER = ThumbnailSet(open=(Size(100, 67),))
@@ -197,7 +198,7 @@ def test_an_image_in_progress_is_not_compared(library: Library) -> None:
         assert list(comparer.run(inventory, Scope())) == []
         assert comparer.compared.busy == 1
         claim = library.ledger.claims.claim_images([A], STAGES, "run", now=datetime.now(UTC))
-        library.ledger.results.finish(claim, claim.items[0], None, schedule=SCHEDULE, now=datetime.now(UTC))
+        end_image(library.ledger.results, claim, claim.items[0], None, schedule=SCHEDULE, now=datetime.now(UTC))
         assert list(Comparer(library.ledger, library.storage).run(inventory, Scope())) == []
 
 

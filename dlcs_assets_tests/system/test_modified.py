@@ -16,6 +16,7 @@ from dlcs_assets.domain.partition_key import partition_key
 from dlcs_assets.ledger.records import RetrySchedule
 from dlcs_assets_tests.intake.notifications import asset, notification
 from dlcs_testing.harness import System, full_message
+from dlcs_testing.one_write import end_image
 from dlcs_testing.pictures import jpeg
 
 IMAGE = "2/1/page"
@@ -153,9 +154,8 @@ def test_a_deletion_waits_for_an_ingest_in_progress(system: System, origin: str)
     system.send(deleted(IMAGE), deleted("2/2/next"), queue=system.settings.delete_queue_url)
     system.tick("asset_modified")
     assert system.states() == {IMAGE: "pending", "2/2/next": "deleted"}
-    system.ledger.results.finish(
-        claim, claim.items[0], None, schedule=RetrySchedule(2, timedelta(0)), now=datetime.now(UTC)
-    )
+    schedule = RetrySchedule(2, timedelta(0))
+    end_image(system.ledger.results, claim, claim.items[0], None, schedule=schedule, now=datetime.now(UTC))
     system.tick("asset_modified")
     assert system.states() == {IMAGE: "deleted", "2/2/next": "deleted"}
 

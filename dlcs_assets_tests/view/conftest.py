@@ -33,6 +33,7 @@ from dlcs_assets.view.pictures import Pictures, make_image_server
 from dlcs_stack.stack import RunningStack
 from dlcs_testing import postgresql
 from dlcs_testing.installation import only_the_stacks_environment
+from dlcs_testing.one_write import commit_stage, end_image
 from dlcs_testing.pictures import jpeg
 
 SCHEDULE = RetrySchedule(attempts=3, delay=timedelta(seconds=60))
@@ -125,8 +126,8 @@ class Library:
         now = datetime.now(UTC)
         claim = self.ledger.claims.claim_images([AssetId.parse(image)], STAGES, new_id(), now=now)
         for result in results:
-            self.ledger.results.commit(claim, claim.items[0], result, now=now)
-        self.ledger.results.finish(claim, claim.items[0], error, schedule=SCHEDULE, now=now)
+            commit_stage(self.ledger.results, claim, claim.items[0], result, now=now)
+        end_image(self.ledger.results, claim, claim.items[0], error, schedule=SCHEDULE, now=now)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
