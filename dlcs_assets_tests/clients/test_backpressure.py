@@ -167,13 +167,14 @@ def test_answers_of_the_image_server_change_the_limit(answer: Answer, places: in
 
 
 def test_requests_in_flight_reach_the_ceiling_but_do_not_pass_it() -> None:
-    """Twenty threads want in: the server never sees more than six at once, and almost always as many."""
+    """Twenty threads want in: the server sees six at once, and never more."""
     with scripted_server(GOOD) as server, client_of(server.url, in_flight=6, slowdown=100.0) as client:
-        server.work = lambda _asked: time.sleep(0.02)  # an answer takes some time
+        # Answers take long until as many are in flight as may be: on a busy machine they would not overlap otherwise.
+        server.work = lambda _asked: time.sleep(0.02 if server.max_at_once >= 6 else 0.3)
         with ThreadPoolExecutor(20) as pool:
             list(pool.map(lambda _: ask(client), range(120)))
         assert client.limit.permits == 6
-        assert 4 < server.max_at_once <= 6
+        assert server.max_at_once == 6
 
 
 def test_waiting_for_a_permit_does_not_count_as_latency() -> None:
