@@ -18,8 +18,8 @@ from dlcs_assets.domain.stages import STAGES, Stage
 from dlcs_assets.ledger.batch_counts import asked
 from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.image_counts import kept_counts
-from dlcs_assets.ledger.records import stored_objects
-from dlcs_assets.ledger.tables import attempts, batches, messages, outcomes, requests
+from dlcs_assets.ledger.records import Attempt, ended_attempts, stored_objects
+from dlcs_assets.ledger.tables import batches, messages, outcomes, requests
 
 MOST_COUNTED: Final = 10_000
 LOOKED_THROUGH: Final = 5_000  # requests, for the newest of a customer or of a state
@@ -104,19 +104,6 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
-class PastAttempt:
-    """An attempt that has ended."""
-
-    number: int
-    run_id: str
-    ended_at: datetime
-    result: str
-    error_code: str | None
-    error_stage: str | None
-    error_cause: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class PastRequest:
     """A request for an image, with its attempts, the first one first."""
 
@@ -130,7 +117,7 @@ class PastRequest:
     finished_at: datetime | None
     superseded_by: str | None
     is_current: bool
-    attempts: tuple[PastAttempt, ...]
+    attempts: tuple[Attempt, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,22 +198,7 @@ class Gallery:
         newest = select(requests).where(requests.c.image_id == image_id).order_by(requests.c.id.desc())
         with self._database.read() as connection:
             rows = connection.execute(newest.limit(MOST_REQUESTS)).all()
-            ids = [row.id for row in rows]
-            tried: dict[str, list[PastAttempt]] = {}
-            for row in connection.execute(
-                select(attempts).where(attempts.c.request_id.in_(ids)).order_by(attempts.c.number)
-            ):
-                tried.setdefault(row.request_id, []).append(
-                    PastAttempt(
-                        row.number,
-                        row.run_id,
-                        row.ended_at,
-                        row.result,
-                        row.error_code,
-                        row.error_stage,
-                        row.error_cause,
-                    )
-                )
+            tried = ended_attempts(connection, [row.id for row in rows])
         return [
             PastRequest(
                 row.id,

@@ -18,7 +18,7 @@ from dlcs_assets.domain.modified import AssetDeleted
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
 from dlcs_assets.domain.stages import STAGES, Lane, Outcome, Stage
 from dlcs_assets.domain.upload import Upload
-from dlcs_assets.ledger.tables import objects, outcomes
+from dlcs_assets.ledger.tables import attempts, objects, outcomes
 
 
 def new_id(moment: datetime | None = None) -> str:
@@ -182,4 +182,16 @@ def stored_objects(connection: Connection, image_ids: list[str]) -> dict[str, li
     for row in connection.execute(select(objects).where(objects.c.image_id.in_(image_ids)).order_by(objects.c.key)):
         record = ObjectRecord(row.bucket, row.key, ObjectKind(row.kind), row.bytes, row.sha256, row.content_type)
         found.setdefault(row.image_id, []).append(record)
+    return found
+
+
+def ended_attempts(connection: Connection, request_ids: Sequence[str]) -> dict[str, list[Attempt]]:
+    """Return the attempts at each request that have ended, the first one first."""
+    found: dict[str, list[Attempt]] = {}
+    query = select(attempts).where(attempts.c.request_id.in_(request_ids)).order_by(attempts.c.number)
+    for row in connection.execute(query):
+        attempt = Attempt(
+            row.number, row.run_id, row.ended_at, row.result, row.error_code, row.error_stage, row.error_cause
+        )
+        found.setdefault(row.request_id, []).append(attempt)
     return found

@@ -17,9 +17,9 @@ from dlcs_assets.domain.stages import STAGES, Lane, Stage
 from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.image_counts import add_up, images_by_state, is_scattered
 from dlcs_assets.ledger.overtaken import end_overtaken
-from dlcs_assets.ledger.records import Attempt, slices, stage_results, stored_objects
+from dlcs_assets.ledger.records import Attempt, ended_attempts, slices, stage_results, stored_objects
 from dlcs_assets.ledger.requests import NewRequest, create_requests
-from dlcs_assets.ledger.tables import attempts, claims, images, messages, requests
+from dlcs_assets.ledger.tables import claims, images, messages, requests
 from dlcs_assets.ledger.transitions import change_state
 
 PAGE = 500  # images per query: SQLite's limit of bound variables is far above
@@ -178,21 +178,7 @@ class Reports:
     def attempts(self, request_id: str) -> list[Attempt]:
         """Return the attempts at a request that have ended, the first one first."""
         with self._database.read() as connection:
-            rows = connection.execute(
-                select(attempts).where(attempts.c.request_id == request_id).order_by(attempts.c.number)
-            ).all()
-        return [
-            Attempt(
-                row.number,
-                row.run_id,
-                row.ended_at,
-                row.result,
-                row.error_code,
-                row.error_stage,
-                row.error_cause,
-            )
-            for row in rows
-        ]
+            return ended_attempts(connection, [request_id]).get(request_id, [])
 
     def retry(self, selection: Selection, *, now: datetime) -> list[str]:
         """Write a new request for every failed image of the selection; return their ids. A deletion is taken up again.
