@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -55,18 +55,7 @@ def prune(
         working_set = WorkingSet.of(instance, catalog)
         gone = len(set(leaving) - keys_in_use(instance, working_set, asset_graph))
     else:
-        gone = sum(
-            _delete(
-                instance,
-                catalog,
-                asset_graph,
-                ledger,
-                leaving[start : start + SLICE],
-                pause=start > 0,
-                patience=PATIENCE,
-            )
-            for start in range(0, len(leaving), SLICE)
-        )
+        gone = sum(_delete(instance, catalog, asset_graph, ledger, leaving, patience=PATIENCE))
     return {"pruned": gone, "kept": len(order) - gone}
 
 
@@ -81,9 +70,8 @@ def prune_surplus(instance: dg.DagsterInstance, catalog: Catalog, asset_graph: A
     leaving = choose(order, _quiet_since(ledger, order), Window(datetime.min.replace(tzinfo=UTC), most))[:SURPLUS]
     gone = 0
     with suppress(DispatchBusyError):
-        for start in range(0, len(leaving), SLICE):
-            slice_ = leaving[start : start + SLICE]
-            gone += _delete(instance, catalog, asset_graph, ledger, slice_, pause=start > 0, patience=LEASE_WAIT)
+        for deleted in _delete(instance, catalog, asset_graph, ledger, leaving, patience=LEASE_WAIT):
+            gone += deleted
     return gone
 
 
@@ -114,21 +102,23 @@ def _delete(
     ledger: Ledger,
     keys: Sequence[str],
     *,
-    pause: bool,
     patience: timedelta,
-) -> int:
-    if pause:
-        time.sleep(PAUSE.total_seconds())
-    with ledger.dispatch.lease(DISPATCH_LEASE, wait=patience) as held:
-        if not held:
-            raise DispatchBusyError(
-                f"The partitions' keys were held by others for {patience.total_seconds():.0f} s. The next maintenance "
-                "goes on; if this comes again, see which sensor is busy all the time"
-            )
-        used = keys_in_use(instance, WorkingSet.of(instance, catalog), asset_graph)
-        quiet_since = _quiet_since(ledger, keys)
-        asked_for = {key for key, since in quiet_since.items() if since is None and not is_former(key)}
-        leaving = [key for key in keys if key not in used | asked_for]
-        for key in leaving:
-            instance.delete_dynamic_partition(catalog.partitions_name, key)
-    return len(leaving)
+) -> Iterator[int]:
+    """Delete the keys that are still free to leave, some under each lease; yield how many left each time."""
+    for start in range(0, len(keys), SLICE):
+        if start:
+            time.sleep(PAUSE.total_seconds())
+        with ledger.dispatch.lease(DISPATCH_LEASE, wait=patience) as held:
+            if not held:
+                raise DispatchBusyError(
+                    f"The partitions' keys were held by others for {patience.total_seconds():.0f} s. The next "
+                    "maintenance goes on; if this comes again, see which sensor is busy all the time"
+                )
+            some = keys[start : start + SLICE]
+            used = keys_in_use(instance, WorkingSet.of(instance, catalog), asset_graph)
+            quiet_since = _quiet_since(ledger, some)
+            asked_for = {key for key, since in quiet_since.items() if since is None and not is_former(key)}
+            leaving = [key for key in some if key not in used | asked_for]
+            for key in leaving:
+                instance.delete_dynamic_partition(catalog.partitions_name, key)
+        yield len(leaving)
