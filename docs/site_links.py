@@ -15,4 +15,4 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: Any) -> str:
         path = posixpath.normpath(posixpath.join("docs", folder, link[1]))
         return link[0] if path.startswith("docs/") else f"]({config.repo_url}/blob/main/{path})"
 
-    return re.sub(r"\]\(((?:\.\./)+[^)#\s]*)\)", address, markdown)
+    return re.sub(r"\]\(((?:\.\./)+[^)\s]*)\)", address, markdown)

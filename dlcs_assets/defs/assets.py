@@ -18,7 +18,7 @@ from dlcs_assets.defs import shown, tags
 from dlcs_assets.defs.catalog import Catalog
 from dlcs_assets.defs.checks import stage_check_results, stage_check_specs
 from dlcs_assets.defs.materializations import UPSTREAM
-from dlcs_assets.defs.partitions import image_ids
+from dlcs_assets.defs.partitions import is_image_key
 from dlcs_assets.defs.reporting import Report, Reporter
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.partition_key import asset_id_of
@@ -207,7 +207,8 @@ class _Run:
                 f"A run takes at most {self._settings.chunk_size} images, this one was given {len(keys)}. Launch them "
                 "as a backfill, which makes runs of that size, or raise DLCS_CHUNK_SIZE."
             )
-        asset_ids = [asset_id_of(key) for key in keys]
+        # A range may hold both the former and the new key of an image.
+        asset_ids = list(dict.fromkeys(asset_id_of(key) for key in keys))
         self._context.instance.add_run_tags(run_id, _tags_of(asset_ids))
         return self._ledger.claims.claim_images(asset_ids, self._stages, run_id, now=datetime.now(UTC))
 
@@ -227,8 +228,7 @@ class _Run:
                 f"Dagster has no partition {chosen}. Images are partitions from their first ingest on, until they are "
                 "pruned; `dlcs retry` and `dlcs reprocess` reach all of them, and add what is missing."
             ) from error
-        images = set(image_ids(keys).values())
-        if strange := next((key for key in keys if key not in images), None):
+        if strange := next((key for key in keys if not is_image_key(key)), None):
             raise shown.failure(
                 f"The partition {strange} is no image's: their keys are made from ids, as `@customer/space/asset`. "
                 "Delete it in Dagster; a message registers an image and adds its partition."

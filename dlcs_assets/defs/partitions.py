@@ -70,6 +70,11 @@ def image_ids(keys: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def is_image_key(key: str) -> bool:
+    """Return whether a key is an image's. One that a person added may be anything."""
+    return bool(image_ids([key]))
+
+
 def keys_in_use(instance: dg.DagsterInstance, working_set: WorkingSet, asset_graph: Any) -> set[str]:
     """Return the keys of all queued and active runs and backfills of ours: these must stay where they are."""
     used: set[str] = set()

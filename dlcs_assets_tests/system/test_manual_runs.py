@@ -149,3 +149,12 @@ def test_a_run_without_known_images_says_so(system: System, chosen: dict[str, st
     assert run.status is dg.DagsterRunStatus.FAILURE
     assert system.failure_of(run)[0].startswith(said)
     assert system.status(PAGE).state == "done"
+
+
+def test_a_range_with_both_keys_of_an_image_takes_it_once(system: System) -> None:
+    system.instance.add_dynamic_partitions(system.catalog.partitions_name, ["/2/1/page"])
+    system.origin.asked.clear()
+    run = system.launch({tags.RANGE_START: key_of(PAGE), tags.RANGE_END: "/2/1/page"})
+    assert run.is_success
+    assert len(system.origin.asked) == 1
+    assert system.status(PAGE).state == "done"
