@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped] # it has no types
 
 from dlcs_testing import postgresql
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 # ended by it.
 if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The same examples each time, and none fails because a machine is busy.
+settings.register_profile("tests", deadline=None, derandomize=True, database=None)
+settings.load_profile("tests")
 
 WHOLE_SYSTEM = "dlcs_assets_tests/e2e/"
 ON_ITS_OWN = ("test_dagster_dev.py", "test_secrets.py")  # have servers of their own

@@ -27,9 +27,12 @@ from dlcs_assets.ledger.encryption import WrongKeyError
 from dlcs_assets.ledger.engine import UNAVAILABLE, UnusableLedgerError
 from dlcs_assets.logs import keep_libraries_quiet
 from dlcs_assets.settings import Settings
+from dlcs_assets.view.counting_pages import CountingPages
+from dlcs_assets.view.image_pages import ImagePages
 from dlcs_assets.view.pages import Pages
 from dlcs_assets.view.pictures import Pictures, make_image_server
 from dlcs_assets.view.queries import UnreadableAddressError
+from dlcs_assets.view.site import Site
 from dlcs_stack.front_door import AsgiApp, AsgiFrontDoor, FrontDoor, Receive, Scope, Send
 
 _log = logging.getLogger(__name__)
@@ -110,26 +113,24 @@ def create_app(
 
     `viewers` are origins whose pages may read manifests, such as `https://viewer.example.org`.
     """
-    pages = Pages(open_ledger, pictures, settings)
+    site = Site(open_ledger, pictures, settings)
+    pages, image_pages, counting_pages = Pages(site), ImagePages(site), CountingPages(site)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         yield
-        await run_in_threadpool(pages.close)
-        await run_in_threadpool(pictures.close)
-
-    def sorry(status: int, title: str, text: str) -> Response:
-        return pages.sorry(status, title, text)
+        await run_in_threadpool(counting_pages.close)
+        await run_in_threadpool(site.close)
 
     def unreadable(_request: Request, error: Exception) -> Response:
-        return sorry(400, "This address cannot be read", str(error))
+        return site.sorry(400, "This address cannot be read", str(error))
 
     def ledger_failed(_request: Request, error: Exception) -> Response:
         _log.warning("The ledger does not answer: %s", type(error).__name__)
-        return sorry(503, "The ledger does not answer", "Try again in a moment; dlcs doctor says what is wrong.")
+        return site.sorry(503, "The ledger does not answer", "Try again in a moment; dlcs doctor says what is wrong.")
 
     def wrong_key(_request: Request, error: Exception) -> Response:
-        return sorry(503, "The ledger cannot be read", str(error))
+        return site.sorry(503, "The ledger cannot be read", str(error))
 
     def service_failed(_request: Request, error: Exception) -> Response:
         _log.warning("A picture cannot be shown: %s", error)
@@ -138,23 +139,23 @@ def create_app(
     def http_error(_request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if error.status_code == 404:  # noqa: PLR2004 (not found)
-            return sorry(404, "There is no such page", "It may have been deleted, or never have been there.")
+            return site.sorry(404, "There is no such page", "It may have been deleted, or never have been there.")
         return PlainTextResponse(error.detail, error.status_code, headers=error.headers)
 
     return Starlette(
         routes=[
             Route("/", pages.newest),
             Route("/images", pages.wall),
-            Route("/image", pages.image),
+            Route("/image", image_pages.image),
             Route("/manifest", pages.manifest),
-            Route("/zoom", pages.zoom),
+            Route("/zoom", image_pages.zoom),
             Route("/batches", pages.batches),
             Route("/batch", pages.batch),
             Route("/failures", pages.failures),
-            Route("/customers", pages.customers),
-            Route("/numbers", pages.numbers),
-            Route("/thumbnail", pages.thumbnail),
-            Route("/rendering", pages.rendering),
+            Route("/customers", counting_pages.customers),
+            Route("/numbers", counting_pages.numbers),
+            Route("/thumbnail", image_pages.thumbnail),
+            Route("/rendering", image_pages.rendering),
             Route("/health", lambda _request: PlainTextResponse("ok")),
             Mount("/static", StaticFiles(directory=_STATIC)),
         ],

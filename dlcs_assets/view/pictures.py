@@ -23,6 +23,7 @@ from dlcs_assets.ledger.reports import ImageStatus
 from dlcs_assets.settings import Settings
 
 JPEG: Final = "image/jpeg"
+TILE_EDGE: Final = 200  # pixels of the pictures on a wall
 LARGEST: Final = 1600  # pixels of an edge of what the image server is asked for here
 OVERVIEW: Final = 800  # pixels of the longest edge of a whole picture
 
