@@ -9,11 +9,11 @@ from abc import abstractmethod
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar, get_args
 
 import dagster as dg
 from dagster_aws.s3 import S3Resource
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from dlcs_assets.clients.appetiser import Appetiser
 from dlcs_assets.clients.aws import S3ClientFactory
@@ -34,7 +34,11 @@ from dlcs_assets.ingest.context import Services
 from dlcs_assets.pictures.processes import PictureReader
 from dlcs_assets.settings import Settings
 
-SECRET_SETTINGS: Final = {"ledger_url", "ledger_key"}
+SECRET_SETTINGS: Final = {"ledger_url"} | {
+    name
+    for name, field in Settings.model_fields.items()
+    if SecretStr in (field.annotation, *get_args(field.annotation))
+}
 
 C = TypeVar("C", bound=LazyClient[Any])
 

@@ -124,6 +124,8 @@ def test_a_setting_that_is_set_to_nothing_is_left_out() -> None:
 
 
 def test_settings_are_shown_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = {f"DLCS_{name.upper()}" for name, each in Settings.model_fields.items() if "SecretStr" in str(each)}
+    assert secret <= SECRET.keys()
     for name, value in (SECRET | {"DLCS_CHUNK_SIZE": "7"}).items():
         monkeypatch.setenv(name, value)
     settings = Settings()
