@@ -23,6 +23,20 @@ _DEFAULTS: Mapping[str, Any] = {
     "NumberReference2": 0, "NumberReference3": 0, "PreservedUri": "", "Reference1": "", "Reference2": "",
     "Reference3": "", "Roles": "", "Tags": "", "Width": 3000,
 }  # fmt: skip
+_QUERIES: Mapping[str, str] = {
+    "Images": 'SELECT "Width", "Height", "MediaType", "Error", "Ingesting" FROM "Images" WHERE "Id" = :image',
+    "ImageLocation": 'SELECT "S3", "Nas" FROM "ImageLocation" WHERE "Id" = :image',
+    "ImageStorage": 'SELECT "Size", "ThumbnailSize", "CheckingInProgress" FROM "ImageStorage" WHERE "Id" = :image',
+    "ThumbSizes": 'SELECT "MetadataValue" FROM "AssetApplicationMetadata" WHERE "AssetId" = :image '
+    """AND "MetadataType" = 'ThumbSizes'""",
+    "BatchAssets": 'SELECT "BatchId", "Status", "Error" FROM "BatchAssets" WHERE "AssetId" = :image ORDER BY "BatchId"',
+    "Batches": 'SELECT "Completed", "Errors", "Count", "Finished" IS NOT NULL FROM "Batches" '
+    'WHERE "Customer" = :customer ORDER BY "Id"',
+    "CustomerStorage": 'SELECT "TotalSizeOfStoredImages", "TotalSizeOfThumbnails" FROM "CustomerStorage" '
+    'WHERE "Customer" = :customer AND coalesce("Space", 0) = 0',
+    "Queues": 'SELECT "Name", "Size" FROM "Queues" WHERE "Customer" = :customer ORDER BY "Name"',
+}
+_MANY = ("BatchAssets", "Batches", "Queues")
 
 
 @dataclass(frozen=True)
@@ -70,6 +84,37 @@ class Dlcs:
                 '"TotalSizeOfStoredImages", "TotalSizeOfThumbnails") VALUES (:number, :space, :policy, 0, :size, 0)',
                 {"number": number, "space": space, "policy": storage_policy, "size": size},
             )
+
+    def submit(self, *images: str, queue: str = "default") -> int:
+        """Submit images as a batch, as the API does it: what it writes before it sends a message for each."""
+        customer = int(images[0].split("/")[0])
+        ((batch,),) = self.execute(
+            'INSERT INTO "Batches" ("Completed", "Count", "Customer", "Errors", "Submitted", "Superseded") '
+            'VALUES (0, :count, :customer, 0, now(), false) RETURNING "Id"',
+            {"count": len(images), "customer": customer},
+        )
+        for image in images:
+            self.execute(
+                """UPDATE "Images" SET "Error" = '', "Ingesting" = true, "Batch" = :batch WHERE "Id" = :image""",
+                {"batch": batch, "image": image},
+            )
+            self.execute(
+                'INSERT INTO "BatchAssets" ("BatchId", "AssetId", "Status") VALUES (:batch, :image, 1)',
+                {"batch": batch, "image": image},
+            )
+        self.execute(
+            'INSERT INTO "Queues" VALUES (:customer, :queue, :count) '
+            'ON CONFLICT ("Customer", "Name") DO UPDATE SET "Size" = "Queues"."Size" + :count',
+            {"customer": customer, "queue": queue, "count": len(images)},
+        )
+        return int(batch)
+
+    def rows(self, image: str) -> dict[str, Any]:
+        """Return all that an engine writes of an image, by table, without times; None for a row that is not there."""
+        values = {"image": image, "customer": int(image.partition("/")[0])}
+        found = {name: self.execute(query, values) for name, query in _QUERIES.items()}
+        single = {name: tuple(rows[0]) if rows else None for name, rows in found.items() if name not in _MANY}
+        return single | {name: [tuple(row) for row in found[name]] for name in _MANY}
 
     def limit(self, policy: str, images: int, size: int) -> None:
         """Add a storage policy."""
@@ -128,12 +173,12 @@ class Dlcs:
             },
         )
 
-    def reader(self, *tables: str) -> Dlcs:
-        """Return the same database as a user of its own sees it, who may read these tables only."""
+    def reader(self, *tables: str, right: str = "SELECT") -> Dlcs:
+        """Return the same database as a user of its own sees it, who has a right on these tables only."""
         name = f"reader_{uuid.uuid4().hex[:12]}"
         self.execute(f"CREATE ROLE {name} LOGIN PASSWORD 's3cr3t'")
         for each in tables:
-            self.execute(f'GRANT SELECT ON "{each}" TO {name}')
+            self.execute(f'GRANT {right} ON "{each}" TO {name}')
         url = make_url(self.url).set(username=name, password="s3cr3t")
         return Dlcs(url.render_as_string(hide_password=False), self.layout)
 

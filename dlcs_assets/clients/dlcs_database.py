@@ -1,11 +1,12 @@
-"""The DLCS's own database, read only: its customers, with what they may do, and its images. In both layouts.
+"""The DLCS's own database: its customers, with what they may do, and its images. In both layouts.
 
-Whatever is to be read there belongs here, and no more than the tables and columns that are needed.
+Whatever is to be read there belongs here, and no more than the tables and columns that are needed. What is written
+there is in `dlcs_assets.clients.dlcs_ends`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,6 +16,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
+    Select,
     TableClause,
     column,
     create_engine,
@@ -28,48 +30,60 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from dlcs_assets.domain.asset_id import AssetId
-from dlcs_assets.domain.delivery import Channel, RequestedChannel
+from dlcs_assets.domain.delivery import NO_POLICY, Channel, RequestedChannel
 from dlcs_assets.domain.errors import IngestError, MessageRejectedError, PermanentError, TransientError
+from dlcs_assets.domain.ingest_request import AssetFields
+from dlcs_assets.domain.media_type import declared_type
 from dlcs_assets.domain.redaction import shown_url
 
 NEWEST_KNOWN: Final = "20260812155535_Fixup StubAsset spaces"  # the last migration that this module was written for
 
+INTERRUPTED: Final = "dlcs_database_interrupted"  # code of an error
+
 _CONNECT_TIMEOUT_SECONDS: Final = 10
 _STATEMENT_TIMEOUT_SECONDS: Final = 60
+_LOCK_TIMEOUT_SECONDS: Final = 10
+# A deadlock, a transaction that could not be serialised, a lock or a statement that took too long.
+_INTERRUPTIONS: Final = frozenset({"40P01", "40001", "55P03", "57014"})
 _PAGE: Final = 500
 _IMAGE_FAMILY: Final = "I"
 _REMEDY: Final = (
-    "Check DLCS_DATABASE_URL, and that its user may read the tables of the DLCS that are used (docs/settings.md)."
+    "Check DLCS_DATABASE_URL, and that its user may use the tables of the DLCS that are used (docs/settings.md)."
 )
+# The DLCS makes nothing of an asset without channels.
+_NO_CHANNEL: Final = (RequestedChannel(Channel.NONE, NO_POLICY),)
 
 
-def _table(name: str, *columns: str) -> TableClause:
+def table_of(name: str, *columns: str) -> TableClause:
+    """Return a table with the columns of it that are used."""
     return table(name, *map(column, columns))
 
 
-_IMAGES: Final = _table(
+_IMAGES: Final = table_of(
     "Images", "Id", "Customer", "Space", "Family", "Origin", "MediaType", "MaxUnauthorised", "Roles", "Created",
     "Finished", "Ingesting", "Error", "Width", "Height",
 )  # fmt: skip
-_CHANNELS: Final = _table("ImageDeliveryChannels", "Id", "ImageId", "Channel", "DeliveryChannelPolicyId")
-_POLICIES: Final = _table("DeliveryChannelPolicies", "Id", "Customer", "Channel", "Name", "System", "PolicyData")
-_DEFAULTS: Final = _table("DefaultDeliveryChannels", "Customer", "Space", "MediaType", "DeliveryChannelPolicyId")
-_STRATEGIES: Final = _table(
+_CHANNELS: Final = table_of("ImageDeliveryChannels", "Id", "ImageId", "Channel", "DeliveryChannelPolicyId")
+_POLICIES: Final = table_of("DeliveryChannelPolicies", "Id", "Customer", "Channel", "Name", "System", "PolicyData")
+_DEFAULTS: Final = table_of("DefaultDeliveryChannels", "Customer", "Space", "MediaType", "DeliveryChannelPolicyId")
+_STRATEGIES: Final = table_of(
     "CustomerOriginStrategies", "Id", "Customer", "Regex", "Strategy", "Credentials", "Optimised", "Order"
 )
-_CUSTOMERS: Final = _table("Customers", "Id")
-_STORED: Final = _table("CustomerStorage", "Customer", "Space", "StoragePolicy", "TotalSizeOfStoredImages")
-_LIMITS: Final = _table(
+_CUSTOMERS: Final = table_of("Customers", "Id")
+_STORED: Final = table_of("CustomerStorage", "Customer", "Space", "StoragePolicy", "TotalSizeOfStoredImages")
+_LIMITS: Final = table_of(
     "StoragePolicies", "Id", "MaximumNumberOfStoredImages", "MaximumTotalSizeOfStoredImages"
 )  # fmt: skip
-_HISTORY: Final = _table("__EFMigrationsHistory", "MigrationId")
-_OF_IMAGES: Final = (_IMAGES, _CHANNELS, _POLICIES)
+_HISTORY: Final = table_of("__EFMigrationsHistory", "MigrationId")
+OF_IMAGES: Final = (_IMAGES, _CHANNELS, _POLICIES)
 _OF_CUSTOMERS: Final = (_CUSTOMERS, _STRATEGIES, _POLICIES, _DEFAULTS, _STORED, _LIMITS, _HISTORY)
 
 # From the catalog, which has what the user may not read as well.
 _COLUMNS: Final = text("""
 SELECT c.relname AS "table", a.attname AS "column", a.attnotnull AS required,
-       has_column_privilege(c.oid, a.attnum, 'SELECT') AS readable
+       has_column_privilege(c.oid, a.attnum, 'SELECT') AS "SELECT",
+       has_column_privilege(c.oid, a.attnum, 'INSERT') AS "INSERT",
+       has_column_privilege(c.oid, a.attnum, 'UPDATE') AS "UPDATE"
 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 WHERE c.relname = ANY(:tables) AND c.relkind IN ('r', 'p', 'v') AND pg_table_is_visible(c.oid)
 """)
@@ -80,8 +94,8 @@ class Layout:
     """What of the tables differs between versions of the DLCS.
 
     `migration` is the newest that was applied, "" if it was not read. `has_open_full_max`: images with roles have the
-    longest edge that is open to everyone in `OpenFullMax`. `null_is_all`: rows of a whole customer have no space, and
-    space 0 is one like the others; in 2025 it stood for the whole customer.
+    longest edge that is open to everyone in `OpenFullMax`, and any image may have a `MaxWidth`. `null_is_all`: rows of
+    a whole customer have no space, and space 0 is one like the others; in 2025 it stood for the whole customer.
     """
 
     migration: str
@@ -101,8 +115,8 @@ class Layout:
 class DlcsAsset:
     """What the DLCS has on record of an image. `channels` None: it has none; width and height 0: not known.
 
-    `max_unauthorised` is as this system reads it, whichever layout it comes from. `odd` names what of the row has no
-    counterpart here.
+    `max_unauthorised` is as this system reads it, whichever layout it comes from; `max_width` is the longest edge that
+    anyone may see, None without a limit. `odd` names what of the row has no counterpart here.
     """
 
     asset_id: AssetId
@@ -110,6 +124,7 @@ class DlcsAsset:
     media_type: str
     channels: tuple[RequestedChannel, ...] | None
     max_unauthorised: int
+    max_width: int | None
     roles: tuple[str, ...]
     created: datetime
     finished: datetime | None
@@ -118,6 +133,17 @@ class DlcsAsset:
     width: int
     height: int
     odd: tuple[str, ...] = ()
+
+    @property
+    def fields(self) -> AssetFields:
+        """What a full message would say of it."""
+        return AssetFields(
+            origin=self.origin,
+            media_type=declared_type(self.media_type),
+            channels=self.channels or _NO_CHANNEL,
+            max_unauthorised=self.max_unauthorised,
+            roles=self.roles,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +219,7 @@ class DlcsDatabase:
         """Return the images among these by id: of the family of images, or of any."""
         chosen = _IMAGES.c.Id.in_(image_ids)
         rows, channels = self._rows(chosen if of_any_family else chosen & _is_image(), limit=None)
-        return {str(asset.asset_id): asset for asset in self._assets(rows, channels)}
+        return {str(asset.asset_id): asset for asset in _assets(rows, channels)}
 
     def all_assets(self, *, customer: int | None = None, space: int | None = None) -> Iterator[DlcsAsset]:
         """Yield all images of a customer, of one of its spaces, or all, a page at a time in memory."""
@@ -205,7 +231,7 @@ class DlcsDatabase:
         after = ""
         while True:
             rows, channels = self._rows(chosen & (_IMAGES.c.Id > after), limit=_PAGE)
-            yield from self._assets(rows, channels)
+            yield from _assets(rows, channels)
             if len(rows) < _PAGE:
                 return
             after = rows[-1].Id
@@ -224,7 +250,7 @@ class DlcsDatabase:
 
     def check_images(self) -> None:
         """Raise what keeps images from being read."""
-        with self._reading(_OF_IMAGES):
+        with self._reading(OF_IMAGES):
             pass
 
     def close(self) -> None:
@@ -234,17 +260,9 @@ class DlcsDatabase:
             self._opened = None
 
     def _rows(self, chosen: ColumnElement[bool], *, limit: int | None) -> tuple[Sequence[Any], Sequence[Any]]:
-        with self._reading(_OF_IMAGES) as (connection, layout):
-            open_full_max = column("OpenFullMax") if layout.has_open_full_max else null().label("OpenFullMax")
-            query = select(*_IMAGES.c, open_full_max).where(chosen).order_by(_IMAGES.c.Id).limit(limit)
-            rows = connection.execute(query).all()
-            channels = (
-                select(_CHANNELS.c.ImageId, _CHANNELS.c.Channel, _POLICIES.c.Name)
-                .join_from(_CHANNELS, _POLICIES, _POLICIES.c.Id == _CHANNELS.c.DeliveryChannelPolicyId)
-                .where(_CHANNELS.c.ImageId.in_([row.Id for row in rows]))
-                .order_by(_CHANNELS.c.ImageId, _CHANNELS.c.Id)
-            )
-            return rows, connection.execute(channels).all()
+        with self._reading(OF_IMAGES) as (connection, layout):
+            rows = connection.execute(_select_images(layout).where(chosen).order_by(_IMAGES.c.Id).limit(limit)).all()
+            return rows, _channels(connection, rows)
 
     @contextmanager
     def _reading(self, tables: Collection[TableClause]) -> Iterator[tuple[Connection, Layout]]:
@@ -259,7 +277,30 @@ class DlcsDatabase:
         except DBAPIError as error:
             raise self._error_of(error) from None  # the driver's text may quote what was bound
 
-    def _layout(self, connection: Connection, tables: Collection[TableClause]) -> Layout:
+    @contextmanager
+    def writing(
+        self, tables: Collection[TableClause], rights: Mapping[TableClause, Sequence[str]]
+    ) -> Iterator[tuple[Connection, Layout]]:
+        """Yield a connection in a transaction, which is committed at the end, and the layout that it finds.
+
+        `rights` are what is done to each of the tables: INSERT, UPDATE.
+        """
+        try:
+            with self._engine().begin() as connection:
+                connection.exec_driver_sql(
+                    f"SET LOCAL statement_timeout = '{_STATEMENT_TIMEOUT_SECONDS}s';"
+                    f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT_SECONDS}s'"
+                )
+                yield connection, self._layout(connection, tables, rights)
+        except DBAPIError as error:
+            raise self._error_of(error) from None
+
+    def _layout(
+        self,
+        connection: Connection,
+        tables: Collection[TableClause],
+        rights: Mapping[TableClause, Sequence[str]] | None = None,
+    ) -> Layout:
         """Return the layout. Raises `PermanentError` that names each table, column and right that is missing."""
         names = [each.name for each in tables]
         rows = connection.execute(_COLUMNS, {"tables": [*names, _IMAGES.name]})
@@ -272,11 +313,11 @@ class DlcsDatabase:
         needed = [(each.name, name) for each in tables for name in each.c.keys()]  # noqa: SIM118 (it is no dict)
         if lacking := [f"{name}.{of_table}" for name, of_table in needed if (name, of_table) not in there]:
             raise self._refused(f"lacks the column {_listed(lacking)}")
-        hidden = [(name, of_table) for name, of_table in needed if not there[name, of_table].readable]
-        if hidden:
-            partly = {name for name, of_table in needed if there[name, of_table].readable}
-            rights = dict.fromkeys(f"{name}.{of_table}" if name in partly else name for name, of_table in hidden)
-            raise self._refused(f"does not let its user read {_listed(list(rights))}")
+        self._require(there, needed, "SELECT")
+        for right in ("INSERT", "UPDATE"):
+            written = [each for each, wanted in (rights or {}).items() if right in wanted]
+            columns = [(each.name, name) for each in written for name in each.c.keys()]  # noqa: SIM118 (as above)
+            self._require(there, columns, right)
         migration = connection.scalar(select(func.max(_HISTORY.c.MigrationId))) if _HISTORY in tables else None
         space = there.get((_STORED.name, "Space"))
         return Layout(
@@ -285,10 +326,20 @@ class DlcsDatabase:
             null_is_all=space is not None and not space.required,
         )
 
+    def _require(self, there: Mapping[tuple[str, str], Any], needed: Sequence[tuple[str, str]], right: str) -> None:
+        hidden = [(name, of_table) for name, of_table in needed if not getattr(there[name, of_table], right)]
+        if hidden:
+            partly = {name for name, of_table in needed if getattr(there[name, of_table], right)}
+            missing = dict.fromkeys(f"{name}.{of_table}" if name in partly else name for name, of_table in hidden)
+            verb = "read" if right == "SELECT" else right
+            raise self._refused(f"does not let its user {verb} {_listed(list(missing))}")
+
     def _engine(self) -> Engine:
         if self._opened is None:
             arguments = {"connect_timeout": _CONNECT_TIMEOUT_SECONDS, "application_name": "dlcs-assets"}
-            self._opened = create_engine(self._driver(), connect_args=arguments, pool_size=1, hide_parameters=True)
+            self._opened = create_engine(
+                self._driver(), connect_args=arguments, pool_size=1, pool_pre_ping=True, hide_parameters=True
+            )
         return self._opened
 
     def _driver(self) -> URL:
@@ -308,28 +359,56 @@ class DlcsDatabase:
     def _error_of(self, error: DBAPIError) -> IngestError:
         if not isinstance(error, OperationalError):
             return self._refused(f"refused the query: {type(error.orig).__name__}")
+        if error.orig is not None and getattr(error.orig, "pgcode", None) in _INTERRUPTIONS:
+            cause = f"The DLCS's database at {shown_url(self._url)} ended the query: {type(error.orig).__name__}"
+            return TransientError(INTERRUPTED, cause, remedy=_REMEDY)
         said = str(error.orig)
         if "authentication failed" in said or "does not exist" in said:
             return self._refused("refused the login: its user, password or name is wrong")
-        cause = f"The DLCS's database at {shown_url(self._url)} does not answer, or ended the query"
+        cause = f"The DLCS's database at {shown_url(self._url)} does not answer"
         return TransientError("dlcs_database_unavailable", cause, remedy=_REMEDY)
 
     def _refused(self, what: str) -> PermanentError:
         cause = f"The DLCS's database at {shown_url(self._url)} {what}"
         return PermanentError("dlcs_database_refused", cause, remedy=_REMEDY)
 
-    @staticmethod
-    def _assets(rows: Sequence[Any], channels: Sequence[Any]) -> Iterator[DlcsAsset]:
-        of_image: dict[str, list[tuple[str, str]]] = {}
-        for row in channels:
-            of_image.setdefault(row.ImageId, []).append((row.Channel, row.Name))
-        for row in rows:
-            try:
-                asset_id = AssetId.parse(row.Id)
-            except MessageRejectedError:
-                continue  # no image of this system can have such an id
-            if str(asset_id) == row.Id:
-                yield _asset(asset_id, row, of_image.get(row.Id, []))
+
+def _assets(rows: Sequence[Any], channels: Sequence[Any]) -> Iterator[DlcsAsset]:
+    of_image: dict[str, list[tuple[str, str]]] = {}
+    for row in channels:
+        of_image.setdefault(row.ImageId, []).append((row.Channel, row.Name))
+    for row in rows:
+        try:
+            asset_id = AssetId.parse(row.Id)
+        except MessageRejectedError:
+            continue  # no image of this system can have such an id
+        if str(asset_id) == row.Id:
+            yield _asset(asset_id, row, of_image.get(row.Id, []))
+
+
+def locked_asset(connection: Connection, layout: Layout, asset_id: AssetId) -> DlcsAsset | None:
+    """Return an image as it stays until the end of the transaction; None if there is none."""
+    query = _select_images(layout).where(_IMAGES.c.Id == str(asset_id))
+    # What is inserted meanwhile may refer to the row, as to one that is only read.
+    rows = connection.execute(query.with_for_update(key_share=True)).all()
+    return next(_assets(rows, _channels(connection, rows)), None)
+
+
+def _select_images(layout: Layout) -> Select[Any]:
+    optional = (
+        column(name) if layout.has_open_full_max else null().label(name) for name in ("OpenFullMax", "MaxWidth")
+    )
+    return select(*_IMAGES.c, *optional)
+
+
+def _channels(connection: Connection, rows: Sequence[Any]) -> Sequence[Any]:
+    query = (
+        select(_CHANNELS.c.ImageId, _CHANNELS.c.Channel, _POLICIES.c.Name)
+        .join_from(_CHANNELS, _POLICIES, _POLICIES.c.Id == _CHANNELS.c.DeliveryChannelPolicyId)
+        .where(_CHANNELS.c.ImageId.in_([row.Id for row in rows]))
+        .order_by(_CHANNELS.c.ImageId, _CHANNELS.c.Id)
+    )
+    return connection.execute(query).all()
 
 
 def _is_image() -> ColumnElement[bool]:
@@ -396,6 +475,7 @@ def _asset(asset_id: AssetId, row: Any, channels: Sequence[tuple[str, str]]) -> 
         media_type=row.MediaType,
         channels=requested or None,
         max_unauthorised=_max_unauthorised(row, roles),
+        max_width=row.MaxWidth or None,
         roles=roles,
         created=row.Created,
         finished=row.Finished,

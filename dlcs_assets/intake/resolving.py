@@ -6,19 +6,12 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Final
 
 from dlcs_assets.clients.dlcs_database import DlcsAsset, DlcsDatabase
-from dlcs_assets.domain.delivery import NO_POLICY, Channel, RequestedChannel
 from dlcs_assets.domain.errors import IngestError
-from dlcs_assets.domain.ingest_request import AssetFields
-from dlcs_assets.domain.media_type import declared_type
 from dlcs_assets.domain.text import shown_text
 from dlcs_assets.ledger.records import InboxMessage, Rejection
 from dlcs_assets.settings import Settings
-
-# The DLCS makes nothing of an asset without channels.
-_NO_CHANNEL: Final = (RequestedChannel(Channel.NONE, NO_POLICY),)
 
 
 @dataclass(frozen=True)
@@ -77,12 +70,5 @@ def _resolved(entry: InboxMessage, asset: DlcsAsset | None, asked_at: datetime, 
             "Set DLCS_FORWARD_QUEUE_URL to the queue of the engine that does it; then: dlcs rejected --requeue",
         )
         return replace(entry, rejection=rejection)
-    fields = AssetFields(
-        origin=asset.origin,
-        media_type=declared_type(asset.media_type),
-        channels=asset.channels or _NO_CHANNEL,
-        max_unauthorised=asset.max_unauthorised,
-        roles=asset.roles,
-    )
     # It was so when the DLCS was asked: whatever was registered before that is older.
-    return replace(entry, message=replace(entry.message, created=asked_at, asset=fields))
+    return replace(entry, message=replace(entry.message, created=asked_at, asset=asset.fields))
