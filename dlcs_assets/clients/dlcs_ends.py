@@ -179,21 +179,21 @@ class Gone:
     """Nothing was written: the DLCS has no such image (any more)."""
 
 
-Told = Written | Changed | Gone
+EndResult = Written | Changed | Gone
 
 
-def write_end(database: DlcsDatabase, end: DlcsEnd) -> Told:
+def write_end(database: DlcsDatabase, end: DlcsEnd) -> EndResult:
     """Write how an image ended. Raises the errors of the error tree, codes `dlcs_database_*`; then nothing is sure."""
     try:
-        told = _write(database, end)
+        result = _write(database, end)
     except TransientError as error:
         if error.code != INTERRUPTED:
             raise
-        told = _write(database, end)  # a deadlock with others is over now
-    if isinstance(told, frozenset):
+        result = _write(database, end)  # a deadlock with others is over now
+    if isinstance(result, frozenset):
         # By itself: in the same transaction two that end the last two images of a batch would not see each other.
-        return Written(tuple(found for batch in sorted(told) if (found := _recount(database, end, batch))))
-    return told
+        return Written(tuple(found for batch in sorted(result) if (found := _recount(database, end, batch))))
+    return result
 
 
 def check_writing(database: DlcsDatabase) -> None:

@@ -64,9 +64,9 @@ def test_rows_are_those_that_the_recipe_leaves(
     dlcs.execute("INSERT INTO \"Queues\" VALUES (99, 'priority', 0)")
     assert write_end(database, replace(WELL, batches={batch: "default"})) == Written()
     failed = DlcsEnd(AssetId.parse(OTHER), error=NOT_FOUND, batches={batch: "default"})
-    told = write_end(database, failed)
-    assert isinstance(told, Written)
-    assert [(each.id, each.count, each.completed, each.errors) for each in told.finished] == [(batch, 2, 1, 1)]
+    result = write_end(database, failed)
+    assert isinstance(result, Written)
+    assert [(each.id, each.count, each.completed, each.errors) for each in result.finished] == [(batch, 2, 1, 1)]
     for image in (IMAGE, OTHER):
         assert dlcs.rows(image) == prescribed.rows(image)
 
@@ -187,9 +187,9 @@ def test_each_message_is_counted_down_once_in_its_queue(dlcs: Dlcs, database: Dl
     urgent = dlcs.submit(IMAGE, queue="priority")
     both = {batch: "default", urgent: "priority", 12: "default"}
     for _ in range(2):
-        told = write_end(database, replace(WELL, batches=both))
-        assert isinstance(told, Written)
-        assert [each.id for each in told.finished] == [urgent]
+        result = write_end(database, replace(WELL, batches=both))
+        assert isinstance(result, Written)
+        assert [each.id for each in result.finished] == [urgent]
         rows = dlcs.rows(IMAGE)
         assert rows["Queues"] == [("default", 1), ("priority", 0)]
         assert rows["BatchAssets"] == [(batch, 3, None), (urgent, 3, None)]
@@ -222,9 +222,9 @@ def test_two_engines_end_the_last_two_images_at_once(dlcs: Dlcs, ends: list[Dlcs
 
         def write(database: DlcsDatabase, image: str, batch: int = batch, start: threading.Barrier = start) -> int:
             start.wait()
-            told = write_end(database, replace(WELL, asset_id=AssetId.parse(image), batches={batch: "default"}))
-            assert isinstance(told, Written)
-            return len(told.finished)
+            result = write_end(database, replace(WELL, asset_id=AssetId.parse(image), batches={batch: "default"}))
+            assert isinstance(result, Written)
+            return len(result.finished)
 
         with ThreadPoolExecutor(2) as threads:
             assert sum(threads.map(write, ends, images)) >= 1
@@ -238,10 +238,10 @@ def test_nothing_is_written_of_an_image_that_has_changed(dlcs: Dlcs, database: D
     for change in ("\"Origin\" = 'https://example.org/new.tif'", "\"Roles\" = 'staff'"):
         dlcs.execute(f'UPDATE "Images" SET {change} WHERE "Id" = \'{IMAGE}\'')
         before = dlcs.rows(IMAGE)
-        told = write_end(database, end)
-        assert isinstance(told, Changed)
+        result = write_end(database, end)
+        assert isinstance(result, Changed)
         assert dlcs.rows(IMAGE) == before
-        end = replace(end, registration=register(told.asset.fields, None))
+        end = replace(end, registration=register(result.asset.fields, None))
         assert end.registration == _registered(database)
     dlcs.execute('DELETE FROM "ImageDeliveryChannels" WHERE "Channel" = \'thumbs\'')
     assert isinstance(write_end(database, end), Changed)
