@@ -38,9 +38,10 @@ def end_image(
     *,
     schedule: RetrySchedule,
     now: datetime,
+    stays: bool = False,
 ) -> RequestState:
     """End the attempt at an image; return the state of its request."""
-    state = _write(results, claim, AttemptEnd(item, error, schedule, now))
+    state = _write(results, claim, AttemptEnd(item, error, schedule, now, stays))
     assert state is not None  # of an end
     return state
 

@@ -63,7 +63,18 @@ def list_batches(
     elif not found:
         echo("There is no batch.")
     else:
-        headings = ("customer", "batch", "submitted", "count", "done", "failed", "rejected", "pending", "standing")
+        headings = (
+            "customer",
+            "batch",
+            "submitted",
+            "count",
+            "done",
+            "failed",
+            "rejected",
+            "cancelled",
+            "pending",
+            "standing",
+        )
         print_table(make_console(), headings, [_row(batch) for batch in found])
 
 
@@ -108,6 +119,7 @@ def batch_json(batch: Batch) -> dict[str, Any]:
         "done": tally.done,
         "failed": tally.failed,
         "rejected": tally.rejected,
+        "cancelled": tally.cancelled,
         "pending": tally.pending,
         "running": tally.running,
         "completed": tally.completed,
@@ -200,7 +212,7 @@ def _count(seen: dict[str, Any]) -> str:
 
 def _row(batch: Batch) -> tuple[str, ...]:
     tally = batch.tally
-    numbers = (tally.done, tally.failed, tally.rejected, tally.unended)
+    numbers = (tally.done, tally.failed, tally.rejected, tally.cancelled, tally.unended)
     return (
         str(batch.customer),
         str(batch.id),

@@ -30,7 +30,7 @@ LEFT_OUT_FACTS = frozenset({"origin", "plan", "why"})
 
 def show_image(console: Console, image: ImageStatus, ledger: Ledger, settings: Settings) -> None:
     """Print state, reason, registration, plan, stages with their facts, objects and attempts."""
-    lines: Lines = [("state", image.state), *_reason(image), *_times(image)]
+    lines: Lines = [("state", image.state), *_reason(image), *_cancelled(ledger, image), *_times(image)]
     if image.registration:
         lines += _registration(image.registration) + _plan(image, image.registration, settings)
     for stage, result in image.stages.items():
@@ -63,10 +63,17 @@ def _reason(image: ImageStatus) -> Lines:
     if image.error_cause is None:
         return []
     where = f" at the stage {image.error_stage}" if image.error_stage else ""
-    lines = [("reason", f"{image.error_cause} ({image.error_code}{where})"), ("what to do", image.error_remedy or "")]
-    if image.state == "failed":
+    name = "not renewed" if image.state == ShownState.DONE else "reason"
+    lines = [(name, f"{image.error_cause} ({image.error_code}{where})"), ("what to do", image.error_remedy or "")]
+    if image.state in {ShownState.FAILED, ShownState.DONE}:
         lines.append(("", f"then: dlcs retry {image.asset_id}"))
     return lines
+
+
+def _cancelled(ledger: Ledger, image: ImageStatus) -> Lines:
+    """Return what was cancelled since the image got into its state."""
+    last = ledger.reports.last_cancelled(image.asset_id) if image.state != ShownState.CANCELLED else None
+    return [] if last is None else [("cancelled", f"{_moment(last.at)}: {last.cause}"), ("", last.remedy)]
 
 
 def _times(image: ImageStatus) -> Lines:

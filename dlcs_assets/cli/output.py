@@ -20,7 +20,14 @@ from rich.text import Text
 
 from dlcs_assets.domain.text import visible
 
-STYLES = {"done": "green", "failed": "red", "rejected": "red", "running": "cyan", "pending": "yellow"}
+STYLES = {
+    "done": "green",
+    "failed": "red",
+    "rejected": "red",
+    "running": "cyan",
+    "pending": "yellow",
+    "cancelled": "yellow",
+}
 PLAIN_INTERVAL = timedelta(seconds=2)  # between two lines of progress in a pipe
 UNITS = ("B", "KB", "MB", "GB", "TB")
 KILO = 1000

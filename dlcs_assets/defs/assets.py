@@ -245,6 +245,10 @@ class _Run:
         unregistered = [left for left in claim.skipped if left[1] == "it is not registered"]
         for asset_id, why in claim.skipped:
             self._context.log.warning("%s is left alone: %s", asset_id, why, extra={"image": str(asset_id)})
+        for ended in self._ended:
+            if ended.state is RequestState.NOT_RENEWED:
+                text = "%s is not renewed, and stays as it was made before: %s"
+                self._context.log.warning(text, ended.item.asset_id, ended.error, extra=_fields(ended))
         for ended in pending:
             self._context.log.warning(
                 "%s will be tried again: %s", ended.item.asset_id, ended.error, extra=_fields(ended)
@@ -252,7 +256,7 @@ class _Run:
         for ended in failed:
             self._context.log.error("%s failed: %s", ended.item.asset_id, ended.error, extra=_fields(ended))
         if failed or unregistered:
-            done = sum(ended.state is RequestState.DONE for ended in self._ended)
+            done = sum(ended.state in {RequestState.DONE, RequestState.NOT_RENEWED} for ended in self._ended)
             raise shown.failure(
                 f"{len(failed) + len(unregistered)} of {len(self._ended) + len(claim.skipped)} images failed, "
                 f"{done} are done, {len(pending)} will be tried again.",

@@ -22,6 +22,7 @@ class Tally:
     rejected: int = 0
     pending: int = 0
     running: int = 0
+    cancelled: int = 0
 
     @classmethod
     def of_states(cls, counts: Mapping[str, int], *, rejected_messages: int = 0) -> Tally:
@@ -34,7 +35,7 @@ class Tally:
     @property
     def listed(self) -> int:
         """All images that a message was received for. The sum of the others, so that the two sides always balance."""
-        return self.done + self.failed + self.rejected + self.unended
+        return self.done + self.failed + self.rejected + self.cancelled + self.unended
 
     @property
     def unended(self) -> int:
@@ -49,11 +50,13 @@ class Tally:
     @property
     def errors(self) -> int:
         """Images that ended otherwise, in the DLCS's word."""
-        return self.failed + self.rejected
+        return self.failed + self.rejected + self.cancelled
 
     def __str__(self) -> str:
         unended = f"{self.unended} pending" + (f" ({self.running} of them running)" if self.running else "")
-        return f"{self.listed} listed = {self.done} done + {self.failed} failed + {self.rejected} rejected + {unended}"
+        cancelled = f" + {self.cancelled} cancelled" if self.cancelled else ""
+        ended = f"{self.done} done + {self.failed} failed + {self.rejected} rejected{cancelled}"
+        return f"{self.listed} listed = {ended} + {unended}"
 
 
 @dataclass(frozen=True, slots=True)

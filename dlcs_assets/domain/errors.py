@@ -128,6 +128,8 @@ class MessageRejectedError(CompleteError):
         return f"{self.cause} ({self.code}). {self.remedy}"
 
 
+ORIGIN_CODES: Final = "origin_"  # how the codes of all errors begin that are about an image's origin
+
 RETRYABLE_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 

@@ -22,10 +22,12 @@ class RequestState(StrEnum):
     RESERVED = "reserved"  # given to a chunk whose run has not claimed it yet
     RUNNING = "running"
     DONE = "done"
+    NOT_RENEWED = "not_renewed"  # done, as before: its origin could not be read again
     FAILED = "failed"
     REJECTED = "rejected"
     DELETED = "deleted"  # of a request to delete the image
     SUPERSEDED = "superseded"  # a newer request took its place
+    CANCELLED = "cancelled"  # withdrawn: the image is what it was before
 
 
 class Event(StrEnum):
@@ -43,6 +45,7 @@ class Event(StrEnum):
     RETURNED = "returned"
     SUCCEEDED = "succeeded"
     DELETED = "deleted"
+    NOT_RENEWED = "not renewed"
     FAILED_PERMANENTLY = "failed permanently"
     FAILED_TRANSIENTLY = "failed transiently"
     ATTEMPTS_EXHAUSTED = "attempts exhausted"
@@ -95,13 +98,14 @@ claimed                | reserved                   | running    | run          
 returned               | reserved                   | pending    | run, reconcile           | -        | retry | set | cleared | -       | -
 succeeded              | running                    | done       | run                      | +1       | -     | -   | cleared | cleared | set
 deleted                | running                    | deleted    | run                      | +1       | -     | -   | cleared | cleared | set
+not renewed            | running                    | not_renewed | run                     | +1       | -     | -   | cleared | set     | set
 failed permanently     | running                    | failed     | run                      | +1       | -     | -   | cleared | set     | set
 failed transiently     | running                    | pending    | run, reconcile           | +1       | retry | set | cleared | set     | -
 attempts exhausted     | running                    | failed     | run, reconcile           | +1       | -     | -   | cleared | set     | set
 service down           | running                    | pending    | run                      | -        | retry | set | cleared | set     | -
 run lost               | running                    | pending    | run, reconcile           | -        | retry | set | cleared | set     | -
 not begun              | running                    | pending    | run, reconcile, operator | -        | retry | set | cleared | -       | -
-cancelled              | pending                    | failed     | operator                 | -        | -     | -   | -       | set     | set
+cancelled              | pending                    | cancelled  | operator                 | -        | -     | -   | -       | set     | set
 retried                | failed                     | pending    | operator                 | 0        | -     | set | -       | cleared | cleared
 superseded             | waiting, pending           | superseded | intake, operator, run    | -        | -     | -   | -       | -       | set
 image deleted          | waiting, pending, reserved | failed     | intake, operator, run    | -        | -     | -   | cleared | set     | set
@@ -122,6 +126,10 @@ MEANINGS: Final[Mapping[Event, str]] = {
     Event.RETURNED: "The run ended before it claimed the image, or another run holds the image.",
     Event.SUCCEEDED: "All stages of the request ended well.",
     Event.DELETED: "Everything of the image is deleted.",
+    Event.NOT_RENEWED: (
+        "A person asked for an image that was done, and its origin cannot be read again. What is stored is what the "
+        "registration asks for: it stays, with a warning."
+    ),
     Event.FAILED_PERMANENTLY: "Trying again would give the same result.",
     Event.FAILED_TRANSIENTLY: (
         "Trying again may help, and attempts are left. A run that was killed counts as this if it worked on this image "
@@ -134,7 +142,9 @@ MEANINGS: Final[Mapping[Event, str]] = {
         "the cause, and none loses an attempt. After the second time the image has a run of its own."
     ),
     Event.NOT_BEGUN: "The run ended, or lost its ledger, before it began this image.",
-    Event.CANCELLED: "An operator terminated the run: what the run did not finish is not started again.",
+    Event.CANCELLED: (
+        "A person terminated the run: what it did not finish is withdrawn, and not started again. Deletions are not."
+    ),
     Event.RETRIED: "`dlcs retry` for a deletion that failed. (Other images get a new request.)",
     Event.SUPERSEDED: "A newer request for the image includes what this one asks for.",
     Event.IMAGE_DELETED: "The image is to be deleted. An attempt in progress comes to its end first.",
@@ -177,7 +187,11 @@ def _states_after(*, finished: str = "set", error: str | None = None) -> tuple[R
 
 ENDED: Final = _states_after()
 SUCCESSFUL: Final = _states_after(error="cleared")
-UNSUCCESSFUL: Final = _states_after(error="set")
+UNSUCCESSFUL: Final = tuple(
+    state for state in _states_after(error="set") if state is not TRANSITIONS[Event.NOT_RENEWED].after
+)
+# Of an image that has another one, such a request does not decide about its state.
+WITHOUT_EFFECT: Final = (TRANSITIONS[Event.SUPERSEDED].after, TRANSITIONS[Event.CANCELLED].after)
 UNFINISHED: Final = tuple(state for state in RequestState if state not in ENDED)
 # How often a run may die that worked on an image and others, until that image has a run of its own.
 LOSSES_AMONG_OTHERS: Final = 2
@@ -191,6 +205,7 @@ class ShownState(StrEnum):
     PENDING = "pending"
     RUNNING = "running"
     DONE = "done"
+    CANCELLED = "cancelled"
     FAILED = "failed"
     REJECTED = "rejected"
     DELETED = "deleted"
@@ -203,6 +218,8 @@ SHOWN_STATES: Final[Mapping[str, ShownState]] = {
     RequestState.RESERVED: ShownState.PENDING,
     RequestState.RUNNING: ShownState.RUNNING,
     RequestState.DONE: ShownState.DONE,
+    RequestState.NOT_RENEWED: ShownState.DONE,
+    RequestState.CANCELLED: ShownState.CANCELLED,
     RequestState.FAILED: ShownState.FAILED,
     RequestState.REJECTED: ShownState.REJECTED,
     RequestState.DELETED: ShownState.DELETED,
@@ -213,18 +230,28 @@ SHOWN_ENDED: Final = (*SHOWN_SUCCESSFUL, *(SHOWN_STATES[state] for state in UNSU
 
 
 def end_of_attempt(
-    error: IngestError | None, *, attempts: int, max_attempts: int, success: Event = Event.SUCCEEDED
+    error: IngestError | None,
+    *,
+    attempts: int,
+    max_attempts: int,
+    success: Event = Event.SUCCEEDED,
+    stays: bool = False,
 ) -> Event:
-    """Return the event with which an attempt ends, after `attempts` earlier ones of at most `max_attempts`."""
+    """Return the event with which an attempt ends, after `attempts` earlier ones of at most `max_attempts`.
+
+    `stays`: where it would fail, what was there before is right still.
+    """
     if error is None:
         return success
     if isinstance(error, ServiceDownError):
         return Event.SERVICE_DOWN
     if isinstance(error, RunLostError):
         return Event.RUN_LOST
-    if not isinstance(error, TransientError):
-        return Event.FAILED_PERMANENTLY
-    return Event.FAILED_TRANSIENTLY if attempts + 1 < max_attempts else Event.ATTEMPTS_EXHAUSTED
+    if isinstance(error, TransientError) and attempts + 1 < max_attempts:
+        return Event.FAILED_TRANSIENTLY
+    if stays:
+        return Event.NOT_RENEWED
+    return Event.ATTEMPTS_EXHAUSTED if isinstance(error, TransientError) else Event.FAILED_PERMANENTLY
 
 
 class MessageState(StrEnum):

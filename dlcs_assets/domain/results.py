@@ -63,6 +63,7 @@ class WorkItem:
 
     `done` holds the stages that this very request has completed (before a crash or a retry); `latest` the last result
     of each stage under any request. `is_first`: no run has had this image before, under any request on record.
+    `renews_done`: the image is done, and a person asks for what is registered of it again.
     """
 
     request_id: str
@@ -75,3 +76,4 @@ class WorkItem:
     latest: Mapping[Stage, StageResult] = field(default_factory=dict)
     objects: tuple[ObjectRecord, ...] = ()
     is_first: bool = False
+    renews_done: bool = False

@@ -17,8 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from dlcs_assets.domain.errors import IngestError, PermanentError, TransientError
-from dlcs_assets.domain.ingest_spec import IngestPolicy
+from dlcs_assets.domain.errors import ORIGIN_CODES, IngestError, MessageRejectedError, PermanentError, TransientError
+from dlcs_assets.domain.ingest_spec import IngestPolicy, stale_stages
 from dlcs_assets.domain.request_states import RequestState
 from dlcs_assets.domain.results import WorkItem
 from dlcs_assets.ingest.beginnings import Beginnings
@@ -176,34 +176,41 @@ class _Worker:
         image = ImageContext(item, self.claim.run_id, self.services, self.policy, folder, held)
         watch = Stopwatch()
         try:
-            error = self._ingest(image)
+            error, stays = self._ingest(image)
         except ClaimLostError:
             then = partial(self._give_up, image, held)
             self.writer.add(item, None, then, at_once=self.at_work.is_last())  # after what is waiting already
         else:
-            self._end(_Attempt(image, held, watch, error), at_once=self.at_work.is_last())
+            self._end(_Attempt(image, held, watch, error, stays), at_once=self.at_work.is_last())
 
-    def _ingest(self, image: ImageContext) -> IngestError | None:
-        """Return the error with which the image failed, if it did. Raises ClaimLostError."""
+    def _ingest(self, image: ImageContext) -> tuple[IngestError | None, bool]:
+        """Return the error with which the image failed, if it did, and whether it may stay as it was before.
+
+        Raises ClaimLostError.
+        """
+        made = bool(image.item.done)
         try:
             self.beginnings.begin(image.item.request_id)
             image.folder.mkdir(parents=True)
             image = replace(image, is_unstored=image.item.asset_id in self.unstored)
             for event in ingest_image(image, self.thumbnail_threads):
+                made = True
                 self.writer.add(image.item, None, partial(self._report, event))
         except IngestError as error:
-            return error
+            return error, not made and _may_stay(image, error)
         except ClaimLostError:
             raise
         except Exception as error:  # a bug costs one image, and says where it is
             log.exception("unexpected error at %s", image.item.asset_id, extra=image.log_fields)
-            return _unexpected(error)
+            return _unexpected(error), False
         finally:
             shutil.rmtree(image.folder, ignore_errors=True)
-        return None
+        return None, False
 
     def _end(self, attempt: _Attempt, *, at_once: bool) -> None:
-        end = AttemptEnd(attempt.image.item, attempt.error, self.options.schedule, datetime.now(UTC))
+        end = AttemptEnd(
+            attempt.image.item, attempt.error, self.options.schedule, datetime.now(UTC), stays=attempt.stays
+        )
         self.writer.add(end.item, end, partial(self._ended, attempt), at_once=at_once)
 
     # What follows when the ledger has something, or has refused it; in the thread of its writer.
@@ -228,7 +235,8 @@ class _Worker:
                 if attempt.is_repeated or isinstance(result, UNAVAILABLE):  # reconcile finds the image then
                     self.events.put(ImageEnded(image.item, None, error or _unexpected(result)))
                 else:
-                    self._end(replace(attempt, error=_unexpected(result), is_repeated=True), at_once=True)
+                    again = replace(attempt, error=_unexpected(result), stays=False, is_repeated=True)
+                    self._end(again, at_once=True)
             case state:
                 fields = image.log_fields | {"milliseconds": attempt.watch.milliseconds}
                 log.info("%s is %s", image.item.asset_id, state, extra=fields)
@@ -246,12 +254,16 @@ class _Worker:
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """An image that has come to its end in this run; `error` is why, if it is not done."""
+    """An image that has come to its end in this run; `error` is why, if it is not done.
+
+    `stays`: it is done as before, where it would fail.
+    """
 
     image: ImageContext
     held: HeldImage
     watch: Stopwatch
     error: IngestError | None
+    stays: bool = False
     is_repeated: bool = False  # the ledger refused to record its first end
 
 
@@ -294,6 +306,17 @@ class DaemonThreads(Executor):
     def _serve(self) -> None:
         while (work := self._work.get()) is not None:
             _fulfil(*work)
+
+
+def _may_stay(image: ImageContext, error: IngestError) -> bool:
+    """Return whether only the origin cannot be read again, and what is stored is what the registration asks for."""
+    item = image.item
+    if not (item.renews_done and error.code.startswith(ORIGIN_CODES)):
+        return False
+    try:
+        return not stale_stages(item.asset_id, item.registration, item.latest, image.policy)
+    except (IngestError, MessageRejectedError):  # it could not be ingested as it is registered
+        return False
 
 
 def _was_terminated(options: ChunkOptions) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
+from typing import Final
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import IngestError, MessageRejectedError
@@ -17,6 +18,7 @@ from dlcs_assets.domain.stages import STAGES, Lane, Stage
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.ledger.registrations import Entry
 
+_WITH_REASON: Final = (RequestState.FAILED, RequestState.NOT_RENEWED)
 USUAL_MILLISECONDS = {Stage.ORIGINAL: 500, Stage.JP2: 2000, Stage.THUMBNAILS: 800}  # where nothing is recorded
 
 
@@ -92,7 +94,8 @@ def select_images(
 
 def request_reprocessing(ledger: Ledger, items: Iterable[ReprocessItem], *, now: datetime) -> None:
     """Write requests in the backfill lane for all of these images."""
-    ledger.registrations.request([(item.asset_id, item.stages) for item in items], lane=Lane.BACKFILL, now=now)
+    wanted = [(item.asset_id, item.stages) for item in items]
+    ledger.registrations.request(wanted, lane=Lane.BACKFILL, now=now, renews=True)
 
 
 def describe(estimate: ReprocessEstimate, images_at_a_time: int, *, dry_run: bool) -> list[str]:
@@ -115,7 +118,7 @@ def describe(estimate: ReprocessEstimate, images_at_a_time: int, *, dry_run: boo
 def _matches(entry: Entry, selector: ReprocessSelector) -> bool:
     if selector.match is not None and not fnmatchcase(entry.asset_id.asset, selector.match):
         return False
-    return selector.code is None or (entry.state is RequestState.FAILED and entry.error_code == selector.code)
+    return selector.code is None or (entry.state in _WITH_REASON and entry.error_code == selector.code)
 
 
 def _item(entry: Entry, selector: ReprocessSelector, policy: IngestPolicy) -> ReprocessItem | None:

@@ -16,7 +16,7 @@ from dlcs_assets.domain.stages import Lane
 from dlcs_assets.ledger.database import ClaimLostError
 from dlcs_assets.ledger.overtaken import end_overtaken
 from dlcs_assets.ledger.records import RetrySchedule
-from dlcs_assets.ledger.tables import attempts, chunks, claims, images, requests
+from dlcs_assets.ledger.tables import attempts, chunks, claims, images, outcomes, requests
 from dlcs_assets.ledger.transitions import change_state
 
 __all__ = [
@@ -105,22 +105,28 @@ def end_attempt(
     schedule: RetrySchedule,
     now: datetime,
     due_at: datetime | None = None,
+    stays: bool = False,
 ) -> RequestState:
     """End an attempt that failed, or deleted the image, and its claim; return the state of the request.
 
     Ingests that succeed: `end_successes`. However the attempt ends, by the run itself or because the run was killed, it
     ends here: nothing of an earlier attempt's error remains. `due_at` is when the image is tried again, if not by the
-    schedule.
+    schedule. `stays`: the image is left as it is, where it would fail.
     """
     request = (requests.c.id == request_id,)
     row = connection.execute(select(requests.c.image_id, requests.c.attempts, requests.c.lane).where(*request)).one()
-    event = end_of_attempt(error, attempts=row.attempts, max_attempts=schedule.attempts, success=Event.DELETED)
+    event = end_of_attempt(
+        error, attempts=row.attempts, max_attempts=schedule.attempts, success=Event.DELETED, stays=stays
+    )
     if due_at is None and isinstance(error, TransientError):
         made = row.attempts + (0 if event is Event.SERVICE_DOWN else 1)
         due_at = schedule.next_due(now, made, error.retry_after)
     change_state(connection, event, *request, now=now, due_at=due_at, failure=error)
     state = TRANSITIONS[event].after
     _add_attempt(connection, request_id, run_id, (state, error), now)
+    if event is Event.NOT_RENEWED:
+        # Dagster would show as failed, or missing, what its run was to make and did not: it is reported again.
+        connection.execute(update(outcomes).where(outcomes.c.image_id == row.image_id).values(reported=False))
     if state is RequestState.PENDING or row.lane == Lane.DELETE:
         # Tried again, a deletion would delete what was made since, and an ingest has nothing to go by.
         end_overtaken(connection, *request, now=now)

@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, Final
 
-from sqlalchemy import Connection, exists, func, or_, select, update
+from sqlalchemy import Connection, Row, exists, func, or_, select, update
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.ingest_request import Registration
-from dlcs_assets.domain.request_states import LOSSES_AMONG_OTHERS, Event, RequestState
+from dlcs_assets.domain.request_states import (
+    LOSSES_AMONG_OTHERS,
+    SHOWN_STATES,
+    WITHOUT_EFFECT,
+    Event,
+    RequestState,
+    ShownState,
+)
 from dlcs_assets.domain.results import WorkItem
 from dlcs_assets.domain.stages import Lane, Stage
 from dlcs_assets.ledger.attempts import (
@@ -26,13 +34,16 @@ from dlcs_assets.ledger.overtaken import end_overtaken, request_again
 from dlcs_assets.ledger.records import (
     RetrySchedule,
     new_id,
+    slices,
     stage_results,
     stages_of,
     stored_objects,
 )
 from dlcs_assets.ledger.requests import NewRequest, create_requests
-from dlcs_assets.ledger.tables import attempts, chunk_images, chunks, claims, images, outcomes, requests
-from dlcs_assets.ledger.transitions import Reason, change_state
+from dlcs_assets.ledger.tables import attempts, chunk_images, chunks, claims, images, objects, outcomes, requests
+from dlcs_assets.ledger.transitions import CANCELLED, Reason, change_state
+
+_SHOWN_DONE: Final = [state for state, shown in SHOWN_STATES.items() if shown is ShownState.DONE]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +113,14 @@ class Claims:
                     skipped.append((asset_id, f"run {held[str(asset_id)]} works on it"))
                 else:
                     mine.append(
-                        NewRequest(asset_id, Lane.MANUAL, now, Event.LAUNCHED_BY_HAND, stages=frozenset(stages))
+                        NewRequest(
+                            asset_id,
+                            Lane.MANUAL,
+                            now,
+                            Event.LAUNCHED_BY_HAND,
+                            stages=frozenset(stages),
+                            renews=True,
+                        )
                     )
             create_requests(connection, mine, now)
             items = _claim(connection, [new.id for new in mine], token, run_id, now)
@@ -162,31 +180,36 @@ class Claims:
 
         What another process of the same run holds is none of its business. Without a token nothing is released.
         `terminated`: a person ended the run. Then its images are not due again, in no other transaction either: they
-        would be launched again at once, to the surprise of the operator who stopped it.
+        would be launched again at once, to the surprise of the operator who stopped it. Deletions are, all the same.
         """
         if not token:
             return 0
         with self._database.write() as connection:
             loss = run_terminated if terminated else run_lost
             held = end_held(connection, claims.c.token == token, loss=loss, schedule=schedule, now=now)
-            if terminated:
-                ids = [row.request_id for row in held]
-                change_state(connection, Event.CANCELLED, requests.c.id.in_(ids), now=now, failure=_terminated(run_id))
+            left = [row.request_id for row in held]
             elsewhere = select(claims.c.request_id).where(claims.c.run_id == run_id).limit(1)
             if connection.execute(elsewhere).first() is None:
-                _close_chunks_of(connection, run_id, now)
+                left += _close_chunks_of(connection, run_id, now)
+            if terminated:
+                _withdraw(connection, left, run_id, now)
         return len(held)
 
-    def release_run(self, run_id: str, *, schedule: RetrySchedule, now: datetime) -> int:
-        """Release all that a lost run holds; return how many images became due again.
+    def release_run(self, run_id: str, *, schedule: RetrySchedule, now: datetime, terminated: bool = False) -> int:
+        """Release all that a lost run holds; return how many images that were.
 
         One that was in progress by itself is counted an attempt, so that one that kills its run is not retried
-        indefinitely. What the run had not begun is as it was.
+        indefinitely. What the run had not begun is as it was. `terminated`: as for `release`.
         """
         with self._database.write() as connection:
-            held = end_held(connection, claims.c.run_id == run_id, loss=run_lost, schedule=schedule, now=now)
-            _close_chunks_of(connection, run_id, now)
-        return len(held)
+            loss = run_terminated if terminated else run_lost
+            held = end_held(connection, claims.c.run_id == run_id, loss=loss, schedule=schedule, now=now)
+            returned = _close_chunks_of(connection, run_id, now)
+            if not terminated:
+                return len(held)
+            left = [*(row.request_id for row in held), *returned]
+            _withdraw(connection, left, run_id, now)
+        return len(left)
 
     def active_runs(self) -> dict[str, datetime]:
         """Return the runs that hold claims or an open chunk, with their last sign of life."""
@@ -243,6 +266,7 @@ def _claim(
     tried = exists().where(attempts.c.request_id == requests.c.id)
     earlier = or_(requests.c.id.not_in(request_ids), tried)
     known = set(connection.scalars(select(requests.c.image_id).where(requests.c.image_id.in_(ids), earlier)))
+    sound = _done_and_sound(connection, [row for row in rows if row.renews])
     # Dagster expects news of every stage from this run. If it dies before it has reported them, reconcile must.
     connection.execute(
         update(outcomes)
@@ -265,9 +289,26 @@ def _claim(
             latest={stage: result for stage, (_, result) in results.get(row.image_id, {}).items()},
             objects=tuple(stored.get(row.image_id, ())),
             is_first=row.image_id not in known and row.image_id not in stored,
+            renews_done=row.image_id in sound,
         )
         for row in rows
     )
+
+
+def _done_and_sound(connection: Connection, rows: Sequence[Row[Any]]) -> set[str]:
+    """Return the images of these requests that were done before, with nothing stored that is known to be damaged."""
+    if not rows:
+        return set()
+    image_ids, own = [row.image_id for row in rows], [row.id for row in rows]
+    earlier = (
+        select(requests.c.image_id, requests.c.state)
+        .where(requests.c.image_id.in_(image_ids), requests.c.id.not_in(own), requests.c.state.not_in(WITHOUT_EFFECT))
+        .order_by(requests.c.id)
+    )
+    before = {row.image_id: row.state for row in connection.execute(earlier)}  # the last one of each remains
+    damaged = select(objects.c.image_id).where(objects.c.image_id.in_(image_ids), objects.c.damage.is_not(None))
+    was_done = {image_id for image_id, state in before.items() if state in _SHOWN_DONE}
+    return was_done - set(connection.scalars(damaged))
 
 
 def _done_by(connection: Connection, run_id: str, image_ids: Sequence[str]) -> set[str]:
@@ -275,27 +316,44 @@ def _done_by(connection: Connection, run_id: str, image_ids: Sequence[str]) -> s
     query = (
         select(requests.c.image_id)
         .join(attempts, attempts.c.request_id == requests.c.id)
-        .where(requests.c.image_id.in_(image_ids), requests.c.state == RequestState.DONE, attempts.c.run_id == run_id)
+        .where(requests.c.image_id.in_(image_ids), requests.c.state.in_(_SHOWN_DONE), attempts.c.run_id == run_id)
     )
     return set(connection.scalars(query))
 
 
-def _close_chunks_of(connection: Connection, run_id: str, now: datetime) -> None:
+def _close_chunks_of(connection: Connection, run_id: str, now: datetime) -> list[str]:
+    """Close the run's chunks; return the requests that it has not claimed, which are due again."""
+    returned: list[str] = []
     for chunk_id in connection.scalars(
         select(chunks.c.id).where(chunks.c.run_id == run_id, chunks.c.closed_at.is_(None))
     ).all():
-        _close_chunk(connection, chunk_id, now)
+        returned += _close_chunk(connection, chunk_id, now)
+    return returned
 
 
-def _close_chunk(connection: Connection, chunk_id: str, now: datetime) -> None:
+def _close_chunk(connection: Connection, chunk_id: str, now: datetime) -> Sequence[str]:
     connection.execute(update(chunks).where(chunks.c.id == chunk_id).values(closed_at=now))
     reserved = select(requests.c.id).where(requests.c.chunk_id == chunk_id, requests.c.state == RequestState.RESERVED)
-    return_requests(connection, connection.scalars(reserved).all(), now)
+    ids = connection.scalars(reserved).all()
+    return_requests(connection, ids, now)
+    return ids
+
+
+def _withdraw(connection: Connection, request_ids: Sequence[str], run_id: str, now: datetime) -> None:
+    """Cancel these requests, which are due again, but for deletions: an image that is half deleted is of no use.
+
+    Dagster may show what the run did not come to as failed, or as missing: what there is of it is reported again.
+    """
+    for ids in slices(request_ids):
+        chosen = (requests.c.id.in_(ids), requests.c.lane != Lane.DELETE)
+        change_state(connection, Event.CANCELLED, *chosen, now=now, failure=_terminated(run_id))
+        cancelled = select(requests.c.image_id).where(*chosen, requests.c.state == RequestState.CANCELLED)
+        connection.execute(update(outcomes).where(outcomes.c.image_id.in_(cancelled)).values(reported=False))
 
 
 def _terminated(run_id: str) -> Reason:
     return Reason(
-        "cancelled",
+        CANCELLED,
         f"Run {run_id} was terminated by hand before this image was done",
         "If that was a mistake: dlcs retry --reason cancelled",
     )

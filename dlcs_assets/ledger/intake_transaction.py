@@ -14,7 +14,14 @@ from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import MessageRejectedError
 from dlcs_assets.domain.ingest_request import BatchReference, IngestMessage, Registration, register
 from dlcs_assets.domain.message_attributes import attributes_to_json
-from dlcs_assets.domain.request_states import UNSETTLED_MESSAGES, Event, MessageState, RequestState
+from dlcs_assets.domain.request_states import (
+    SHOWN_STATES,
+    UNSETTLED_MESSAGES,
+    Event,
+    MessageState,
+    RequestState,
+    ShownState,
+)
 from dlcs_assets.domain.results import StageResult
 from dlcs_assets.domain.s3_uri import parse_s3_uri
 from dlcs_assets.domain.stages import STAGES, Stage
@@ -260,14 +267,9 @@ class IntakeTransaction:
         return stale or everything
 
     def _results_of_done(self, image_id: str) -> dict[Stage, StageResult]:
-        """Return the last result of each stage of an image whose newest request is done; nothing otherwise."""
-        newest = (
-            select(requests.c.state)
-            .where(requests.c.image_id == image_id, requests.c.state != RequestState.SUPERSEDED)
-            .order_by(requests.c.id.desc())
-            .limit(1)
-        )
-        if self._connection.scalar(newest) != RequestState.DONE:
+        """Return the last result of each stage of an image that is done; nothing otherwise."""
+        current = select(requests.c.state).where(requests.c.image_id == image_id, requests.c.is_current)
+        if SHOWN_STATES.get(self._connection.scalar(current) or "") is not ShownState.DONE:
             return {}
         of_image = stage_results(self._connection, [image_id]).get(image_id, {})
         return {stage: result for stage, (_, result) in of_image.items()}

@@ -23,7 +23,7 @@ PAGE = 500  # images per transaction, so that no other writer waits for long
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An image as it is registered, the last result of each stage, and how its newest request stands."""
+    """An image as it is registered, the last result of each stage, and its state."""
 
     asset_id: AssetId
     registration: Registration
@@ -45,13 +45,18 @@ class Registrations:
             yield from page
             after = str(page[-1].asset_id)
 
-    def request(self, wanted: Sequence[tuple[AssetId, frozenset[Stage]]], *, lane: Lane, now: datetime) -> None:
+    def request(
+        self, wanted: Sequence[tuple[AssetId, frozenset[Stage]]], *, lane: Lane, now: datetime, renews: bool = False
+    ) -> None:
         """Request the given stages of each image. A request that no chunk has yet is superseded, stages included.
 
-        Images that are not registered (any more) are skipped.
+        Images that are not registered (any more) are skipped. `renews`: nothing is wrong with what is stored.
         """
         for start in range(0, len(wanted), PAGE):
-            page = [NewRequest(asset_id, lane, now, stages=stages) for asset_id, stages in wanted[start : start + PAGE]]
+            page = [
+                NewRequest(asset_id, lane, now, stages=stages, renews=renews)
+                for asset_id, stages in wanted[start : start + PAGE]
+            ]
             with self._database.write() as connection:
                 ids = [str(new.asset_id) for new in page]
                 there = set(connection.scalars(select(images.c.id).where(images.c.id.in_(ids))))
@@ -78,8 +83,8 @@ class Registrations:
 
 def _newest(connection: Connection, image_ids: Sequence[str]) -> dict[str, tuple[RequestState, str | None]]:
     rows = connection.execute(
-        select(requests.c.image_id, requests.c.state, requests.c.error_code)
-        .where(requests.c.image_id.in_(image_ids), requests.c.state != RequestState.SUPERSEDED)
-        .order_by(requests.c.id)
+        select(requests.c.image_id, requests.c.state, requests.c.error_code).where(
+            requests.c.image_id.in_(image_ids), requests.c.is_current
+        )
     )
     return {row.image_id: (RequestState(row.state), row.error_code) for row in rows}

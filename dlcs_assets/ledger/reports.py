@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, exists, func, select
 
@@ -17,17 +17,18 @@ from dlcs_assets.domain.stages import STAGES, Lane, Stage
 from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.image_counts import add_up, images_by_state, is_scattered
 from dlcs_assets.ledger.overtaken import end_overtaken
-from dlcs_assets.ledger.records import Attempt, ended_attempts, slices, stage_results, stored_objects
+from dlcs_assets.ledger.records import Attempt, ended_attempts, slices, stage_results, stages_of, stored_objects
 from dlcs_assets.ledger.requests import NewRequest, create_requests
 from dlcs_assets.ledger.tables import claims, images, messages, requests
-from dlcs_assets.ledger.transitions import change_state
+from dlcs_assets.ledger.transitions import CANCELLED, change_state
 
+_RETRIED_BY_ID: Final = (RequestState.DONE, RequestState.NOT_RENEWED, RequestState.CANCELLED)
 PAGE = 500  # images per query: SQLite's limit of bound variables is far above
 
 
 @dataclass(frozen=True, slots=True)
 class ImageStatus:
-    """Where an image is, and why. `state` is pending, running, done, failed, rejected or deleted."""
+    """Where an image is, and why. `state` is one of `ShownState`."""
 
     asset_id: str
     state: str
@@ -81,6 +82,15 @@ class ImageStatus:
             "finished": self.finished_at.isoformat() if self.finished_at else None,
             "due": self.due_at.isoformat() if self.due_at and self.state == ShownState.PENDING else None,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """A request that a person withdrew: when, and why."""
+
+    at: datetime
+    cause: str
+    remedy: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +185,12 @@ class Reports:
                 found |= dict.fromkeys([*connection.scalars(busy), *connection.scalars(held)])
         return found
 
+    def last_cancelled(self, image_id: str) -> Cancelled | None:
+        """Return what was cancelled last of an image, if nothing was asked for since."""
+        with self._database.read() as connection:
+            row = connection.execute(_cancelled(Selection(ids=(image_id,)))).one_or_none()
+        return None if row is None else Cancelled(row.finished_at, row.error_cause, row.error_remedy)
+
     def attempts(self, request_id: str) -> list[Attempt]:
         """Return the attempts at a request that have ended, the first one first."""
         with self._database.read() as connection:
@@ -184,10 +200,18 @@ class Reports:
         """Write a new request for every failed image of the selection; return their ids. A deletion is taken up again.
 
         Images named by id are asked for again whatever their state, unless they are pending or in progress already.
+        What was cancelled is asked for again by id, or by the code that all of that has.
         """
         chosen: list[str] = []
         wanted: list[NewRequest] = []
         with self._database.write() as connection:
+            if selection.code == CANCELLED:
+                for row in connection.execute(_cancelled(selection)).all():
+                    asset_id, stages = AssetId.parse(row.image_id), stages_of(row.stages)
+                    wanted.append(
+                        NewRequest(asset_id, Lane.RETRY, now, batch=row.batch, stages=stages, renews=row.renews)
+                    )
+                    chosen.append(row.image_id)
             for row in connection.execute(_current_requests(selection)).all():
                 state = RequestState(row.state)
                 if row.lane == Lane.DELETE:
@@ -195,9 +219,12 @@ class Reports:
                     if change_state(connection, Event.RETRIED, requests.c.id == row.id, due_at=now):
                         chosen.append(row.image_id)
                 elif row.registration is not None and (
-                    state is RequestState.FAILED or (selection.ids and state is RequestState.DONE)
+                    state is RequestState.FAILED
+                    or (selection.ids and state in _RETRIED_BY_ID)
+                    or (selection.code is not None and state is RequestState.NOT_RENEWED)
                 ):
-                    wanted.append(NewRequest(AssetId.parse(row.image_id), Lane.RETRY, now, batch=row.batch))
+                    asset_id = AssetId.parse(row.image_id)
+                    wanted.append(NewRequest(asset_id, Lane.RETRY, now, batch=row.batch, renews=True))
                     chosen.append(row.image_id)
             create_requests(connection, wanted, now)
         return chosen
@@ -236,6 +263,22 @@ def _current_requests(selection: Selection) -> Select[Any]:
     if selection.state is not None:
         query = query.where(requests.c.state.in_(_states(selection.state)))
     return query
+
+
+def _cancelled(selection: Selection) -> Select[Any]:
+    """Select what was cancelled last of each image, if nothing was asked for since."""
+    since = requests.alias("since")
+    asked_since = exists().where(
+        since.c.image_id == requests.c.image_id,
+        since.c.id > requests.c.id,
+        since.c.state != RequestState.SUPERSEDED,
+    )
+    query = (
+        select(requests)
+        .join(images, images.c.id == requests.c.image_id)
+        .where(requests.c.state == RequestState.CANCELLED, ~asked_since, *_where(requests, selection))
+    )
+    return query if selection.batch is None else query.where(requests.c.batch == selection.batch)
 
 
 def _in_order(query: Select[Any], selection: Selection) -> list[Select[Any]]:

@@ -21,7 +21,10 @@ _REPLACEABLE: Final = TRANSITIONS[Event.SUPERSEDED].before
 
 @dataclass(slots=True)
 class NewRequest:
-    """A request to be made. `event` is one that makes a request; it decides about the state in which that begins."""
+    """A request to be made. `event` is one that makes a request; it decides about the state in which that begins.
+
+    `renews`: a person asks for what is registered, and as far as is known nothing is wrong with what is stored.
+    """
 
     asset_id: AssetId
     lane: Lane
@@ -29,6 +32,7 @@ class NewRequest:
     event: Event = Event.REQUESTED
     batch: int | None = None
     stages: frozenset[Stage] = frozenset(STAGES)
+    renews: bool = False
     id: str = field(default_factory=new_id)
 
 
@@ -37,6 +41,7 @@ class _Replaceable:
     id: str
     lane: Lane
     stages: frozenset[Stage]
+    renews: bool
 
 
 def create_requests(connection: Connection, wanted: Sequence[NewRequest], now: datetime) -> None:
@@ -54,13 +59,14 @@ def create_requests(connection: Connection, wanted: Sequence[NewRequest], now: d
         stages = new.stages if by_hand else new.stages.union(*(other.stages for other in others))
         included = [other for other in others if other.stages <= stages]
         lane = new.lane.or_better(other.lane for other in others) if included else new.lane
+        renews = new.renews and all(other.renews for other in included)
         if included:
             replaced.append((new, [other.id for other in included]))
         others[:] = [other for other in others if other not in included]
         if not by_hand:
-            others.append(_Replaceable(new.id, lane, stages))
+            others.append(_Replaceable(new.id, lane, stages, renews))
         row = request_row(new.id, new.asset_id, lane=lane, due_at=new.due_at, now=now, batch=new.batch, stages=stages)
-        rows.setdefault(new.event, []).append(row)
+        rows.setdefault(new.event, []).append(row | {"renews": renews})
     for event, made in rows.items():
         add_requests(connection, event, made)
     for new, ids in replaced:
@@ -94,11 +100,12 @@ def request_row(
 
 def _replaceable(connection: Connection, wanted: Sequence[NewRequest]) -> dict[str, list[_Replaceable]]:
     found: dict[str, list[_Replaceable]] = {}
-    query = select(requests.c.id, requests.c.image_id, requests.c.lane, requests.c.stages).where(
+    query = select(requests.c.id, requests.c.image_id, requests.c.lane, requests.c.stages, requests.c.renews).where(
         requests.c.image_id.in_({str(new.asset_id) for new in wanted}),
         requests.c.state.in_(_REPLACEABLE),
         requests.c.lane != Lane.DELETE,
     )
     for row in connection.execute(query):
-        found.setdefault(row.image_id, []).append(_Replaceable(row.id, Lane(row.lane), stages_of(row.stages)))
+        other = _Replaceable(row.id, Lane(row.lane), stages_of(row.stages), row.renews)
+        found.setdefault(row.image_id, []).append(other)
     return found

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Select, and_, delete, exists, func, or_, select, update
 
-from dlcs_assets.domain.request_states import ENDED, SETTLED_MESSAGES, MessageState, RequestState
+from dlcs_assets.domain.request_states import ENDED, SETTLED_MESSAGES, WITHOUT_EFFECT, MessageState
 from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.tables import (
     attempts,
@@ -90,9 +90,9 @@ def _old_attempts(before: datetime) -> _Old:
 
 def _old_requests(before: datetime) -> _Old:
     newer, asked = requests.alias("newer"), requests.alias("asked")
-    # An image's state is that of its newest request that no other took the place of.
+    # An image's state is that of its newest request that had an effect.
     outlived = exists().where(
-        newer.c.image_id == requests.c.image_id, newer.c.id > requests.c.id, newer.c.state != RequestState.SUPERSEDED
+        newer.c.image_id == requests.c.image_id, newer.c.id > requests.c.id, newer.c.state.not_in(WITHOUT_EFFECT)
     )
     for_open_batch = exists().where(
         asked.c.image_id == requests.c.image_id,

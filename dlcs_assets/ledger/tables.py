@@ -1,8 +1,8 @@
 """The ledger's tables, as they are today. How older ones become these is in `migrations`.
 
-An image's state is that of its current request: the unfinished one, or else the newest that no other took the place
-of. Totals are sums and counts of rows, so that they cannot drift, but for `image_counts`, which the database itself
-keeps. Where the rules of retention allow it, relations are foreign keys: docs/decisions/0031 says where not.
+An image's state is that of its current request: the unfinished one, or else the newest that had an effect. Totals are
+sums and counts of rows, so that they cannot drift, but for `image_counts`, which the database itself keeps. Where the
+rules of retention allow it, relations are foreign keys: docs/decisions/0031 says where not.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from dlcs_assets.ledger import triggers
 from dlcs_assets.ledger.column_types import SanitizedText
 from dlcs_assets.ledger.encryption import EncryptedJson, EncryptedText
 
-SCHEMA_VERSION = "0012"  # of the newest file in migrations/versions
+SCHEMA_VERSION = "0013"  # of the newest file in migrations/versions
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -136,6 +136,13 @@ requests = Table(
     Column("error_cause", SanitizedText),
     Column("error_remedy", SanitizedText),
     Column("is_current", Boolean, nullable=False, server_default=false(), comment="its state is that of the image"),
+    Column(
+        "renews",
+        Boolean,
+        nullable=False,
+        server_default=false(),
+        comment="asked for by a person, of what is registered: if its origin cannot be read, what is there stays",
+    ),
     Index(
         "requests_current",
         "state",

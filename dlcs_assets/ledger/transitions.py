@@ -14,7 +14,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, case, false, func, insert, select, update
 
 from dlcs_assets.domain.errors import IngestError
-from dlcs_assets.domain.request_states import TRANSITIONS, UNFINISHED, Event, RequestState
+from dlcs_assets.domain.request_states import TRANSITIONS, UNFINISHED, WITHOUT_EFFECT, Event, RequestState
 from dlcs_assets.domain.stages import Lane, Stage
 from dlcs_assets.ledger.records import slices
 from dlcs_assets.ledger.tables import requests
@@ -35,6 +35,8 @@ class Reason:
 
 
 Failure = IngestError | Reason
+
+CANCELLED: Final = "cancelled"  # the code of every request that a person withdrew
 
 
 def add_requests(connection: Connection, event: Event, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -100,12 +102,20 @@ def hand_over(connection: Connection, image_id: str, replaced: Sequence[str], re
 
 
 def _choose_current(connection: Connection, image_ids: Collection[str]) -> None:
-    """Mark the request that decides about each image's state: its unfinished one, or the newest not superseded."""
+    """Mark the request that decides about each image's state.
+
+    That is its unfinished one, otherwise the newest that had an effect, otherwise the newest that was cancelled. What
+    was before a deletion has none any more, even if the image was registered again.
+    """
     of_image = requests.alias("of_image")
     unfinished = func.max(case((of_image.c.state.in_(UNFINISHED), of_image.c.id)))
+    effective = func.max(case((of_image.c.state.not_in(WITHOUT_EFFECT), of_image.c.id)))
+    deletion = func.max(case((of_image.c.lane == Lane.DELETE, of_image.c.id)))
+    standing = func.max(case((of_image.c.state != RequestState.SUPERSEDED, of_image.c.id)))
+    since = case((effective < deletion, None), else_=effective)
     chosen = (
-        select(func.coalesce(unfinished, func.max(of_image.c.id)))
-        .where(of_image.c.image_id == requests.c.image_id, of_image.c.state != RequestState.SUPERSEDED)
+        select(func.coalesce(unfinished, since, standing))
+        .where(of_image.c.image_id == requests.c.image_id)
         .scalar_subquery()
     )
     is_chosen = func.coalesce(requests.c.id == chosen, false())

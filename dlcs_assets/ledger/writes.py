@@ -86,12 +86,16 @@ class RemovedObject:
 
 @dataclass(frozen=True, slots=True)
 class AttemptEnd:
-    """The end of the attempt: done, failed, or pending again if the failure may pass."""
+    """The end of the attempt: done, failed, or pending again if the failure may pass.
+
+    `stays`: where it failed, what was there before is right still.
+    """
 
     item: WorkItem
     error: IngestError | None
     schedule: RetrySchedule
     now: datetime
+    stays: bool = False
 
 
 Write = ImageBegun | StageCommit | QuotaReservation | TransientObject | RemovedObject | AttemptEnd
@@ -276,6 +280,12 @@ def _end(connection: Connection, run_id: str, ends: Mapping[int, AttemptEnd]) ->
     for n, end in ends.items():
         if n not in done:
             found[n] = end_attempt(
-                connection, end.item.request_id, run_id, end.error, schedule=end.schedule, now=end.now
+                connection,
+                end.item.request_id,
+                run_id,
+                end.error,
+                schedule=end.schedule,
+                now=end.now,
+                stays=end.stays,
             )
     return found

@@ -25,6 +25,7 @@ from dlcs_assets.view.zooming import View
 
 _A_YEAR: Final = "private, max-age=31536000, immutable"  # of addresses that change with what they lead to
 _A_MOMENT: Final = "private, max-age=60"
+_RETRIED: Final = (ShownState.FAILED, ShownState.CANCELLED, ShownState.DONE)
 _LEFT_OUT_FACTS: Final = frozenset({"plan"})  # said by `why` in words
 
 
@@ -47,7 +48,8 @@ class ImagePages:
             size=size_of(image),
             restricted=is_restricted(image) and image.registration is not None,
             hidden=not self._site.settings.view_restricted,
-            retry=f"dlcs retry {shlex.quote(image.asset_id)}" if image.state == ShownState.FAILED else None,
+            retry=f"dlcs retry {shlex.quote(image.asset_id)}" if image.state in _RETRIED else None,
+            cancelled=self._site.ledger.reports.last_cancelled(str(asset_id)),
             pictures=[self._rendering(image, of) for of in Of if self._site.pictures.renderable(image, of)],
             thumbnails=[
                 {

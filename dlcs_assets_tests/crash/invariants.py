@@ -24,7 +24,7 @@ OPEN_CHUNKS = "SELECT id, run_id FROM chunks WHERE customer = ? AND closed_at IS
 UNREPORTED = """SELECT image_id, stage FROM outcomes WHERE NOT reported
     AND image_id IN (SELECT id FROM images WHERE customer = ?)"""
 UNFINISHED = """SELECT image_id, state FROM requests WHERE customer = ?
-    AND state NOT IN ('done', 'failed', 'rejected', 'deleted', 'superseded')"""
+    AND state NOT IN ('done', 'not_renewed', 'failed', 'rejected', 'deleted', 'superseded', 'cancelled')"""
 TRANSIENT = "SELECT key FROM objects WHERE customer = ? AND kind = 'transient'"
 LEASES = "SELECT name, expires_at FROM leases"
 OBJECTS = "SELECT bucket, key FROM objects WHERE customer = ?"

@@ -24,10 +24,12 @@ _STATES = {
     RequestState.RESERVED: "is in a chunk, whose run has not claimed it yet",
     RequestState.RUNNING: "is held by a run",
     RequestState.DONE: "all stages ended well",
+    RequestState.NOT_RENEWED: "could not be made again: its origin cannot be read; what is stored is right, and stays",
     RequestState.FAILED: "failed, with code, cause and remedy",
     RequestState.REJECTED: "its image was never registered",
     RequestState.DELETED: "the image is deleted; only of a request for that",
     RequestState.SUPERSEDED: "a newer request took its place; the image has that one's state",
+    RequestState.CANCELLED: "was withdrawn by a person; the image has the state that it had before, if it had any",
 }
 _MESSAGES = {
     MessageState.ACCEPTED: "it led to a request",
@@ -72,7 +74,8 @@ def _lines() -> Iterator[str]:
         yield f"| `{state}` | {_STATES[state]} | {'yes' if state in ENDED else 'no'} | {SHOWN_STATES.get(state, '-')} |"
     yield ""
     yield "A request that has ended has the time of its end (`finished_at`), and no other has. Only a `reserved` or"
-    yield "`running` request is in a chunk. The state of an image is that of its unfinished request, or of its newest."
+    yield "`running` request is in a chunk. The state of an image is that of its unfinished request, or of its newest"
+    yield "that was neither superseded nor cancelled; of an image that has none, of the newest that was cancelled."
     yield ""
     yield "## Events"
     yield ""

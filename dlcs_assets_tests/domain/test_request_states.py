@@ -11,6 +11,7 @@ from dlcs_assets.domain.request_states import (
     TRANSITIONS,
     UNFINISHED,
     UNSUCCESSFUL,
+    WITHOUT_EFFECT,
     Event,
     RequestState,
     end_of_attempt,
@@ -43,8 +44,9 @@ def test_every_state_begins_somewhere_and_can_end() -> None:
 def test_the_sets_of_states_are_those_that_the_table_says() -> None:
     assert set(UNFINISHED) == {RequestState.WAITING, RequestState.PENDING, RequestState.RESERVED, RequestState.RUNNING}
     assert set(SUCCESSFUL) == {RequestState.DONE, RequestState.DELETED}
-    assert set(UNSUCCESSFUL) == {RequestState.FAILED, RequestState.REJECTED}
-    assert set(ENDED) == {*SUCCESSFUL, *UNSUCCESSFUL, RequestState.SUPERSEDED}
+    assert set(UNSUCCESSFUL) == {RequestState.FAILED, RequestState.REJECTED, RequestState.CANCELLED}
+    assert set(WITHOUT_EFFECT) == {RequestState.SUPERSEDED, RequestState.CANCELLED}
+    assert set(ENDED) == {*SUCCESSFUL, *UNSUCCESSFUL, RequestState.SUPERSEDED, RequestState.NOT_RENEWED}
     assert set(SHOWN_STATES) == set(RequestState) - {RequestState.SUPERSEDED}
 
 
@@ -81,6 +83,9 @@ def test_an_attempt_that_ends_keeps_no_error_of_an_earlier_one(event: Event) -> 
 )
 def test_an_attempt_ends_by_its_error(error: IngestError | None, attempts: int, event: Event) -> None:
     assert end_of_attempt(error, attempts=attempts, max_attempts=3) is event
+    fails = event in {Event.FAILED_PERMANENTLY, Event.ATTEMPTS_EXHAUSTED}
+    renewed = end_of_attempt(error, attempts=attempts, max_attempts=3, stays=True)
+    assert renewed is (Event.NOT_RENEWED if fails else event)
 
 
 def test_the_page_is_made_from_the_table() -> None:

@@ -155,7 +155,7 @@ def test_a_terminated_run_is_no_images_fault(desk: Desk) -> None:
     once = RetrySchedule(attempts=1, delay=timedelta(seconds=1))
     claim = desk.claim(RUN)
     desk.ledger.claims.release(claim.token, RUN, schedule=once, now=NOW, terminated=True)
-    assert (seen(desk)["a"].state, seen(desk)["a"].error_code) == ("failed", "cancelled")
+    assert (seen(desk)["a"].state, seen(desk)["a"].error_code) == ("cancelled", "cancelled")
 
 
 def test_a_take_over_records_no_attempt_of_what_was_not_begun(five: Desk) -> None:

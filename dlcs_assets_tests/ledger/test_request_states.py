@@ -24,7 +24,15 @@ from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDownError, TransientError
 from dlcs_assets.domain.ingest_request import AssetFields, BatchReference, IngestMessage
 from dlcs_assets.domain.modified import AssetDeleted
-from dlcs_assets.domain.request_states import ENDED, SUCCESSFUL, TAKEN, TRANSITIONS, UNFINISHED, RequestState
+from dlcs_assets.domain.request_states import (
+    ENDED,
+    SUCCESSFUL,
+    TAKEN,
+    TRANSITIONS,
+    UNFINISHED,
+    WITHOUT_EFFECT,
+    RequestState,
+)
 from dlcs_assets.domain.results import WorkItem
 from dlcs_assets.domain.stages import STAGES, Lane, Stage
 from dlcs_assets.ledger import Ledger
@@ -55,6 +63,8 @@ BEGINNINGS = {each.after for each in TRANSITIONS.values() if not each.before}
 # Two events in one transaction: the first cannot be seen from outside.
 AT_ONCE = {
     (RequestState.RUNNING, RequestState.SUPERSEDED),  # a deletion that failed, of an image that is registered again
+    (RequestState.RUNNING, RequestState.CANCELLED),  # of a run that a person terminated
+    (RequestState.RESERVED, RequestState.CANCELLED),  # of one that never began
 }
 BEGINNINGS_AT_ONCE = {RequestState.RUNNING, RequestState.SUPERSEDED}  # by hand; by another message of the transaction
 
@@ -112,12 +122,12 @@ class Histories(RuleBasedStateMachine):
             self.chunks += self.ledger.dispatch.reserve([planned], self.now)
 
     @precondition(lambda self: self.chunks)
-    @rule(starts=st.booleans())
-    def run_chunk(self, starts: bool) -> None:
+    @rule(starts=st.booleans(), by_operator=st.booleans())
+    def run_chunk(self, starts: bool, by_operator: bool) -> None:
         chunk = self.chunks.pop(0)
         self.ledger.dispatch.mark_launched(chunk.id, chunk.id)
         if not starts:
-            self.ledger.claims.release_run(chunk.id, schedule=SCHEDULE, now=self.now)
+            self.ledger.claims.release_run(chunk.id, schedule=SCHEDULE, now=self.now, terminated=by_operator)
         elif chunk.lane is Lane.DELETE:
             deletion = self.ledger.deletions.claim(chunk.id, chunk.id, now=self.now)
             assert deletion is not None
@@ -146,18 +156,19 @@ class Histories(RuleBasedStateMachine):
         self.claims.append(self.ledger.claims.claim_images(chosen, stages, new_id(), now=self.now))
 
     @precondition(lambda self: self.claims)
-    @rule(error=ERRORS, finishes=st.booleans())
-    def end_run(self, error: IngestError | None, finishes: bool) -> None:
+    @rule(error=ERRORS, finishes=st.booleans(), stays=st.booleans())
+    def end_run(self, error: IngestError | None, finishes: bool, stays: bool) -> None:
         claim = self.claims.pop(0)
         for item in claim.items if finishes else claim.items[:1]:
-            self._finish(claim, item, error)
+            self._finish(claim, item, error, stays)
         self.ledger.claims.release_run(claim.run_id, schedule=SCHEDULE, now=self.now)
 
-    def _finish(self, claim: Claim, item: WorkItem, error: IngestError | None) -> None:
+    def _finish(self, claim: Claim, item: WorkItem, error: IngestError | None, stays: bool) -> None:
         if error is None:
             for stage in item.stages:
                 commit_stage(self.ledger.results, claim, item, result(stage), now=self.now)
-        end_image(self.ledger.results, claim, item, error, schedule=SCHEDULE, now=self.now)
+        stays = stays and item.renews_done
+        end_image(self.ledger.results, claim, item, error, schedule=SCHEDULE, now=self.now, stays=stays)
 
     @precondition(lambda self: self.deletions)
     @rule(error=ERRORS, finishes=st.booleans())
@@ -179,7 +190,8 @@ class Histories(RuleBasedStateMachine):
 
     @rule(image=IMAGES, stages=STAGES_DRAWN)
     def reprocess(self, image: AssetId, stages: set[Stage]) -> None:
-        self.ledger.registrations.request([(image, frozenset(stages))], lane=Lane.BACKFILL, now=self.now)
+        wanted = [(image, frozenset(stages))]
+        self.ledger.registrations.request(wanted, lane=Lane.BACKFILL, now=self.now, renews=True)
 
     @rule()
     def enforce_retention(self) -> None:
@@ -233,12 +245,14 @@ class Histories(RuleBasedStateMachine):
         with self.ledger._database.read() as connection:
             rows = connection.execute(select(requests)).all()
             kept, counted = kept_counts(connection), counted_from_requests(connection)
-        chosen: dict[str, tuple[bool, str]] = {}
+        deleted = {row.image_id: row.id for row in sorted(rows) if row.lane == Lane.DELETE}
+        chosen: dict[str, tuple[bool, bool, str]] = {}
         for row in rows:
             if row.state != RequestState.SUPERSEDED:
-                rank = (row.state in UNFINISHED, row.id)
+                has_effect = row.state not in WITHOUT_EFFECT and row.id >= deleted.get(row.image_id, "")
+                rank = (row.state in UNFINISHED, has_effect, row.id)
                 chosen[row.image_id] = max(rank, chosen.get(row.image_id, rank))
-        assert {row.id for row in rows if row.is_current} == {request_id for _, request_id in chosen.values()}
+        assert {row.id for row in rows if row.is_current} == {request_id for *_, request_id in chosen.values()}
         assert kept == counted
 
 

@@ -5,9 +5,10 @@ from datetime import timedelta
 import pytest
 
 from dlcs_assets.domain.asset_id import AssetId
-from dlcs_assets.domain.errors import PermanentError, ServiceDownError, TransientError
+from dlcs_assets.domain.errors import IngestError, PermanentError, ServiceDownError, TransientError
+from dlcs_assets.domain.modified import AssetDeleted
 from dlcs_assets.domain.request_states import RequestState
-from dlcs_assets.domain.stages import Lane, Stage
+from dlcs_assets.domain.stages import STAGES, Lane, Stage
 from dlcs_assets.ledger.reports import Selection
 from dlcs_assets.ledger.results import ClaimLostError
 from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, SELECT_ALL, Desk, result
@@ -183,7 +184,7 @@ def test_failed_images_can_be_retried_by_their_code(desk: Desk) -> None:
     assert desk.ledger.reports.retry(Selection(code="something_else"), now=NOW) == []
     assert desk.ledger.reports.retry(Selection(code="origin_not_found"), now=NOW) == ["2/1/a"]
     assert desk.ledger.reports.counts(Selection(batch=5)) == {
-        "pending": 1, "running": 0, "done": 1, "failed": 0, "rejected": 0, "deleted": 0,
+        "pending": 1, "running": 0, "done": 1, "cancelled": 0, "failed": 0, "rejected": 0, "deleted": 0,
     }  # fmt: skip
 
 
@@ -196,7 +197,7 @@ def test_a_batch_counts_the_request_that_took_its_image_over(desk: Desk) -> None
     assert desk.ledger.reports.counts(Selection(batch=5))["done"] == 1
 
 
-def test_images_of_a_terminated_run_fail_as_cancelled(desk: Desk) -> None:
+def test_images_of_a_terminated_run_are_cancelled(desk: Desk) -> None:
     """Images that the run had finished stay done, and what a person cancelled is not retried by itself."""
     for name in ("a", "b"):
         desk.send(f"2/1/{name}")
@@ -204,5 +205,118 @@ def test_images_of_a_terminated_run_fail_as_cancelled(desk: Desk) -> None:
     end_image(desk.ledger.results, claim, claim.items[0], None, schedule=SCHEDULE, now=NOW)
     desk.ledger.claims.release(claim.token, "run-1", schedule=SCHEDULE, now=NOW, terminated=True)
     done, cancelled = desk.ledger.reports.images(SELECT_ALL)
-    assert (done.state, cancelled.state, cancelled.error_code) == ("done", "failed", "cancelled")
+    assert (done.state, cancelled.state, cancelled.error_code) == ("done", "cancelled", "cancelled")
     assert desk.ledger.dispatch.due([Lane.RETRY], limit=10, now=NOW) == []
+
+
+def ingest(desk: Desk, error: IngestError | None = None) -> None:
+    """Bring 2/1/a to its end for the first time."""
+    desk.send("2/1/a")
+    claim = desk.claim("first")
+    end_image(desk.ledger.results, claim, claim.items[0], error, schedule=SCHEDULE, now=NOW)
+    desk.ledger.claims.release_run("first", schedule=SCHEDULE, now=NOW)
+
+
+def cancel(desk: Desk, lane: Lane) -> None:
+    claim = desk.claim("cancelled", lane)
+    desk.ledger.claims.release(claim.token, "cancelled", schedule=SCHEDULE, now=NOW, terminated=True)
+
+
+@pytest.mark.parametrize(("error", "state", "code"), [(None, "done", None), (NOT_FOUND, "failed", "origin_not_found")])
+def test_what_is_cancelled_leaves_the_image_as_it_was(
+    desk: Desk, error: IngestError | None, state: str, code: str | None
+) -> None:
+    ingest(desk, error)
+    desk.ledger.reports.retry(Selection(ids=("2/1/a",)), now=NOW)
+    cancel(desk, Lane.RETRY)
+    (status,) = desk.ledger.reports.images(SELECT_ALL)
+    assert (status.state, status.error_code) == (state, code)
+    last = desk.ledger.reports.last_cancelled("2/1/a")
+    assert last is not None
+    assert "Run cancelled was terminated by hand" in last.cause
+
+
+def test_a_run_that_was_cancelled_before_it_began_is_withdrawn(desk: Desk) -> None:
+    """A person cancels a run in Dagster's queue: its images would otherwise be due again at once."""
+    desk.send("2/1/a")
+    chunk = desk.reserve()
+    assert chunk is not None
+    desk.ledger.dispatch.mark_launched(chunk.id, "queued")
+    desk.ledger.claims.release_run("queued", schedule=SCHEDULE, now=NOW, terminated=True)
+    (status,) = desk.ledger.reports.images(SELECT_ALL)
+    assert status.state == "cancelled"
+    assert desk.ledger.dispatch.due(list(Lane), limit=10, now=NOW) == []
+
+
+def test_what_was_cancelled_is_taken_up_again_by_its_code(desk: Desk) -> None:
+    """The same stages, also of an image that is done; and no longer once something else was asked for."""
+    ingest(desk)
+    desk.ledger.registrations.request(
+        [(AssetId(2, 1, "a"), frozenset({Stage.THUMBNAILS}))], lane=Lane.BACKFILL, now=NOW, renews=True
+    )
+    cancel(desk, Lane.BACKFILL)
+    assert desk.ledger.reports.retry(Selection(code="cancelled"), now=NOW) == ["2/1/a"]
+    (due,) = desk.ledger.dispatch.due([Lane.RETRY], limit=10, now=NOW)
+    assert due.stages == {Stage.THUMBNAILS}
+    assert desk.ledger.reports.retry(Selection(code="cancelled"), now=NOW) == []
+    assert desk.ledger.reports.last_cancelled("2/1/a") is None
+
+
+def test_an_image_registered_after_its_deletion_was_never_done(desk: Desk) -> None:
+    """What was before the deletion is gone: a cancelled ingest does not bring it back."""
+    ingest(desk)
+    later = NOW + timedelta(hours=1)
+    desk.ledger.deletions.request([AssetDeleted(AssetId(2, 1, "a"), later, None, frozenset(), ())], now=later)
+    desk.send("2/1/a", created=later + timedelta(minutes=1), now=later)
+    claim = desk.claim("cancelled", now=later)
+    desk.ledger.claims.release(claim.token, "cancelled", schedule=SCHEDULE, now=later, terminated=True)
+    (status,) = desk.ledger.reports.images(SELECT_ALL)
+    assert status.state == "cancelled"
+
+
+def test_a_batch_ends_with_its_cancelled_images(desk: Desk) -> None:
+    for name in ("a", "b"):
+        desk.send(f"2/1/{name}", batch=5)
+    claim = desk.claim("run-1")
+    end_image(desk.ledger.results, claim, claim.items[0], None, schedule=SCHEDULE, now=NOW)
+    desk.ledger.claims.release(claim.token, "run-1", schedule=SCHEDULE, now=NOW, terminated=True)
+    desk.ledger.batches.close(5, 2, now=NOW)
+    (batch,) = desk.ledger.batches.finish_due(now=NOW)
+    assert (batch.tally.done, batch.tally.cancelled, batch.tally.errors, batch.has_ended) == (1, 1, 1, True)
+    assert str(batch.tally) == "2 listed = 1 done + 0 failed + 0 rejected + 1 cancelled + 0 pending"
+    ((problem),) = desk.ledger.batches.images(5, 2, failures_only=True)
+    assert problem.state == "cancelled"
+
+
+@pytest.mark.parametrize(("stays", "state"), [(True, "done"), (False, "failed")])
+def test_an_image_that_is_not_renewed_stays_done(desk: Desk, stays: bool, state: str) -> None:
+    """It has the reason as a warning, its results are reported to Dagster again, and its batch has it as done."""
+    desk.send("2/1/a", batch=5)
+    claim = desk.claim("first")
+    item = claim.items[0]
+    commit_stage(desk.ledger.results, claim, item, result(Stage.JP2), now=NOW)
+    end_image(desk.ledger.results, claim, item, None, schedule=SCHEDULE, now=NOW)
+    desk.ledger.results.mark_reported([(item.asset_id, Stage.JP2, item.request_id)])
+    desk.ledger.reports.retry(Selection(ids=("2/1/a",)), now=NOW)
+    claim = desk.claim("second", Lane.RETRY)
+    assert claim.items[0].renews_done
+    end_image(desk.ledger.results, claim, claim.items[0], NOT_FOUND, schedule=SCHEDULE, now=NOW, stays=stays)
+    (status,) = desk.ledger.reports.images(SELECT_ALL)
+    assert (status.state, status.error_code) == (state, "origin_not_found")
+    assert len(desk.ledger.results.unreported(limit=10)) == (1 if stays else 0)
+    assert desk.ledger.batches.find(5)[0].tally.done == (1 if stays else 0)
+    assert desk.ledger.reports.retry(Selection(code="origin_not_found"), now=NOW) == ["2/1/a"]
+
+
+def test_a_message_or_a_damaged_object_renews_nothing(desk: Desk) -> None:
+    """The DLCS waits for what its message says, and what is damaged is not right any more."""
+    desk.store("2/1/a")
+    desk.send("2/1/a")
+    claim = desk.claim("by-message")
+    assert not claim.items[0].renews_done
+    end_image(desk.ledger.results, claim, claim.items[0], None, schedule=SCHEDULE, now=NOW)
+    desk.ledger.claims.release_run("by-message", schedule=SCHEDULE, now=NOW)
+    (deposit,) = desk.ledger.fixity.next(10)
+    assert desk.ledger.fixity.record(deposit, "its checksum differs", now=NOW)
+    claim = desk.ledger.claims.claim_images([AssetId(2, 1, "a")], STAGES, "by-hand", now=NOW)
+    assert not claim.items[0].renews_done

@@ -17,10 +17,12 @@ from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger import schema_version as version
 from dlcs_assets.ledger import tables as schema
 from dlcs_assets.ledger.engine import UnusableLedgerError, make_engine
+from dlcs_assets.ledger.image_counts import kept_counts
 from dlcs_assets.ledger.reports import Selection
 from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, Desk
 
 BEFORE = "0003"
+WITHOUT_SAY = {"replaced", "restored", "deletion", "lost", "withdrawn-later"}  # about the state of their image
 MADE = datetime(2026, 5, 1, 12, 0)  # noqa: DTZ001 (as the tables have it)
 IMAGE: dict[str, Any] = {"customer": 2, "space": 1}
 REGISTRATION = {"origin": "https://example.org/1.jpg", "media_type": None, "channels": None, "max_unauthorised": None}
@@ -52,7 +54,7 @@ def request(request_id: str, state: str, **others: Any) -> dict[str, Any]:
     ended = {"finished_at": MADE} if state in ENDED and state != "superseded" else {}
     common = {"lane": "ingest", "stages": "original,jp2,thumbnails", "created_at": MADE, "due_at": MADE, "attempts": 1}
     row = {"id": request_id, "image_id": f"2/1/{request_id}", **IMAGE, **common, "state": state, **ended, **others}
-    names = [column.name for column in schema.requests.columns if column.name != "is_current"]
+    names = [column.name for column in schema.requests.columns if column.name not in {"is_current", "renews"}]
     return {name: row.get(name) for name in names}
 
 
@@ -76,6 +78,9 @@ def old_rows() -> dict[str, list[dict[str, Any]]]:
         request("without-batch", "done", batch=99),
         request("lost", "superseded", image_id="2/1/done", superseded_by="gone"),
         request("with-error", "done", **error),
+        # Cancelled, of a new image, and of one that was done.
+        request("withdrawn", "failed", **error | {"error_code": "cancelled"}),
+        request("withdrawn-later", "failed", image_id="2/1/with-error", **error | {"error_code": "cancelled"}),
     ]
     attempt = {"number": 1, "run_id": "r", "ended_at": MADE}
     outcome: dict[str, Any] = {
@@ -94,7 +99,8 @@ def old_rows() -> dict[str, list[dict[str, Any]]]:
         "images": [
             {"id": row["image_id"], **IMAGE, "registration": {**REGISTRATION, "roles": []}, "registered_at": MADE}
             for row in rows
-            if row["state"] not in {"waiting", "superseded"} or row["id"] == "restored"
+            if (row["state"] not in {"waiting", "superseded"} or row["id"] == "restored")
+            and row["id"] != "withdrawn-later"
         ],
         "batches": [{"id": 5, "customer": 2, "count": None, "submitted_at": MADE}],
         "chunks": [{"id": "open", **chunk, "run_id": "r"}],
@@ -148,6 +154,7 @@ def test_a_ledger_with_data_of_the_version_before_is_upgraded(engine: Engine, ur
     Ledger(url).close()
     with engine.connect() as connection:
         after = {table.name: content(connection, table) for table in schema.metadata.sorted_tables}
+        kept = kept_counts(connection)
     changed: dict[str, dict[str, Any]] = {
         "replaced": {"finished_at": MADE},
         "restored": {"finished_at": MADE},
@@ -155,23 +162,22 @@ def test_a_ledger_with_data_of_the_version_before_is_upgraded(engine: Engine, ur
         "unclaimed": {"chunk_id": None},
         "lost": {"finished_at": MADE, "superseded_by": "done"},
         "with-error": dict.fromkeys(("error_code", "error_stage", "error_cause", "error_remedy")),
+        "withdrawn": {"state": "cancelled"},
+        "withdrawn-later": {"state": "cancelled"},
     }
     before["requests"] = [
-        {**row, **changed.get(row["id"], {}), "is_current": row["state"] != "superseded"} for row in before["requests"]
+        {**row, **changed.get(row["id"], {}), "is_current": row["id"] not in WITHOUT_SAY, "renews": False}
+        for row in before["requests"]
     ]
     before["batches"].append(
         {"id": 99, "customer": 2, "count": None, "submitted_at": MADE, "closed_at": None, "finished_at": None}
     )
     before["messages"] = [{**row, "attributes": None} for row in before["messages"]]
     # What is held at the upgrade counts as begun.
-    kept = [row for row in before["claims"] if row["request_id"] != "nothing"]
-    before["claims"] = [{**row, "begun_at": row["heartbeat_at"]} for row in kept]
-    assert {row["state"] for row in after["requests"]} == set(RequestState)
-    assert {(row["state"], row["images"]) for row in after["image_counts"]} == {
-        (state, number)
-        for state, number in Counter(row["state"] for row in old_rows()["requests"]).items()
-        if state != "superseded"
-    }
+    held = [row for row in before["claims"] if row["request_id"] != "nothing"]
+    before["claims"] = [{**row, "begun_at": row["heartbeat_at"]} for row in held]
+    assert {row["state"] for row in after["requests"]} == set(RequestState) - {RequestState.NOT_RENEWED}
+    assert kept == Counter((2, 1, row["state"]) for row in before["requests"] if row["is_current"])
     for name, rows in before.items():
         assert after[name] == rows, name
 

@@ -11,8 +11,10 @@ import pytest
 from dlcs_assets.defs import tags
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.stages import STAGES, Stage
+from dlcs_assets.ledger.reports import Selection
 from dlcs_testing.harness import System, full_message, key_of
 from dlcs_testing.pictures import drawing, encoded, jpeg
+from dlcs_testing.scripted_server import Answer
 
 DEFAULT = "iiif-img:default,thumbs:default"
 PAGE = "2/1/page"
@@ -95,6 +97,57 @@ def test_an_image_that_another_run_has_claimed_is_skipped(system: System) -> Non
     assert system.image_server.asked == []
     assert system.status(PAGE).state == "running"
     assert "another-run" in system.log_of(run)
+
+
+@pytest.mark.parametrize("status", [404, 503])
+def test_a_done_image_stays_done_without_its_origin(system: System, status: int) -> None:
+    """Signed links expire. The run is green, and says what it could not do; Dagster shows the image as it was."""
+    before = system.storage(), system.thumbs()
+    system.use(attempts=1)
+    system.origin.by_path["/page.jpg"] = Answer(status)
+    run = system.materialize([PAGE])
+    assert run.is_success
+    assert f"{PAGE} is not renewed, and stays as it was made before: original: " in system.log_of(run)
+    image = system.status(PAGE)
+    assert image.state == "done"
+    assert image.error_code is not None
+    assert image.error_code.startswith("origin_")
+    system.tick("reconcile")
+    assert system.partition(PAGE) == ("materialized",) * 3
+    assert (system.storage(), system.thumbs()) == before
+    assert not system.ledger.results.unreported(limit=10)
+
+
+def test_a_done_image_with_another_origin_fails_without_it(system: System) -> None:
+    """What is stored is not what its registration asks for; and running it again by hand changes nothing about that."""
+    system.send(full_message(PAGE, f"{system.origin.url}/gone.jpg", DEFAULT))
+    system.settle()
+    assert system.status(PAGE).state == "failed"
+    system.materialize([PAGE])
+    assert system.status(PAGE).state == "failed"
+
+
+def test_what_is_cancelled_leaves_dagster_and_ledger_agreed(system: System) -> None:
+    """A person cancels runs in Dagster's queue: the page that is done stays done, and the new one is withdrawn."""
+    new = "2/1/new"
+    system.send(full_message(new, f"{system.origin.url}/page.jpg", DEFAULT))
+    system.ledger.reports.retry(Selection(ids=(PAGE,)), now=datetime.now(UTC))
+    for sensor in ("sqs_ingest", "due_images"):
+        result = system.evaluate(sensor)
+        assert isinstance(result, dg.SensorResult)
+        for request in result.run_requests or ():
+            run = system.instance.get_run_by_id(system.begin(request))
+            assert run is not None
+            system.evaluate(sensor)  # it takes note of the run
+            system.instance.report_run_canceled(run)
+    assert "2 images cancelled with their runs" in system.skip_reason("reconcile")
+    assert system.states() == {PAGE: "done", new: "cancelled"}
+    assert system.partition(PAGE) == ("materialized",) * 3
+    assert system.partition(new) == ("missing",) * 3
+    assert system.settle() == []
+    assert sorted(system.ledger.reports.retry(Selection(code="cancelled"), now=datetime.now(UTC))) == [new, PAGE]
+    system.settle()
+    assert system.states() == {PAGE: "done", new: "done"}
 
 
 def test_an_unregistered_image_fails_the_run_and_is_named(system: System) -> None:

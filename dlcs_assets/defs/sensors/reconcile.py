@@ -37,6 +37,7 @@ class Reconciled:
 
     runs: int = 0
     images: int = 0
+    cancelled: int = 0
     reported: int = 0
     refused: int = 0
     overdue: int = 0
@@ -49,6 +50,7 @@ class Reconciled:
     def __str__(self) -> str:
         parts = [
             f"{self.runs} lost runs ended, {self.images} images due again" if self.runs else "",
+            f"{self.cancelled} images cancelled with their runs" if self.cancelled else "",
             self.held_up.describe() if self.held_up else "",
             f"{self.reported} outcomes reported to Dagster" if self.reported else "",
             f"{self.refused} outcomes refused by Dagster's database" if self.refused else "",
@@ -68,7 +70,11 @@ def reconcile(instance: dg.DagsterInstance, ledger: Ledger, storage: Storage, se
     done = Reconciled(overdue=ledger.inbox.reject_overdue(datetime.now(UTC)))
     active = ledger.claims.active_runs()
     for run_id, alive_at in active.items():
-        if _is_lost(instance, run_id, alive_at, settings):
+        if _was_cancelled(instance, run_id):  # in the queue, or by force while it worked
+            done.cancelled += ledger.claims.release_run(
+                run_id, schedule=retry_schedule(settings), now=datetime.now(UTC), terminated=True
+            )
+        elif _is_lost(instance, run_id, alive_at, settings):
             done.runs += 1
             _note_start(instance, ledger, run_id)
             released = ledger.claims.release_run(run_id, schedule=retry_schedule(settings), now=datetime.now(UTC))
@@ -123,6 +129,11 @@ def _is_lost(instance: dg.DagsterInstance, run_id: str, alive_at: datetime, sett
     # A run that is stopped or hangs gives no sign of life. Its claims' tokens keep it from publishing, should it wake.
     last_sign = max(alive_at, datetime.fromtimestamp(record.start_time, UTC))
     return datetime.now(UTC) - last_sign > settings.claim_ttl
+
+
+def _was_cancelled(instance: dg.DagsterInstance, run_id: str) -> bool:
+    run = instance.get_run_by_id(run_id)
+    return run is not None and run.status is dg.DagsterRunStatus.CANCELED
 
 
 def _note_start(instance: dg.DagsterInstance, ledger: Ledger, run_id: str) -> None:
