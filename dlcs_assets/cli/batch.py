@@ -120,6 +120,7 @@ def batch_json(batch: Batch) -> dict[str, Any]:
         "failed": tally.failed,
         "rejected": tally.rejected,
         "cancelled": tally.cancelled,
+        "correctedSince": tally.corrected,
         "pending": tally.pending,
         "running": tally.running,
         "completed": tally.completed,
@@ -134,7 +135,7 @@ def batch_json(batch: Batch) -> dict[str, Any]:
 def by_reason(images: Sequence[BatchImage]) -> list[tuple[BatchImage, int]]:
     """Return an example of each reason for which images failed, with how many did, the most frequent first."""
     groups: dict[tuple[str, str | None], list[BatchImage]] = {}
-    for image in images:
+    for image in sorted(images, key=lambda image: image.corrected):  # what is still to be done is the better example
         groups.setdefault((image.state, image.code), []).append(image)
     return sorted(((group[0], len(group)) for group in groups.values()), key=lambda pair: -pair[1])
 

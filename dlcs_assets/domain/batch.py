@@ -15,7 +15,10 @@ from dlcs_assets.domain.request_states import SHOWN_STATES
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How many of a batch's images are where. An image counts once, however often it was asked for in the batch."""
+    """How many of a batch's images are where. An image counts once, however often it was asked for in the batch.
+
+    `corrected`: how many of those that ended otherwise than well are done by now, by a request outside of the batch.
+    """
 
     done: int = 0
     failed: int = 0
@@ -23,11 +26,12 @@ class Tally:
     pending: int = 0
     running: int = 0
     cancelled: int = 0
+    corrected: int = 0
 
     @classmethod
-    def of_states(cls, counts: Mapping[str, int], *, rejected_messages: int = 0) -> Tally:
+    def of_states(cls, counts: Mapping[str, int], *, rejected_messages: int = 0, corrected: int = 0) -> Tally:
         """Add up numbers of images by the state of their request, and messages that never became a request."""
-        numbers = {"rejected": rejected_messages}
+        numbers = {"rejected": rejected_messages, "corrected": corrected}
         for state, count in counts.items():
             numbers[SHOWN_STATES[state]] = numbers.get(SHOWN_STATES[state], 0) + count
         return cls(**numbers)
@@ -56,7 +60,9 @@ class Tally:
         unended = f"{self.unended} pending" + (f" ({self.running} of them running)" if self.running else "")
         cancelled = f" + {self.cancelled} cancelled" if self.cancelled else ""
         ended = f"{self.done} done + {self.failed} failed + {self.rejected} rejected{cancelled}"
-        return f"{self.listed} listed = {ended} + {unended}"
+        return (
+            f"{self.listed} listed = {ended} + {unended}{f'; {self.corrected} corrected since' * bool(self.corrected)}"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Select, Subquery, and_, exists, func, select
 
 from dlcs_assets.domain.batch import Batch, Tally
-from dlcs_assets.domain.request_states import MessageState
+from dlcs_assets.domain.request_states import SHOWN_STATES, UNSUCCESSFUL, MessageState, ShownState
 from dlcs_assets.ledger.tables import batches, messages, requests
+
+_DONE: Final = [state for state, shown in SHOWN_STATES.items() if shown is ShownState.DONE]
 
 
 def counted(connection: Connection, chosen: Select[Any], *, with_superseded: bool = True) -> list[Batch]:
@@ -32,6 +35,7 @@ def counted(connection: Connection, chosen: Select[Any], *, with_superseded: boo
             ).group_by(refused.c.batch, refused.c.customer)
         )
     }
+    corrected = _corrected(connection, which, refused) if rejected or _any_unsuccessful(states) else {}
     return [
         Batch(
             *key,
@@ -39,12 +43,42 @@ def counted(connection: Connection, chosen: Select[Any], *, with_superseded: boo
             row["submitted_at"],
             row["closed_at"],
             row["finished_at"],
-            Tally.of_states(states.get(key, {}), rejected_messages=rejected.get(key, 0)),
+            Tally.of_states(
+                states.get(key, {}), rejected_messages=rejected.get(key, 0), corrected=corrected.get(key, 0)
+            ),
             superseded=with_superseded and key in states and _is_superseded(connection, *key),
         )
         for row in rows
         for key in [(row["id"], row["customer"])]
     ]
+
+
+def _any_unsuccessful(states: Mapping[tuple[int, int], Mapping[str, int]]) -> bool:
+    return any(state in UNSUCCESSFUL for counts in states.values() for state in counts)
+
+
+def _corrected(connection: Connection, which: Subquery, refused: Subquery) -> dict[tuple[int, int], int]:
+    """Return how many images of batches are done by now that did not end well in them, as far as there are any."""
+    of_image = asked(which)
+    ended = (
+        select(of_image.c.id, of_image.c.customer, of_image.c.image_id)
+        .join(requests, requests.c.id == of_image.c.request_id)
+        .where(requests.c.state.in_(UNSUCCESSFUL), is_done(of_image.c.image_id))
+    )
+    never_asked = (
+        select(refused.c.batch, refused.c.customer, refused.c.image_id)
+        .where(refused.c.image_id.is_not(None), is_done(refused.c.image_id))
+        .distinct()
+    )
+    found = ended.union_all(never_asked).subquery()
+    rows = connection.execute(select(found.c.id, found.c.customer, func.count()).group_by(found.c.id, found.c.customer))
+    return {(batch, customer): count for batch, customer, count in rows}
+
+
+def is_done(image_id: ColumnElement[str]) -> ColumnElement[bool]:
+    """Return the condition that an image is done now, whatever became of it in a batch."""
+    now = requests.alias("now")
+    return exists().where(now.c.image_id == image_id, now.c.is_current, now.c.state.in_(_DONE))
 
 
 def asked(which: Subquery) -> Subquery:

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from dlcs_assets.domain.batch import Batch, completed_notification
 from dlcs_assets.domain.ingest_request import BatchReference
 from dlcs_assets.domain.request_states import SHOWN_STATES, UNFINISHED, UNSUCCESSFUL, MessageState
-from dlcs_assets.ledger.batch_counts import asked, counted, refused_messages, which_is
+from dlcs_assets.ledger.batch_counts import asked, counted, is_done, refused_messages, which_is
 from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.outbox import post
 from dlcs_assets.ledger.tables import batches, messages, requests
@@ -38,13 +38,17 @@ class UnusableBatchError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class BatchImage:
-    """Where an image of a batch is, and why. `image_id` is None for a rejected message that names no image."""
+    """Where an image of a batch is, and why. `image_id` is None for a rejected message that names no image.
+
+    `corrected`: it ended otherwise than well, and is done by now.
+    """
 
     image_id: str | None
     state: str
     code: str | None = None
     cause: str | None = None
     remedy: str | None = None
+    corrected: bool = False
 
     @property
     def reason(self) -> str | None:
@@ -127,7 +131,11 @@ class Batches:
     def images(self, batch_id: int, customer: int, *, failures_only: bool = False) -> list[BatchImage]:
         """Return where each image of the batch is, by id; messages that name none come last."""
         of_image = asked(_one(batch_id, customer))
-        query = select(requests).join(of_image, of_image.c.request_id == requests.c.id).order_by(requests.c.image_id)
+        query = (
+            select(requests, is_done(requests.c.image_id).label("is_done"))
+            .join(of_image, of_image.c.request_id == requests.c.id)
+            .order_by(requests.c.image_id)
+        )
         if failures_only:
             query = query.where(requests.c.state.in_(UNSUCCESSFUL))
         with self._database.read() as connection:
@@ -193,13 +201,19 @@ def _one(batch_id: int, customer: int) -> Subquery:
 
 
 def _batch_image(row: Row[Any]) -> BatchImage:
-    return BatchImage(row.image_id, SHOWN_STATES[row.state], row.error_code, row.error_cause, row.error_remedy)
+    corrected = row.state in UNSUCCESSFUL and row.is_done
+    return BatchImage(
+        row.image_id, SHOWN_STATES[row.state], row.error_code, row.error_cause, row.error_remedy, corrected
+    )
 
 
 def _refused(connection: Connection, batch_id: int, customer: int) -> list[BatchImage]:
     """Return one for each image, with the reason that came last, and one for each message that names no image."""
-    rows = connection.execute(refused_messages(_one(batch_id, customer)).order_by(messages.c.received_at)).all()
-    rejected = [BatchImage(row.image_id, MessageState.REJECTED, row.code, row.cause, row.remedy) for row in rows]
+    refused = refused_messages(_one(batch_id, customer)).add_columns(is_done(messages.c.image_id).label("is_done"))
+    rejected = [
+        BatchImage(row.image_id, MessageState.REJECTED, row.code, row.cause, row.remedy, row.is_done)
+        for row in connection.execute(refused.order_by(messages.c.received_at))
+    ]
     named = {image.image_id: image for image in rejected if image.image_id is not None}
     return [*named.values(), *(image for image in rejected if image.image_id is None)]
 

@@ -194,7 +194,28 @@ def test_a_later_ingest_does_not_change_an_earlier_batch(desk: Desk, ledger: Led
     desk.send("2/1/p")
     assert find(ledger, 7).tally == Tally(failed=1)
     work(desk)
-    assert find(ledger, 7).tally == Tally(failed=1)
+    assert find(ledger, 7).tally == Tally(failed=1, corrected=1)
+
+
+def test_a_batch_says_which_of_its_images_were_corrected(desk: Desk, ledger: Ledger) -> None:
+    """What happened in it stays; next to it it says what is done by now."""
+    for name in ("corrected", "broken", "fine"):
+        send(desk, f"2/1/{name}", 7, count=4)
+    reject(desk, 7, "2/1/refused")
+    work(desk, {"2/1/corrected": BROKEN, "2/1/broken": BROKEN})
+    for name in ("corrected", "refused"):
+        desk.send(f"2/1/{name}")
+    work(desk)
+    tally = find(ledger, 7).tally
+    assert tally == Tally(done=1, failed=2, rejected=1, corrected=2)
+    assert str(tally) == "4 listed = 1 done + 2 failed + 1 rejected + 0 pending; 2 corrected since"
+    images = {image.image_id: (image.state, image.corrected) for image in ledger.batches.images(7, 2)}
+    assert images == {
+        "2/1/broken": ("failed", False),
+        "2/1/corrected": ("failed", True),
+        "2/1/fine": ("done", False),
+        "2/1/refused": ("rejected", True),
+    }
 
 
 def test_a_superseding_request_completes_the_earlier_batch_too(desk: Desk, ledger: Ledger) -> None:
