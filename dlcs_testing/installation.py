@@ -23,6 +23,7 @@ from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.ledger.reports import ImageStatus, Selection
 from dlcs_assets.settings import Settings
 from dlcs_stack.stack import Component, RunningStack
+from dlcs_testing.ledger_files import new_ledger_at
 from dlcs_testing.proxy import Proxy, proxy_to
 from dlcs_testing.scripted_server import Answer, ScriptedServer, scripted_server
 
@@ -187,7 +188,7 @@ def installed(
             "image_server_kind": ImageServerKind.EMBEDDED,
             "slots": folder / "slots",
             "scratch": stack.data / "scratch" / name,
-            "ledger_url": f"sqlite:///{folder / 'ledger.db'}",
+            "ledger_url": new_ledger_at(folder / "ledger.db"),
             "private_networks": ("127.0.0.0/8",),
             "receive_wait": timedelta(0),
             "intake_budget": timedelta(minutes=1),  # a tick takes all in, however busy the machine is

@@ -22,6 +22,7 @@ from dlcs_assets.domain.stages import STAGES, Lane, Outcome, Stage
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger.inbox import IntakePolicy
 from dlcs_assets.ledger.records import Chunk, InboxMessage, Rejection, RetrySchedule, new_id
+from dlcs_testing.ledger_files import new_ledger_at
 from dlcs_testing.one_write import commit_stage, end_image
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
@@ -30,7 +31,7 @@ SCHEDULE = RetrySchedule(attempts=3, delay=timedelta(seconds=60))
 
 @pytest.fixture
 def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
-    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    url = new_ledger_at(tmp_path / "ledger.db")
     monkeypatch.setenv("DLCS_LEDGER_URL", url)
     with closing(Ledger(url)) as opened:
         yield opened

@@ -17,6 +17,7 @@ from dlcs_assets.ledger.records import Chunk, InboxMessage, IntakeCount, RetrySc
 from dlcs_assets.ledger.reports import Selection
 from dlcs_assets.ledger.results import Claim
 from dlcs_testing import postgresql
+from dlcs_testing.ledger_files import new_ledger_at
 from dlcs_testing.one_write import commit_stage, end_image
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
@@ -27,7 +28,7 @@ SCHEDULE = RetrySchedule(attempts=3, delay=timedelta(seconds=60))
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a new ledger, of either kind."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'ledger.db'}"
+        return new_ledger_at(tmp_path / "ledger.db")
     server: postgresql.Server = request.getfixturevalue("postgresql_server")
     return server.new_ledger()
 

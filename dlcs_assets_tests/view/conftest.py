@@ -33,6 +33,7 @@ from dlcs_assets.view.pictures import Pictures, make_image_server
 from dlcs_stack.stack import RunningStack
 from dlcs_testing import postgresql
 from dlcs_testing.installation import only_the_stacks_environment
+from dlcs_testing.ledger_files import new_ledger_at
 from dlcs_testing.one_write import commit_stage, end_image
 from dlcs_testing.pictures import jpeg
 
@@ -132,11 +133,11 @@ class Library:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty database, of either kind."""
+    """The URL of a new ledger, of either kind."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'ledger.db'}"
+        return new_ledger_at(tmp_path / "ledger.db")
     server: postgresql.Server = request.getfixturevalue("postgresql_server")
-    return server.new_database()
+    return server.new_ledger()
 
 
 @contextmanager
