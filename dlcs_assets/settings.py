@@ -100,6 +100,14 @@ class Settings(BaseSettings):
         description="SNS topic for finished batches. Without it notifications are kept, and sent once it is set.",
     )
 
+    # Alerts
+    alert_topic_arn: str | None = Field(
+        None, description="SNS topic for alerts: what is wrong with the installation, and when that is over."
+    )
+    alert_webhook_url: SecretStr | None = Field(
+        None, description="Address that alerts are posted to as JSON, such as the incoming webhook of a chat."
+    )
+
     # Uploads without events
     swept_buckets: Annotated[tuple[str, ...], NoDecode] = Field(
         (),

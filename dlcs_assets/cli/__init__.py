@@ -50,6 +50,7 @@ _COMMANDS: Final = {
     "doctor": _Command("doctor", "doctor"),
     "canary": _Command("canary", "canary", needs_arguments=True),
     "metrics": _Command("metrics", "metrics"),
+    "alert": _Command("alert", "alert"),
     "batch": _Command("batch", "app", is_group=True),
     "ledger": _Command("ledger", "app", is_group=True),
 }

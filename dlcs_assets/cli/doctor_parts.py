@@ -24,6 +24,7 @@ from dlcs_assets.domain.redaction import shown_url
 from dlcs_assets.ingest.appetiser_trial import convert_control_picture
 from dlcs_assets.ledger.engine import UnusableLedgerError, make_engine, unusable
 from dlcs_assets.ledger.ledger import Ledger
+from dlcs_assets.ledger.outbox import ALERT_TARGETS
 from dlcs_assets.ledger.ownership import refusal
 from dlcs_assets.ledger.schema_version import found_version
 from dlcs_assets.ledger.tables import SCHEMA_VERSION
@@ -216,12 +217,33 @@ def check_launches(settings: Settings) -> Iterator[Finding]:
         )
 
 
+def check_alerts(settings: Settings) -> Iterator[Finding]:
+    """Report whether alerts have a receiver, and whether it takes them."""
+    if not is_usable(settings.ledger_url):
+        return  # `check_ledger` reports it
+    if not (settings.alert_topic_arn or settings.alert_webhook_url):
+        yield ok("alerts", "they have no receiver: neither DLCS_ALERT_TOPIC_ARN nor DLCS_ALERT_WEBHOOK_URL is set")
+        return
+    ledger = Ledger(settings.ledger_url, ledger_keys(settings))
+    try:
+        unsent = {target: ledger.outbox.unsent(target) for target in ALERT_TARGETS}
+    finally:
+        ledger.close()
+    problems = [problem for count, problem in unsent.values() if count and problem]
+    if problems:
+        count = sum(count for count, _ in unsent.values())
+        yield warn("alerts", f"{count} are unsent: {problems[0]}", "They are sent once it takes them; try dlcs alert.")
+    else:
+        yield ok("alerts", "all were sent")
+
+
 CHECKS: Final[tuple[Check, ...]] = (
     check_customers,
     check_dlcs_database,
     check_ledger,
     check_owner,
     check_launches,
+    check_alerts,
     check_images,
     check_appetiser,
 )

@@ -4,7 +4,6 @@ The sensor `watch` evaluates them, and so do runs that people launch. Those of t
 event that is kept.
 """
 
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -125,31 +124,37 @@ def stage_check_results(
             yield _result(examined(check, ledger, settings))
 
 
-def evaluate(instance: dg.DagsterInstance, ledger: Ledger, settings: Settings, known: str | None) -> str:
-    """Evaluate all checks, and report to Dagster what it does not know yet.
-
-    That is all of them if one says something else than last time, or they have not been reported for a while; otherwise
-    those of assets that were materialised since: Dagster takes an older evaluation for none. `known` is what this
-    returned last time; keep it.
-    """
-    now = datetime.now(UTC).timestamp()
-    state, reported_all, looked = (*json.loads(known), 0.0)[:3] if known else (None, 0.0, 0.0)
-    evaluations = [
+def evaluate(ledger: Ledger, settings: Settings) -> list[dg.AssetCheckEvaluation]:
+    """Evaluate all checks."""
+    return [
         stalled(ledger, settings),
         damaged(ledger, settings),
         rejected(ledger, settings),
         configured(settings),
         *(examined(check, ledger, settings) for check in STAGE_CHECKS),
     ]
+
+
+def report(
+    instance: dg.DagsterInstance, evaluations: Sequence[dg.AssetCheckEvaluation], known: Sequence[Any] | None
+) -> Sequence[Any]:
+    """Report to Dagster what it does not know yet.
+
+    That is all of them if one says something else than last time, or they have not been reported for a while; otherwise
+    those of assets that were materialised since: Dagster takes an older evaluation for none. `known` is what this
+    returned last time, plain values; keep it.
+    """
+    now = datetime.now(UTC).timestamp()
+    state, reported_all, looked = (*known, 0.0)[:3] if known else (None, 0.0, 0.0)
     failing = [each.check_name for each in evaluations if not each.passed]
     if failing != state or now >= reported_all + REPORTED_EVERY.total_seconds():
-        due, reported_all = evaluations, now
+        due, reported_all = list(evaluations), now
     else:
         made = _materialized_since(instance, {each.asset_key for each in evaluations}, looked)
         due = [each for each in evaluations if each.asset_key in made]
     for each in due:
         instance.report_runless_asset_event(each)
-    return json.dumps((failing, reported_all, now))
+    return failing, reported_all, now
 
 
 def _materialized_since(instance: dg.DagsterInstance, keys: Collection[dg.AssetKey], moment: float) -> set[dg.AssetKey]:

@@ -10,13 +10,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, func, insert, or_, select, update
+from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
 from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.records import new_id
 from dlcs_assets.ledger.tables import notifications
 
 INVALIDATION = "invalidation"  # paths that a CDN is to forget
+ALERT_TOPIC = "alert_topic"  # alerts to SNS
+ALERT_WEBHOOK = "alert_webhook"
+ALERT_TARGETS = (ALERT_TOPIC, ALERT_WEBHOOK)
 FIRST_DELAY = timedelta(seconds=10)
 LONGEST_DELAY = timedelta(minutes=15)
 LONGEST_ERROR = 1000
@@ -34,6 +37,16 @@ class Notification:
     published_at: datetime | None
     attempts: int
     error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """A notification to be written."""
+
+    id: str
+    topic: str
+    body: str
+    attributes: Mapping[str, str]
 
 
 class Outbox:
@@ -56,6 +69,22 @@ class Outbox:
                 .limit(limit)
             ).all()
         return [_notification(row) for row in rows]
+
+    def post_once(self, posted: Sequence[Posted], *, now: datetime) -> None:
+        """Write notifications, due at once, leaving out those whose ids are there."""
+        with self._database.write() as connection:
+            ids = select(notifications.c.id).where(notifications.c.id.in_([each.id for each in posted]))
+            there = set(connection.scalars(ids))
+            for each in posted:
+                if each.id not in there:
+                    post(connection, each.id, each.topic, each.body, each.attributes, now=now)
+
+    def withdraw(self, topic: str) -> None:
+        """Forget what is unsent: there is no receiver any more."""
+        if self.unsent(topic)[0]:
+            with self._database.write() as connection:
+                unsent = (notifications.c.topic == topic, notifications.c.published_at.is_(None))
+                connection.execute(delete(notifications).where(*unsent))
 
     def get(self, notification_id: str) -> Notification | None:
         """Return one notification, sent or not."""

@@ -151,6 +151,7 @@ def test_where_nothing_is_wrong_every_check_is_ok() -> None:
             "ledger",
             "owner",
             "launches",
+            "alerts",
             "stalled images",
             "fixity",
             "drift",
@@ -167,10 +168,10 @@ def test_where_nothing_is_wrong_every_check_is_ok() -> None:
 def test_the_table_has_a_line_for_each_check_and_a_summary(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DLCS_INGEST_QUEUE_URL")
     lines = dlcs("doctor").stdout.splitlines()
-    assert lines[-1] == "18 ok, 1 warn"
+    assert lines[-1] == "19 ok, 1 warn"
     (line,) = [line for line in lines if line.startswith("ingest queue")]
     assert line.split("  ")[-1] == "none is configured. Set DLCS_INGEST_QUEUE_URL, if messages are to come."
-    assert len(lines) == 19 + 2
+    assert len(lines) == 20 + 2
 
 
 def test_no_object_is_left_that_was_put_to_check_the_buckets(deployment: Aws) -> None:

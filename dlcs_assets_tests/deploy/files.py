@@ -10,7 +10,8 @@ from typing import Any
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 PARAMETERS = dict(re.findall(r"^([A-Z_]+)=(.*)$", (DEPLOY / "parameters.env").read_text(), flags=re.MULTILINE))
-JSON_FILES = sorted(DEPLOY.glob("*/*.json"))
+# Without the dashboard: its variables are Grafana's own.
+JSON_FILES = sorted(set(DEPLOY.glob("*/*.json")) - set(DEPLOY.glob("grafana/*")))
 ECS_FILES = sorted(DEPLOY.glob("ecs/*.json"))
 POLICIES = sorted(DEPLOY.glob("iam/*.json"))
 

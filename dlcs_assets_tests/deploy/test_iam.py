@@ -52,7 +52,7 @@ ALLOWED: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {
     ("clients/sqs.py", "delete_message_batch"): ("sqs:DeleteMessage", (CODE_SERVER,)),
     ("clients/sqs.py", "send_message_batch"): ("sqs:SendMessage", (CODE_SERVER, OPERATOR)),
     ("clients/sqs.py", "get_queue_attributes"): ("sqs:GetQueueAttributes", (CODE_SERVER, OPERATOR)),
-    ("clients/sns.py", "publish"): ("sns:Publish", (CODE_SERVER,)),
+    ("clients/sns.py", "publish"): ("sns:Publish", (CODE_SERVER, OPERATOR)),
     ("cli/doctor_aws.py", "get_queue_attributes"): ("sqs:GetQueueAttributes", (OPERATOR,)),
     ("cli/doctor_aws.py", "head_bucket"): ("s3:ListBucket", (OPERATOR,)),
     ("cli/doctor_aws.py", "get_bucket_lifecycle_configuration"): ("s3:GetLifecycleConfiguration", (OPERATOR,)),
@@ -74,6 +74,9 @@ USES: dict[str, dict[str, dict[str, frozenset[str]]]] = {
     "forward_queue_url": {QUEUE + "{FORWARD_QUEUE}": {CODE_SERVER: SEND, OPERATOR: SEND}},
     "batch_completed_topic_arn": {TOPIC + "{BATCH_COMPLETED_TOPIC}": {CODE_SERVER: frozenset({"sns:Publish"})}},
     "invalidation_topic_arn": {TOPIC + "{INVALIDATION_TOPIC}": {CODE_SERVER: frozenset({"sns:Publish"})}},
+    "alert_topic_arn": {
+        TOPIC + "{ALARM_TOPIC}": {CODE_SERVER: frozenset({"sns:Publish"}), OPERATOR: frozenset({"sns:Publish"})}
+    },
     "storage_bucket": {
         "arn:aws:s3:::{STORAGE_BUCKET}": {RUNS: LIST, OPERATOR: LIST},
         "arn:aws:s3:::{STORAGE_BUCKET}/*": {RUNS: STORE, OPERATOR: GET},

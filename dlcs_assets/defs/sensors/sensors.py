@@ -15,15 +15,16 @@ from dlcs_assets.clients.storage import Storage
 from dlcs_assets.customers import NoCustomersError, customer_source
 from dlcs_assets.defs import shown, tags
 from dlcs_assets.defs.catalog import Catalog
-from dlcs_assets.defs.checks import evaluate
+from dlcs_assets.defs.checks import evaluate, report
 from dlcs_assets.defs.jobs.delete import DELETE_JOB
 from dlcs_assets.defs.jobs.ingest import INGEST_JOB
 from dlcs_assets.defs.jobs.prune_partitions import prune_surplus
+from dlcs_assets.defs.sensors.alerting import Alerting, Watched
 from dlcs_assets.defs.sensors.deletions import dispatch_deletions
 from dlcs_assets.defs.sensors.dispatch import Dispatched, dispatch
 from dlcs_assets.defs.sensors.reconcile import adopt_names, reconcile
 from dlcs_assets.domain.stages import Lane
-from dlcs_assets.ingest.batches import finish_batches, publish_due
+from dlcs_assets.ingest.batches import finish_batches, publish_due, to_topic
 from dlcs_assets.intake.asset_notifications import take_in_modified
 from dlcs_assets.intake.bucket_scan import BucketScan
 from dlcs_assets.intake.messages import IntakeSummary, take_in
@@ -80,8 +81,8 @@ def ingest_sensors() -> Sequence[dg.SensorDefinition]:
         _sensor(
             "watch",
             _watch,
-            "Evaluates the asset checks from the ledger, and writes metrics to the log for CloudWatch if "
-            "DLCS_METRICS_NAMESPACE is set.",
+            "Evaluates the asset checks from the ledger. Writes metrics to the log for CloudWatch if "
+            "DLCS_METRICS_NAMESPACE is set, and announces what is wrong if there is a receiver of alerts.",
             interval=METRICS_INTERVAL_SECONDS,
         ),
         _sensor(
@@ -205,10 +206,17 @@ def _watch(
     settings: dg.ResourceParam[Settings],
     ledger: dg.ResourceParam[Ledger],
     queues: dg.ResourceParam[Queues],
+    notifications: dg.ResourceParam[Notifications],
 ) -> dg.SkipReason:
     now = datetime.now(UTC)
-    context.update_cursor(evaluate(context.instance, ledger, settings, context.cursor))
-    summary = "The asset checks are evaluated"
+    known = Watched.parse(context.cursor)
+    evaluations = evaluate(ledger, settings)
+    reported = report(context.instance, evaluations, known.reported)
+    alerting = Alerting(context.instance, ledger, notifications, settings)
+    announced = alerting.announce(evaluations, known.alerts, now=now)
+    context.update_cursor(Watched(reported, announced).dump())
+    alerting.send()
+    summary = f"The asset checks are evaluated{alerting}"
     if settings.metrics_namespace:
         lines = list(
             embedded(measure(ledger, queues, settings, now=now), namespace=settings.metrics_namespace, now=now)
@@ -254,7 +262,7 @@ def _take_in_modified(
         taken = [IntakeSummary(error=error)]
         summary = [f"No notifications are taken in: {error.cause}"]
     if settings.invalidation_topic_arn:
-        publish_due(ledger.outbox, notifications, INVALIDATION, settings.invalidation_topic_arn)
+        publish_due(ledger.outbox, INVALIDATION, to_topic(notifications, settings.invalidation_topic_arn))
         unsent, problem = ledger.outbox.unsent(INVALIDATION)
         summary += [f"{unsent} invalidations unsent: {problem or 'the next tick sends them'}"] if unsent else []
     return _result(context, "; ".join(summary), dispatch_deletions(context.instance, ledger, settings), *taken)
