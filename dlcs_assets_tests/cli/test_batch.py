@@ -258,8 +258,8 @@ def test_batches_are_listed_with_their_numbers(ledger: Ledger) -> None:
     lines = [line.split() for line in dlcs("batch", "list").stdout.splitlines()]
     assert lines[0][:3] == ["customer", "batch", "submitted"]
     assert [(row[0], row[1], row[4:]) for row in lines[1:]] == [
-        ("2", "1", ["3", "1", "1", "0", "0", "open"]),
-        ("3", "1", ["0", "0", "0", "0", "0", "finished"]),
+        ("2", "1", ["3", "1", "1", "0", "0", "0", "open"]),
+        ("3", "1", ["0", "0", "0", "0", "0", "0", "finished"]),
     ]
     assert [each["customer"] for each in json.loads(dlcs("batch", "list", "--open", "--json").stdout)] == [2]
     assert [each["customer"] for each in json.loads(dlcs("batch", "list", "--customer", "3", "--json").stdout)] == [3]
