@@ -14,7 +14,7 @@ COMPILE = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-has
 # Or each process that tests start would compile what was changed, and each worker the tests.
 test coverage: export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test coverage lint docs audit sbom fuzz bench lock clean
+.PHONY: demo test coverage lint docs audit sbom fuzz bench templates lock clean
 
 demo: $(READY)
 	$(BIN)/dlcs demo $(ARGS)
@@ -64,6 +64,15 @@ sbom: $(READY)
 	$(BIN)/uv tool run --from cyclonedx-bom==7.5.0 cyclonedx-py requirements .cache/shipped.txt --pyproject pyproject.toml \
 		--output-reproducible -o .cache/sbom.json
 
+# The CloudFormation templates of deploy/aws, which are committed. Others: make templates ARGS="--size small --arrangement efs". Needs Node.
+templates: .cache/templates/.ready
+	JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION=1 PYTHONPATH=deploy/aws .cache/templates/bin/python -m dlcs_aws $(ARGS)
+
+.cache/templates/.ready: requirements-templates.lock $(READY)
+	$(PYTHON) -m venv --without-pip .cache/templates
+	VIRTUAL_ENV=.cache/templates $(BIN)/uv pip install --quiet --require-hashes --no-deps -r requirements-templates.lock
+	touch .cache/templates/.ready
+
 bench: $(READY)
 	$(BIN)/python -m bench $(ARGS)
 
@@ -71,6 +80,7 @@ bench: $(READY)
 lock: $(READY)
 	$(COMPILE) pyproject.toml --extra local --extra aws --group dev -o requirements.lock
 	$(COMPILE) --group docs -c requirements.lock -o requirements-docs.lock
+	$(COMPILE) --group templates -o requirements-templates.lock
 	$(COMPILE) --group fuzz -c requirements.lock -o requirements-fuzz.lock
 
 clean:

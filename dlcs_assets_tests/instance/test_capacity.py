@@ -25,7 +25,7 @@ from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import Queued
 from dlcs_assets.defs import tags
 from dlcs_assets_tests.deploy.files import DEPLOY, load_named
 from dlcs_testing.http_serving import Answer, serving
-from dlcs_testing.queued_job import queued_run
+from dlcs_testing.queued_job import queued_job, queued_run
 from dlcs_testing.waiting import eventually
 
 CHECKOUT = DEPLOY.parent / "dagster.yaml"
@@ -139,10 +139,12 @@ class Ecs:
     answers: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     calls: int = 0
     target: str = ""
+    asked: dict[str, Any] = field(default_factory=dict)  # the last RunTask
 
     def answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
         if headers.get("x-amz-target") == RUN_TASK:
             self.calls += 1
+            self.asked = json.loads(body)
             status, said = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
             if status == 0:
                 raise ConnectionError
@@ -220,6 +222,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ecs, dg.
             "AWS_MAX_ATTEMPTS": "1",
             "RUN_TASK_RETRIES": "0",  # Dagster's launcher waits three seconds for these
             "DAGSTER_RUN_TASK_DEFINITION": "dlcs-run",
+            "DAGSTER_SMALL_RUN_TASK_DEFINITION": "dlcs-small-run",
+            "DAGSTER_RUN_CAPACITY": "FARGATE_SPOT",
+            "DAGSTER_RUNS_IN_FLIGHT": "4",
         }.items():
             environment.setenv(name, value)
         boto3.client("ecs").register_task_definition(**load_named("ecs/run.json"))
@@ -262,6 +267,21 @@ def test_a_task_without_capacity_waits_in_the_queue(
         ecs.answers = [STARTED]
         dequeuing.turn()
         assert {status(tasks, each) for each in runs} == {"STARTING"}
+
+
+@pytest.mark.parametrize(("jobs", "family"), [((), "dlcs-run:1"), ((queued_job.name,), "dlcs-small-run")])
+def test_a_job_has_a_task_of_its_size_and_capacity(
+    tasks: dg.DagsterInstance, ecs: Ecs, monkeypatch: pytest.MonkeyPatch, jobs: tuple[str, ...], family: str
+) -> None:
+    """What the launcher asks ECS for: maintenance needs no Appetiser, and Spot is no launch type."""
+    monkeypatch.setattr(tasks.run_launcher, "_small_jobs", frozenset(jobs))
+    ecs.answers = [STARTED]
+    with daemon(tasks) as dequeuing:
+        queued_run(tasks)
+        dequeuing.turn()
+    assert ecs.asked["taskDefinition"].rpartition("/")[2] == family
+    assert ecs.asked["capacityProviderStrategy"] == [{"capacityProvider": "FARGATE_SPOT", "weight": 1}]
+    assert "launchType" not in ecs.asked
 
 
 def test_ecs_that_does_not_answer_lets_runs_wait(tasks: dg.DagsterInstance, ecs: Ecs) -> None:
