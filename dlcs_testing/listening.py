@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import event
+from sqlalchemy import Engine, event
 
 
 @contextmanager
@@ -22,3 +22,18 @@ def noted(target: Any, name: str) -> Iterator[list[str]]:
         yield seen
     finally:
         event.remove(target, name, note)
+
+
+@contextmanager
+def statements() -> Iterator[list[tuple[str, Any]]]:
+    """Note what is asked of any database, with its parameters."""
+    seen: list[tuple[str, Any]] = []
+
+    def note(*arguments: Any) -> None:
+        seen.append((arguments[2], arguments[3]))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)

@@ -44,15 +44,19 @@ def status(
     settings = load_settings()
     console = make_console()
     with open_ledger(settings) as ledger:
-        if batch is None and not selection.ids and not as_json:  # of all that there is, only what is shown is read
-            if held_up := ledger.launches.held_up():
-                echo(held_up.describe(), err=True)
-            counts = ledger.reports.counts(selection)
-            _show_all(console, counts, _most_interesting(ledger, selection, state, counts), state)
-            return
-        known = ledger.reports.images(selection)
         batches = [] if batch is None else ledger.batches.find(batch, customer=selection.customer)
-        known += _rejected_in(ledger, batches, selection)
+        rejected = _rejected_in(ledger, batches, selection)
+        if not selection.ids and not as_json:  # of all that there is, only what is shown is read
+            if batch is None and (held_up := ledger.launches.held_up()):
+                echo(held_up.describe(), err=True)
+            for each in batches:
+                console.print(f"{each.name}, {each.standing.partition(':')[0]}: {each.tally}")
+            counts = Counter(ledger.reports.counts(selection))
+            counts[ShownState.REJECTED] += len(rejected)
+            shown = rejected if state in {None, ShownState.REJECTED} else []
+            _show_all(console, counts, [*shown, *_most_interesting(ledger, selection, state, counts)], state)
+            return
+        known = [*ledger.reports.images(selection), *rejected]
         chosen = [image for image in known if state in {None, image.state}]
         if as_json:
             echo_data(json.dumps([image.to_json() for image in chosen], indent=2))
@@ -60,7 +64,7 @@ def status(
             from dlcs_assets.cli.image_view import show_image  # noqa: PLC0415 (it plans what a request would do, with all that takes)
 
             show_image(console, chosen[0], ledger, settings)
-        elif known or not selection.ids:
+        elif known:
             for each in batches:
                 console.print(f"{each.name}, {each.standing.partition(':')[0]}: {each.tally}")
             _show_all(console, Counter(image.state for image in known), chosen, state)

@@ -1,6 +1,6 @@
 """A batch: images that were submitted together, their numbers, when it has ended, and how that is published.
 
-Nothing here is counted up. The numbers are counted each time from where the images are, so that they can't drift.
+Nothing here is counted up: the numbers follow from where the images are, so that they can't drift.
 """
 
 from __future__ import annotations

@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, Subquery, and_, exists, func, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    Subquery,
+    TextClause,
+    and_,
+    exists,
+    func,
+    select,
+    union,
+)
 
 from dlcs_assets.domain.batch import Batch, Tally
-from dlcs_assets.domain.request_states import SHOWN_STATES, UNSUCCESSFUL, MessageState, ShownState
-from dlcs_assets.ledger.tables import batches, messages, requests
+from dlcs_assets.domain.request_states import SHOWN_STATES, UNSUCCESSFUL, RequestState, ShownState
+from dlcs_assets.ledger.tables import ENDED_OTHERWISE, REFUSED, batches, messages, requests
+
+# Requests that are not done, as indexes have them.
+UNFINISHED: Final = requests.c.finished_at.is_(None)
 
 _DONE: Final = [state for state, shown in SHOWN_STATES.items() if shown is ShownState.DONE]
 
 
 def counted(connection: Connection, chosen: Select[Any], *, with_superseded: bool = True) -> list[Batch]:
-    """Return the batches of a query on `batches`, in its order, with their numbers: two queries for all of them."""
+    """Return the batches of a query on `batches`, in its order, with their numbers: two queries for all of them.
+
+    What is not done is counted. That all other images of a batch are done follows, as the database keeps their number.
+    """
     rows = connection.execute(chosen).mappings().all()
     if not rows:
         return []
-    which = chosen.subquery()
-    states: dict[tuple[int, int], dict[str, int]] = {}
-    for row in connection.execute(_count_of_states(which)):
-        states.setdefault((row.id, row.customer), {})[row.state] = row.images
+    which = chosen.with_only_columns(batches.c.id, batches.c.customer).subquery()
+    states = _states(connection, rows, which)
     refused = refused_messages(which).subquery()
     rejected = {
         (row.batch, row.customer): row.named + row.unnamed
@@ -43,10 +60,8 @@ def counted(connection: Connection, chosen: Select[Any], *, with_superseded: boo
             row["submitted_at"],
             row["closed_at"],
             row["finished_at"],
-            Tally.of_states(
-                states.get(key, {}), rejected_messages=rejected.get(key, 0), corrected=corrected.get(key, 0)
-            ),
-            superseded=with_superseded and key in states and _is_superseded(connection, *key),
+            Tally.of_states(states[key], rejected_messages=rejected.get(key, 0), corrected=corrected.get(key, 0)),
+            superseded=with_superseded and row["images"] > 0 and _is_superseded(connection, *key),
         )
         for row in rows
         for key in [(row["id"], row["customer"])]
@@ -59,7 +74,7 @@ def _any_unsuccessful(states: Mapping[tuple[int, int], Mapping[str, int]]) -> bo
 
 def _corrected(connection: Connection, which: Subquery, refused: Subquery) -> dict[tuple[int, int], int]:
     """Return how many images of batches are done by now that did not end well in them, as far as there are any."""
-    of_image = asked(which)
+    of_image = asked(which, ENDED_OTHERWISE)
     ended = (
         select(of_image.c.id, of_image.c.customer, of_image.c.image_id)
         .join(requests, requests.c.id == of_image.c.request_id)
@@ -81,44 +96,71 @@ def is_done(image_id: ColumnElement[str]) -> ColumnElement[bool]:
     return exists().where(now.c.image_id == image_id, now.c.is_current, now.c.state.in_(_DONE))
 
 
-def asked(which: Subquery) -> Subquery:
+def images_by_state(connection: Connection, batch_id: int, customer: int | None) -> Mapping[str, int]:
+    """Return how many images of a batch there are by the state of their requests; without a customer of each's."""
+    chosen = select(batches).where(batches.c.id == batch_id)
+    if customer is not None:
+        chosen = chosen.where(batches.c.customer == customer)
+    which = chosen.with_only_columns(batches.c.id, batches.c.customer).subquery()
+    total: Counter[str] = Counter()
+    for of_batch in _states(connection, connection.execute(chosen).mappings().all(), which).values():
+        total.update(of_batch)
+    return total
+
+
+def asked(which: Subquery, *among: ColumnElement[bool] | TextClause) -> Subquery:
     """Return, for each image of each batch, the request that decides its state.
 
-    That is what the batch asked for last, or what took its place.
+    That is what the batch asked for last, or what took its place. With conditions, which are for indexes, only of
+    images one of whose requests in the batch meets one of these.
     """
-    return (
-        select(
-            which.c.id,
-            which.c.customer,
-            requests.c.image_id,
-            func.max(func.coalesce(requests.c.superseded_by, requests.c.id)).label("request_id"),
-        )
-        .join(requests, and_(requests.c.batch == which.c.id, requests.c.customer == which.c.customer))
-        .group_by(which.c.id, which.c.customer, requests.c.image_id)
-        .subquery()
+    decides = func.max(func.coalesce(requests.c.superseded_by, requests.c.id)).label("request_id")
+    in_batch = and_(requests.c.batch == which.c.id, requests.c.customer == which.c.customer)
+    if not among:
+        of_image: list[ColumnElement[Any]] = [which.c.id, which.c.customer, requests.c.image_id]
+        return select(*of_image, decides).join(requests, in_batch).group_by(*of_image).subquery()
+    meets = [select(which.c.id, which.c.customer, requests.c.image_id).join(requests, in_batch).where(c) for c in among]
+    found = union(*meets).subquery()
+    # The sum keeps SQLite, which knows no numbers of rows, from the index by batch: all of the batch for each image.
+    own = and_(
+        requests.c.image_id == found.c.image_id,
+        requests.c.batch + 0 == found.c.id,
+        requests.c.customer == found.c.customer,
     )
+    return select(*found.c, decides).join(requests, own).group_by(*found.c).subquery()
 
 
-def _count_of_states(which: Subquery) -> Select[Any]:
-    of_image = asked(which)
-    return (
+def _states(
+    connection: Connection, rows: Sequence[RowMapping], which: Subquery
+) -> dict[tuple[int, int], dict[str, int]]:
+    """Return, by batch and customer, how many images there are by the state of the request that decides."""
+    of_image = asked(which, UNFINISHED, ENDED_OTHERWISE)
+    query = (
         select(of_image.c.id, of_image.c.customer, requests.c.state, func.count().label("images"))
         .join(requests, requests.c.id == of_image.c.request_id)
         .group_by(of_image.c.id, of_image.c.customer, requests.c.state)
     )
+    states: dict[tuple[int, int], dict[str, int]] = {}
+    for row in connection.execute(query):
+        states.setdefault((row.id, row.customer), {})[row.state] = row.images
+    for batch in rows:
+        of_batch = states.setdefault((batch["id"], batch["customer"]), {})
+        done = batch["images"] - sum(of_batch.values())
+        of_batch[RequestState.DONE] = of_batch.get(RequestState.DONE, 0) + done
+    return states
 
 
 def refused_messages(which: Subquery) -> Select[Any]:
     """Select the rejected messages of batches, but for those whose image another message of the batch asked for."""
     asked_for = exists().where(
         requests.c.image_id == messages.c.image_id,
-        requests.c.batch == messages.c.batch,
+        requests.c.batch + 0 == messages.c.batch,  # as in `asked`
         requests.c.customer == messages.c.customer,
     )
     return (
         select(messages)
         .join(which, and_(messages.c.batch == which.c.id, messages.c.customer == which.c.customer))
-        .where(messages.c.state == MessageState.REJECTED, ~asked_for)
+        .where(REFUSED, ~asked_for)
     )
 
 

@@ -23,11 +23,11 @@ from sqlalchemy import (
 
 from dlcs_assets.domain.batch import Batch, completed_notification
 from dlcs_assets.domain.ingest_request import BatchReference
-from dlcs_assets.domain.request_states import SHOWN_STATES, UNFINISHED, UNSUCCESSFUL, MessageState
-from dlcs_assets.ledger.batch_counts import asked, counted, is_done, refused_messages, which_is
+from dlcs_assets.domain.request_states import SHOWN_STATES, UNSUCCESSFUL, MessageState
+from dlcs_assets.ledger.batch_counts import UNFINISHED, asked, counted, is_done, refused_messages, which_is
 from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.outbox import post
-from dlcs_assets.ledger.tables import batches, messages, requests
+from dlcs_assets.ledger.tables import ENDED_OTHERWISE, REFUSED, batches, messages, requests
 
 BATCH_COMPLETED = "batch-completed"  # the outbox's name for the topic
 
@@ -57,7 +57,7 @@ class BatchImage:
 
 
 class Batches:
-    """Every number is of one moment, and counted from the images' own rows."""
+    """Every number is of one moment. What it costs follows the images that are not done."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -119,7 +119,7 @@ class Batches:
         nothing_unended = ~exists().where(
             requests.c.batch == batches.c.id,
             requests.c.customer == batches.c.customer,
-            requests.c.state.in_(UNFINISHED),
+            UNFINISHED,
         )
         with self._database.read() as connection:
             quiet = select(batches).where(_may_finish(), nothing_unended).order_by(batches.c.submitted_at)
@@ -130,7 +130,7 @@ class Batches:
 
     def images(self, batch_id: int, customer: int, *, failures_only: bool = False) -> list[BatchImage]:
         """Return where each image of the batch is, by id; messages that name none come last."""
-        of_image = asked(_one(batch_id, customer))
+        of_image = asked(_one(batch_id, customer), *([ENDED_OTHERWISE] if failures_only else []))
         query = (
             select(requests, is_done(requests.c.image_id).label("is_done"))
             .join(of_image, of_image.c.request_id == requests.c.id)
@@ -150,7 +150,7 @@ class Batches:
 
     def ended_since(self, batch_id: int, customer: int, since: datetime) -> int:
         """Count the images of the batch that ended after this moment: what a rate is made of."""
-        of_image = asked(_one(batch_id, customer))
+        of_image = asked(_one(batch_id, customer), requests.c.finished_at > since, ENDED_OTHERWISE)
         ended = select(func.count()).join_from(of_image, requests, of_image.c.request_id == requests.c.id)
         with self._database.read() as connection:
             return connection.scalar(ended.where(requests.c.finished_at > since)) or 0
@@ -188,7 +188,7 @@ def note_batch(connection: Connection, batch: BatchReference, customer: int | No
         orphaned = (
             messages.c.batch == batch.id,
             messages.c.customer.is_(None),
-            messages.c.state == MessageState.REJECTED,
+            REFUSED,
         )
         connection.execute(update(messages).where(*orphaned).values(customer=customer))
     elif batch.count not in {None, row["count"]} and row["finished_at"] is None:
@@ -210,9 +210,11 @@ def _batch_image(row: Row[Any]) -> BatchImage:
 def _refused(connection: Connection, batch_id: int, customer: int) -> list[BatchImage]:
     """Return one for each image, with the reason that came last, and one for each message that names no image."""
     refused = refused_messages(_one(batch_id, customer)).add_columns(is_done(messages.c.image_id).label("is_done"))
+    rows = connection.execute(refused).all()
     rejected = [
         BatchImage(row.image_id, MessageState.REJECTED, row.code, row.cause, row.remedy, row.is_done)
-        for row in connection.execute(refused.order_by(messages.c.received_at))
+        # An order in SQL makes SQLite go through the messages of all batches.
+        for row in sorted(rows, key=lambda row: row.received_at)
     ]
     named = {image.image_id: image for image in rejected if image.image_id is not None}
     return [*named.values(), *(image for image in rejected if image.image_id is None)]

@@ -7,19 +7,20 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, exists, func, select
+from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, Subquery, exists, func, select
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.ingest_request import Registration
 from dlcs_assets.domain.request_states import SHOWN_STATES, UNFINISHED, Event, MessageState, RequestState, ShownState
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
 from dlcs_assets.domain.stages import STAGES, Lane, Stage
+from dlcs_assets.ledger import batch_counts
 from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.image_counts import add_up, images_by_state, is_scattered
 from dlcs_assets.ledger.overtaken import end_overtaken
 from dlcs_assets.ledger.records import Attempt, ended_attempts, slices, stage_results, stages_of, stored_objects
 from dlcs_assets.ledger.requests import NewRequest, create_requests
-from dlcs_assets.ledger.tables import claims, images, messages, requests
+from dlcs_assets.ledger.tables import ENDED_OTHERWISE, batches, claims, images, messages, requests
 from dlcs_assets.ledger.transitions import CANCELLED, change_state
 
 _RETRIED_BY_ID: Final = (RequestState.DONE, RequestState.NOT_RENEWED, RequestState.CANCELLED)
@@ -246,18 +247,16 @@ def _current_requests(selection: Selection) -> Select[Any]:
     That is its unfinished one if there is one, otherwise the newest; in a batch, the one that the batch asked for,
     or the one that took its place.
     """
-    first = requests.alias("first")
-    asked = (
-        select(func.max(func.coalesce(first.c.superseded_by, first.c.id)))
-        .where(first.c.batch == selection.batch)
-        .group_by(first.c.image_id)
-    )
-    current: ColumnElement[bool] = requests.c.is_current if selection.batch is None else requests.c.id.in_(asked)
     query = (
         select(requests, images.c.registration)
         .outerjoin(images, images.c.id == requests.c.image_id)
-        .where(current, *_where(requests, selection))
+        .where(*_where(requests, selection))
     )
+    if selection.batch is None:
+        query = query.where(requests.c.is_current)
+    else:
+        of_image = _of_batch(selection, selection.batch)
+        query = query.join(of_image, of_image.c.request_id == requests.c.id)
     if selection.code is not None:
         query = query.where(requests.c.error_code == selection.code)
     if selection.state is not None:
@@ -281,6 +280,16 @@ def _cancelled(selection: Selection) -> Select[Any]:
     return query if selection.batch is None else query.where(requests.c.batch == selection.batch)
 
 
+def _of_batch(selection: Selection, batch_id: int) -> Subquery:
+    """Return the requests that decide about images of a batch: all, if some that are done may be wanted."""
+    which = select(batches.c.id, batches.c.customer).where(batches.c.id == batch_id)
+    if selection.customer is not None:
+        which = which.where(batches.c.customer == selection.customer)
+    if selection.code is None and selection.state in {None, ShownState.DONE}:
+        return batch_counts.asked(which.subquery())
+    return batch_counts.asked(which.subquery(), batch_counts.UNFINISHED, ENDED_OTHERWISE)
+
+
 def _in_order(query: Select[Any], selection: Selection) -> list[Select[Any]]:
     """Return queries for the rows of one, in an order that an index has for each state."""
     in_order = query.order_by(requests.c.customer, requests.c.space, requests.c.image_id)
@@ -298,6 +307,8 @@ def _count_by_state(connection: Connection, selection: Selection) -> Mapping[str
     """Return how many images of the selection there are by the state of their requests."""
     if replace(selection, customer=None, space=None) == Selection():
         return images_by_state(connection, customer=selection.customer, space=selection.space)
+    if selection.batch is not None and replace(selection, batch=None, customer=None) == Selection():
+        return batch_counts.images_by_state(connection, selection.batch, selection.customer)
     chosen = _current_requests(selection).subquery()
     query = select(chosen.c.state, func.count().label("images")).select_from(chosen).group_by(chosen.c.state)
     return {row.state: row.images for row in connection.execute(query)}

@@ -39,7 +39,7 @@ from dlcs_assets.ledger import triggers
 from dlcs_assets.ledger.column_types import SanitizedText
 from dlcs_assets.ledger.encryption import EncryptedJson, EncryptedText
 
-SCHEMA_VERSION = "0013"  # of the newest file in migrations/versions
+SCHEMA_VERSION = "0014"  # of the newest file in migrations/versions
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -60,6 +60,9 @@ class UtcDateTime(TypeDecorator[datetime]):
 # How an attempt may end: what follows on `running`.
 _ENDS = {each.after for each in TRANSITIONS.values() if RequestState.RUNNING in each.before}
 REPLACED = text("superseded_by IS NOT NULL")  # few: the index costs little
+# Conditions of indexes, word by word as queries have them: SQLite finds an index of some of the rows by its words only.
+ENDED_OTHERWISE = text("state NOT IN ('waiting', 'pending', 'reserved', 'running', 'done')")
+REFUSED = text("state = 'rejected'")
 
 metadata = MetaData()
 
@@ -164,7 +167,14 @@ requests = Table(
     ),
     Index("requests_due", "state", "lane", "customer", "due_at", "id"),
     Index("requests_by_image", "image_id", "state"),
-    Index("requests_by_batch", "batch", "customer"),
+    Index("requests_by_batch", "batch", "finished_at", "customer"),
+    Index(
+        "requests_ended_otherwise",
+        "batch",
+        "customer",
+        sqlite_where=ENDED_OTHERWISE,
+        postgresql_where=ENDED_OTHERWISE,
+    ),
     Index("requests_by_chunk", "chunk_id"),
     Index("requests_replaced", "superseded_by", sqlite_where=REPLACED, postgresql_where=REPLACED),
     ForeignKeyConstraint(["batch", "customer"], ["batches.id", "batches.customer"], name="requests_of_batch"),
@@ -230,7 +240,7 @@ messages = Table(
     Column("cause", SanitizedText),
     Column("remedy", SanitizedText),
     Index("messages_by_state", "state", "received_at"),
-    Index("messages_by_batch", "batch", "customer"),
+    Index("messages_refused", "batch", "customer", sqlite_where=REFUSED, postgresql_where=REFUSED),
     _one_of("messages", "state", MessageState),
     _one_of("messages", "lane", Lane),
 )
@@ -339,6 +349,7 @@ batches = Table(
     Column("submitted_at", UtcDateTime, nullable=False),
     Column("closed_at", UtcDateTime, comment="nobody will submit more to it: what is there is its count"),
     Column("finished_at", UtcDateTime),
+    Column("images", Integer, nullable=False, server_default="0", comment="that requests in it are for, each once"),
     PrimaryKeyConstraint("id", "customer"),
     Index("batches_unfinished", "finished_at"),
 )

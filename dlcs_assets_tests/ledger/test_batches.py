@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+from contextlib import closing
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +22,7 @@ from dlcs_assets.ledger.outbox import Notification
 from dlcs_assets.ledger.records import InboxMessage, Rejection
 from dlcs_assets.ledger.reports import Selection
 from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, Desk
+from dlcs_testing.listening import statements
 from dlcs_testing.one_write import end_image
 
 BROKEN = PermanentError("image_unreadable", "It is broken", remedy="Replace it")
@@ -225,6 +228,36 @@ def test_a_superseding_request_completes_the_earlier_batch_too(desk: Desk, ledge
     assert (find(ledger, 7).tally, find(ledger, 8).tally) == (Tally(pending=1), Tally(pending=1))
     work(desk)
     assert sorted(finish(ledger)) == [7, 8]
+
+
+def test_what_is_asked_of_a_batch_reads_what_is_not_done(tmp_path: Path) -> None:
+    """Otherwise each page and each tick would read all of a batch of a hundred thousand images."""
+    with closing(Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")) as ledger:
+        send(Desk(ledger), "2/1/a", 7, count=3)
+        with statements() as asked:
+            finish(ledger)
+            find(ledger, 7)
+            ledger.batches.images(7, 2, failures_only=True)
+            ledger.batches.refused(7, 2)
+            ledger.batches.ended_since(7, 2, NOW)
+            ledger.reports.counts(Selection(batch=7))
+            ledger.reports.images(Selection(batch=7, state="failed"))
+        whole = [each for each in asked if each[0].startswith("SELECT") and " LIMIT " not in each[0]]
+        with ledger._database.read() as connection:
+            plans = [
+                row[3]
+                for statement, parameters in whole
+                for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            ]
+    searches = {plan.partition(" INDEX ")[2] for plan in plans if "batch" in plan or "otherwise" in plan}
+    assert {search for search in searches if search.startswith("requests")} == {
+        "requests_by_batch (batch=? AND finished_at=? AND customer=?)",
+        "requests_by_batch (batch=? AND finished_at=?)",
+        "requests_by_batch (batch=? AND finished_at>?)",
+        "requests_ended_otherwise (batch=? AND customer=?)",
+        "requests_ended_otherwise (batch=?)",
+    }
+    assert not [plan for plan in plans if plan.startswith(("SCAN requests", "SCAN messages"))]
 
 
 def test_later_batches_of_all_its_images_supersede_a_batch(desk: Desk, ledger: Ledger) -> None:

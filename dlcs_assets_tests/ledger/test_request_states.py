@@ -42,7 +42,17 @@ from dlcs_assets.ledger.image_counts import add_up, counted_from_requests, kept_
 from dlcs_assets.ledger.inbox import IntakePolicy
 from dlcs_assets.ledger.records import Chunk, InboxMessage, new_id
 from dlcs_assets.ledger.reports import Selection
-from dlcs_assets.ledger.tables import attempts, chunks, claims, image_counts, images, metadata, requests, tombstones
+from dlcs_assets.ledger.tables import (
+    attempts,
+    batches,
+    chunks,
+    claims,
+    image_counts,
+    images,
+    metadata,
+    requests,
+    tombstones,
+)
 from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, refuse_ftp, result
 from dlcs_testing import postgresql
 from dlcs_testing.one_write import commit_stage, end_image
@@ -245,6 +255,7 @@ class Histories(RuleBasedStateMachine):
         with self.ledger._database.read() as connection:
             rows = connection.execute(select(requests)).all()
             kept, counted = kept_counts(connection), counted_from_requests(connection)
+            in_batches = connection.execute(select(batches)).all()
         deleted = {row.image_id: row.id for row in sorted(rows) if row.lane == Lane.DELETE}
         chosen: dict[str, tuple[bool, bool, str]] = {}
         for row in rows:
@@ -254,6 +265,10 @@ class Histories(RuleBasedStateMachine):
                 chosen[row.image_id] = max(rank, chosen.get(row.image_id, rank))
         assert {row.id for row in rows if row.is_current} == {request_id for *_, request_id in chosen.values()}
         assert kept == counted
+        assert {(batch.id, batch.customer): batch.images for batch in in_batches} == {
+            (batch.id, batch.customer): len({row.image_id for row in rows if row.batch == batch.id})
+            for batch in in_batches
+        }
 
 
 def check_row(row: Row[Any]) -> None:

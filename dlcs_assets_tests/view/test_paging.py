@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, insert
+from sqlalchemy import insert
 
 from dlcs_assets.domain.request_states import RequestState, ShownState
 from dlcs_assets.domain.results import ObjectKind
@@ -17,6 +17,7 @@ from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger.gallery import Place, Shown, Wall
 from dlcs_assets.ledger.records import new_id, stages_text
 from dlcs_assets.ledger.tables import images, objects, requests
+from dlcs_testing.listening import statements
 
 IMAGES = 10_000
 PAGE = 100
@@ -79,21 +80,6 @@ def _rows(number: int) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
             "content_type": "image/jpeg",
         },
     )
-
-
-@contextmanager
-def statements() -> Iterator[list[tuple[str, Any]]]:
-    """Note what is asked of any database, with its parameters."""
-    seen: list[tuple[str, Any]] = []
-
-    def note(*arguments: Any) -> None:
-        seen.append((arguments[2], arguments[3]))
-
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
-        yield seen
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
 
 
 def all_pages(ledger: Ledger, shown: Shown) -> list[tuple[Wall, int]]:
