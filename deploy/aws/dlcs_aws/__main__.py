@@ -23,7 +23,7 @@ TEMPLATES = Path(__file__).parents[1] / "templates"
 def write(wanted: Mapping[Path, Choices]) -> None:
     """Write a template for each of the choices."""
     with tempfile.TemporaryDirectory() as folder:
-        # cfn-lint looks at the templates. CDK's own rules take two minutes, and gigabytes, for combinations of conditions.
+        # cfn-lint looks at the templates. CDK's own rules take minutes, and gigabytes, for combinations of conditions.
         app = cdk.App(outdir=folder, analytics_reporting=False, builtin_cloud_formation_validation=False)
         names = {f"ingest{number}": path for number, path in enumerate(wanted)}
         for name, choices in zip(names, wanted.values(), strict=True):
