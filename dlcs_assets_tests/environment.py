@@ -20,5 +20,6 @@ OF_EVERY_KIND: Final = {
 SECRET: Final = {
     "DLCS_LEDGER_URL": "postgresql://dlcs:hunter2@database/dlcs",
     "DLCS_LEDGER_KEY": "kT2p0WmDk0Gm5nGyVSkqZqjXwPz7zq0hP3y3k2m1a3o=",
+    "DLCS_ALERT_WEBHOOK_URL": "https://chat.example.org/services/hunter2",
     "DLCS_DATABASE_URL": "postgresql://engine:hunter2@database/dlcs",
 }

@@ -21,7 +21,7 @@ from dlcs_assets.domain.errors import IngestError
 def alert(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What it says.")] = "This is a test of alerts.",
 ) -> None:
-    """Send an alert to all receivers of alerts, and say whether each took it."""
+    """Send an alert to its receivers, to try them."""
     settings = load_settings()
     now = datetime.now(UTC)
     trial = Alert("test", AlertState.HAPPENED, text, now, now.isoformat())

@@ -9,8 +9,7 @@ import pytest
 
 from dlcs_assets.domain.storage_keys import TRANSIENT_PREFIX
 from dlcs_assets_tests.deploy.files import load_named
-from dlcs_assets_tests.deploy.templates import OPTIONAL, TEMPLATES, Resolved, read
-from dlcs_assets_tests.deploy.test_iam import (
+from dlcs_assets_tests.deploy.rights import (
     ALLOWED,
     CODE_SERVER,
     OPERATOR,
@@ -21,6 +20,7 @@ from dlcs_assets_tests.deploy.test_iam import (
     WITHOUT_RESOURCES,
     is_named,
 )
+from dlcs_assets_tests.deploy.templates import OPTIONAL, TEMPLATES, Resolved, read
 
 PARTS = {RUNS: "RunRole", CODE_SERVER: "CodeServerRole", OPERATOR: "OperatorPolicy", RESTORE: "RestorePolicy"}
 # What the files of deploy/iam call what the template makes or is given.

@@ -14,13 +14,13 @@ pytestmark = pytest.mark.e2e
 
 
 def test_an_image_says_that_its_run_was_terminated(stack: RunningStack, system: System, customer: int) -> None:
-    """The image fails and is not tried again."""
+    """The image is withdrawn and not tried again."""
     image = f"{customer}/1/page"
     with run_held_up_by_appetiser(stack, system, [image]) as run:
         assert system.dagster.terminate(run.id) == "TerminateRunSuccess"
         eventually(lambda: system.dagster.run(run.id).status, lambda status: status == "CANCELED")
     status = system.images(customer)[image]
-    assert status.state == "failed"
+    assert status.state == "cancelled"
     assert status.reason is not None
     assert "was terminated by hand" in status.reason
 

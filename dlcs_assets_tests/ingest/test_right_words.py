@@ -64,7 +64,7 @@ def test_an_original_archived_since_is_not_called_denied(pipeline: Pipeline) -> 
     pipeline.ingest("2/1/page", pipeline.upload("2/1/page", jpeg(30, 20)), USE_ORIGINAL)
     archive(pipeline, str(pipeline.settings.origin_bucket), "2/1/page")
     (ended,) = pipeline.run_by_hand("2/1/page", stages=[Stage.THUMBNAILS])
-    assert (ended.state, ended.error and ended.error.code) == ("failed", "origin_archived")
+    assert (ended.state, ended.error and ended.error.code) == ("not_renewed", "origin_archived")
 
 
 @pytest.mark.parametrize("channels", ["", "iiif-img", DEFAULT])
