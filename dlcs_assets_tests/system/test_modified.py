@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 
 from dlcs_assets.clients.aws import make_client
+from dlcs_assets.defs.jobs.delete import forget_partitions
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.partition_key import partition_key
 from dlcs_assets.ledger.records import RetrySchedule
@@ -126,6 +127,19 @@ def test_a_message_from_before_a_deletion_does_not_undo_it(system: System, origi
     system.settle()
     assert system.states() == {IMAGE: "done"}
     assert system.partition(IMAGE) == ("materialized",) * 3
+
+
+def test_a_late_deletion_run_leaves_the_key_of_a_new_image(system: System, origin: str) -> None:
+    """It stood still after it had deleted the objects, until the image was registered again and done."""
+    system.ingest(IMAGE, origin, "iiif-img:default")
+    delete(system, deleted(IMAGE, sent=NOW))
+    after = NOW + timedelta(seconds=60)
+    system.send(full_message(IMAGE, origin, "iiif-img:default", created=after.isoformat()))
+    system.settle()
+    asset_graph = system.definitions.get_repository_def().asset_graph
+    forget_partitions(system.instance, system.catalog, asset_graph, system.ledger, [AssetId.parse(IMAGE)])
+    assert system.partition(IMAGE) == ("materialized",) * 3
+    assert system.instance.has_dynamic_partition(system.catalog.partitions_name, partition_key(AssetId.parse(IMAGE)))
 
 
 def test_a_deletion_older_than_the_registration_does_nothing(system: System, origin: str) -> None:

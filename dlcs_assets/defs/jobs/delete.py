@@ -1,6 +1,6 @@
 """The job that deletes images: their objects in our own buckets, their partitions, and no one else's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +10,7 @@ from dlcs_assets.clients.storage import Storage
 from dlcs_assets.defs import shown, tags
 from dlcs_assets.defs.catalog import Catalog
 from dlcs_assets.defs.partitions import DISPATCH_LEASE, LEASE_WAIT, WorkingSet, keys_in_use
+from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.partition_key import partition_key
 from dlcs_assets.domain.request_states import RequestState
 from dlcs_assets.ingest.deletion import delete_images
@@ -41,7 +42,8 @@ def delete_job(asset_graph: Callable[[], Any]) -> dg.JobDefinition:
             _delete(context, claim, ledger, storage, settings)
         finally:
             ledger.claims.release(claim.token, claim.run_id, schedule=schedule, now=datetime.now(UTC))
-            _forget_partitions(context.instance, Catalog.of(settings), asset_graph(), ledger, claim)
+            deleted = [deletion.asset_id for deletion in claim.deletions]
+            forget_partitions(context.instance, Catalog.of(settings), asset_graph(), ledger, deleted)
 
     @dg.job(
         name=DELETE_JOB,
@@ -78,14 +80,19 @@ def _delete(
         raise shown.failure(f"Not deleted: {', '.join(failed)}. See the log, then: dlcs retry")
 
 
-def _forget_partitions(
-    instance: dg.DagsterInstance, catalog: Catalog, asset_graph: Any, ledger: Ledger, claim: DeletionClaim
+def forget_partitions(
+    instance: dg.DagsterInstance, catalog: Catalog, asset_graph: Any, ledger: Ledger, asset_ids: Collection[AssetId]
 ) -> None:
-    """Take the keys out of the working set, but for those that a run or backfill holds: maintenance finds them."""
-    keys = {partition_key(deletion.asset_id) for deletion in claim.deletions}
+    """Take the keys of what is deleted out of the working set, but for those that a run or backfill holds.
+
+    A run may stand still for long before it comes here: what was registered again meanwhile keeps its key. What stays
+    for now is found by maintenance.
+    """
     with ledger.dispatch.lease(DISPATCH_LEASE, wait=LEASE_WAIT) as held:
         if not held:
             return
+        registered = ledger.reports.idle_since([str(asset_id) for asset_id in asset_ids])
+        keys = {partition_key(asset_id) for asset_id in asset_ids if str(asset_id) not in registered}
         working_set = WorkingSet.of(instance, catalog)
         there = keys.intersection(working_set.position)
         if there:
