@@ -53,7 +53,9 @@ def test_a_yaml_file_is_yaml(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in DEPLOY.rglob("*") if path.is_file()], ids=lambda path: str(path.relative_to(DEPLOY))
+    "path",
+    [path for path in DEPLOY.rglob("*") if path.is_file() and path.suffix != ".pyc"],
+    ids=lambda path: str(path.relative_to(DEPLOY)),
 )
 def test_every_setting_that_is_named_exists(path: Path) -> None:
     assert set(re.findall(r"\bDLCS_[A-Z0-9_]+", path.read_text())) <= SETTINGS
