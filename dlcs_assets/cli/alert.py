@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from pydantic import SecretStr
 
 from dlcs_assets.cli.connection import load_settings
 from dlcs_assets.cli.failure import CommandError
 from dlcs_assets.cli.output import echo
 from dlcs_assets.clients.sns import Notifications
-from dlcs_assets.clients.webhook import Webhook
 from dlcs_assets.domain.alerts import Alert, AlertState
 from dlcs_assets.domain.errors import IngestError
+from dlcs_assets.ingest.alert_receivers import alert_receivers, link_for_people
+from dlcs_assets.ledger.outbox import ALERT_TOPIC, ALERT_WEBHOOK
 
 
 def alert(
@@ -25,27 +24,20 @@ def alert(
     settings = load_settings()
     now = datetime.now(UTC)
     trial = Alert("test", AlertState.HAPPENED, text, now, now.isoformat())
-    body, sends = trial.body(settings.view_url or settings.ui_url), dict[str, Callable[[], None]]()
-    topic, address = settings.alert_topic_arn, settings.alert_webhook_url
+    body = trial.body(link_for_people(settings))
+    names = {ALERT_TOPIC: f"the topic {settings.alert_topic_arn}", ALERT_WEBHOOK: "the webhook"}
     with Notifications() as notifications:
-        if topic:
-            sends[f"the topic {topic}"] = lambda: notifications.publish(topic, body, trial.attributes)
-        if address:
-            sends["the webhook"] = lambda: _post(address, body)
-        if not sends:
+        receivers = alert_receivers(settings, notifications)
+        if not receivers:
             raise CommandError("There is no receiver of alerts: set DLCS_ALERT_TOPIC_ARN or DLCS_ALERT_WEBHOOK_URL.")
         failed = []
-        for receiver, send in sends.items():
+        for receiver, send in receivers.items():
+            name = names[receiver]
             try:
-                send()
+                send(body, trial.attributes)
             except IngestError as error:
-                failed.append(f"{receiver[:1].upper()}{receiver[1:]} did not take it: {error}")
+                failed.append(f"{name[:1].upper()}{name[1:]} did not take it: {error}")
             else:
-                echo(f"Sent to {receiver}.")
+                echo(f"Sent to {name}.")
     if failed:
         raise CommandError(" ".join(failed))
-
-
-def _post(address: SecretStr, body: str) -> None:
-    with Webhook(url=address) as webhook:
-        webhook.post(body)

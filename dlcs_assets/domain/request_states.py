@@ -224,6 +224,8 @@ SHOWN_STATES: Final[Mapping[str, ShownState]] = {
     RequestState.REJECTED: ShownState.REJECTED,
     RequestState.DELETED: ShownState.DELETED,
 }
+# Of images that are shown as done.
+SHOWN_AS_DONE: Final = tuple(state for state in RequestState if SHOWN_STATES.get(state) is ShownState.DONE)
 # Those of images that have ended, well or not.
 SHOWN_SUCCESSFUL: Final = tuple(SHOWN_STATES[state] for state in SUCCESSFUL)
 SHOWN_ENDED: Final = (*SHOWN_SUCCESSFUL, *(SHOWN_STATES[state] for state in UNSUCCESSFUL))

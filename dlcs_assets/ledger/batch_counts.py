@@ -21,13 +21,11 @@ from sqlalchemy import (
 )
 
 from dlcs_assets.domain.batch import Batch, Tally
-from dlcs_assets.domain.request_states import SHOWN_STATES, UNSUCCESSFUL, RequestState, ShownState
+from dlcs_assets.domain.request_states import SHOWN_AS_DONE, UNSUCCESSFUL, RequestState
 from dlcs_assets.ledger.tables import ENDED_OTHERWISE, REFUSED, batches, messages, requests
 
 # Requests that are not done, as indexes have them.
 UNFINISHED: Final = requests.c.finished_at.is_(None)
-
-_DONE: Final = [state for state, shown in SHOWN_STATES.items() if shown is ShownState.DONE]
 
 
 def counted(connection: Connection, chosen: Select[Any], *, with_superseded: bool = True) -> list[Batch]:
@@ -93,7 +91,7 @@ def _corrected(connection: Connection, which: Subquery, refused: Subquery) -> di
 def is_done(image_id: ColumnElement[str]) -> ColumnElement[bool]:
     """Return the condition that an image is done now, whatever became of it in a batch."""
     now = requests.alias("now")
-    return exists().where(now.c.image_id == image_id, now.c.is_current, now.c.state.in_(_DONE))
+    return exists().where(now.c.image_id == image_id, now.c.is_current, now.c.state.in_(SHOWN_AS_DONE))
 
 
 def images_by_state(connection: Connection, batch_id: int, customer: int | None) -> Mapping[str, int]:

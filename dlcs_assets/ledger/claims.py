@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Connection, Row, exists, func, or_, select, update
 
@@ -13,11 +13,10 @@ from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.ingest_request import Registration
 from dlcs_assets.domain.request_states import (
     LOSSES_AMONG_OTHERS,
-    SHOWN_STATES,
+    SHOWN_AS_DONE,
     WITHOUT_EFFECT,
     Event,
     RequestState,
-    ShownState,
 )
 from dlcs_assets.domain.results import WorkItem
 from dlcs_assets.domain.stages import Lane, Stage
@@ -42,8 +41,6 @@ from dlcs_assets.ledger.records import (
 from dlcs_assets.ledger.requests import NewRequest, create_requests
 from dlcs_assets.ledger.tables import attempts, chunk_images, chunks, claims, images, objects, outcomes, requests
 from dlcs_assets.ledger.transitions import CANCELLED, Reason, change_state
-
-_SHOWN_DONE: Final = [state for state, shown in SHOWN_STATES.items() if shown is ShownState.DONE]
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,7 +304,7 @@ def _done_and_sound(connection: Connection, rows: Sequence[Row[Any]]) -> set[str
     )
     before = {row.image_id: row.state for row in connection.execute(earlier)}  # the last one of each remains
     damaged = select(objects.c.image_id).where(objects.c.image_id.in_(image_ids), objects.c.damage.is_not(None))
-    was_done = {image_id for image_id, state in before.items() if state in _SHOWN_DONE}
+    was_done = {image_id for image_id, state in before.items() if state in SHOWN_AS_DONE}
     return was_done - set(connection.scalars(damaged))
 
 
@@ -316,7 +313,7 @@ def _done_by(connection: Connection, run_id: str, image_ids: Sequence[str]) -> s
     query = (
         select(requests.c.image_id)
         .join(attempts, attempts.c.request_id == requests.c.id)
-        .where(requests.c.image_id.in_(image_ids), requests.c.state.in_(_SHOWN_DONE), attempts.c.run_id == run_id)
+        .where(requests.c.image_id.in_(image_ids), requests.c.state.in_(SHOWN_AS_DONE), attempts.c.run_id == run_id)
     )
     return set(connection.scalars(query))
 

@@ -48,3 +48,11 @@ def test_that_there_is_no_receiver_is_said() -> None:
     done = dlcs("alert")
     assert done.exit_code == 1
     assert "DLCS_ALERT_TOPIC_ARN or DLCS_ALERT_WEBHOOK_URL" in done.output
+
+
+def test_a_login_of_the_ui_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DLCS_UI_URL", "https://ada:hunter2@dagster.example.org/")
+    with scripted_server(Answer(200)) as chat:
+        monkeypatch.setenv("DLCS_ALERT_WEBHOOK_URL", chat.url + PATH)
+        assert dlcs("alert").exit_code == 0
+    assert json.loads(chat.asked[0].body)["link"] == "https://dagster.example.org"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from dlcs_assets.clients.sqs import NewMessage, QueueMessage, Queues
 from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.ingest_request import BatchReference
 from dlcs_assets.domain.stages import Lane
-from dlcs_assets.ingest.batches import REFUSED_BY_TOPIC, publish_due, to_topic
+from dlcs_assets.ingest.publishing import REFUSED_BY_TOPIC, publish_due
 from dlcs_assets.intake.messages import IntakeSummary, deliver, read_message, take_in_as
 from dlcs_assets.ledger.records import InboxMessage, new_id
 from dlcs_assets.ledger.tables import notifications
@@ -200,13 +201,13 @@ def test_a_notification_that_is_refused_delays_no_other(system: System) -> None:
     topic = make_topic()
     outbox = system.ledger.outbox
     write_notifications(system, ["large" * 100_000, *(f"small {number}" for number in range(3))])
-    assert publish_due(outbox, "t", to_topic(sns, topic)) == 3
+    assert publish_due(outbox, "t", partial(sns.publish, topic)) == 3
     count, problem = outbox.unsent("t")
     assert count == 1
     assert problem is not None
     assert "topic_refused" in problem
     write_notifications(system, ["small 4"])
-    assert publish_due(outbox, "t", to_topic(sns, topic)) == 1  # at once: it did not wait with the other
+    assert publish_due(outbox, "t", partial(sns.publish, topic)) == 1  # at once: it did not wait with the other
 
 
 def test_a_topic_that_is_gone_is_asked_a_few_times(system: System) -> None:
@@ -214,7 +215,7 @@ def test_a_topic_that_is_gone_is_asked_a_few_times(system: System) -> None:
     write_notifications(system, [f"{number}" for number in range(20)])
     with proxy_to(system.stack.environment["AWS_ENDPOINT_URL"]) as proxy:
         with Notifications(endpoint_url=proxy.url) as sns:
-            assert publish_due(outbox, "t", to_topic(sns, f"{make_topic()}-gone")) == 0
+            assert publish_due(outbox, "t", partial(sns.publish, f"{make_topic()}-gone")) == 0
         assert len(proxy.asked) == REFUSED_BY_TOPIC
     assert outbox.due("t", now=datetime.now(UTC)) == []
 

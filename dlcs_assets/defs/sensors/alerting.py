@@ -6,7 +6,7 @@ They are kept in the ledger until they are sent, so that a receiver that is away
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -14,16 +14,16 @@ from typing import Any, Final
 import dagster as dg
 
 from dlcs_assets.clients.sns import Notifications
-from dlcs_assets.clients.webhook import Webhook
 from dlcs_assets.defs.jobs.delete import DELETE_JOB
 from dlcs_assets.defs.jobs.fixity import FIXITY_JOB
 from dlcs_assets.defs.jobs.maintenance import MAINTENANCE_JOB
 from dlcs_assets.defs.jobs.reprocess import REPROCESS_JOB
 from dlcs_assets.domain.alerts import Alert, AlertState, Condition, Known, changes
 from dlcs_assets.domain.redaction import without_login
-from dlcs_assets.ingest.batches import publish_due, to_topic
+from dlcs_assets.ingest.alert_receivers import alert_receivers, link_for_people
+from dlcs_assets.ingest.publishing import publish_due
 from dlcs_assets.ledger.ledger import Ledger
-from dlcs_assets.ledger.outbox import ALERT_TARGETS, ALERT_TOPIC, ALERT_WEBHOOK, Notification, Posted
+from dlcs_assets.ledger.outbox import ALERT_TARGETS, Posted
 from dlcs_assets.metrics.measuring import RECENT
 from dlcs_assets.settings import Settings
 
@@ -72,52 +72,37 @@ class Alerting:
     ) -> None:
         self._instance = instance
         self._ledger = ledger
-        self._notifications = notifications
         self._settings = settings
+        self._receivers = alert_receivers(settings, notifications)
         self._announced = self._sent = 0
 
     def __str__(self) -> str:
         parts = [f"{self._announced} alerts"] if self._announced else []
         parts += [f"{self._sent} alerts sent"] if self._sent else []
-        for target in self._targets():
+        for target in self._receivers:
             unsent, problem = self._ledger.outbox.unsent(target)
             parts += [f"{unsent} alerts unsent: {problem or 'the next tick sends them'}"] if unsent else []
         return "".join(f"; {part}" for part in parts)
 
     def announce(self, evaluations: Sequence[dg.AssetCheckEvaluation], known: Known, *, now: datetime) -> Known:
         """Write down what has changed since the last tick, for each receiver that is configured."""
-        targets = self._targets()
-        if not targets:
+        if not self._receivers:
             return Known()
         found, known_now = changes(self._conditions(evaluations, now), known, now)
         found += self._failed_runs(known.looked, now)
         if found:
-            posted = [self._posted(alert, target) for target in targets for alert in found]
+            posted = [self._posted(alert, target) for target in self._receivers for alert in found]
             self._ledger.outbox.post_once(posted, now=now)
         self._announced = len(found)
         return known_now
 
     def send(self) -> None:
         """Send what is due. A receiver that is no longer set gets nothing of what was found before."""
-        targets = self._targets()
         for target in ALERT_TARGETS:
-            if target in targets:
-                self._sent += publish_due(self._ledger.outbox, target, targets[target])
+            if target in self._receivers:
+                self._sent += publish_due(self._ledger.outbox, target, self._receivers[target])
             else:
                 self._ledger.outbox.withdraw(target)
-
-    def _targets(self) -> dict[str, Callable[[Notification], None]]:
-        found: dict[str, Callable[[Notification], None]] = {}
-        if self._settings.alert_topic_arn:
-            found[ALERT_TOPIC] = to_topic(self._notifications, self._settings.alert_topic_arn)
-        if self._settings.alert_webhook_url:
-            found[ALERT_WEBHOOK] = self._post
-        return found
-
-    def _post(self, notification: Notification) -> None:
-        assert self._settings.alert_webhook_url is not None
-        with Webhook(url=self._settings.alert_webhook_url) as webhook:
-            webhook.post(notification.body)
 
     def _conditions(self, evaluations: Sequence[dg.AssetCheckEvaluation], now: datetime) -> Iterator[Condition]:
         for each in evaluations:
@@ -142,10 +127,9 @@ class Alerting:
         return found
 
     def _posted(self, alert: Alert, target: str) -> Posted:
-        ui_url = self._settings.ui_url and without_login(self._settings.ui_url).rstrip("/")
-        link = (
-            f"{ui_url}/runs/{alert.key}" if ui_url and alert.name == RUN_FAILED else self._settings.view_url or ui_url
-        )
+        link = link_for_people(self._settings)
+        if alert.name == RUN_FAILED and self._settings.ui_url:
+            link = f"{without_login(self._settings.ui_url).rstrip('/')}/runs/{alert.key}"
         return Posted(alert.id_for(target), target, alert.body(link), alert.attributes)
 
 

@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -24,7 +25,8 @@ from dlcs_assets.defs.sensors.deletions import dispatch_deletions
 from dlcs_assets.defs.sensors.dispatch import Dispatched, dispatch
 from dlcs_assets.defs.sensors.reconcile import adopt_names, reconcile
 from dlcs_assets.domain.stages import Lane
-from dlcs_assets.ingest.batches import finish_batches, publish_due, to_topic
+from dlcs_assets.ingest.batches import finish_batches
+from dlcs_assets.ingest.publishing import publish_due
 from dlcs_assets.intake.asset_notifications import take_in_modified
 from dlcs_assets.intake.bucket_scan import BucketScan
 from dlcs_assets.intake.messages import IntakeSummary, take_in
@@ -262,7 +264,7 @@ def _take_in_modified(
         taken = [IntakeSummary(error=error)]
         summary = [f"No notifications are taken in: {error.cause}"]
     if settings.invalidation_topic_arn:
-        publish_due(ledger.outbox, INVALIDATION, to_topic(notifications, settings.invalidation_topic_arn))
+        publish_due(ledger.outbox, INVALIDATION, partial(notifications.publish, settings.invalidation_topic_arn))
         unsent, problem = ledger.outbox.unsent(INVALIDATION)
         summary += [f"{unsent} invalidations unsent: {problem or 'the next tick sends them'}"] if unsent else []
     return _result(context, "; ".join(summary), dispatch_deletions(context.instance, ledger, settings), *taken)
