@@ -12,7 +12,7 @@ from aws_cdk import aws_rds as rds
 from aws_cdk import aws_secretsmanager as secretsmanager
 
 from dlcs_aws.network import Network
-from dlcs_aws.template import Template
+from dlcs_aws.template import Template, taken_by
 
 LEDGER_ROLE, LEDGER = "dlcs", "ledger"
 HISTORY_ROLE, HISTORY = "dagster", "dagster"
@@ -105,18 +105,7 @@ def add_database(template: Template, network: Network, group: str, instance_clas
     monitoring = iam.CfnRole(
         stack,
         "DatabaseMonitoringRole",
-        assume_role_policy_document={
-            "Version": "2012-10-17",
-            "Statement": [
-                {
-                    "Sid": "Monitoring",
-                    "Effect": "Allow",
-                    "Principal": {"Service": "monitoring.rds.amazonaws.com"},
-                    "Action": ["sts:AssumeRole"],
-                    "Condition": {"StringEquals": {"aws:SourceAccount": cdk.Aws.ACCOUNT_ID}},
-                }
-            ],
-        },
+        assume_role_policy_document=taken_by("Monitoring", "monitoring.rds.amazonaws.com"),
         managed_policy_arns=["arn:aws:iam::aws:policy/service-role/AmazonRDSEnhancedMonitoringRole"],
     )
     instance = rds.CfnDBInstance(

@@ -9,7 +9,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
 
 from dlcs_aws.choices import Origin
-from dlcs_aws.template import Template, after, arn, tags
+from dlcs_aws.template import Template, after, arn, tags, taken_by
 
 _ZONES: Final = (0, 1)
 _ANYWHERE: Final = "0.0.0.0/0"
@@ -158,18 +158,7 @@ def _log_flows(template: Template, vpc: Any) -> None:
     role = iam.CfnRole(
         stack,
         "FlowLogRole",
-        assume_role_policy_document={
-            "Version": "2012-10-17",
-            "Statement": [
-                {
-                    "Sid": "FlowLogs",
-                    "Effect": "Allow",
-                    "Principal": {"Service": "vpc-flow-logs.amazonaws.com"},
-                    "Action": ["sts:AssumeRole"],
-                    "Condition": {"StringEquals": {"aws:SourceAccount": cdk.Aws.ACCOUNT_ID}},
-                }
-            ],
-        },
+        assume_role_policy_document=taken_by("FlowLogs", "vpc-flow-logs.amazonaws.com"),
         policies=[
             {"policyName": "logs", "policyDocument": {"Version": "2012-10-17", "Statement": [writes]}},
         ],

@@ -79,6 +79,22 @@ def bucket_arns(names: str, keys: str = "") -> Any:
     return cdk.Token.as_any({"Fn::Split": [",", cdk.Fn.join("", ["arn:aws:s3:::", joined, tail])]})
 
 
+def taken_by(sid: str, service: str) -> dict[str, Any]:
+    """Return who takes a role: a service of AWS, for this account alone."""
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Sid": sid,
+                "Effect": "Allow",
+                "Principal": {"Service": service},
+                "Action": ["sts:AssumeRole"],
+                "Condition": {"StringEquals": {"aws:SourceAccount": cdk.Aws.ACCOUNT_ID}},
+            }
+        ],
+    }
+
+
 def tags(values: Mapping[str, str]) -> Sequence[Any]:
     """Return tags as resources take them."""
     return [cdk.CfnTag(key=key, value=value) for key, value in values.items()]
