@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -12,12 +11,12 @@ import dagster as dg
 import pytest
 from pydantic import SecretStr
 
-from dlcs_assets.clients.aws import make_client
 from dlcs_assets.defs.jobs.maintenance import MAINTENANCE_JOB
 from dlcs_assets.ledger.outbox import ALERT_WEBHOOK
 from dlcs_testing.harness import System, full_message
 from dlcs_testing.pictures import jpeg
 from dlcs_testing.scripted_server import Answer, ScriptedServer, scripted_server
+from dlcs_testing.subscriber import subscriber
 
 SECRET_PATH = "/services/T0/B0/secret-of-the-chat"
 
@@ -111,22 +110,16 @@ def test_a_failed_run_of_maintenance_is_announced_once(system: System, chat: Scr
 
 
 def test_a_topic_gets_the_same(system: System) -> None:
-    name = f"alerts-{uuid.uuid4().hex}"
-    sns, sqs = make_client("sns"), make_client("sqs")
-    topic, queue = sns.create_topic(Name=name)["TopicArn"], sqs.create_queue(QueueName=name)["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes={"RawMessageDelivery": "true"})
-    system.use(alert_topic_arn=topic)
-    fail_an_image(system, "one")
-    system.tick("watch")
-    (message,) = sqs.receive_message(QueueUrl=queue, MessageAttributeNames=["All"])["Messages"]
+    with subscriber() as listener:
+        system.use(alert_topic_arn=listener.topic)
+        fail_an_image(system, "one")
+        system.tick("watch")
+        (message,) = listener.messages()
     assert json.loads(message["Body"])["alert"] == "images_succeed"
     assert {name: each["StringValue"] for name, each in message["MessageAttributes"].items()} == {
         "Alert": "images_succeed",
         "State": "failing",
     }
-    sns.close()
-    sqs.close()
 
 
 def test_a_receiver_that_is_unset_holds_nothing_up(system: System, chat: ScriptedServer) -> None:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from dlcs_assets.clients.aws import make_client
 from dlcs_assets.clients.sns import Notifications
 from dlcs_assets.domain.batch import Batch
 from dlcs_assets.ingest.batches import finish_batches
@@ -22,48 +19,22 @@ from dlcs_testing.installation import Installation, full_message
 from dlcs_testing.pictures import jpeg
 from dlcs_testing.pipeline import Pipeline
 from dlcs_testing.scripted_server import refused_url
+from dlcs_testing.subscriber import Subscriber, subscriber
 
 BATCH = 12
 
 
-@dataclass(frozen=True)
-class Listener:
-    """A subscriber: a topic, and a queue that gets what is published there."""
-
-    sns: Any
-    sqs: Any
-    topic: str
-    queue: str
-
-    def received(self) -> list[str]:
-        """Take from the queue what has been published."""
-        bodies: list[str] = []
-        while messages := self.sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10).get("Messages"):
-            for message in messages:
-                bodies.append(message["Body"])
-                self.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=message["ReceiptHandle"])
-        return bodies
-
-
 @pytest.fixture
-def listen() -> Iterator[Callable[[Installation], Listener]]:
+def listen() -> Iterator[Callable[[Installation], Subscriber]]:
     """Make a topic for a system, and let it publish there."""
-    made: list[Listener] = []
+    with ExitStack() as stack:
 
-    def listen_to(system: Installation) -> Listener:
-        name = f"topic-{uuid.uuid4().hex}"
-        sns, sqs = make_client("sns"), make_client("sqs")
-        topic, queue = sns.create_topic(Name=name)["TopicArn"], sqs.create_queue(QueueName=name)["QueueUrl"]
-        endpoint = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-        sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=endpoint, Attributes={"RawMessageDelivery": "true"})
-        system.use(batch_completed_topic_arn=topic)
-        made.append(Listener(sns, sqs, topic, queue))
-        return made[-1]
+        def listen_to(system: Installation) -> Subscriber:
+            made = stack.enter_context(subscriber())
+            system.use(batch_completed_topic_arn=made.topic)
+            return made
 
-    yield listen_to
-    for listener in made:
-        listener.sns.close()
-        listener.sqs.close()
+        yield listen_to
 
 
 def in_batch(message: dict[str, Any], count: int | None = None, batch: int = BATCH) -> dict[str, Any]:
@@ -103,7 +74,7 @@ def bad_messages(count: int) -> list[dict[str, Any]]:
 
 
 def test_a_batch_of_100_balances_always_and_is_reported_once(
-    make_pipeline: Callable[..., Pipeline], listen: Callable[[Installation], Listener]
+    make_pipeline: Callable[..., Pipeline], listen: Callable[[Installation], Subscriber]
 ) -> None:
     """Its messages are of every kind: light, whole, bad, and one that is sent twice."""
     pipeline = make_pipeline(chunk_size=20, images_in_flight=16)
@@ -139,7 +110,7 @@ def test_a_batch_of_100_balances_always_and_is_reported_once(
 
 
 def test_a_batch_from_both_queues_ends_with_its_last_image(
-    system: System, listen: Callable[[Installation], Listener]
+    system: System, listen: Callable[[Installation], Subscriber]
 ) -> None:
     """An image that is sent to both queues counts once."""
     listener = listen(system)
@@ -158,7 +129,7 @@ def test_a_batch_from_both_queues_ends_with_its_last_image(
 
 
 def test_a_notification_is_published_again_if_its_sender_died(
-    system: System, listen: Callable[[Installation], Listener]
+    system: System, listen: Callable[[Installation], Subscriber]
 ) -> None:
     """If it dies between publishing and recording that, the same body is published twice."""
     listener = listen(system)
@@ -176,7 +147,7 @@ def test_a_notification_is_published_again_if_its_sender_died(
 
 
 def test_a_tick_says_which_batches_are_open_finished_and_unsent(
-    system: System, listen: Callable[[Installation], Listener]
+    system: System, listen: Callable[[Installation], Subscriber]
 ) -> None:
     system.send(light("2/1/p", 1), light("2/1/q", 2, batch=13), light("2/1/r", batch=14))
     system.tick("sqs_ingest")
@@ -189,7 +160,7 @@ def test_a_tick_says_which_batches_are_open_finished_and_unsent(
 
 
 def test_a_topic_that_is_down_delays_only_the_notification(
-    system: System, listen: Callable[[Installation], Listener]
+    system: System, listen: Callable[[Installation], Subscriber]
 ) -> None:
     """The batches are finished, and their notifications are sent once the topic answers."""
     listener = listen(system)
@@ -208,7 +179,7 @@ def test_a_topic_that_is_down_delays_only_the_notification(
 
 
 def test_an_undeclared_batch_is_reported_after_it_was_closed(
-    system: System, listen: Callable[[Installation], Listener]
+    system: System, listen: Callable[[Installation], Subscriber]
 ) -> None:
     """Its messages name no count, so that only closing it says how many images it has."""
     listener = listen(system)
@@ -221,7 +192,7 @@ def test_an_undeclared_batch_is_reported_after_it_was_closed(
 
 
 def test_a_batch_replaced_by_another_is_reported_as_superseded(
-    system: System, listen: Callable[[Installation], Listener]
+    system: System, listen: Callable[[Installation], Subscriber]
 ) -> None:
     """Every one of its images was submitted again with the later batch."""
     listener = listen(system)
@@ -234,7 +205,7 @@ def test_a_batch_replaced_by_another_is_reported_as_superseded(
 
 
 def test_a_message_without_a_registration_counts_as_an_error(
-    make_system: Callable[..., System], listen: Callable[[Installation], Listener]
+    make_system: Callable[..., System], listen: Callable[[Installation], Subscriber]
 ) -> None:
     """A short message waits for its registration; when the wait is over, its batch can end."""
     system = make_system(registration_wait=timedelta(0))

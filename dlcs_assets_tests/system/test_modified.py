@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 import pytest
 
-from dlcs_assets.clients.aws import make_client
 from dlcs_assets.defs.jobs.delete import forget_partitions
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.partition_key import partition_key
@@ -19,6 +18,7 @@ from dlcs_assets_tests.intake.notifications import asset, notification
 from dlcs_testing.harness import System, full_message
 from dlcs_testing.one_write import end_image
 from dlcs_testing.pictures import jpeg
+from dlcs_testing.subscriber import subscriber
 
 IMAGE = "2/1/page"
 NOW = datetime.now(UTC)
@@ -188,20 +188,11 @@ def test_a_deletion_that_storage_refuses_can_be_retried(system: System, origin: 
 
 
 @pytest.fixture
-def notified(system: System) -> tuple[System, Callable[[], list[dict[str, Any]]]]:
+def notified(system: System) -> Iterator[tuple[System, Callable[[], list[dict[str, Any]]]]]:
     """A system that notifies a topic, and a function that returns what was published there."""
-    sns, sqs = make_client("sns"), make_client("sqs")
-    name = f"cdn-{system.settings.storage_bucket}"
-    topic = sns.create_topic(Name=name)["TopicArn"]
-    url = sqs.create_queue(QueueName=name)["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes={"RawMessageDelivery": "true"})
-
-    def received() -> list[dict[str, Any]]:
-        return [json.loads(message["Body"]) for message in sqs.receive_message(QueueUrl=url).get("Messages", ())]
-
-    system.use(invalidation_topic_arn=topic)
-    return system, received
+    with subscriber() as listener:
+        system.use(invalidation_topic_arn=listener.topic)
+        yield system, lambda: [json.loads(body) for body in listener.received()]
 
 
 def test_a_cdn_is_notified_of_deletions_and_of_tightened_access(
