@@ -269,7 +269,7 @@ def test_a_task_without_capacity_waits_in_the_queue(
         assert {status(tasks, each) for each in runs} == {"STARTING"}
 
 
-@pytest.mark.parametrize(("jobs", "family"), [((), "dlcs-run:1"), ((queued_job.name,), "dlcs-small-run")])
+@pytest.mark.parametrize(("jobs", "family"), [((), "dlcs-run"), ((queued_job.name,), "dlcs-small-run")])
 def test_a_job_has_a_task_of_its_size_and_capacity(
     tasks: dg.DagsterInstance, ecs: Ecs, monkeypatch: pytest.MonkeyPatch, jobs: tuple[str, ...], family: str
 ) -> None:
@@ -279,7 +279,7 @@ def test_a_job_has_a_task_of_its_size_and_capacity(
     with daemon(tasks) as dequeuing:
         queued_run(tasks)
         dequeuing.turn()
-    assert ecs.asked["taskDefinition"].rpartition("/")[2] == family
+    assert ecs.asked["taskDefinition"].rpartition("/")[2].partition(":")[0] == family
     assert ecs.asked["capacityProviderStrategy"] == [{"capacityProvider": "FARGATE_SPOT", "weight": 1}]
     assert "launchType" not in ecs.asked
 
