@@ -5,6 +5,7 @@ Nothing here is counted that grows with the ledger: where more than `MOST_COUNTE
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -18,12 +19,15 @@ from dlcs_assets.domain.stages import STAGES, Stage
 from dlcs_assets.ledger.batch_counts import asked
 from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.image_counts import kept_counts
-from dlcs_assets.ledger.records import Attempt, ended_attempts, stored_objects
-from dlcs_assets.ledger.tables import batches, messages, outcomes, requests
+from dlcs_assets.ledger.records import Attempt, ended_attempts, new_id, stored_objects
+from dlcs_assets.ledger.tables import batches, images, messages, outcomes, requests
 
 MOST_COUNTED: Final = 10_000
 LOOKED_THROUGH: Final = 5_000  # requests, for the newest of a customer or of a state
+NAMES_LOOKED_THROUGH: Final = 100_000  # for a part of a name: entries of an index, read in milliseconds
 MOST_REQUESTS: Final = 20  # of one image
+_ESCAPE: Final = "!"  # of what LIKE would read as a pattern
+_DIGITS_OF_A_TIME: Final = 16  # with which the id of a request begins
 _FAILED: Final = (RequestState.FAILED, RequestState.REJECTED)
 _SHOWN: Final = (
     requests.c.id,
@@ -85,6 +89,14 @@ class Newest:
 
     tiles: tuple[Tile, ...]
     older: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Registered images with a text in their names, in the order of their ids. `more`: after which id to continue."""
+
+    tiles: tuple[Tile, ...]
+    more: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +190,39 @@ class Gallery:
             rows = list(connection.execute(query.order_by(newest_first).limit(limit + 1)))
             older = rows[limit - 1].id if len(rows) > limit else lowest
             return Newest(_tiles(connection, rows[:limit]), older)
+
+    def find(self, text: str, *, after: str = "", limit: int = 100) -> Found:
+        """Return images that have a text in their names, or in their ids if it has a slash; case does not matter.
+
+        It is looked for among the next `NAMES_LOOKED_THROUGH` images, so there may be more where nothing was found.
+        """
+        escaped = re.sub(r"[!%_]", rf"{_ESCAPE}\g<0>", text)
+        pattern = f"%{escaped}%" if "/" in text else f"%/%/%{escaped}%"
+        following = select(images.c.id).where(images.c.id > after).order_by(images.c.id)
+        with self._database.read() as connection:
+            last: str | None = connection.scalar(following.offset(NAMES_LOOKED_THROUGH - 1).limit(1))
+            query = following.where(images.c.id.ilike(pattern, escape=_ESCAPE)).limit(limit + 1)
+            ids = connection.scalars(query if last is None else query.where(images.c.id <= last)).all()
+            of_these = select(*_SHOWN).where(requests.c.is_current, requests.c.image_id.in_(ids[:limit]))
+            tiles = _tiles(connection, connection.execute(of_these.order_by(requests.c.image_id)).all())
+        return Found(tiles, ids[limit - 1] if len(ids) > limit else last)
+
+    def arrived(self, since: datetime) -> dict[int, dict[ShownState, int]]:
+        """Return of how many images of each customer the newest request is from then on, by what became of it.
+
+        `MOST_COUNTED` are counted at most.
+        """
+        first = new_id(since)[:_DIGITS_OF_A_TIME]
+        newer = select(requests.c.customer, requests.c.state).where(requests.c.is_current, requests.c.id >= first)
+        some = newer.limit(MOST_COUNTED).subquery()
+        found: dict[int, dict[ShownState, int]] = {}
+        with self._database.read() as connection:
+            for customer, state, count in connection.execute(
+                select(some.c.customer, some.c.state, func.count()).group_by(some.c.customer, some.c.state)
+            ):
+                numbers = found.setdefault(customer, dict.fromkeys(ShownState, 0))
+                numbers[SHOWN_STATES[state]] += count
+        return dict(sorted(found.items()))
 
     def reasons(self, *, customer: int | None = None) -> list[Reason]:
         """Return why images failed or were rejected, the most frequent first."""

@@ -12,6 +12,7 @@ from sqlalchemy import Row, Select, and_, exists, func, or_, select, text
 from dlcs_assets.domain.request_states import UNFINISHED, MessageState, RequestState
 from dlcs_assets.domain.stages import Lane
 from dlcs_assets.ledger.database import Database
+from dlcs_assets.ledger.gallery import MOST_COUNTED
 from dlcs_assets.ledger.tables import claims, messages, notifications, outcomes, requests
 
 DOWN: Final = "_down"  # how codes of services end that could not be reached at all
@@ -38,6 +39,19 @@ class Stalled:
         """Return it as a sentence."""
         hours = (now - self.since).total_seconds() / 3600
         return f"{self.count} of customer {self.customer} {self.why}, for up to {hours:.1f} h, such as {self.example}"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Images that have not ended, for the same reason. `due`: when the first one is or was due, of what is pending.
+
+    `count` is `MOST_COUNTED` at most.
+    """
+
+    why: str
+    count: int
+    due: datetime | None
+    example: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +104,21 @@ class Health:
                 Stalled(row.customer, Lane(row.lane), _why(row), row[4], row.since, row.example)
                 for row in connection.execute(query)
             ]
+
+    def waiting(self) -> list[Waiting]:
+        """Return what has not ended and why, the most frequent reason first. It costs no more for a large backlog."""
+        found: list[Waiting] = []
+        with self._database.read() as connection:
+            for state in UNFINISHED:
+                columns = (requests.c.state, requests.c.error_code, requests.c.due_at, requests.c.image_id)
+                some = select(*columns).where(requests.c.state == state).limit(MOST_COUNTED).subquery()
+                counted = func.count().label("count")
+                due, example = func.min(some.c.due_at).label("due"), func.min(some.c.image_id).label("example")
+                groups = select(some.c.state, some.c.error_code, counted, due, example)
+                for row in connection.execute(groups.group_by(some.c.state, some.c.error_code)):
+                    due_at = row.due if state is RequestState.PENDING else None
+                    found.append(Waiting(_why(row), row[2], due_at, row.example))
+        return sorted(found, key=lambda each: (-each.count, each.why))
 
     def oldest_due(self, now: datetime) -> dict[int, datetime]:
         """Return since when the image of each customer that is longest due is; without customers that have none."""

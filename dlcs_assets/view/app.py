@@ -146,6 +146,7 @@ def create_app(
         routes=[
             Route("/", pages.newest),
             Route("/images", pages.wall),
+            Route("/find", pages.find),
             Route("/image", image_pages.image),
             Route("/manifest", pages.manifest),
             Route("/zoom", image_pages.zoom),

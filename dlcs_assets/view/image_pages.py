@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import shlex
 from collections.abc import Mapping
 from typing import Any, Final
@@ -17,7 +18,7 @@ from dlcs_assets.domain.request_states import ShownState
 from dlcs_assets.domain.stages import STAGES, Stage
 from dlcs_assets.domain.thumbnails import UNRESTRICTED
 from dlcs_assets.ledger.reports import ImageStatus
-from dlcs_assets.view.pictures import JPEG, TILE_EDGE, Of, Region, is_restricted, size_of
+from dlcs_assets.view.pictures import JPEG, OVERVIEW, TILE_EDGE, Of, Region, is_restricted, size_of
 from dlcs_assets.view.queries import Query, image_of, number_of
 from dlcs_assets.view.site import Site
 from dlcs_assets.view.templating import address, shown_fact
@@ -134,6 +135,7 @@ class ImagePages:
         result = image.stages.get(stage)
         return {
             "name": stage.value,
+            "again": _again(asset_id, stage) if image.registration else None,
             "partition": self._site.links.partition(stage, asset_id),
             "outcome": result.outcome.value if result else None,
             "at": committed.committed_at if committed else None,
@@ -164,6 +166,12 @@ class ImagePages:
         return found
 
 
+def _again(asset_id: AssetId, stage: Stage) -> str:
+    """Return the command that makes the result of a stage of one image again, and of those after it."""
+    name = shlex.quote(glob.escape(asset_id.asset))
+    return f"dlcs reprocess --space {asset_id.customer}/{asset_id.space} --match {name} --stage {stage.value}"
+
+
 def _fact(name: str, value: object) -> str:
     return shown_url(value) if name == "origin" and isinstance(value, str) else shown_fact(value)
 
@@ -184,9 +192,14 @@ def _part(region: Region) -> Mapping[str, int]:
 
 
 def _region(query: Query, size: Size | None) -> Region | None:
-    """Return the part that is asked for, cut off at the picture's edges; None: all of it."""
+    """Return the part that is asked for, cut off at the picture's edges, or all of it.
+
+    None is all of a picture whose size is not known.
+    """
+    if size is None:
+        return None
     left, top = number_of(query, "left"), number_of(query, "top")
     width, height, across, down = (number_of(query, name) for name in ("width", "height", "across", "down"))
-    if size is None or left is None or top is None or not (width and height and across and down):
-        return None
+    if left is None or top is None or not (width and height and across and down):
+        return Region.within(size, (0, 0), size, Size(OVERVIEW, OVERVIEW))
     return Region.within(size, (left, top), Size(width, height), Size(across, down))

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from dlcs_assets.domain.batch import time_left
 from dlcs_assets.domain.presentation import MEDIA_TYPE
@@ -16,7 +16,7 @@ from dlcs_assets.ledger.gallery import MOST_COUNTED, Shown
 from dlcs_assets.ledger.reports import Selection
 from dlcs_assets.view.manifests import base_of, manifest_of, parameters_of, title_of
 from dlcs_assets.view.pictures import TILE_EDGE
-from dlcs_assets.view.queries import number_of, place_of, request_of, shown_of
+from dlcs_assets.view.queries import is_whole, name_of, number_of, place_of, request_of, shown_of
 from dlcs_assets.view.site import Site
 from dlcs_assets.view.templating import address, shown_duration
 
@@ -24,6 +24,9 @@ ON_A_WALL: Final = 120  # images of a page
 ON_THE_FIRST_PAGE: Final = 24
 ON_A_LIST: Final = 20  # batches, each of which is counted
 RATE_WINDOW: Final = timedelta(minutes=10)
+ARRIVED_WINDOW: Final = timedelta(hours=1)
+# Each tick of a sensor is a sign of life, and is written down once a minute.
+UNSEEN_FOR: Final = timedelta(minutes=3)
 
 
 class Pages:
@@ -34,9 +37,11 @@ class Pages:
 
     def newest(self, request: Request) -> Response:
         """Show what was asked for last, how many images are where, and what is wrong."""
-        query = request.query_params
+        query, now = request.query_params, datetime.now(UTC)
         older_than = request_of(query, "older")
         found = self._site.ledger.gallery.newest(Shown(), older_than=older_than, limit=ON_THE_FIRST_PAGE)
+        arrived = self._site.ledger.gallery.arrived(now - ARRIVED_WINDOW)
+        waiting = self._site.ledger.health.waiting()
         return self._site.page(
             "newest.html",
             "What came in",
@@ -46,7 +51,30 @@ class Pages:
             counts=self._site.ledger.reports.counts(),
             reasons=self._site.ledger.gallery.reasons()[:5],
             batches=self._site.ledger.gallery.batches(limit=5),
-            held_up=self._held_up(),
+            arrived={
+                customer: [(state, count) for state, count in numbers.items() if count]
+                for customer, numbers in arrived.items()
+            },
+            arrived_count=sum(sum(numbers.values()) for numbers in arrived.values()),
+            most=MOST_COUNTED,
+            waiting=waiting,
+            stopped=self._stopped(now) if waiting else None,
+        )
+
+    def find(self, request: Request) -> Response:
+        """Show the images with a text in their names. A whole id, and a name that one image has, lead to its page."""
+        query = request.query_params
+        text, after = name_of(query), place_of(query, "after")
+        if is_whole(text) and self._site.ledger.reports.images(Selection(ids=(text,)), limit=1):
+            return RedirectResponse(address("/image", id=text), 303)
+        found = self._site.ledger.gallery.find(text, after=after.image_id if after else "", limit=ON_A_WALL)
+        if len(found.tiles) == 1 and after is None and found.more is None:
+            return RedirectResponse(address("/image", id=found.tiles[0].place.image_id), 303)
+        return self._site.page(
+            "find.html",
+            f"Images named {text}",
+            tiles=[self._tile(each) for each in found.tiles],
+            after=address("/find", name=text, after=found.more) if found.more else None,
         )
 
     def wall(self, request: Request) -> Response:
@@ -165,9 +193,20 @@ class Pages:
             "hidden": bool(tile.thumbnails) and thumbnail is None,
         }
 
-    def _held_up(self) -> str | None:
+    def _stopped(self, now: datetime) -> str | None:
+        """Say why nothing at all moves; None if it does, as far as the ledger knows."""
         held_up = self._site.ledger.launches.held_up()
-        return held_up.describe() if held_up else None
+        if held_up is not None:
+            return held_up.describe()
+        owner = self._site.ledger.ownership.current()
+        if owner is None:
+            return "No Dagster instance has worked with this ledger yet: start the daemon."
+        if now - owner.seen_at > UNSEEN_FOR:
+            return (
+                f"No sensor of Dagster has ticked since {owner.seen_at:%Y-%m-%d %H:%M:%S} UTC: start the daemon, and "
+                "the sensors on its page Automation."
+            )
+        return None
 
 
 def _selection(shown: Shown) -> Selection:

@@ -6,8 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from dlcs_assets.domain.asset_id import MAX_NUMBER, AssetId, InvalidAssetIdError
+from dlcs_assets.domain.asset_id import MAX_LENGTH, MAX_NUMBER, AssetId, InvalidAssetIdError
+from dlcs_assets.domain.partition_key import MARK
 from dlcs_assets.domain.request_states import ShownState
+from dlcs_assets.domain.text import is_storable
 from dlcs_assets.ledger.gallery import Place, Shown
 from dlcs_assets.view.numbers import Period
 
@@ -60,6 +62,22 @@ def place_of(query: Query, name: str) -> Place | None:
         return None
     image = image_of(query, name)
     return Place(image.customer, image.space, str(image))
+
+
+def name_of(query: Query) -> str:
+    """Return the name, the part of one, or the id of an image that is looked for."""
+    text = query.get("name", "").strip().removeprefix(MARK)
+    if not 0 < len(text) <= MAX_LENGTH or not is_storable(text):
+        raise UnreadableAddressError("name is to be the name of an image, or a part of it.")
+    return text
+
+
+def is_whole(text: str) -> bool:
+    """Return whether a text is the whole id of an image."""
+    try:
+        return str(AssetId.parse(text)) == text
+    except InvalidAssetIdError:
+        return False
 
 
 def period_of(query: Query) -> Period:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,6 +21,7 @@ from dlcs_assets.clients.storage import Storage
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import IngestError, PermanentError
 from dlcs_assets.domain.ingest_request import AssetFields, BatchReference, IngestMessage
+from dlcs_assets.domain.recipe import Recipe
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
 from dlcs_assets.domain.stages import STAGES, Lane, Outcome, Stage
 from dlcs_assets.domain.storage_keys import thumbnail_key
@@ -92,8 +93,17 @@ class Library:
         policy = IntakePolicy(lambda *_: None, timedelta(minutes=10))
         self.ledger.inbox.take_in([entry], policy=policy, now=datetime.now(UTC))
 
-    def done(self, image: str, *, is_open: bool = True, store: bool = False, **facts: Any) -> None:
+    def done(
+        self,
+        image: str,
+        *,
+        is_open: bool = True,
+        store: bool = False,
+        recipes: Mapping[Stage, Recipe] | None = None,
+        **facts: Any,
+    ) -> None:
         """End an image that was sent, or that is sent now, well; with `store` its thumbnails are in S3."""
+        recipes = recipes or {Stage.JP2: {"policy": "default"}}
         asset_id = AssetId.parse(image)
         thumbnails = []
         for edge in EDGES:
@@ -103,11 +113,17 @@ class Library:
             thumbnails.append(self._stored(key, ObjectKind.THUMBNAIL, len(data), f"{edge:064}"))
         jp2 = ObjectRecord(self.settings.storage_bucket, image, ObjectKind.JP2, 1234, "a" * 64, "image/jp2")
         seen = {"width": 3000, "height": 2000, "milliseconds": 10, **facts}
+        made = (
+            (Stage.ORIGINAL, Outcome.FETCHED, {**seen, "media_type": "image/jpeg"}, ()),
+            (Stage.JP2, Outcome.CONVERTED, seen, (jp2,)),
+            (Stage.THUMBNAILS, Outcome.MADE, {**seen, "sizes": [[100, 50]]}, tuple(thumbnails)),
+        )
         self._run(
             image,
-            StageResult(Stage.ORIGINAL, Outcome.FETCHED, "v1", {**seen, "media_type": "image/jpeg"}),
-            StageResult(Stage.JP2, Outcome.CONVERTED, "v1", seen, (jp2,), {"policy": "default"}),
-            StageResult(Stage.THUMBNAILS, Outcome.MADE, "v1", {**seen, "sizes": [[100, 50]]}, tuple(thumbnails)),
+            *(
+                StageResult(stage, outcome, "v1", found, stored, recipes.get(stage, {}))
+                for stage, outcome, found, stored in made
+            ),
         )
 
     @property

@@ -22,6 +22,7 @@ PATHS = (
     "/",
     "/images",
     "/images?customer=2&state=failed",
+    "/find?name=page-0",
     "/image?id=2/1/page-01",
     "/image?id=2/1/torn",
     "/batches",

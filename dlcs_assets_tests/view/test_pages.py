@@ -14,7 +14,7 @@ import httpx
 import pytest
 from cryptography.fernet import Fernet
 
-from dlcs_assets.domain.errors import PermanentError
+from dlcs_assets.domain.errors import PermanentError, ServiceDownError
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger.records import Rejection
@@ -31,6 +31,7 @@ FOREIGN = ("evil.example", "localhost.evil.example", "10.0.0.1", "")
 PAGES = (
     "/",
     "/images",
+    "/find?name=nothing",
     "/image?id=2/1/a",
     "/batches",
     "/failures",
@@ -112,6 +113,79 @@ def test_what_came_in_last_is_first(mixed: Library) -> None:
     assert names(page) == ["12/1/f", "2/2/e", "2/2/d", "2/1/c", "2/1/b", "2/1/a"]
     assert "conversion_failed" in page
     assert re.search(r'state=done"><span class="state done">done</span> <strong>3</strong>', page)
+
+
+def test_an_image_is_found_by_a_part_of_its_name(library: Library) -> None:
+    for image in ("2/1/f073r", "2/1/F173R", "2/73/f001r", "12/2/f07_r", "12/2/f0!3%"):
+        library.done(image)
+    for text, expected in (
+        ("3r", ["2/1/F173R", "2/1/f073r"]),
+        ("2/1/f", ["2/1/F173R", "2/1/f073r"]),
+        ("nothing", []),
+    ):
+        assert sorted(names(library.text(f"/find?name={quote(text)}"))) == sorted(expected), text
+    one: tuple[tuple[str, str | None], ...] = (
+        ("73r", None),
+        ("073R", "2/1/f073r"),
+        ("7_R", "12/2/f07_r"),
+        ("!3%", "12/2/f0!3%"),
+        ("73/", "2/73/f001r"),
+        (" @2/1/f073r ", "2/1/f073r"),
+    )
+    for text, only in one:
+        answer = library.get(f"/find?name={quote(text)}")
+        assert answer.headers.get("location") == (f"/image?id={quote(only, safe='')}" if only else None), text
+
+
+def test_a_search_of_many_images_is_continued(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks through a part of them at a time, and shows a page at a time."""
+    monkeypatch.setattr("dlcs_assets.ledger.gallery.NAMES_LOOKED_THROUGH", 5)
+    monkeypatch.setattr(pages, "ON_A_WALL", 2)
+    for number in range(12):
+        library.send(f"2/1/{'leaf' if number in {3, 5, 6, 7, 11} else 'page'}-{number:02}")
+    seen, address = [], "/find?name=leaf"
+    while address:
+        page = library.text(address)
+        seen.append(names(page))
+        address = link(page, "search further") or ""
+    assert [image for part in seen for image in part] == [f"2/1/leaf-{number:02}" for number in (3, 5, 6, 7, 11)]
+    assert len(seen) > 2
+
+
+def test_what_came_in_the_last_hour_is_counted(mixed: Library) -> None:
+    page = re.sub(r"<[^>]*>", "", mixed.text("/"))
+    assert "In the last hour: 6 images." in page
+    assert re.search(r"Customer 2: 1 pending, 2 done, 2 failed\.\s+Customer 12: 1 done\.", page)
+
+
+def test_what_waits_is_named_with_its_reason(library: Library) -> None:
+    library.send("2/1/new")
+    library.failed("2/1/again", ServiceDownError("image_server_down", "It is down", remedy="Start it"))
+    page = re.sub(r"<[^>]*>", "", library.text("/"))
+    assert re.search(r"1 wait for a run, such as 2/1/new; the first one has been due since 20", page)
+    assert re.search(r"1 are tried again after image_server_down, such as 2/1/again; the first one is due 20", page)
+
+
+def test_the_first_page_says_that_nothing_moves(library: Library) -> None:
+    """Only where something waits, and with the reason as far as there is one."""
+    assert "Nothing moves" not in library.text("/")
+    library.send("2/1/new")
+    assert "No Dagster instance has worked with this ledger yet" in library.text("/")
+    now = datetime.now(UTC)
+    library.ledger.ownership.require("an-instance", "here", now=now - timedelta(minutes=5))
+    assert "No sensor of Dagster has ticked since" in library.text("/")
+    library.ledger.ownership.require("an-instance", "here", now=now)
+    assert "Nothing moves" not in library.text("/")
+    library.ledger.launches.record_waiting("run-1", "no capacity", now=now)
+    assert "no capacity" in library.text("/").partition("Nothing moves")[2]
+
+
+def test_commands_are_shown_that_make_images_again(library: Library) -> None:
+    library.done("2/1/leaf [1]")
+    assert "dlcs reprocess --space 2/1 --match 'leaf [[]1]' --stage thumbnails" in unescape(
+        library.text("/image?id=2/1/leaf [1]")
+    )
+    assert "dlcs reprocess --customer 2" in library.text("/customers")
 
 
 def test_older_images_follow_the_newest(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,6 +358,11 @@ def test_pictures_for_those_with_a_role_are_hidden(tmp_path: Path, services: Run
                 "/images?reason=%3Cscript%3E",
                 "/images?after=nothing",
                 "/?older=1",
+                "/find",
+                "/find?name=%20",
+                "/find?name=a%00",
+                f"/find?name={'a' * 221}",
+                "/find?name=a&after=nothing",
                 "/numbers?over=year",
                 "/image?id=2/1",
                 "/image",
