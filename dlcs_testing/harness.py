@@ -254,6 +254,11 @@ class System(Installation):
     def log_of(self, run: dg.DagsterRun) -> str:
         return "\n".join(entry.message for entry in self.instance.all_logs(run.run_id))
 
+    def make_queue(self, name: str, **attributes: str) -> str:
+        """Make a queue of this test; return its URL."""
+        made = self.sqs.create_queue(QueueName=f"{name}-{self.settings.storage_bucket}", Attributes=attributes)
+        return str(made["QueueUrl"])
+
     def waiting_messages(self) -> int:
         """Count what is on the ingest queue, received or not."""
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]

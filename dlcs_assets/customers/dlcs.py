@@ -109,6 +109,11 @@ class DlcsCustomers:
             problems += _shown([*found.problems, *self._missing_in_file(found)])
         return "; ".join(problems) or None
 
+    def outdated(self) -> str | None:
+        """Return why the database could not be read of late; None if it was."""
+        self._current()
+        return None if self._error is None else f"{self._error}. What it said last stays in force"
+
     def _missing_in_file(self, found: FromDlcs) -> Iterator[str]:
         """Yield where the DLCS and the file do not fit together."""
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 import threading
 from contextlib import suppress
@@ -86,6 +85,10 @@ class CustomersFile:
         """Return what is wrong with the file as it is now, and what is in force; None if nothing is."""
         return self._current().problem
 
+    def outdated(self) -> str | None:
+        """Return what keeps the file as it is now from being in force; None if it is."""
+        return self.problem()
+
     def _current(self) -> _State:
         with self._lock:
             now = monotonic()
@@ -156,8 +159,14 @@ class CustomersFile:
         try:
             self._last_good.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self._last_good.parent, delete=False) as file:
-                file.write(data)
-            os.replace(file.name, self._last_good)  # noqa: PTH105 (the file's name is text)
+                written = Path(file.name)
+                try:
+                    file.write(data)
+                    file.flush()
+                    written.replace(self._last_good)
+                except OSError:
+                    written.unlink(missing_ok=True)  # where the disk is full it would stay, with nothing in it
+                    raise
         except OSError as error:
             log.warning("no copy of %s could be kept: %s", self._path, error.strerror)
 

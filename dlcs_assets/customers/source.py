@@ -32,6 +32,12 @@ class CustomerSource(Protocol):
     def problem(self) -> str | None:
         """Return what is wrong with the configuration as it is now, and what is in force; None if nothing is."""
 
+    def outdated(self) -> str | None:
+        """Return why what is in force may not be what is configured by now; None if it is.
+
+        A customer that is not known, or a policy, may be known as soon as that has passed.
+        """
+
 
 def customer_source(settings: Settings) -> CustomerSource:
     """Return the customers of these settings: the same object for the whole process.

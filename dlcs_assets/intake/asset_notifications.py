@@ -11,7 +11,7 @@ from dlcs_assets.domain.ingest_request import IngestMessage, Named
 from dlcs_assets.domain.message_attributes import texts
 from dlcs_assets.domain.modified import AssetDeleted, AssetUpdated, parse_modified
 from dlcs_assets.domain.stages import Lane
-from dlcs_assets.intake.messages import IntakeSummary, admit, inbox_message, take_in_as
+from dlcs_assets.intake.messages import IntakeSummary, admit, inbox_message, may_be_ours, take_in_as
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.ledger.records import InboxMessage, Rejection
 from dlcs_assets.settings import Settings
@@ -57,7 +57,7 @@ def _deletion(entry: InboxMessage, deleted: AssetDeleted, settings: Settings) ->
 
 
 def _update(entry: InboxMessage, updated: AssetUpdated, settings: Settings) -> InboxMessage:
-    if customer_source(settings).find(updated.asset_id.customer) is None:
+    if not may_be_ours(updated.asset_id.customer, settings):
         return entry
     # A notification has only the numbers of policies, and not all that the DLCS's database says.
     fields = updated.fields if settings.database_url is None else None

@@ -131,7 +131,7 @@ class BucketScan:
             delivered = deliver(part, self._queues, self._ledger, self._settings)
             self._counts.update(asdict(delivered.count))
             if delivered.problem:  # the ledger does not have them: the next round finds them again
-                self._notes.append(f"{len(delivered.waiting)} cannot be forwarded: {delivered.problem}")
+                self._notes.append(f"{len(delivered.waiting)} wait: {delivered.problem}")
         position.after = page.objects[-1].key if page.objects else None
         if page.is_last:
             position.after, position.due_at = None, listed_at + interval

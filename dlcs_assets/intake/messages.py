@@ -11,8 +11,9 @@ from datetime import UTC, datetime, timedelta
 from dlcs_assets.clients.sqs import MAX_BATCH_SIZE, NewMessage, QueueMessage, Queues
 from dlcs_assets.customers import NoCustomersError, customer_source
 from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.customers import Customer
 from dlcs_assets.domain.delivery import Channel, check_requested
-from dlcs_assets.domain.errors import IngestError, MessageRejectedError, PermanentError, where_raised
+from dlcs_assets.domain.errors import IngestError, MessageRejectedError, PermanentError, ServiceDownError, where_raised
 from dlcs_assets.domain.image_servers import check_readable
 from dlcs_assets.domain.ingest_request import (
     IngestMessage,
@@ -41,14 +42,16 @@ log = logging.getLogger(__name__)
 
 MAX_MESSAGES_PER_TRANSACTION = 8 * MAX_BATCH_SIZE
 QUICK_SECONDS = 0.5  # for one transaction, with what is received and deleted
+LONGEST_WAIT = timedelta(days=1)  # for a configuration that cannot be read: SQS deletes what waits for days
 
 
 @dataclass(frozen=True)
 class Delivery:
     """What became of the entries of some messages.
 
-    `waiting` are the ids of those that could not be forwarded, or looked up in the DLCS, for now; they are in no
-    ledger, and their messages must stay in the queue. `problem` says why.
+    `waiting` are the ids of those that could not be forwarded, or looked up in the DLCS, for now, or that a
+    configuration refuses which is not the newest; they are in no ledger, and their messages must stay in the queue.
+    `problem` says why.
     """
 
     count: IntakeCount
@@ -169,7 +172,8 @@ def deliver(inbox: Sequence[InboxMessage], queues: Queues, ledger: Ledger, setti
     """Look up in the DLCS what is named only, forward what is not ours, write everything to the ledger.
 
     The last in one transaction. What can never be forwarded is rejected, with its reason; what cannot be now, or cannot
-    be looked up, waits in its queue. Neither holds up the others.
+    be looked up, waits in its queue, and so does what the newest configuration may know while it cannot be read.
+    Neither holds up the others.
     """
     resolved = resolve(inbox, settings)
     inbox = [
@@ -177,8 +181,10 @@ def deliver(inbox: Sequence[InboxMessage], queues: Queues, ledger: Ledger, setti
         for entry in inbox
         if entry.id not in resolved.waiting
     ]
+    unsure = _unsure(inbox, settings)
+    inbox = [entry for entry in inbox if entry.id not in unsure]
     errors = _forward(inbox, queues, ledger, settings)
-    waiting = {id_: error for id_, error in errors.items() if not isinstance(error, PermanentError)}
+    waiting = {id_: error for id_, error in errors.items() if not isinstance(error, PermanentError)} | unsure
     entries = [
         _not_forwarded(entry, errors[entry.id]) if entry.id in errors else entry
         for entry in inbox
@@ -286,12 +292,56 @@ def _of_another_kind(entry: InboxMessage, other: OtherMessage, settings: Setting
     return replace(entry, rejection=rejection)
 
 
+def may_be_ours(customer: int, settings: Settings) -> bool:
+    """Return whether a customer is configured here, or may be once the configuration can be read again."""
+    source = customer_source(settings)
+    return source.find(customer) is not None or source.outdated() is not None
+
+
+def _unsure(inbox: Sequence[InboxMessage], settings: Settings) -> dict[str, IngestError]:
+    """Return, by id, why entries wait that the configuration in force would refuse, and the newest one may not.
+
+    Of a customer that is not known, or with a policy that is not, while what is configured cannot be read. It may have
+    been read since `may_be_ours` was asked about an entry: that one comes again. None waits longer than LONGEST_WAIT.
+    """
+    source = customer_source(settings)
+    outdated, now = source.outdated(), datetime.now(UTC)
+    found: dict[str, IngestError] = {}
+    for entry in inbox:
+        if entry.rejection or entry.forwarded or not (entry.message or entry.deletion):
+            continue
+        if entry.sent_at is not None and now - entry.sent_at >= LONGEST_WAIT:
+            continue
+        number = entry.named.customer
+        customer = source.find(number) if number is not None else None
+        if entry.deletion:
+            unsure = entry.only_registered and (customer is not None or outdated is not None)
+        else:
+            unsure = customer is None or (outdated is not None and not _knows_policies(customer, entry))
+        if unsure:
+            found[entry.id] = ServiceDownError(
+                "configuration_outdated",
+                outdated or f"Customer {number} was not known a moment ago",
+                remedy="Correct the customers file, or let the DLCS's database answer: then messages continue.",
+            )
+    return found
+
+
+def _knows_policies(customer: Customer, entry: InboxMessage) -> bool:
+    asset = entry.message.asset if entry.message else None
+    try:
+        check_requested(asset.channels if asset else None, customer.policies)
+    except MessageRejectedError:
+        return False
+    return True
+
+
 def admit(entry: InboxMessage, settings: Settings) -> InboxMessage:
-    """Forward or reject a message that is not ours."""
+    """Forward or reject a message that is not ours. One that may be ours stays as it is: `deliver` lets it wait."""
     message = entry.message
     if message is None or entry.rejection:
         return entry
-    ours = customer_source(settings).find(message.asset_id.customer) is not None
+    ours = may_be_ours(message.asset_id.customer, settings)
     channels = (message.asset.channels if message.asset else None) or ()
     if ours and all(channel.channel is not Channel.IIIF_AV for channel in channels):
         return entry

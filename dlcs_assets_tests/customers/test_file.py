@@ -84,6 +84,14 @@ def test_after_a_bad_edit_the_last_good_file_stays_in_force(path: Path, later: C
     assert (numbers(customers), customers.problem()) == ({2}, None)
 
 
+def test_a_copy_that_cannot_be_written_leaves_no_file(path: Path, tmp_path: Path) -> None:
+    """On a full disk the copy's place is a file that cannot be replaced, and what was begun is taken away."""
+    (tmp_path / "last-good.yaml").mkdir()
+    path.write_text(GOOD)
+    assert numbers(opened(path)) == {2}
+    assert {each.name for each in tmp_path.iterdir()} == {path.name, "last-good.yaml"}
+
+
 def test_a_process_started_after_a_bad_edit_has_the_last_good(path: Path) -> None:
     """Runs are new processes: they must not fail, nor use other customers than the sensors do."""
     path.write_text(BETTER)

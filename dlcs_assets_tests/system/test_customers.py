@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -116,6 +117,41 @@ def test_a_bad_edit_is_reported_and_the_last_good_file_applies(
     assert "The last good one stays in force." in shown
     assert system.ingest("2/1/page", system.serve("page.jpg", jpeg(300, 200)), "").state == "done"
     assert "2/1/page/open/50.jpg" in system.thumbs()
+
+
+def test_what_the_newest_file_may_know_waits_until_it_can_be_read(
+    system: System, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Edited twice, and wrong when it was read: who sends messages of a new customer or policy need not know that."""
+    monkeypatch.setattr("dlcs_assets.customers.file.CHECK_INTERVAL_SECONDS", 0.0)
+    at_once = system.make_queue("again", VisibilityTimeout="0")  # what is left is received by the next tick
+    system.use(ingest_queue_url=at_once, intake_budget=timedelta(0))
+    url = system.serve("page.jpg", jpeg(300, 200))
+    system.tick("sqs_ingest")
+    file.write_text("customers: [1, 2")
+    for image, policy in (("3/1/page", "new"), ("2/1/new", "new"), ("2/1/page", "small")):
+        ask(system, image, url, f"thumbs:{policy}")
+    system.settle()
+    assert "2 stay in the queue for now" in system.skip_reason("sqs_ingest")
+    assert system.states() == {"2/1/page": "done"}
+    new = "  3:\n    policies: {thumbs: {new: ['!60,60']}}\n"
+    file.write_text(CUSTOMERS.replace("small: [", "new: ['!50,50']\n        small: [") + new)
+    system.settle()
+    assert system.states() == dict.fromkeys(("2/1/page", "2/1/new", "3/1/page"), "done")
+
+
+def test_what_waits_for_the_file_for_too_long_is_rejected(
+    system: System, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQS would delete it some day; what is rejected is kept."""
+    monkeypatch.setattr("dlcs_assets.customers.file.CHECK_INTERVAL_SECONDS", 0.0)
+    system.tick("sqs_ingest")
+    file.write_text("customers: [1, 2")
+    monkeypatch.setattr("dlcs_assets.intake.messages.LONGEST_WAIT", timedelta(0))
+    ask(system, "3/1/page", "https://example.org/page.jpg", "file")
+    system.settle()
+    (rejected,) = system.ledger.inbox.rejected()
+    assert rejected["code"] == "customer_not_configured"
 
 
 def test_without_a_good_file_messages_stay_in_their_queue(make_system: Callable[..., System], file: Path) -> None:

@@ -41,11 +41,6 @@ def ours(system: System, name: str = "page") -> dict[str, Any]:
     return full_message(f"2/1/{name}", system.serve("page.jpg", jpeg(300, 200)), "file")
 
 
-def make_queue(system: System, name: str, **attributes: str) -> str:
-    made = system.sqs.create_queue(QueueName=f"{name}-{system.settings.storage_bucket}", Attributes=attributes)
-    return str(made["QueueUrl"])
-
-
 def bodies(system: System, url: str) -> list[str]:
     found = system.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
     return [message["Body"] for message in found]
@@ -65,7 +60,7 @@ def test_a_forward_queue_that_is_gone_holds_nothing_up(system: System) -> None:
 
 
 def test_only_the_message_that_is_too_large_is_not_forwarded(system: System) -> None:
-    elsewhere = make_queue(system, "small", MaximumMessageSize="1024")
+    elsewhere = system.make_queue("small", MaximumMessageSize="1024")
     system.use(forward_queue_url=elsewhere)
     large = full_message("3/1/large", "https://example.org/page.jpg", "file", roles=["x" * 300_000])
     system.send(large)
@@ -78,8 +73,8 @@ def test_only_the_message_that_is_too_large_is_not_forwarded(system: System) -> 
 
 def test_what_cannot_be_forwarded_now_waits_in_its_queue(system: System) -> None:
     """And is forwarded once, when SQS takes messages again; what came with it is done long before."""
-    elsewhere = make_queue(system, "elsewhere")
-    at_once = make_queue(system, "again", VisibilityTimeout="0")  # what is left is received by the next tick
+    elsewhere = system.make_queue("elsewhere")
+    at_once = system.make_queue("again", VisibilityTimeout="0")  # what is left is received by the next tick
     system.use(forward_queue_url=elsewhere, ingest_queue_url=at_once, intake_budget=timedelta(0))
     with proxy_to(system.stack.environment["AWS_ENDPOINT_URL"]) as proxy:
         proxy.refusing["elsewhere-"] = (503, "busy")
@@ -110,7 +105,7 @@ def test_what_is_forwarded_keeps_all_its_attributes(system: System) -> None:
     assert (kept["code"], kept["image_id"], kept["batch"]) == ("ingest_type_not_supported", None, None)
     with Queues(endpoint_url=system.stack.environment["AWS_ENDPOINT_URL"]) as queues:
         queues.send(str(queue), [NewMessage(kept["body"], kept["attributes"])])  # as `dlcs rejected --requeue` does
-    elsewhere = make_queue(system, "elsewhere")
+    elsewhere = system.make_queue("elsewhere")
     system.use(forward_queue_url=elsewhere)
     system.tick("sqs_ingest")
     (sent,) = system.sqs.receive_message(QueueUrl=elsewhere, MessageAttributeNames=["All"])["Messages"]
@@ -120,7 +115,7 @@ def test_what_is_forwarded_keeps_all_its_attributes(system: System) -> None:
 
 def test_a_message_that_comes_twice_is_forwarded_once(system: System) -> None:
     """It could not be deleted from its queue after it had been forwarded."""
-    elsewhere = make_queue(system, "elsewhere")
+    elsewhere = system.make_queue("elsewhere")
     system.use(forward_queue_url=elsewhere)
     message = QueueMessage("m1", json.dumps(FOREIGN), "receipt", None)
     url = str(system.settings.ingest_queue_url)
