@@ -119,7 +119,7 @@ def test_a_bad_edit_is_reported_and_the_last_good_file_applies(
     assert "2/1/page/open/50.jpg" in system.thumbs()
 
 
-def test_what_the_newest_file_may_know_waits_until_it_can_be_read(
+def test_what_the_newest_file_may_know_waits_for_it(
     system: System, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Edited twice, and wrong when it was read: who sends messages of a new customer or policy need not know that."""
