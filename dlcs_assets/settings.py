@@ -234,7 +234,8 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(
         None,
         description="The DLCS's own database, postgresql://user:password@host:port/name: customers, their origin "
-        "strategies, policies and quotas are read there, and what it has registered of images. It is only read.",
+        "strategies, policies and quotas are read there, and what it has registered of images. How images "
+        "ended is written there.",
     )
     chunk_size: int = Field(
         200,

@@ -182,6 +182,7 @@ class Pipeline(Installation):
             settings.image_server_in_flight,
             settings.heartbeat,
             retry_schedule(settings),
+            dlcs_database=settings.database_url,
         )
 
 

@@ -18,6 +18,7 @@ from dlcs_assets.cli.dagster_instance import instance_at
 from dlcs_assets.cli.doctor_finding import Check, Finding, fail, failed, ok, warn
 from dlcs_assets.clients.appetiser import Appetiser
 from dlcs_assets.clients.dlcs_database import NEWEST_KNOWN, DlcsDatabase
+from dlcs_assets.clients.dlcs_ends import check_writing
 from dlcs_assets.customers import NoCustomersError, customer_source
 from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.redaction import shown_url
@@ -55,11 +56,12 @@ def check_customers(settings: Settings) -> Iterator[Finding]:
 
 
 def check_dlcs_database(settings: Settings) -> Iterator[Finding]:
-    """Check that the DLCS's database is one, and that its user may read what is needed."""
+    """Check that the DLCS's database is one, and that its user may read and write what is needed."""
     if settings.database_url is None:
         return
     with closing(DlcsDatabase(settings.database_url.get_secret_value())) as database:
         database.check_images()
+        check_writing(database)
         layout = database.configuration().layout
     if layout.is_newer:
         yield warn(
@@ -147,9 +149,16 @@ def check_images(settings: Settings) -> Iterator[Finding]:
         return  # `check_ledger` reports it
     ledger, now = Ledger(settings.ledger_url, ledger_keys(settings)), datetime.now(UTC)
     try:
+        unwritten, why = ledger.write_backs.unwritten()
         stalled, damaged = ledger.health.stalled(now - settings.stalled_after), ledger.fixity.damaged()
     finally:
         ledger.close()
+    if unwritten:
+        yield warn(
+            "dlcs database",
+            f"{unwritten} ends of images are not written there: {why or 'not tried yet'}",
+            "The sensor `reconcile` writes them when that is possible; until then the images are pending.",
+        )
     if stalled:
         found = "; ".join(each.describe(now) for each in stalled[:_NAMED])
         yield warn(

@@ -143,6 +143,7 @@ class DlcsAsset:
             channels=self.channels or _NO_CHANNEL,
             max_unauthorised=self.max_unauthorised,
             roles=self.roles,
+            of_dlcs=True,
         )
 
 

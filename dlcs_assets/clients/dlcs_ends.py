@@ -63,6 +63,11 @@ _LOCATED: Final = text("""
 INSERT INTO "ImageLocation" ("Id", "S3", "Nas") VALUES (:id, :location, '')
 ON CONFLICT ("Id") DO UPDATE SET "S3" = excluded."S3", "Nas" = excluded."Nas"
 """)
+_AWAITED: Final = text("""
+SELECT "Ingesting" OR EXISTS (
+  SELECT 1 FROM "BatchAssets" WHERE "AssetId" = :id AND "BatchId" = ANY(:batches) AND "Status" = 1
+) FROM "Images" WHERE "Id" = :id
+""")
 _STORED_BEFORE: Final = text("""
 SELECT "Size", "ThumbnailSize" FROM "ImageStorage"
 WHERE "Id" = :id AND "Customer" = :customer AND "Space" = :space FOR UPDATE
@@ -130,6 +135,9 @@ class DlcsEnd:
     now. `error` is why it failed, `sizes` the thumbnails that it has. `size` and `thumbnail_size` are bytes that are
     stored; a row for them is made with `is_counted` only. `batches` are those in which it was asked for, each with the
     name of the queue.
+
+    `only_if_awaited`: nothing is written of an image that the DLCS does not wait for. `only_in_batches`: what it has of
+    the image itself is newer.
     """
 
     asset_id: AssetId
@@ -144,6 +152,8 @@ class DlcsEnd:
     thumbnail_size: int | None = None
     is_counted: bool = True
     batches: Mapping[int, str] = field(default_factory=dict)
+    only_if_awaited: bool = False
+    only_in_batches: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,31 +217,22 @@ def _write(database: DlcsDatabase, end: DlcsEnd) -> frozenset[int] | Changed | G
 
     The order of the tables is always the same, so that no two writers wait for each other.
     """
-    customer, image_id = end.asset_id.customer, str(end.asset_id)
+    image = {"id": str(end.asset_id), "batches": list(end.batches)}
     with database.writing(_TABLES, _RIGHTS) as (connection, layout):
         asset = locked_asset(connection, layout, end.asset_id)
         if asset is None:
             return Gone()
-        if end.registration and not _is_same(end.registration, register(asset.fields, None)):
-            return Changed(asset)
-        connection.execute(
-            _IMAGE_ENDED,
-            {
-                "id": image_id,
-                "width": end.width,
-                "height": end.height,
-                "media_type": (end.media_type or "")[:_LONGEST_MEDIA_TYPE],
-                "error": (end.error or "")[:LONGEST_ERROR],
-            },
-        )
-        if end.location is not None:
-            connection.execute(_LOCATED, {"id": image_id, "location": end.location})
-        grown = _write_storage(connection, end)
-        if end.sizes is not None:
-            connection.execute(_SIZES, {"id": image_id, "sizes": end.sizes.sizes_json()})
+        if end.only_if_awaited and not connection.scalar(_AWAITED, image):
+            return frozenset()
+        grown = (0, 0)
+        if not end.only_in_batches:
+            if end.registration and not _is_same(end.registration, register(asset.fields, None)):
+                return Changed(asset)
+            grown = _write_image(connection, end)
         status = _COMPLETED if end.error is None else _ERROR
-        values = {"id": image_id, "batches": list(end.batches), "status": status, "error": end.error}
+        values = {**image, "status": status, "error": end.error}
         rows = connection.execute(_IN_BATCHES, values).all() if end.batches else []
+        customer = end.asset_id.customer
         if any(grown):
             values = {"customer": customer, "size": grown[0], "thumbnails": grown[1]}
             connection.execute(_TOTAL_2026 if layout.null_is_all else _TOTAL_2025, values)
@@ -240,6 +241,27 @@ def _write(database: DlcsDatabase, end: DlcsEnd) -> frozenset[int] | Changed | G
         for queue in sorted(set(taken)):
             connection.execute(_TAKEN, {"customer": customer, "queue": queue, "taken": taken.count(queue)})
     return frozenset(row.batch for row in rows)
+
+
+def _write_image(connection: Connection, end: DlcsEnd) -> tuple[int, int]:
+    """Write what is of the image alone; return by how much what is stored of it has grown."""
+    image_id = str(end.asset_id)
+    connection.execute(
+        _IMAGE_ENDED,
+        {
+            "id": image_id,
+            "width": end.width,
+            "height": end.height,
+            "media_type": (end.media_type or "")[:_LONGEST_MEDIA_TYPE],
+            "error": (end.error or "")[:LONGEST_ERROR],
+        },
+    )
+    if end.location is not None:
+        connection.execute(_LOCATED, {"id": image_id, "location": end.location})
+    grown = _write_storage(connection, end)
+    if end.sizes is not None:
+        connection.execute(_SIZES, {"id": image_id, "sizes": end.sizes.sizes_json()})
+    return grown
 
 
 def _write_storage(connection: Connection, end: DlcsEnd) -> tuple[int, int]:

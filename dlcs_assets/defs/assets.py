@@ -272,6 +272,7 @@ class _Run:
             heartbeat=settings.heartbeat,
             schedule=self._schedule(),
             was_terminated=self._was_terminated,
+            dlcs_database=settings.database_url,
         )
 
     def _was_terminated(self) -> bool:

@@ -58,7 +58,8 @@ class BatchReference:
 class AssetFields:
     """What a message says about an asset. None: it does not say.
 
-    An empty tuple of `channels` means the defaults, asked for expressly.
+    An empty tuple of `channels` means the defaults, asked for expressly. `of_dlcs`: a DLCS's database says it, and may
+    say something else later.
     """
 
     origin: str | None = None
@@ -66,6 +67,7 @@ class AssetFields:
     channels: tuple[RequestedChannel, ...] | None = None
     max_unauthorised: int | None = None
     roles: tuple[str, ...] | None = None
+    of_dlcs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ class Registration:
     """What is on record of an asset. `channels` None: the defaults for its media type.
 
     An `origin` of "" is not known: the image was found in storage when the ledger was rebuilt from there. `media_type`
-    is kept as it was sent; `declared_type` is what it says.
+    is kept as it was sent; `declared_type` is what it says. `of_dlcs`: it is from a DLCS's database.
     """
 
     origin: str
@@ -108,6 +110,7 @@ class Registration:
     channels: tuple[RequestedChannel, ...] | None = None
     max_unauthorised: int = UNRESTRICTED
     roles: tuple[str, ...] = ()
+    of_dlcs: bool = False
 
     @property
     def declared_type(self) -> str | None:
@@ -123,6 +126,7 @@ class Registration:
             "channels": channels,
             "max_unauthorised": self.max_unauthorised,
             "roles": list(self.roles),
+            **({"of_dlcs": True} if self.of_dlcs else {}),
         }
 
     @classmethod
@@ -131,7 +135,14 @@ class Registration:
         channels = value["channels"] and tuple(
             RequestedChannel(Channel(item["channel"]), item["policy"]) for item in value["channels"]
         )
-        return cls(value["origin"], value["media_type"], channels, value["max_unauthorised"], tuple(value["roles"]))
+        return cls(
+            value["origin"],
+            value["media_type"],
+            channels,
+            value["max_unauthorised"],
+            tuple(value["roles"]),
+            of_dlcs=value.get("of_dlcs", False),
+        )
 
 
 def parse_message(
@@ -207,6 +218,7 @@ def register(fields: AssetFields, registered: Registration | None) -> Registrati
         channels=before.channels if fields.channels is None else fields.channels or None,
         max_unauthorised=before.max_unauthorised if fields.max_unauthorised is None else fields.max_unauthorised,
         roles=before.roles if fields.roles is None else fields.roles,
+        of_dlcs=fields.of_dlcs,
     )
 
 

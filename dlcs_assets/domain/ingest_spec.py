@@ -26,7 +26,10 @@ from dlcs_assets.domain.thumbnails import UNRESTRICTED, ThumbnailMaker
 
 @dataclass(frozen=True, slots=True)
 class IngestPolicy:
-    """What the settings and the customers decide about all images. `customers` returns those in force at the moment."""
+    """What the settings and the customers decide about all images. `customers` returns those in force at the moment.
+
+    `of_dlcs`: a DLCS reads what is stored, and answers with an error where `s.json` has nothing to list.
+    """
 
     customers: Callable[[], Customers]
     origin_bucket: str | None
@@ -38,6 +41,7 @@ class IngestPolicy:
     notifies_cdn: bool
     thumbnails_by: ThumbnailMaker
     s3_uri_region: str | None = None
+    of_dlcs: bool = False
 
 
 @dataclass(frozen=True, slots=True)

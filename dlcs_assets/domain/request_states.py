@@ -52,6 +52,10 @@ class Event(StrEnum):
     SERVICE_DOWN = "service down"
     RUN_LOST = "run lost"
     NOT_BEGUN = "not begun"
+    ENDED_UNWRITTEN = "ended unwritten"
+    WRITTEN = "written"
+    FAILURE_WRITTEN = "failure written"
+    CHANGED = "changed meanwhile"
     CANCELLED = "cancelled"
     RETRIED = "retried"
     SUPERSEDED = "superseded"
@@ -105,6 +109,10 @@ attempts exhausted     | running                    | failed     | run, reconcil
 service down           | running                    | pending    | run                      | -        | retry | set | cleared | set     | -
 run lost               | running                    | pending    | run, reconcile           | -        | retry | set | cleared | set     | -
 not begun              | running                    | pending    | run, reconcile, operator | -        | retry | set | cleared | -       | -
+ended unwritten        | running                    | pending    | run                      | -        | -     | set | cleared | set     | -
+written                | pending                    | done       | reconcile                | +1       | -     | -   | -       | cleared | set
+failure written        | pending                    | failed     | reconcile                | +1       | -     | -   | -       | set     | set
+changed meanwhile      | running, pending           | pending    | run, reconcile           | 0        | retry | set | cleared | cleared | -
 cancelled              | pending                    | cancelled  | operator                 | -        | -     | -   | -       | set     | set
 retried                | failed                     | pending    | operator                 | 0        | -     | set | -       | cleared | cleared
 superseded             | waiting, pending           | superseded | intake, operator, run    | -        | -     | -   | -       | -       | set
@@ -142,6 +150,13 @@ MEANINGS: Final[Mapping[Event, str]] = {
         "the cause, and none loses an attempt. After the second time the image has a run of its own."
     ),
     Event.NOT_BEGUN: "The run ended, or lost its ledger, before it began this image.",
+    Event.ENDED_UNWRITTEN: (
+        "The attempt is over, well or not, and the DLCS's database does not have it yet. What was made stays, and no "
+        "run takes the image up."
+    ),
+    Event.WRITTEN: "The DLCS's database has it: the image is done.",
+    Event.FAILURE_WRITTEN: "The DLCS's database has it: the image has failed.",
+    Event.CHANGED: "The DLCS says something else of the image than it was made by. A new request makes it again.",
     Event.CANCELLED: (
         "A person terminated the run: what it did not finish is withdrawn, and not started again. Deletions are not."
     ),

@@ -17,9 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from pydantic import SecretStr
+
 from dlcs_assets.domain.errors import ORIGIN_CODES, IngestError, MessageRejectedError, PermanentError, TransientError
 from dlcs_assets.domain.ingest_spec import IngestPolicy, stale_stages
-from dlcs_assets.domain.request_states import RequestState
+from dlcs_assets.domain.request_states import TRANSITIONS, RequestState, end_of_attempt
 from dlcs_assets.domain.results import WorkItem
 from dlcs_assets.ingest.beginnings import Beginnings
 from dlcs_assets.ingest.context import ImageContext, Services, Stopwatch
@@ -29,11 +31,14 @@ from dlcs_assets.ingest.held_image import HeldImage
 from dlcs_assets.ingest.image import StageDone, ingest_image
 from dlcs_assets.ingest.scratch import folder_name
 from dlcs_assets.ingest.unstored import Unstored
+from dlcs_assets.ingest.write_back import WriteBackThread
 from dlcs_assets.ledger.database import NotOwnerError
 from dlcs_assets.ledger.engine import UNAVAILABLE
 from dlcs_assets.ledger.ledger import Ledger
+from dlcs_assets.ledger.overtaken import IMAGE_DELETED
 from dlcs_assets.ledger.records import RetrySchedule
 from dlcs_assets.ledger.results import Claim, ClaimLostError
+from dlcs_assets.ledger.write_backs import WriteBack
 from dlcs_assets.ledger.writer import LedgerWriter, Result
 from dlcs_assets.ledger.writes import AttemptEnd, ImageBegun
 
@@ -67,6 +72,7 @@ class ChunkOptions:
     heartbeat: timedelta
     schedule: RetrySchedule
     was_terminated: Callable[[], bool] = lambda: False  # by a person, asked when images are left at the end
+    dlcs_database: SecretStr | None = None  # of a DLCS that waits to hear how images end
 
 
 def ingest_chunk(
@@ -81,6 +87,7 @@ def ingest_chunk(
     heartbeat = Heartbeat(ledger, claim.token, options.heartbeat)
     guard = Guard(ledger, claim.token)
     writer = LedgerWriter(ledger.results, claim, _unexpected)
+    write_back = WriteBackThread(options.dlcs_database.get_secret_value(), ledger) if options.dlcs_database else None
     image_threads = DaemonThreads(options.images_in_flight, "image")
     thumbnail_threads = DaemonThreads(options.thumbnails_in_flight, "thumbnail")
     items = {item.request_id: item for item in claim.items}
@@ -100,6 +107,7 @@ def ingest_chunk(
         events,
         at_work,
         Unstored(services.storage, claim.items),
+        write_back,
     )
     unfinished = set(items)
     try:
@@ -119,6 +127,8 @@ def ingest_chunk(
         _release(claim, ledger, options, terminated=bool(unfinished) and _was_terminated(options))
         image_threads.abandon(grace_seconds)
         thumbnail_threads.abandon(grace_seconds)
+        if write_back is not None:
+            write_back.close(grace_seconds)
         writer.close(grace_seconds)
         guard.stop(grace_seconds)
         heartbeat.stop(grace_seconds)
@@ -168,6 +178,7 @@ class _Worker:
     events: queue.SimpleQueue[StageDone | ImageEnded]
     at_work: _Countdown
     unstored: Unstored
+    write_back: WriteBackThread | None
 
     def work_on(self, item: WorkItem) -> None:
         """Take an image its whole way, and add the end of the attempt to what is to be written."""
@@ -181,7 +192,7 @@ class _Worker:
             then = partial(self._give_up, image, held)
             self.writer.add(item, None, then, at_once=self.at_work.is_last())  # after what is waiting already
         else:
-            self._end(_Attempt(image, held, watch, error, stays), at_once=self.at_work.is_last())
+            self._end_or_write_back(_Attempt(image, held, watch, error, stays), at_once=self.at_work.is_last())
 
     def _ingest(self, image: ImageContext) -> tuple[IngestError | None, bool]:
         """Return the error with which the image failed, if it did, and whether it may stay as it was before.
@@ -207,10 +218,21 @@ class _Worker:
             shutil.rmtree(image.folder, ignore_errors=True)
         return None, False
 
-    def _end(self, attempt: _Attempt, *, at_once: bool) -> None:
+    def _end_or_write_back(self, attempt: _Attempt, *, at_once: bool) -> None:
+        if self.write_back is None:
+            self._end(attempt, at_once=at_once)
+        else:  # once the ledger has what was made
+            self.writer.add(attempt.image.item, None, partial(self._write_back, attempt), at_once=at_once)
+
+    def _end(self, attempt: _Attempt, *, at_once: bool, written: WriteBack | None = None) -> None:
+        now = datetime.now(UTC)
+        if written is not None and written.gone and attempt.image.item.registration.of_dlcs:
+            attempt = replace(attempt, error=_gone(attempt.image), stays=False)
         end = AttemptEnd(
-            attempt.image.item, attempt.error, self.options.schedule, datetime.now(UTC), stays=attempt.stays
+            attempt.image.item, attempt.error, self.options.schedule, now, stays=attempt.stays, write_back=written
         )
+        if written is not None and written.unwritten is not None and not attempt.stays:
+            attempt = replace(attempt, error=written.unwritten)
         self.writer.add(end.item, end, partial(self._ended, attempt), at_once=at_once)
 
     # What follows when the ledger has something, or has refused it; in the thread of its writer.
@@ -218,6 +240,25 @@ class _Worker:
     def _report(self, event: StageDone, result: Result) -> None:
         if result is None:
             self.events.put(event)
+
+    def _write_back(self, attempt: _Attempt, result: Result) -> None:
+        assert self.write_back is not None
+        item = attempt.image.item
+        error = attempt.error or (_unexpected(result) if isinstance(result, Exception) else None)
+        attempt = replace(attempt, error=error, stays=attempt.stays and error is attempt.error)
+        event = end_of_attempt(
+            error,
+            attempts=item.attempt - 1,
+            max_attempts=self.options.schedule.attempts,
+            stays=attempt.stays,
+        )
+        if TRANSITIONS[event].finished == "set":
+            # The next one that ends waits for nothing: by then several may have come together.
+            then = partial(self._end, attempt, at_once=True)
+            failure = None if attempt.stays else error
+            self.write_back.add(item, failure, attempt.held.is_held, lambda written: then(written=written))
+        else:
+            self._end(attempt, at_once=False)
 
     def _ended(self, attempt: _Attempt, result: Result) -> None:
         image, failure = attempt.image, attempt.held.failure
@@ -335,6 +376,14 @@ def _release(claim: Claim, ledger: Ledger, options: ChunkOptions, *, terminated:
         log.warning("%s", error, extra={"run": claim.run_id})
     except UNAVAILABLE:  # reconcile does it, once the claims are no longer renewed
         log.exception("the ledger could not take back the images of run %s", claim.run_id, extra={"run": claim.run_id})
+
+
+def _gone(image: ImageContext) -> PermanentError:
+    return PermanentError(
+        IMAGE_DELETED.code,
+        f"The DLCS does not have {image.item.asset_id} any more: it was deleted while it was ingested",
+        remedy=IMAGE_DELETED.remedy,
+    )
 
 
 def _unexpected(error: Exception) -> IngestError:

@@ -55,6 +55,14 @@ class HeldImage:
         self.guard.check(self.item.asset_id, trusted_for=0 if at_this_moment else TRUSTED_FOR_SECONDS)
         self._checks += 1
 
+    def is_held(self) -> bool:
+        """Return whether this run holds the image at this moment, and is not ending."""
+        try:
+            self.check_claim(at_this_moment=True)
+        except Exception:  # noqa: BLE001 (whatever keeps the ledger from recording more of it)
+            return False
+        return True
+
     def is_taken_over(self) -> bool:
         """Return whether another run holds the request by now."""
         return self.ledger.claims.is_taken_over(self.claim.token, self.item.request_id)

@@ -21,9 +21,10 @@ def ingest_policy(settings: Settings) -> IngestPolicy:
         notifies_cdn=settings.invalidation_topic_arn is not None,
         thumbnails_by=settings.thumbnails_by,
         s3_uri_region=settings.s3_uri_region,
+        of_dlcs=settings.database_url is not None,
     )
 
 
 def retry_schedule(settings: Settings) -> RetrySchedule:
     """Return when an image is tried again, as the settings say."""
-    return RetrySchedule(settings.attempts, settings.attempt_delay)
+    return RetrySchedule(settings.attempts, settings.attempt_delay, writes_back=settings.database_url is not None)

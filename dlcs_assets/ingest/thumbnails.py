@@ -60,8 +60,10 @@ def make_thumbnails(  # noqa: PLR0917 (what comes of the stages before)
         for size in (*chosen.open, *chosen.auth)
     ]
     image.check_before_publishing()
-    sizes = _put(image, sizes_key(asset_id), chosen.sizes_json().encode(), ObjectKind.SIZES)
-    _remove_others(image, keep=frozenset(record.key for record in (*stored, sizes)))
+    listed = [*stored]
+    if chosen.sizes or not image.policy.of_dlcs:
+        listed.append(_put(image, sizes_key(asset_id), chosen.sizes_json().encode(), ObjectKind.SIZES))
+    _remove_others(image, keep=frozenset(record.key for record in listed))
     facts: dict[str, object] = {
         "width": batch.size.width,
         "height": batch.size.height,
@@ -71,8 +73,10 @@ def make_thumbnails(  # noqa: PLR0917 (what comes of the stages before)
         "bytes": sum(record.bytes for record in stored),
         # A file is gone after the run: nothing can lead there.
         "file" if source.file else "source": source.identifier,
-        "location": S3Location(sizes.bucket, thumbnail_prefix(asset_id)).uri(image.policy.s3_uri_region),
-        "sha256": joint_version((*stored, sizes)),
+        "location": S3Location(image.services.storage.thumbs_bucket, thumbnail_prefix(asset_id)).uri(
+            image.policy.s3_uri_region
+        ),
+        "sha256": joint_version(listed),
         "milliseconds": watch.milliseconds,
     }
     facts |= batch.facts
@@ -81,7 +85,7 @@ def make_thumbnails(  # noqa: PLR0917 (what comes of the stages before)
     if source.downloaded:
         facts["brought_to_disk"] = source.downloaded
     smallest = min(chosen.open, key=lambda size: size.longest, default=None)
-    result = StageResult(Stage.THUMBNAILS, Outcome.MADE, str(facts["sha256"]), facts, (*stored, sizes))
+    result = StageResult(Stage.THUMBNAILS, Outcome.MADE, str(facts["sha256"]), facts, tuple(listed))
     return result, of_size[smallest].data if smallest else None
 
 

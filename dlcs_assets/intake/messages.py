@@ -375,6 +375,7 @@ def intake_policy(settings: Settings) -> IntakePolicy:
         check=lambda asset_id, registration: check_registration(asset_id, registration, settings),
         registration_wait=settings.registration_wait,
         choose=choose,
+        writes_back=settings.database_url is not None,
     )
 
 

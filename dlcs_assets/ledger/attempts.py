@@ -21,12 +21,14 @@ from dlcs_assets.ledger.transitions import change_state
 
 __all__ = [
     "ClaimLostError",
+    "add_attempt",
     "check_claim",
     "claim_lost",
     "claim_requests",
     "end_attempt",
     "end_successes",
     "holders",
+    "remove_signatures",
     "reserved_of",
     "return_requests",
     "take_chunk",
@@ -123,7 +125,7 @@ def end_attempt(
         due_at = schedule.next_due(now, made, error.retry_after)
     change_state(connection, event, *request, now=now, due_at=due_at, failure=error)
     state = TRANSITIONS[event].after
-    _add_attempt(connection, request_id, run_id, (state, error), now)
+    add_attempt(connection, request_id, run_id, (state, error), now)
     if event is Event.NOT_RENEWED:
         # Dagster would show as failed, or missing, what its run was to make and did not: it is reported again.
         connection.execute(update(outcomes).where(outcomes.c.image_id == row.image_id).values(reported=False))
@@ -150,11 +152,11 @@ def end_successes(connection: Connection, request_ids: Collection[str], run_id: 
         insert(attempts),
         [_attempt_row(row.id, (row.last or 0) + 1, run_id, (state, None), now) for row in rows],
     )
-    _remove_signatures(connection, {row.image_id: row.registration for row in rows if row.registration})
+    remove_signatures(connection, {row.image_id: row.registration for row in rows if row.registration})
     connection.execute(delete(claims).where(claims.c.request_id.in_(request_ids)))
 
 
-def _remove_signatures(connection: Connection, registrations: Mapping[str, Mapping[str, Any]]) -> None:
+def remove_signatures(connection: Connection, registrations: Mapping[str, Mapping[str, Any]]) -> None:
     """Keep no right to read for longer than it is needed: until the image is done and no request for it is left."""
     for image_id, registration in registrations.items():
         if not is_signed(registration["origin"]):
@@ -166,7 +168,7 @@ def _remove_signatures(connection: Connection, registrations: Mapping[str, Mappi
         connection.execute(update(images).where(images.c.id == image_id).values(registration=changed))
 
 
-def _add_attempt(
+def add_attempt(
     connection: Connection,
     request_id: str,
     run_id: str,

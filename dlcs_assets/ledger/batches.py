@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -162,11 +163,31 @@ class Batches:
                 if not batch.has_ended:
                     continue
                 connection.execute(update(batches).where(which_is(batch_id, customer)).values(finished_at=now))
-                body = completed_notification(batch, now)
-                attributes = {"CustomerId": str(customer)}
-                post(connection, notification_id(batch_id, customer), BATCH_COMPLETED, body, attributes, now=now)
-                return replace(batch, finished_at=now)
+                finished = replace(batch, finished_at=now)
+                post_finished(connection, finished, now)
+                return finished
         return None
+
+
+def finish_as_counted(connection: Connection, ended: Collection[Batch], *, since: datetime, now: datetime) -> None:
+    """Note that batches have finished, as a DLCS has counted them, and write the notification of each.
+
+    What finished before `since`, when its image was asked for, is another one's to report.
+    """
+    for batch in ended:
+        if batch.finished_at is None or batch.finished_at < since:
+            continue
+        open_here = (which_is(batch.id, batch.customer), batches.c.finished_at.is_(None))
+        values = {"finished_at": now, "count": batch.declared}
+        if connection.execute(update(batches).where(*open_here).values(values)).rowcount:
+            post_finished(connection, batch, now)
+
+
+def post_finished(connection: Connection, batch: Batch, now: datetime) -> None:
+    """Write the notification of a batch that is finished."""
+    body = completed_notification(batch, batch.finished_at or now)
+    attributes = {"CustomerId": str(batch.customer)}
+    post(connection, notification_id(batch.id, batch.customer), BATCH_COMPLETED, body, attributes, now=now)
 
 
 def notification_id(batch_id: int, customer: int) -> str:

@@ -41,6 +41,7 @@ from dlcs_assets.ledger.records import (
 from dlcs_assets.ledger.requests import NewRequest, create_requests
 from dlcs_assets.ledger.tables import attempts, chunk_images, chunks, claims, images, objects, outcomes, requests
 from dlcs_assets.ledger.transitions import CANCELLED, Reason, change_state
+from dlcs_assets.ledger.write_backs import IS_UNWRITTEN, add_failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +190,7 @@ class Claims:
             if connection.execute(elsewhere).first() is None:
                 left += _close_chunks_of(connection, run_id, now)
             if terminated:
-                _withdraw(connection, left, run_id, now)
+                _withdraw(connection, left, run_id, now, writes_back=schedule.writes_back)
         return len(held)
 
     def release_run(self, run_id: str, *, schedule: RetrySchedule, now: datetime, terminated: bool = False) -> int:
@@ -205,7 +206,7 @@ class Claims:
             if not terminated:
                 return len(held)
             left = [*(row.request_id for row in held), *returned]
-            _withdraw(connection, left, run_id, now)
+            _withdraw(connection, left, run_id, now, writes_back=schedule.writes_back)
         return len(left)
 
     def active_runs(self) -> dict[str, datetime]:
@@ -336,16 +337,20 @@ def _close_chunk(connection: Connection, chunk_id: str, now: datetime) -> Sequen
     return ids
 
 
-def _withdraw(connection: Connection, request_ids: Sequence[str], run_id: str, now: datetime) -> None:
+def _withdraw(
+    connection: Connection, request_ids: Sequence[str], run_id: str, now: datetime, *, writes_back: bool
+) -> None:
     """Cancel these requests, which are due again, but for deletions: an image that is half deleted is of no use.
 
     Dagster may show what the run did not come to as failed, or as missing: what there is of it is reported again.
     """
     for ids in slices(request_ids):
-        chosen = (requests.c.id.in_(ids), requests.c.lane != Lane.DELETE)
+        chosen = (requests.c.id.in_(ids), requests.c.lane != Lane.DELETE, ~IS_UNWRITTEN)
         change_state(connection, Event.CANCELLED, *chosen, now=now, failure=_terminated(run_id))
         cancelled = select(requests.c.image_id).where(*chosen, requests.c.state == RequestState.CANCELLED)
         connection.execute(update(outcomes).where(outcomes.c.image_id.in_(cancelled)).values(reported=False))
+        if writes_back:
+            add_failed(connection, ids, now)
 
 
 def _terminated(run_id: str) -> Reason:

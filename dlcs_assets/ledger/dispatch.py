@@ -19,6 +19,7 @@ from dlcs_assets.ledger.losses import losses_of
 from dlcs_assets.ledger.records import Chunk, DueImage, new_id, stages_of, stages_text
 from dlcs_assets.ledger.tables import chunk_images, chunks, claims, leases, requests
 from dlcs_assets.ledger.transitions import change_state
+from dlcs_assets.ledger.write_backs import IS_UNWRITTEN
 
 LEASE_POLL_SECONDS = 0.1
 # Many times what its holder takes, and what dispatch stands still for when a process dies with it.
@@ -41,7 +42,12 @@ class Dispatch:
         with self._database.read() as connection:
             rows = connection.execute(
                 select(requests.c.customer, func.min(requests.c.due_at), last_chunk)
-                .where(requests.c.state == RequestState.PENDING, requests.c.lane == lane, requests.c.due_at <= now)
+                .where(
+                    requests.c.state == RequestState.PENDING,
+                    requests.c.lane == lane,
+                    requests.c.due_at <= now,
+                    ~IS_UNWRITTEN,
+                )
                 .group_by(requests.c.customer)
             ).all()
         return [row[0] for row in sorted(rows, key=lambda row: (row[2] or "", row[1], row[0]))]
@@ -67,6 +73,7 @@ class Dispatch:
                     true() if customer is None else requests.c.customer == customer,
                     ~held,
                     ~taken,
+                    ~IS_UNWRITTEN,
                 )
                 .order_by(requests.c.due_at, requests.c.id)
                 .limit(limit)

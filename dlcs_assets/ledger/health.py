@@ -14,6 +14,7 @@ from dlcs_assets.domain.stages import Lane
 from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.gallery import MOST_COUNTED
 from dlcs_assets.ledger.tables import claims, messages, notifications, outcomes, requests
+from dlcs_assets.ledger.write_backs import IS_UNWRITTEN
 
 DOWN: Final = "_down"  # how codes of services end that could not be reached at all
 _WHY: Final = {
@@ -124,7 +125,7 @@ class Health:
         """Return since when the image of each customer that is longest due is; without customers that have none."""
         query = (
             select(requests.c.customer, func.min(requests.c.due_at).label("since"))
-            .where(requests.c.state == RequestState.PENDING, requests.c.due_at <= now)
+            .where(requests.c.state == RequestState.PENDING, requests.c.due_at <= now, ~IS_UNWRITTEN)
             .group_by(requests.c.customer)
         )
         with self._database.read() as connection:

@@ -23,17 +23,17 @@ from dlcs_assets.domain.request_states import (
     ShownState,
 )
 from dlcs_assets.domain.results import StageResult
-from dlcs_assets.domain.s3_uri import parse_s3_uri
 from dlcs_assets.domain.stages import STAGES, Stage
 from dlcs_assets.ledger.accounting import RegistrationCheck, within_quota
 from dlcs_assets.ledger.batches import note_batch
 from dlcs_assets.ledger.deletions import forget_deletions, request_deletion
 from dlcs_assets.ledger.overtaken import IMAGE_DELETED
-from dlcs_assets.ledger.records import InboxMessage, Rejection, stage_results
+from dlcs_assets.ledger.records import InboxMessage, Rejection, registration_columns, stage_results
 from dlcs_assets.ledger.requests import NewRequest, create_requests
 from dlcs_assets.ledger.tables import images, messages, requests, tombstones
-from dlcs_assets.ledger.transitions import change_state
+from dlcs_assets.ledger.transitions import Reason, change_state
 from dlcs_assets.ledger.uploads import is_new_upload, remember
+from dlcs_assets.ledger.write_backs import add_unwritten
 
 # Given what is recorded of an image that is done and its new registration, returns what has to be made again.
 StageChoice = Callable[[AssetId, Registration, Mapping[Stage, StageResult]], frozenset[Stage]]
@@ -46,11 +46,13 @@ class IntakePolicy:
     `check` raises MessageRejectedError for a registration that can't work, and returns the customer's limit of images.
     `choose` is called where a message changes the registration of an image that is done; every other message requests
     all stages. `registration_wait` is how long a message waits for the registration of the image that it names.
+    `writes_back`: a DLCS waits to hear how images end.
     """
 
     check: RegistrationCheck
     registration_wait: timedelta
     choose: StageChoice = lambda *_: frozenset(STAGES)
+    writes_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,10 @@ class IntakeTransaction:
                 rejection = Rejection(error.code, error.cause, error.remedy)
         if rejection:
             state = MessageState.REJECTED
+            if self._policy.writes_back and named.asset_id and named.batch:
+                failure = Reason(rejection.code, rejection.cause, rejection.remedy)
+                batch, lane = named.batch.id, received.lane
+                add_unwritten(self._connection, None, named.asset_id, failure, self._now, batch=batch, lane=lane)
         kept = state in UNSETTLED_MESSAGES
         self._message_rows.append(
             {
@@ -307,13 +313,3 @@ def _write_images(connection: Connection, rows: list[dict[str, Any]]) -> None:
     new = dialect.insert(images)
     changed = {name: new.excluded[name] for name in ("registration", "asserted_at", "origin_bucket", "origin_key")}
     connection.execute(new.on_conflict_do_update(index_elements=["id"], set_=changed), rows)
-
-
-def registration_columns(registration: Registration) -> dict[str, Any]:
-    """Return the columns of an image that its registration decides about."""
-    location = parse_s3_uri(registration.origin)
-    return {
-        "registration": registration.to_json(),
-        "origin_bucket": location.bucket if location else None,
-        "origin_key": location.key if location else None,
-    }

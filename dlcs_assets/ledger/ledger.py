@@ -24,6 +24,7 @@ from dlcs_assets.ledger.results import Results
 from dlcs_assets.ledger.retention import Retention
 from dlcs_assets.ledger.uploads import Uploads
 from dlcs_assets.ledger.workers import Workers
+from dlcs_assets.ledger.write_backs import WriteBacks
 
 
 class Ledger:
@@ -39,6 +40,7 @@ class Ledger:
     - `batches` counts how far batches are, `accounting` how much is stored, `reports` returns the state of images
     - `gallery` returns images in pages, to be looked through; `rates` says how many ended when
     - `outbox` keeps notifications until they are published
+    - `write_backs` keeps how images ended until a DLCS's database has it
     - `fixity` says which objects are to be compared next, `health` what is stalled or failed
     - `retention` deletes old rows
     - `rebuilding` adds images that were found in storage, `comparison` says what should be there
@@ -71,6 +73,7 @@ class Ledger:
         self.retention = Retention(self._database)
         self.ownership = Ownership(self._database)
         self.workers = Workers(self._database)
+        self.write_backs = WriteBacks(self._database)
 
     def close(self) -> None:
         """Close the connections."""

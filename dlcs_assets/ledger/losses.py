@@ -21,6 +21,7 @@ from dlcs_assets.ledger.overtaken import end_overtaken
 from dlcs_assets.ledger.records import RetrySchedule, slices
 from dlcs_assets.ledger.tables import attempts, claims, requests
 from dlcs_assets.ledger.transitions import change_state
+from dlcs_assets.ledger.write_backs import add_failed
 
 RUN_LOST: Final = "run_lost"
 
@@ -69,6 +70,8 @@ def end_held(
     for row in begun:
         error = loss(row.run_id, len(begun))
         end_attempt(connection, row.request_id, row.run_id, error, schedule=schedule, now=now, due_at=now)
+    if schedule.writes_back:
+        add_failed(connection, [row.request_id for row in begun], now)
     due_at = now if begun or at_once else schedule.next_due(now, 1)
     for ids in slices([row.request_id for row in held if row.begun_at is None]):
         released = requests.c.id.in_(ids)

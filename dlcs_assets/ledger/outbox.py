@@ -107,7 +107,7 @@ class Outbox:
 
         `others_wait`: all others of its topic wait as long as it, because they would fare no better.
         """
-        due_at = now + min(FIRST_DELAY * (1 << min(failed.attempts, 20)), LONGEST_DELAY)
+        due_at = next_try(failed.attempts, now)
         unsent = (notifications.c.topic == failed.topic, notifications.c.published_at.is_(None))
         with self._database.write() as connection:
             connection.execute(
@@ -138,6 +138,11 @@ class Outbox:
             count = connection.scalar(select(func.count()).select_from(notifications).where(*where)) or 0
             worst = select(notifications.c.error).where(*where).order_by(notifications.c.attempts.desc()).limit(1)
             return count, connection.scalar(worst) if count else None
+
+
+def next_try(failed: int, now: datetime) -> datetime:
+    """Return when to try again what has failed so often before."""
+    return now + min(FIRST_DELAY * (1 << min(failed, 20)), LONGEST_DELAY)
 
 
 def post_invalidations(

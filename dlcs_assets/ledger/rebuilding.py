@@ -16,8 +16,7 @@ from dlcs_assets.domain.results import StageResult
 from dlcs_assets.domain.stages import Lane
 from dlcs_assets.ledger.comparison import FOUND
 from dlcs_assets.ledger.database import Database
-from dlcs_assets.ledger.intake_transaction import registration_columns
-from dlcs_assets.ledger.records import new_id
+from dlcs_assets.ledger.records import new_id, registration_columns
 from dlcs_assets.ledger.requests import request_row
 from dlcs_assets.ledger.tables import images, messages, objects, outcomes, requests, tombstones
 from dlcs_assets.ledger.transitions import Reason, add_requests

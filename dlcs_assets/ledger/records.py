@@ -12,10 +12,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from dlcs_assets.domain.asset_id import AssetId
-from dlcs_assets.domain.ingest_request import IngestMessage, Named
+from dlcs_assets.domain.ingest_request import IngestMessage, Named, Registration
 from dlcs_assets.domain.message_attributes import MessageAttribute
 from dlcs_assets.domain.modified import AssetDeleted
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
+from dlcs_assets.domain.s3_uri import parse_s3_uri
 from dlcs_assets.domain.stages import STAGES, Lane, Outcome, Stage
 from dlcs_assets.domain.upload import Upload
 from dlcs_assets.ledger.tables import attempts, objects, outcomes
@@ -47,6 +48,16 @@ def stages_text(stages: Iterable[Stage]) -> str:
 def stages_of(text: str) -> frozenset[Stage]:
     """Read what `stages_text` wrote."""
     return frozenset(Stage(word) for word in text.split(",") if word)
+
+
+def registration_columns(registration: Registration) -> dict[str, Any]:
+    """Return the columns of an image that its registration decides about."""
+    location = parse_s3_uri(registration.origin)
+    return {
+        "registration": registration.to_json(),
+        "origin_bucket": location.bucket if location else None,
+        "origin_key": location.key if location else None,
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +162,14 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class RetrySchedule:
-    """When an image whose attempt failed for a passing reason is tried again, and how often."""
+    """When an image whose attempt failed for a passing reason is tried again, and how often.
+
+    `writes_back`: a DLCS waits to hear how it ends.
+    """
 
     attempts: int
     delay: timedelta
+    writes_back: bool = False
 
     def next_due(self, now: datetime, attempts_made: int, asked: timedelta | None = None) -> datetime:
         """Double the delay for each attempt made, up to an hour; wait at least as long as the service asked."""

@@ -39,7 +39,7 @@ from dlcs_assets.ledger import triggers
 from dlcs_assets.ledger.column_types import SanitizedText
 from dlcs_assets.ledger.encryption import EncryptedJson, EncryptedText
 
-SCHEMA_VERSION = "0014"  # of the newest file in migrations/versions
+SCHEMA_VERSION = "0015"  # of the newest file in migrations/versions
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -63,6 +63,7 @@ REPLACED = text("superseded_by IS NOT NULL")  # few: the index costs little
 # Conditions of indexes, word by word as queries have them: SQLite finds an index of some of the rows by its words only.
 ENDED_OTHERWISE = text("state NOT IN ('waiting', 'pending', 'reserved', 'running', 'done')")
 REFUSED = text("state = 'rejected'")
+OF_PRIORITY = text("lane = 'priority'")
 
 metadata = MetaData()
 
@@ -241,6 +242,7 @@ messages = Table(
     Column("remedy", SanitizedText),
     Index("messages_by_state", "state", "received_at"),
     Index("messages_refused", "batch", "customer", sqlite_where=REFUSED, postgresql_where=REFUSED),
+    Index("messages_of_priority", "request_id", sqlite_where=OF_PRIORITY, postgresql_where=OF_PRIORITY),
     _one_of("messages", "state", MessageState),
     _one_of("messages", "lane", Lane),
 )
@@ -367,6 +369,26 @@ notifications = Table(
     Column("due_at", UtcDateTime, nullable=False),
     Column("error", SanitizedText, comment="why the last attempt to publish it failed"),
     Index("notifications_unpublished", "published_at", "due_at"),
+)
+
+write_backs = Table(
+    "write_backs",
+    metadata,
+    Column("id", String(32), primary_key=True, comment="of the request; of a rejected message one of its own"),
+    Column("image_id", String(220), nullable=False),
+    Column("batch", Integer, comment="of a rejected message"),
+    Column("lane", String(20), nullable=False, comment="of a rejected message"),
+    Column("failure_code", String(100), comment="why the image is not done; none: it is"),
+    Column("failure_stage", String(20)),
+    Column("failure_cause", SanitizedText),
+    Column("failure_remedy", SanitizedText),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("due_at", UtcDateTime, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("error", SanitizedText, comment="why the last try to write it failed"),
+    Index("write_backs_due", "due_at"),
+    _one_of("write_backs", "lane", Lane),
+    _one_of("write_backs", "failure_stage", Stage),
 )
 
 leases = Table(

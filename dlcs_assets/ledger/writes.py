@@ -20,10 +20,12 @@ from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult, Wo
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.ledger.accounting import require_growth
 from dlcs_assets.ledger.attempts import claim_lost, end_attempt, end_successes, reserved_of
+from dlcs_assets.ledger.batches import finish_as_counted
 from dlcs_assets.ledger.database import ClaimLostError
 from dlcs_assets.ledger.outbox import post_invalidations
-from dlcs_assets.ledger.records import RetrySchedule
+from dlcs_assets.ledger.records import RetrySchedule, created_at
 from dlcs_assets.ledger.tables import IS_TRANSIENT, claims, objects, outcomes
+from dlcs_assets.ledger.write_backs import WriteBack, add_unwritten, delete_gone, end_unsettled
 
 KINDS_OF_STAGE = {
     Stage.ORIGINAL: (ObjectKind.ORIGINAL,),
@@ -88,7 +90,8 @@ class RemovedObject:
 class AttemptEnd:
     """The end of the attempt: done, failed, or pending again if the failure may pass.
 
-    `stays`: where it failed, what was there before is right still.
+    `stays`: where it failed, what was there before is right still. `write_back` is what came of writing it to a DLCS's
+    database, where there is one and it was to be written.
     """
 
     item: WorkItem
@@ -96,6 +99,7 @@ class AttemptEnd:
     schedule: RetrySchedule
     now: datetime
     stays: bool = False
+    write_back: WriteBack | None = None
 
 
 Write = ImageBegun | StageCommit | QuotaReservation | TransientObject | RemovedObject | AttemptEnd
@@ -272,13 +276,17 @@ def _set_reserved(connection: Connection, of_image: Mapping[str, int]) -> None:
 
 def _end(connection: Connection, run_id: str, ends: Mapping[int, AttemptEnd]) -> dict[int, Written]:
     """End attempts: those that succeeded together, others one by one."""
-    done = {n: end for n, end in ends.items() if end.error is None}
+    found: dict[int, Written] = {}
+    for n, end in ends.items():
+        if end.write_back is not None:
+            found |= _end_written_back(connection, run_id, n, end, end.write_back)
+    done = {n: end for n, end in ends.items() if end.error is None and n not in found}
     if done:
         now = max(end.now for end in done.values())
         end_successes(connection, [end.item.request_id for end in done.values()], run_id, now=now)
-    found: dict[int, Written] = dict.fromkeys(done, RequestState.DONE)
+    found |= dict.fromkeys(done, RequestState.DONE)
     for n, end in ends.items():
-        if n not in done:
+        if n not in found:
             found[n] = end_attempt(
                 connection,
                 end.item.request_id,
@@ -289,3 +297,18 @@ def _end(connection: Connection, run_id: str, ends: Mapping[int, AttemptEnd]) ->
                 stays=end.stays,
             )
     return found
+
+
+def _end_written_back(
+    connection: Connection, run_id: str, number: int, end: AttemptEnd, result: WriteBack
+) -> dict[int, Written]:
+    """Note what came of writing an end to the DLCS's database; return the state if that decides about it."""
+    if result.unwritten is not None and end.stays:  # it is done, and that does not wait
+        add_unwritten(connection, end.item.request_id, end.item.asset_id, None, end.now, reason=str(result.unwritten))
+        return {}
+    if result.unwritten is not None or result.changed is not None:
+        return {number: end_unsettled(connection, end.item, run_id, end.error, result, end.now)}
+    if result.gone:
+        delete_gone(connection, end.item, end.now)
+    finish_as_counted(connection, result.finished, since=created_at(end.item.request_id), now=end.now)
+    return {}

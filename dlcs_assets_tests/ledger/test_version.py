@@ -47,6 +47,7 @@ VALID: dict[str, Any] = {
     "lane": "ingest",
     "stage": "jp2",
     "error_stage": "jp2",
+    "failure_stage": "jp2",
     "outcome": "converted",
     "kind": "jp2",
     "result": "failed",

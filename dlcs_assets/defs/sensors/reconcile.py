@@ -21,6 +21,7 @@ from dlcs_assets.domain.stages import Stage
 from dlcs_assets.ingest.cleanup import drop_left_transient
 from dlcs_assets.ingest.policy import retry_schedule
 from dlcs_assets.ingest.scratch import clear_ended
+from dlcs_assets.ingest.write_back import write_due
 from dlcs_assets.ledger.launches import HeldUp
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.settings import Settings
@@ -44,6 +45,8 @@ class Reconciled:
     held_up: HeldUp | None = None  # why runs cannot be started
     folders: int = 0
     folders_stay: str = ""  # why, if scratch could not be read
+    written_back: int = 0
+    unwritten: str = ""  # why, if the DLCS's database could not be written
     transient: int = 0
     transient_stays: str = ""  # why, if it could not be deleted
 
@@ -56,6 +59,8 @@ class Reconciled:
             f"{self.refused} outcomes refused by Dagster's database" if self.refused else "",
             f"{self.folders} folders of ended runs deleted from scratch" if self.folders else "",
             f"the scratch folder cannot be cleared: {self.folders_stay}" if self.folders_stay else "",
+            f"{self.written_back} ends of images written to the DLCS" if self.written_back else "",
+            f"ends of images wait to be written to the DLCS: {self.unwritten}" if self.unwritten else "",
             f"{self.transient} transient objects deleted that runs had left" if self.transient else "",
             f"transient objects stay for now: {self.transient_stays}" if self.transient_stays else "",
             f"{self.overdue} messages rejected that waited for a registration until the timeout"
@@ -92,6 +97,10 @@ def reconcile(instance: dg.DagsterInstance, ledger: Ledger, storage: Storage, se
         done.folders_stay = str(error)
     ledger.reports.add_up_counts()
     done.reported, done.refused = _report(instance, Catalog.of(settings), ledger)
+    if settings.database_url is not None:
+        url = settings.database_url.get_secret_value()
+        done.written_back, not_yet = write_due(ledger, url, now=datetime.now(UTC))
+        done.unwritten = str(not_yet or "")
     # Last: all else needs no S3.
     done.transient, problem = drop_left_transient(storage, ledger, limit=DELETIONS_PER_TICK)
     done.transient_stays = str(problem or "")
