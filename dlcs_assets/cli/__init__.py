@@ -41,6 +41,7 @@ _COMMANDS: Final = {
     "retry": _Command("retry", "retry"),
     "reprocess": _Command("reprocess", "reprocess", needs_arguments=True),
     "rederive": _Command("reprocess", "rederive", is_hidden=True),
+    "backfills": _Command("backfills", "app", is_group=True),
     "stale": _Command("reprocess", "stale"),
     "delete": _Command("delete", "delete", needs_arguments=True),
     "plan": _Command("plan", "plan", needs_arguments=True),

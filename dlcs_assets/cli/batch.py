@@ -13,7 +13,7 @@ from rich.console import Console
 from dlcs_assets.cli import batch_manifest
 from dlcs_assets.cli.connection import load_settings, open_ledger
 from dlcs_assets.cli.failure import CommandError, UsageError
-from dlcs_assets.cli.output import echo, echo_data, make_console, print_lines, print_table
+from dlcs_assets.cli.output import echo, echo_data, make_console, print_lines, print_table, shown_duration
 from dlcs_assets.domain.batch import Batch, time_left
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger.batches import BatchImage, notification_id
@@ -186,7 +186,7 @@ def _show(console: Console, seen: dict[str, Any]) -> None:
     if seen["finished"] is None:
         lines.append(("rate", f"{seen['perMinute']} images/min in the last minutes"))
     if seen["secondsLeft"] is not None:
-        lines.append(("time left", f"about {_duration(seen['secondsLeft'])}"))
+        lines.append(("time left", f"about {shown_duration(seen['secondsLeft'])}"))
     if seen["superseded"]:
         lines.append(("superseded", "later batches have asked for each of its images again"))
     lines += [(name, str(seen[name])) for name in ("submitted", "closed", "finished") if seen[name]]
@@ -226,9 +226,3 @@ def _row(batch: Batch) -> tuple[str, ...]:
 
 def _time(moment: datetime | None) -> str | None:
     return moment.isoformat() if moment else None
-
-
-def _duration(seconds: int) -> str:
-    minutes = max(round(seconds / 60), 1)
-    hours, rest = divmod(minutes, 60)
-    return f"{hours} h {rest} min" if hours else f"{minutes} min"

@@ -103,6 +103,13 @@ def shown_bytes(size: int) -> str:
     return f"{size} B" if unit == 0 else f"{number:.1f} {UNITS[unit]}"
 
 
+def shown_duration(seconds: int) -> str:
+    """Return a duration in hours and minutes."""
+    minutes = max(round(seconds / 60), 1)
+    hours, rest = divmod(minutes, 60)
+    return f"{hours} h {rest} min" if hours else f"{minutes} min"
+
+
 @contextmanager
 def counting(console: Console, what: str, total: int) -> Iterator[Advance]:
     """Show how many of how many are done: call the result with the number and a few words."""

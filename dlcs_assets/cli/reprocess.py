@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import platform
+from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import wraps
 from typing import Annotated, ParamSpec
 
 import typer
 
 from dlcs_assets.cli.connection import load_settings, open_ledger
-from dlcs_assets.cli.failure import UsageError
+from dlcs_assets.cli.failure import CommandError, UsageError
 from dlcs_assets.cli.options import CustomerOption, SpaceOption, parse_space
 from dlcs_assets.cli.output import echo, echo_data, make_console, print_table, shown_bytes
 from dlcs_assets.domain.stages import STAGES, Stage
@@ -23,6 +25,7 @@ from dlcs_assets.ingest.reprocess import (
     request_reprocessing,
     select_images,
 )
+from dlcs_assets.ledger.backfills import BackfillCancelledError
 
 P = ParamSpec("P")
 MatchOption = Annotated[
@@ -32,6 +35,9 @@ MatchOption = Annotated[
 
 def reprocess(  # noqa: PLR0917 (typer reads the options from the signature)
     customer: CustomerOption = None,
+    every_customer: Annotated[
+        bool, typer.Option("--every-customer", help="Images of every customer, if nothing else is given as well.")
+    ] = False,
     space: SpaceOption = None,
     stage: Annotated[Stage | None, typer.Option(help="From this stage on; default: all of them.")] = None,
     policy: Annotated[
@@ -48,20 +54,38 @@ def reprocess(  # noqa: PLR0917 (typer reads the options from the signature)
     outdated: Annotated[bool, typer.Option("--outdated", hidden=True, help="The former name of --stale.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what would be done, and do nothing.")] = False,
 ) -> None:
-    """Make the results of images again. Whether or not Dagster has their partitions at the moment."""
+    """Make the results of images again, as a backfill. Whether or not Dagster has their partitions at the moment."""
     chosen_customer, chosen_space = parse_space(customer, space)
+    if every_customer and chosen_customer is not None:
+        raise UsageError(f"--every-customer and customer {chosen_customer}: choose one of them.")
     selector = ReprocessSelector(chosen_customer, chosen_space, stage, policy, match, reason, stale_only or outdated)
-    if selector in {ReprocessSelector(), ReprocessSelector(from_stage=stage)}:
-        raise UsageError("No images selected. Use --customer, --space, --policy, --match, --reason or --stale.")
+    if selector in {ReprocessSelector(), ReprocessSelector(from_stage=stage)} and not every_customer:
+        raise UsageError(
+            "No images selected. Use --customer, --space, --policy, --match, --reason or --stale, or --every-customer."
+        )
     settings = load_settings()
     estimate = ReprocessEstimate()
     with open_ledger(settings) as ledger:
-        items = list(select_images(ledger, selector, ingest_policy(settings), estimate))
-        if not dry_run:
-            request_reprocessing(ledger, items, now=datetime.now(UTC))
+        items = select_images(ledger, selector, ingest_policy(settings), estimate)
+        backfill = None
+        if dry_run:
+            deque(items, maxlen=0)  # to its end: the estimate is of all of them
+        else:
+            try:
+                backfill = request_reprocessing(ledger, selector, items, asked_by=_user())
+            except BackfillCancelledError as error:
+                raise CommandError(f"{error} What is in runs already comes to its end.") from error
     at_a_time = settings.backfill_runs * settings.images_in_flight
-    for line in describe(estimate, at_a_time, dry_run=dry_run):
+    for line in describe(estimate, at_a_time, backfill=backfill):
         echo(line)
+
+
+def _user() -> str:
+    """Return who asks, as far as the system knows."""
+    try:
+        return f"{getpass.getuser()}@{platform.node()}"
+    except (KeyError, OSError):  # a container's user may have no name
+        return f"the command line on {platform.node()}"
 
 
 def renamed(command: Callable[P, None], former: str) -> Callable[P, None]:

@@ -9,6 +9,7 @@ CUSTOMER: Final = "dlcs/customer"
 SPACE: Final = "dlcs/space"
 LANE: Final = "dlcs/lane"
 BATCH: Final = "dlcs/batch"
+BACKFILL: Final = "dlcs/backfill"
 REQUEST: Final = "dlcs/request"
 WAITS_FOR: Final = "dlcs/waits_for"  # why a run could not be started when it was tried last
 # of assets

@@ -158,7 +158,8 @@ MEANINGS: Final[Mapping[Event, str]] = {
     Event.FAILURE_WRITTEN: "The DLCS's database has it: the image has failed.",
     Event.CHANGED: "The DLCS says something else of the image than it was made by. A new request makes it again.",
     Event.CANCELLED: (
-        "A person terminated the run: what it did not finish is withdrawn, and not started again. Deletions are not."
+        "A person terminated the run: what it did not finish is withdrawn, and not started again. Deletions are not. "
+        "Or a person cancelled the backfill while the request waited."
     ),
     Event.RETRIED: "`dlcs retry` for a deletion that failed. (Other images get a new request.)",
     Event.SUPERSEDED: "A newer request for the image includes what this one asks for.",

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
-from typing import Final
+from itertools import islice
+from typing import Any, Final
 
 from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.backfill import Backfill, Words
 from dlcs_assets.domain.errors import IngestError, MessageRejectedError
 from dlcs_assets.domain.ingest_spec import IngestPolicy, KnownFormat, ingest_spec
 from dlcs_assets.domain.recipe import compare_recipes
 from dlcs_assets.domain.request_states import RequestState
-from dlcs_assets.domain.stages import STAGES, Lane, Stage
+from dlcs_assets.domain.stages import STAGES, Stage
+from dlcs_assets.ledger.backfills import PAGE
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.ledger.registrations import Entry
 
@@ -38,6 +41,36 @@ class ReprocessSelector:
     match: str | None = None
     code: str | None = None
     stale: bool = False
+
+    @property
+    def words(self) -> Words:
+        """The selection in the words of commands and jobs; without a customer it is of every customer."""
+        given: dict[str, str | int | bool | None] = {
+            "customer": self.customer,
+            "every_customer": self.customer is None,
+            "space": self.space,
+            "stage": self.from_stage.value if self.from_stage else None,
+            "policy": self.policy,
+            "match": self.match,
+            "reason": self.code,
+            "stale": self.stale,
+        }
+        return {word: value for word, value in given.items() if value is not None and value is not False}
+
+    @classmethod
+    def of_words(cls, words: Words) -> ReprocessSelector:
+        """Return the selection of which these are the words."""
+        values: dict[str, Any] = {**words}
+        stage = values.get("stage")
+        return cls(
+            values.get("customer"),
+            values.get("space"),
+            Stage(stage) if stage else None,
+            values.get("policy"),
+            values.get("match"),
+            values.get("reason"),
+            values.get("stale", False),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +125,53 @@ def select_images(
             yield item
 
 
-def request_reprocessing(ledger: Ledger, items: Iterable[ReprocessItem], *, now: datetime) -> None:
-    """Write requests in the backfill lane for all of these images."""
+def request_reprocessing(
+    ledger: Ledger, selector: ReprocessSelector, items: Iterable[ReprocessItem], *, asked_by: str
+) -> int | None:
+    """Write requests for these images, which were selected so, as a backfill; return its number, None without images.
+
+    Raises `BackfillCancelledError` if it is cancelled meanwhile.
+    """
+    backfill: int | None = None
+    for page in _pages(items):
+        if backfill is None:
+            backfill = ledger.backfills.begin(selector.words, asked_by=asked_by, now=datetime.now(UTC))
+        _request(ledger, backfill, page)
+    if backfill is not None:
+        ledger.backfills.all_requested(backfill, now=datetime.now(UTC))
+    return backfill
+
+
+def resume_backfill(ledger: Ledger, backfill: Backfill, policy: IngestPolicy) -> int:
+    """Request again what of a backfill was withdrawn or failed, and what it had not come to; return how many images.
+
+    Raises `BackfillCancelledError` if it is cancelled meanwhile.
+    """
+    asked = ledger.backfills.resume(backfill.id, now=datetime.now(UTC))
+    if backfill.requested_at is None:
+        items = select_images(ledger, ReprocessSelector.of_words(backfill.words), policy, ReprocessEstimate())
+        asked += sum(_request(ledger, backfill.id, page) for page in _pages(items))
+        ledger.backfills.all_requested(backfill.id, now=datetime.now(UTC))
+    return asked
+
+
+def _pages(items: Iterable[ReprocessItem]) -> Iterator[Sequence[ReprocessItem]]:
+    remaining = iter(items)
+    while page := list(islice(remaining, PAGE)):
+        yield page
+
+
+def _request(ledger: Ledger, backfill: int, items: Sequence[ReprocessItem]) -> int:
     wanted = [(item.asset_id, item.stages) for item in items]
-    ledger.registrations.request(wanted, lane=Lane.BACKFILL, now=now, renews=True)
+    return ledger.backfills.request(backfill, wanted, now=datetime.now(UTC))
 
 
-def describe(estimate: ReprocessEstimate, images_at_a_time: int, *, dry_run: bool) -> list[str]:
-    """Return what a selection comes to, in sentences."""
+def describe(estimate: ReprocessEstimate, images_at_a_time: int, *, backfill: int | None = None) -> list[str]:
+    """Return what a selection comes to, in sentences: that of a backfill, or one that is only tried."""
     if not estimate.images:
         lines = ["No images match: nothing to do."]
     else:
-        done = "would be reprocessed" if dry_run else "will be reprocessed, in the backfill lane"
+        done = "would be reprocessed" if backfill is None else f"will be reprocessed, as backfill {backfill}"
         stages = ", ".join(f"{estimate.by_stage[stage]} {stage}" for stage in STAGES if estimate.by_stage[stage])
         minutes = estimate.duration(images_at_a_time).total_seconds() / 60
         about = "less than a minute" if minutes < 1 else f"about {minutes:.0f} min"
@@ -111,8 +179,10 @@ def describe(estimate: ReprocessEstimate, images_at_a_time: int, *, dry_run: boo
             f"{estimate.images} image{'' if estimate.images == 1 else 's'} {done}: {stages}.",
             f"{estimate.bytes} bytes to read, {about} with {images_at_a_time} images at a time (as it took last time).",
         ]
-    skipped = [f"{count} skipped, which can't be ingested today: {code}" for code, count in estimate.skipped.items()]
-    return lines + skipped
+    lines += [f"{count} skipped, which can't be ingested today: {code}" for code, count in estimate.skipped.items()]
+    if backfill is not None:
+        lines.append(f"How far it is: dlcs backfills show {backfill}. To stop it: dlcs backfills cancel {backfill}")
+    return lines
 
 
 def _matches(entry: Entry, selector: ReprocessSelector) -> bool:

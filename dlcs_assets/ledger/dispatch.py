@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Connection, delete, exists, func, insert, select, true, update
+from sqlalchemy import Connection, Row, delete, exists, func, insert, select, true, update
 from sqlalchemy.exc import IntegrityError
 
 from dlcs_assets.domain.asset_id import AssetId
@@ -81,11 +82,7 @@ class Dispatch:
             losses = losses_of(connection, [row.id for row in rows])
         by_image = {row.image_id: row for row in reversed(rows)}  # of two for one image, the one longer due
         chosen = {row.id for row in by_image.values()}
-        return [
-            DueImage(row.id, AssetId.parse(row.image_id), stages_of(row.stages), row.batch, losses.get(row.id, 0))
-            for row in rows
-            if row.id in chosen
-        ]
+        return [_due_image(row, losses.get(row.id, 0)) for row in rows if row.id in chosen]
 
     def reserve(self, planned: Sequence[Chunk], now: datetime) -> list[Chunk]:
         """Reserve the images of the planned chunks, in one transaction.
@@ -179,9 +176,12 @@ def _images_of(connection: Connection, chunk_ids: list[str]) -> dict[str, list[D
     ).all()
     found: dict[str, list[DueImage]] = {}
     for row in rows:
-        image = DueImage(row.id, AssetId.parse(row.image_id), stages_of(row.stages), row.batch)
-        found.setdefault(row[0], []).append(image)
+        found.setdefault(row[0], []).append(_due_image(row))
     return found
+
+
+def _due_image(row: Row[Any], losses: int = 0) -> DueImage:
+    return DueImage(row.id, AssetId.parse(row.image_id), stages_of(row.stages), row.batch, losses, row.backfill)
 
 
 def _insert_chunk(connection: Connection, chunk: Chunk, now: datetime) -> None:

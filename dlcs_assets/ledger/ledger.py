@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dlcs_assets.ledger.accounting import Accounting
+from dlcs_assets.ledger.backfills import Backfills
 from dlcs_assets.ledger.batches import Batches
 from dlcs_assets.ledger.claims import Claims
 from dlcs_assets.ledger.comparison import Comparison
@@ -37,6 +38,7 @@ class Ledger:
     - `dispatch` gives due images to chunks, and chunks to runs; `launches` says whether runs start
     - `claims` says which run works on which image; `results` records what runs made, and how attempts ended
     - `deletions` does both for images that are deleted
+    - `backfills` withdraws backfills and resumes them, and says how far they are
     - `batches` counts how far batches are, `accounting` how much is stored, `reports` returns the state of images
     - `gallery` returns images in pages, to be looked through; `rates` says how many ended when
     - `outbox` keeps notifications until they are published
@@ -61,6 +63,7 @@ class Ledger:
         self.uploads = Uploads(self._database)
         self.registrations = Registrations(self._database)
         self.deletions = Deletions(self._database)
+        self.backfills = Backfills(self._database)
         self.batches = Batches(self._database)
         self.outbox = Outbox(self._database)
         self.accounting = Accounting(self._database)

@@ -131,6 +131,7 @@ class DueImage:
     stages: frozenset[Stage]
     batch: int | None
     losses: int = 0
+    backfill: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

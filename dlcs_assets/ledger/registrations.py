@@ -45,18 +45,13 @@ class Registrations:
             yield from page
             after = str(page[-1].asset_id)
 
-    def request(
-        self, wanted: Sequence[tuple[AssetId, frozenset[Stage]]], *, lane: Lane, now: datetime, renews: bool = False
-    ) -> None:
+    def request(self, wanted: Sequence[tuple[AssetId, frozenset[Stage]]], *, lane: Lane, now: datetime) -> None:
         """Request the given stages of each image. A request that no chunk has yet is superseded, stages included.
 
-        Images that are not registered (any more) are skipped. `renews`: nothing is wrong with what is stored.
+        Images that are not registered (any more) are skipped.
         """
         for start in range(0, len(wanted), PAGE):
-            page = [
-                NewRequest(asset_id, lane, now, stages=stages, renews=renews)
-                for asset_id, stages in wanted[start : start + PAGE]
-            ]
+            page = [NewRequest(asset_id, lane, now, stages=stages) for asset_id, stages in wanted[start : start + PAGE]]
             with self._database.write() as connection:
                 ids = [str(new.asset_id) for new in page]
                 there = set(connection.scalars(select(images.c.id).where(images.c.id.in_(ids))))

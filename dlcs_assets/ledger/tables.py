@@ -1,7 +1,8 @@
 """The ledger's tables, as they are today. How older ones become these is in `migrations`.
 
 An image's state is that of its current request: the unfinished one, or else the newest that had an effect. Totals are
-sums and counts of rows, so that they cannot drift, but for `image_counts`, which the database itself keeps. Where the
+sums and counts of rows, so that they cannot drift, but for `image_counts`, which the database itself keeps, and
+`backfill_counts`, which the one writer of requests does. Where the
 rules of retention allow it, relations are foreign keys: docs/decisions/0031 says where not.
 """
 
@@ -39,7 +40,7 @@ from dlcs_assets.ledger import triggers
 from dlcs_assets.ledger.column_types import SanitizedText
 from dlcs_assets.ledger.encryption import EncryptedJson, EncryptedText
 
-SCHEMA_VERSION = "0015"  # of the newest file in migrations/versions
+SCHEMA_VERSION = "0016"  # of the newest file in migrations/versions
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -64,6 +65,7 @@ REPLACED = text("superseded_by IS NOT NULL")  # few: the index costs little
 ENDED_OTHERWISE = text("state NOT IN ('waiting', 'pending', 'reserved', 'running', 'done')")
 REFUSED = text("state = 'rejected'")
 OF_PRIORITY = text("lane = 'priority'")
+IN_BACKFILL = text("backfill IS NOT NULL")
 
 metadata = MetaData()
 
@@ -147,6 +149,7 @@ requests = Table(
         server_default=false(),
         comment="asked for by a person, of what is registered: if its origin cannot be read, what is there stays",
     ),
+    Column("backfill", Integer, comment="an id; of requests that are in one"),
     Index(
         "requests_current",
         "state",
@@ -177,6 +180,15 @@ requests = Table(
         postgresql_where=ENDED_OTHERWISE,
     ),
     Index("requests_by_chunk", "chunk_id"),
+    Index(
+        "requests_by_backfill",
+        "backfill",
+        "state",
+        "finished_at",
+        "id",
+        sqlite_where=IN_BACKFILL,
+        postgresql_where=IN_BACKFILL,
+    ),
     Index("requests_replaced", "superseded_by", sqlite_where=REPLACED, postgresql_where=REPLACED),
     ForeignKeyConstraint(["batch", "customer"], ["batches.id", "batches.customer"], name="requests_of_batch"),
     ForeignKeyConstraint(["chunk_id"], ["chunks.id"], name="requests_of_chunk"),
@@ -354,6 +366,33 @@ batches = Table(
     Column("images", Integer, nullable=False, server_default="0", comment="that requests in it are for, each once"),
     PrimaryKeyConstraint("id", "customer"),
     Index("batches_unfinished", "finished_at"),
+)
+
+backfills = Table(
+    "backfills",
+    metadata,
+    Column("id", Integer, nullable=False, autoincrement=False),
+    Column("words", JSON, nullable=False, comment="of the selection, as at the command line"),
+    Column("asked_by", SanitizedText, nullable=False),
+    Column("begun_at", UtcDateTime, nullable=False),
+    Column("requested_at", UtcDateTime, comment="when all of its images had been requested"),
+    Column("cancelled_at", UtcDateTime),
+    Column("ended_at", UtcDateTime),
+    Column("images", Integer, nullable=False, server_default="0", comment="that requests in it are for, each once"),
+    PrimaryKeyConstraint("id"),
+    Index("backfills_unended", "ended_at"),
+)
+
+backfill_counts = Table(
+    "backfill_counts",
+    metadata,
+    Column("backfill", Integer, nullable=False),
+    Column("state", String(20), nullable=False, comment="in which requests ended"),
+    Column("session", Integer, nullable=False, comment="of PostgreSQL that counted; 0: added up, or SQLite"),
+    Column("images", BigInteger, nullable=False, comment="all rows of a backfill and state add up to the number"),
+    PrimaryKeyConstraint("backfill", "state", "session"),
+    ForeignKeyConstraint(["backfill"], ["backfills.id"], name="backfill_counts_of_backfill"),
+    _one_of("backfill_counts", "state", RequestState),
 )
 
 notifications = Table(

@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, Connection, case, false, func, insert, sel
 from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.request_states import TRANSITIONS, UNFINISHED, WITHOUT_EFFECT, Event, RequestState
 from dlcs_assets.domain.stages import Lane, Stage
+from dlcs_assets.ledger.backfill_counts import note_ended, note_entered
 from dlcs_assets.ledger.records import slices
 from dlcs_assets.ledger.tables import requests
 
@@ -47,6 +48,7 @@ def add_requests(connection: Connection, event: Event, rows: Sequence[Mapping[st
     if rows:
         common = {"state": transition.after, "attempts": 0, "is_current": True}
         connection.execute(insert(requests), [{**row, **common} for row in rows])
+        note_entered(connection, (row.get("backfill") for row in rows))
         _choose_current(connection, {row["image_id"] for row in rows})
 
 
@@ -86,8 +88,11 @@ def change_state(
     if superseded_by is not None:
         values["superseded_by"] = superseded_by
     chosen = update(requests).where(requests.c.state.in_(transition.before), *where).values(values)
-    changed = connection.execute(chosen.returning(requests.c.image_id, requests.c.is_current)).all()
+    returned = (requests.c.image_id, requests.c.is_current, requests.c.backfill)
+    changed = connection.execute(chosen.returning(*returned)).all()
     ends, begins_again = transition.finished == "set", transition.finished == "cleared"
+    if ends:
+        note_ended(connection, ((row.backfill, transition.after) for row in changed))
     _choose_current(connection, {row.image_id for row in changed if (ends and row.is_current) or begins_again})
     return len(changed)
 
@@ -99,6 +104,16 @@ def hand_over(connection: Connection, image_id: str, replaced: Sequence[str], re
         .where(requests.c.image_id == image_id, requests.c.superseded_by.in_(replaced))
         .values(superseded_by=request_id)
     )
+
+
+def leave_backfill(connection: Connection, request_ids: Sequence[str]) -> None:
+    """Take requests out of their backfill, in which others for the same images take their place."""
+    in_one = (requests.c.id.in_(request_ids), requests.c.backfill.is_not(None))
+    left = connection.execute(select(requests.c.backfill, requests.c.state).where(*in_one)).all()
+    if left:
+        connection.execute(update(requests).where(*in_one).values(backfill=None))
+        note_entered(connection, (row.backfill for row in left), sign=-1)
+        note_ended(connection, ((row.backfill, RequestState(row.state)) for row in left), sign=-1)
 
 
 def _choose_current(connection: Connection, image_ids: Collection[str]) -> None:

@@ -152,6 +152,7 @@ def create_app(
             Route("/zoom", image_pages.zoom),
             Route("/batches", pages.batches),
             Route("/batch", pages.batch),
+            Route("/backfills", counting_pages.backfills),
             Route("/failures", pages.failures),
             Route("/customers", counting_pages.customers),
             Route("/numbers", counting_pages.numbers),

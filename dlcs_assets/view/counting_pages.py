@@ -20,7 +20,8 @@ from dlcs_assets.ledger.rates import SAMPLE
 from dlcs_assets.view.numbers import Bar, Numbers, Period
 from dlcs_assets.view.plots import COLOURS, lines, stacked
 from dlcs_assets.view.queries import period_of
-from dlcs_assets.view.site import Site
+from dlcs_assets.view.site import ON_A_LIST, RATE_WINDOW, Site
+from dlcs_assets.view.templating import shown_duration
 from dlcs_assets.view.totals import Totals
 
 OTHERS: Final = "others"
@@ -74,6 +75,24 @@ class CountingPages:
         return self._site.page(
             "customers.html", "Customers", customers=found, states=list(ShownState), at=summed.at if summed else None
         )
+
+    def backfills(self, _request: Request) -> Response:
+        """Show how far the newest backfills are, and what stops or continues them."""
+        now = datetime.now(UTC)
+        shown = []
+        for each in self._site.ledger.backfills.newest(limit=ON_A_LIST):
+            pace = self._site.ledger.backfills.pace(each, now=now, over=RATE_WINDOW)
+            may_resume = not each.unended and (each.failed or each.cancelled)
+            action = "resume" if may_resume else "cancel" if each.unended and not each.cancelled_at else None
+            shown.append(
+                {
+                    "backfill": each,
+                    "left": shown_duration(pace.left) if pace and pace.left else None,
+                    "a_minute": f"{pace.a_minute:.1f}" if pace else None,
+                    "command": f"dlcs backfills {action} {each.id}" if action else None,
+                }
+            )
+        return self._site.page("backfills.html", "Backfills", backfills=shown, of_dagster=self._site.links.backfills)
 
     def numbers(self, request: Request) -> Response:
         """Plot how many images ended when, why some failed, and how long stages took."""

@@ -17,13 +17,11 @@ from dlcs_assets.ledger.reports import Selection
 from dlcs_assets.view.manifests import base_of, manifest_of, parameters_of, title_of
 from dlcs_assets.view.pictures import TILE_EDGE
 from dlcs_assets.view.queries import is_whole, name_of, number_of, place_of, request_of, shown_of
-from dlcs_assets.view.site import Site
+from dlcs_assets.view.site import ON_A_LIST, RATE_WINDOW, Site
 from dlcs_assets.view.templating import address, shown_duration
 
 ON_A_WALL: Final = 120  # images of a page
 ON_THE_FIRST_PAGE: Final = 24
-ON_A_LIST: Final = 20  # batches, each of which is counted
-RATE_WINDOW: Final = timedelta(minutes=10)
 ARRIVED_WINDOW: Final = timedelta(hours=1)
 # Each tick of a sensor is a sign of life, and is written down once a minute.
 UNSEEN_FOR: Final = timedelta(minutes=3)
@@ -51,6 +49,7 @@ class Pages:
             counts=self._site.ledger.reports.counts(),
             reasons=self._site.ledger.gallery.reasons()[:5],
             batches=self._site.ledger.gallery.batches(limit=5),
+            backfills=self._site.ledger.backfills.newest(unended=True, limit=5),
             arrived={
                 customer: [(state, count) for state, count in numbers.items() if count]
                 for customer, numbers in arrived.items()

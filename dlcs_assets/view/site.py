@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from starlette.exceptions import HTTPException
@@ -23,6 +23,9 @@ from dlcs_assets.view.pictures import Pictures
 from dlcs_assets.view.queries import Query, image_of
 from dlcs_assets.view.templating import make_environment
 
+ON_A_LIST: Final = 20  # batches or backfills, each with its numbers
+RATE_WINDOW: Final = timedelta(minutes=10)
+
 
 @dataclass(frozen=True)
 class Links:
@@ -34,6 +37,11 @@ class Links:
     def run(self, run_id: str) -> str | None:
         """Return the address of a run."""
         return f"{self.ui_url}/runs/{quote(run_id, safe='')}" if self.ui_url else None
+
+    @property
+    def backfills(self) -> str | None:
+        """The address of the runs and backfills that Dagster has."""
+        return f"{self.ui_url}/runs" if self.ui_url else None
 
     def partition(self, stage: Stage, image: AssetId) -> str | None:
         """Return the address of an image's partition of an asset."""

@@ -9,12 +9,12 @@ ALL = frozenset(STAGES)
 THUMBNAILS = frozenset({Stage.THUMBNAILS})
 
 
-def due(image: str, stages: frozenset[Stage] = ALL, losses: int = 0) -> DueImage:
-    return DueImage(f"request of {image}", AssetId.parse(image), stages, None, losses)
+def due(image: str, stages: frozenset[Stage] = ALL, losses: int = 0, backfill: int | None = None) -> DueImage:
+    return DueImage(f"request of {image}", AssetId.parse(image), stages, None, losses, backfill)
 
 
-def images_of(planned: list[DueImage], chunk_size: int = 10) -> list[list[str]]:
-    chunks = plan_chunks(planned, Lane.INGEST, chunk_size)
+def images_of(planned: list[DueImage], chunk_size: int = 10, lane: Lane = Lane.INGEST) -> list[list[str]]:
+    chunks = plan_chunks(planned, lane, chunk_size)
     return [[str(image.asset_id) for image in chunk.images] for chunk in chunks]
 
 
@@ -32,6 +32,13 @@ def test_images_that_may_kill_a_run_are_apart_from_others() -> None:
     planned = [due("2/1/a"), due("2/1/b", losses=1), due("2/1/c", losses=2), due("2/1/d", losses=5)]
     planned += [due("2/1/e"), due("2/1/f", losses=1)]
     assert images_of(planned) == [["2/1/a", "2/1/e"], ["2/1/b", "2/1/f"], ["2/1/c"], ["2/1/d"]]
+
+
+def test_images_of_two_backfills_are_in_runs_of_their_own() -> None:
+    """So that a run can be found by its backfill; of images that a message made more urgent it does not matter."""
+    planned = [due("2/1/a", backfill=1), due("2/1/b", backfill=2), due("2/1/c", backfill=1), due("2/1/d")]
+    assert images_of(planned, lane=Lane.BACKFILL) == [["2/1/a", "2/1/c"], ["2/1/b"], ["2/1/d"]]
+    assert images_of(planned) == [["2/1/a", "2/1/b", "2/1/c", "2/1/d"]]
 
 
 def test_a_space_is_split_into_chunks_without_losing_an_image() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -157,7 +156,7 @@ def reprocessed(pipeline: Pipeline, stage: Stage, images: list[str]) -> list[str
     policy = ingest_policy(pipeline.settings)
     wanted = list(select_images(pipeline.ledger, selector, policy, ReprocessEstimate()))
     assert [str(each.asset_id) for each in wanted] == images
-    request_reprocessing(pipeline.ledger, wanted, now=datetime.now(UTC))
+    request_reprocessing(pipeline.ledger, selector, wanted, asked_by="a test")
     pipeline.settle()
     return [pipeline.status(image).state for image in images]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +57,9 @@ def stale(pipeline: Pipeline, **criteria: Any) -> dict[str, tuple[set[Stage], tu
 
 def ask_again(pipeline: Pipeline, **criteria: Any) -> ReprocessEstimate:
     estimate = ReprocessEstimate()
-    wanted = list(
-        select_images(pipeline.ledger, ReprocessSelector(**criteria), ingest_policy(pipeline.settings), estimate)
-    )
-    request_reprocessing(pipeline.ledger, wanted, now=datetime.now(UTC))
+    selector = ReprocessSelector(**criteria)
+    wanted = list(select_images(pipeline.ledger, selector, ingest_policy(pipeline.settings), estimate))
+    request_reprocessing(pipeline.ledger, selector, wanted, asked_by="a test")
     return estimate
 
 

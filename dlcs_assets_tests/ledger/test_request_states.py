@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
@@ -88,6 +89,7 @@ class Histories(RuleBasedStateMachine):
         super().__init__()
         self.now = NOW
         self.before: dict[str, Row[Any]] = {}
+        self.has_forgotten = False  # what retention deleted counts in its backfill all the same
         self.chunks: list[Chunk] = []
         self.claims: list[Claim] = []
         self.deletions: list[DeletionClaim] = []
@@ -200,11 +202,34 @@ class Histories(RuleBasedStateMachine):
 
     @rule(image=IMAGES, stages=STAGES_DRAWN)
     def reprocess(self, image: AssetId, stages: set[Stage]) -> None:
-        wanted = [(image, frozenset(stages))]
-        self.ledger.registrations.request(wanted, lane=Lane.BACKFILL, now=self.now, renews=True)
+        self.ledger.registrations.request([(image, frozenset(stages))], lane=Lane.BACKFILL, now=self.now)
+
+    @rule(chosen=st.lists(IMAGES, min_size=1, max_size=2, unique=True), stages=STAGES_DRAWN, ends=st.booleans())
+    def begin_backfill(self, chosen: list[AssetId], stages: set[Stage], ends: bool) -> None:
+        wanted = [(image, frozenset(stages)) for image in chosen]
+        number = self.ledger.backfills.begin({"customer": 2}, asked_by="a test", now=self.now)
+        self.ledger.backfills.request(number, wanted, now=self.now)
+        if ends:
+            self.ledger.backfills.all_requested(number, now=self.now)
+
+    @rule()
+    def cancel_backfill(self) -> None:
+        for backfill in self.ledger.backfills.newest(limit=1):
+            self.ledger.backfills.cancel(backfill.id, now=self.now)
+
+    @rule()
+    def resume_backfill(self) -> None:
+        for backfill in self.ledger.backfills.newest(limit=1):
+            self.ledger.backfills.resume(backfill.id, now=self.now)
+
+    @rule()
+    def settle_backfills(self) -> None:
+        for backfill in self.ledger.backfills.settle(now=self.now):
+            assert backfill.unended == 0
 
     @rule()
     def enforce_retention(self) -> None:
+        self.has_forgotten = True
         self.ledger.retention.enforce(history=self.now - WAIT, bodies=self.now)
 
     @invariant()
@@ -256,6 +281,7 @@ class Histories(RuleBasedStateMachine):
             rows = connection.execute(select(requests)).all()
             kept, counted = kept_counts(connection), counted_from_requests(connection)
             in_batches = connection.execute(select(batches)).all()
+        self._check_backfills(rows)
         deleted = {row.image_id: row.id for row in sorted(rows) if row.lane == Lane.DELETE}
         chosen: dict[str, tuple[bool, bool, str]] = {}
         for row in rows:
@@ -269,6 +295,19 @@ class Histories(RuleBasedStateMachine):
             (batch.id, batch.customer): len({row.image_id for row in rows if row.batch == batch.id})
             for batch in in_batches
         }
+
+    def _check_backfills(self, rows: Sequence[Row[Any]]) -> None:
+        """What is kept of each is what its requests say, once each image; what retention deleted is remembered."""
+        for backfill in self.ledger.backfills.newest(limit=1000):
+            of_it = [row for row in rows if row.backfill == backfill.id]
+            assert len({row.image_id for row in of_it}) == len(of_it)
+            there = Counter(row.state for row in of_it)
+            assert backfill.unended == sum(there[state] for state in UNFINISHED)
+            assert backfill.running == there[RequestState.RUNNING]
+            assert all(backfill.ended.get(state, 0) >= there[state] for state in ENDED)
+            assert (backfill.ended_at is None) or not backfill.unended
+            if not self.has_forgotten:
+                assert backfill.ended == {state: there[state] for state in ENDED if there[state]}
 
 
 def check_row(row: Row[Any]) -> None:

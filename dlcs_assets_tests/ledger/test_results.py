@@ -251,9 +251,8 @@ def test_a_run_that_was_cancelled_before_it_began_is_withdrawn(desk: Desk) -> No
 def test_what_was_cancelled_is_taken_up_again_by_its_code(desk: Desk) -> None:
     """The same stages, also of an image that is done; and no longer once something else was asked for."""
     ingest(desk)
-    desk.ledger.registrations.request(
-        [(AssetId(2, 1, "a"), frozenset({Stage.THUMBNAILS}))], lane=Lane.BACKFILL, now=NOW, renews=True
-    )
+    backfill = desk.ledger.backfills.begin({"customer": 2}, asked_by="a test", now=NOW)
+    desk.ledger.backfills.request(backfill, [(AssetId(2, 1, "a"), frozenset({Stage.THUMBNAILS}))], now=NOW)
     cancel(desk, Lane.BACKFILL)
     assert desk.ledger.reports.retry(Selection(code="cancelled"), now=NOW) == ["2/1/a"]
     (due,) = desk.ledger.dispatch.due([Lane.RETRY], limit=10, now=NOW)

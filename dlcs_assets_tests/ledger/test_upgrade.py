@@ -22,6 +22,7 @@ from dlcs_assets.ledger.reports import Selection
 from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, Desk
 
 BEFORE = "0003"
+ADDED = {"is_current", "renews", "backfill"}  # to requests, by later versions
 WITHOUT_SAY = {"replaced", "restored", "deletion", "lost", "withdrawn-later"}  # about the state of their image
 MADE = datetime(2026, 5, 1, 12, 0)  # noqa: DTZ001 (as the tables have it)
 IMAGE: dict[str, Any] = {"customer": 2, "space": 1}
@@ -54,7 +55,7 @@ def request(request_id: str, state: str, **others: Any) -> dict[str, Any]:
     ended = {"finished_at": MADE} if state in ENDED and state != "superseded" else {}
     common = {"lane": "ingest", "stages": "original,jp2,thumbnails", "created_at": MADE, "due_at": MADE, "attempts": 1}
     row = {"id": request_id, "image_id": f"2/1/{request_id}", **IMAGE, **common, "state": state, **ended, **others}
-    names = [column.name for column in schema.requests.columns if column.name not in {"is_current", "renews"}]
+    names = [column.name for column in schema.requests.columns if column.name not in ADDED]
     return {name: row.get(name) for name in names}
 
 
@@ -166,7 +167,8 @@ def test_a_ledger_with_data_of_the_version_before_is_upgraded(engine: Engine, ur
         "withdrawn-later": {"state": "cancelled"},
     }
     before["requests"] = [
-        {**row, **changed.get(row["id"], {}), "is_current": row["id"] not in WITHOUT_SAY, "renews": False}
+        {**row, **changed.get(row["id"], {}), "is_current": row["id"] not in WITHOUT_SAY}
+        | {"renews": False, "backfill": None}
         for row in before["requests"]
     ]
     before["batches"].append(

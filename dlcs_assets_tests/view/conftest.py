@@ -84,6 +84,14 @@ class Library:
         reference = BatchReference(batch, count) if batch else None
         self._take_in(IngestMessage(AssetId.parse(image), batch=reference, asset=asset), None, "body")
 
+    def reprocess(self, image: str, **words: str | int) -> int:
+        """Begin a backfill of one image; return its number."""
+        now = datetime.now(UTC)
+        number = self.ledger.backfills.begin({"customer": 2, **words}, asked_by="a test", now=now)
+        self.ledger.backfills.request(number, [(AssetId.parse(image), frozenset(STAGES))], now=now)
+        self.ledger.backfills.all_requested(number, now=now)
+        return number
+
     def reject(self, rejection: Rejection, *, image: str | None = None, body: str = "{}") -> None:
         message = IngestMessage(AssetId.parse(image)) if image else None
         self._take_in(message, rejection, body)

@@ -27,6 +27,7 @@ PATHS = (
     "/image?id=2/1/torn",
     "/batches",
     "/batch?customer=2&batch=7",
+    "/backfills",
     "/failures",
     "/customers",
     "/numbers",
@@ -45,6 +46,7 @@ def filled(services: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> 
             library.done(image, store=number < 3)
         library.failed("2/1/torn")
         library.send("2/2/pending")
+        library.reprocess("2/1/page-29", match="page-*")
         yield library
 
 

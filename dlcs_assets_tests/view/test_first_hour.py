@@ -187,13 +187,27 @@ def test_7_it_is_seen_how_far_that_is(hour: Hour) -> None:
     hour.number = 6
     hour.command("dlcs reprocess --customer 2")
     hour.number = 7
-    for pending in (7, 6):
-        hour.click("Images")
-        hour.fill("customer", "2", "Show")
-        counts = hour.page.get_by_role("list", name="Images by state")
-        expect(counts).to_contain_text(re.compile(rf"pending\s+{pending}\s"))
-        assert f"{pending} pending" in hour.command("dlcs status --customer 2")
+    for percent in (0, 14):
+        hour.click("Backfills")
+        row = hour.page.get_by_role("row").filter(has_text="--customer 2")
+        expect(row).to_contain_text(f"{percent} %")
+        assert f"  {percent} %  " in hour.command("dlcs backfills")
         hour.library.done("2/1/f071r")
+
+
+def test_8_what_stops_it_is_next_to_it(hour: Hour) -> None:
+    hour.number = 6
+    hour.command("dlcs reprocess --customer 2")
+    hour.number = 8
+    hour.library.done("2/1/f071r")
+    hour.click("Backfills")
+    row = hour.page.get_by_role("row").filter(has_text="--customer 2")
+    assert "5 images are withdrawn" in hour.command(row.locator(".command").inner_text())
+    (left,) = hour.library.ledger.reports.images(Selection(state="pending"))
+    assert left.asset_id == "2/1/f074r"  # which a message asked for
+    hour.library.done(left.asset_id)
+    hour.page.reload()
+    assert "5 images are requested again" in hour.command(row.locator(".command").inner_text())
 
 
 def test_9_a_batch_says_what_it_lacks(hour: Hour, tmp_path: Path) -> None:

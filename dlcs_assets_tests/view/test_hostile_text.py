@@ -47,6 +47,7 @@ def planted(services: RunningStack, tmp_path_factory: pytest.TempPathFactory) ->
         library.failed(failed, PermanentError("odd_code", TEXT, remedy=TEXT, stage=Stage.JP2))
         library.reject(Rejection("odd_message", TEXT, TEXT), image=f"2/1/rejected {NAME}", body=TEXT)
         library.reject(Rejection("odd_body", TEXT, TEXT), body=TEXT)
+        library.reprocess(done, match=TEXT)
         yield library
 
 
@@ -57,6 +58,7 @@ def pages() -> list[str]:
     walls = ["/", "/images?customer=2", f"/images?after={quote(images[0], safe='')}", "/images?reason=odd_code"]
     refused = [f"/images?{name}={quote(TEXT, safe='')}" for name in ("reason", "state", "customer", "after")]
     lists = ["/batches", "/batch?customer=2&batch=7", "/failures", "/customers", f"/nothing/{quote(TEXT, safe='')}"]
+    lists.append("/backfills")
     return [*of_images, zoomed, *walls, *refused, f"/image?id={quote(TEXT, safe='')}", *lists]
 
 

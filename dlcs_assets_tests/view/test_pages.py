@@ -34,6 +34,7 @@ PAGES = (
     "/find?name=nothing",
     "/image?id=2/1/a",
     "/batches",
+    "/backfills",
     "/failures",
     "/customers",
     "/numbers",
@@ -259,6 +260,22 @@ def test_a_batch_has_its_balance_and_what_it_lacks(library: Library) -> None:
     assert names(library.text("/images?customer=2&batch=7&state=failed")) == ["2/1/b"]
     assert 'batch=7">7<' in library.text("/batches?open=1")
     assert 'batch=7">Batch 7 of customer 2</a>, submitted' in library.text("/")
+
+
+def test_backfills_are_shown_with_what_stops_them(library: Library) -> None:
+    for name in "ab":
+        library.done(f"2/1/{name}")
+    assert library.reprocess("2/1/a", stage="jp2") == 1
+    library.failed("2/1/a")  # by a run that did what the backfill asks for
+    library.ledger.backfills.settle(now=datetime.now(UTC))
+    library.reprocess("2/1/b")
+    page = library.text("/backfills")
+    rows = re.findall(r'<th scope="row">(\d)</th>\s*<td><code>([^<]*)</code>', page)
+    assert rows == [("2", "--customer 2"), ("1", "--customer 2 --stage jp2")]
+    assert re.findall(r'value="(\d+)"', page) == ["0", "100"]
+    assert re.findall(r"dlcs backfills \w+ \d", page) == ["dlcs backfills cancel 2", "dlcs backfills resume 1"]
+    assert 'href="http://127.0.0.1:3000/runs"' in page
+    assert "Backfill 2</a> of <code>--customer 2</code>: 0 % of 1 images" in library.text("/")
 
 
 def test_failures_are_grouped_with_what_retries_them(mixed: Library) -> None:

@@ -1,6 +1,6 @@
 """The job by which a person reprocesses a customer's images from the Dagster UI, scattered ones included."""
 
-from datetime import UTC, datetime
+from collections import deque
 from typing import Final
 
 import dagster as dg
@@ -16,6 +16,7 @@ from dlcs_assets.ingest.reprocess import (
     request_reprocessing,
     select_images,
 )
+from dlcs_assets.ledger.backfills import BackfillCancelledError
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.settings import Settings
 
@@ -25,7 +26,8 @@ REPROCESS_JOB: Final = "reprocess_images"
 class ReprocessConfig(dg.Config):
     """Which images, and which of their stages. An image must meet all that is given."""
 
-    customer: int = Field(description="The customer's number.")
+    customer: int | None = Field(default=None, description="The customer's number, unless it is for every customer.")
+    every_customer: bool = Field(default=False, description="Images of every customer, and no number of one.")
     space: int | None = Field(default=None, description="One of its spaces; empty: all of them.")
     stage: Stage | None = Field(default=None, description="From this stage on; empty: all stages.")
     policy: str | None = Field(default=None, description="Images that have a policy of this name in a channel.")
@@ -51,13 +53,29 @@ def _request_reprocessing(
         config.reason,
         config.stale,
     )
-    run_tags = {tags.CUSTOMER: str(config.customer)} | ({tags.SPACE: str(config.space)} if config.space else {})
-    context.instance.add_run_tags(context.run_id, run_tags)
+    if (config.customer is None) is not config.every_customer:
+        raise shown.failure("Whose images? Give either the number of a customer, or every_customer: true")
+    run_tags = {
+        tag: str(number)
+        for tag, number in ((tags.CUSTOMER, config.customer), (tags.SPACE, config.space))
+        if number is not None
+    }
     estimate = ReprocessEstimate()
-    items = list(select_images(ledger, selector, ingest_policy(settings), estimate))
-    if not config.dry_run:
-        request_reprocessing(ledger, items, now=datetime.now(UTC))
-    lines = describe(estimate, settings.backfill_runs * settings.images_in_flight, dry_run=config.dry_run)
+    items = select_images(ledger, selector, ingest_policy(settings), estimate)
+    backfill = None
+    if config.dry_run:
+        deque(items, maxlen=0)  # to its end: the estimate is of all of them
+    else:
+        try:
+            backfill = request_reprocessing(
+                ledger, selector, items, asked_by=f"run {context.run_id} of {REPROCESS_JOB}"
+            )
+        except BackfillCancelledError as error:
+            raise shown.failure(f"{error} What is in runs already comes to its end.") from error
+    if backfill is not None:
+        run_tags[tags.BACKFILL] = str(backfill)
+    context.instance.add_run_tags(context.run_id, run_tags)
+    lines = describe(estimate, settings.backfill_runs * settings.images_in_flight, backfill=backfill)
     for line in lines:
         context.log.info(line)
     context.add_output_metadata(
@@ -67,13 +85,15 @@ def _request_reprocessing(
             "summary": shown.as_lines(lines),
             "dry run": config.dry_run,
         }
+        | ({"backfill": backfill} if backfill is not None else {})
     )
 
 
 @dg.job(
     name=REPROCESS_JOB,
-    description="Reprocesses images of a customer: all, of one space, of one policy, from one stage on. With dry_run "
-    "it reports what that comes to. The runs follow in the backfill lane, a few at a time.",
+    description="Reprocesses images of a customer, or of every customer: all, of one space, of one policy, from one "
+    "stage on. With dry_run it reports what that comes to. Otherwise that is a backfill: its runs follow, a few at a "
+    "time.",
 )
 def reprocess_images() -> None:
     """Write requests; the sensors launch the runs, as many at a time as the settings allow."""

@@ -93,14 +93,16 @@ def plan_chunks(due: Sequence[DueImage], lane: Lane, chunk_size: int) -> list[Ch
     """Group due images by customer, space and stages into chunks of at most `chunk_size`, in their order.
 
     Images that may have killed a run are apart from those that have not, and after a second loss each has a chunk of
-    its own.
+    its own. In the lane of backfills those of each backfill are apart: its runs can be found by it.
     """
     groups: dict[tuple[Any, ...], list[DueImage]] = {}
     for image in due:
         apart = image.request_id if image.losses >= LOSSES_AMONG_OTHERS else image.losses
-        groups.setdefault((image.asset_id.customer, image.asset_id.space, image.stages, apart), []).append(image)
+        backfill = image.backfill if lane is Lane.BACKFILL else None
+        group = (image.asset_id.customer, image.asset_id.space, image.stages, apart, backfill)
+        groups.setdefault(group, []).append(image)
     chunks = []
-    for (customer, space, stages, _), images in groups.items():
+    for (customer, space, stages, *_), images in groups.items():
         for start in range(0, len(images), chunk_size):
             part = tuple(images[start : start + chunk_size])
             first, last = partition_key(part[0].asset_id), partition_key(part[-1].asset_id)
@@ -261,9 +263,12 @@ def _run_request(chunk: Chunk, settings: Settings, *, first: bool) -> dg.RunRequ
         tags.LANE: chunk.lane.value,
         tags.PRIORITY: str(PRIORITIES[chunk.lane] + (FIRST_RUN_BOOST if first else 0)),
     }
-    batches = {image.batch for image in chunk.images}
-    if len(batches) == 1 and None not in batches:
-        run_tags[tags.BATCH] = str(batches.pop())
+    for tag, of_images in (
+        (tags.BATCH, {image.batch for image in chunk.images}),
+        (tags.BACKFILL, {image.backfill for image in chunk.images}),
+    ):
+        if len(of_images) == 1 and None not in of_images:
+            run_tags[tag] = str(of_images.pop())
     return dg.RunRequest(
         run_key=chunk.id,
         run_config=run_config(settings.log_format),

@@ -70,8 +70,9 @@ def ingest_sensors() -> Sequence[dg.SensorDefinition]:
         ),
         _sensor(
             "backfills",
-            _due(Lane.BACKFILL),
-            "Launches runs for images that are reprocessed, a few at a time: they come after everything else.",
+            _backfills,
+            "Launches runs for images that are reprocessed, a few at a time: they come after everything else. "
+            "Withdraws what is left of cancelled backfills, and notes which have ended.",
             job_name=INGEST_JOB,
         ),
         _sensor(
@@ -179,11 +180,25 @@ def _due(lane: Lane) -> Tick:
         settings: dg.ResourceParam[Settings],
         ledger: dg.ResourceParam[Ledger],
     ) -> dg.SensorResult | dg.SkipReason:
-        waiting = ledger.reports.pending_reasons([lane])
-        reasons = ", ".join(f"{count} after {code or 'a request by hand'}" for code, count in waiting.items())
-        return _result(context, f"Pending: {reasons or 'none'}", _dispatch(context, ledger, lane, settings))
+        return _result(context, _pending(ledger, lane), _dispatch(context, ledger, lane, settings))
 
     return tick
+
+
+def _backfills(
+    context: dg.SensorEvaluationContext,
+    settings: dg.ResourceParam[Settings],
+    ledger: dg.ResourceParam[Ledger],
+) -> dg.SensorResult | dg.SkipReason:
+    ended = [f"{each.name} has ended: {each}" for each in ledger.backfills.settle(now=datetime.now(UTC))]
+    summary = "; ".join([*ended, _pending(ledger, Lane.BACKFILL)])
+    return _result(context, summary, _dispatch(context, ledger, Lane.BACKFILL, settings))
+
+
+def _pending(ledger: Ledger, lane: Lane) -> str:
+    waiting = ledger.reports.pending_reasons([lane])
+    reasons = ", ".join(f"{count} after {code or 'a request by hand'}" for code, count in waiting.items())
+    return f"Pending: {reasons or 'none'}"
 
 
 def _reconcile(
