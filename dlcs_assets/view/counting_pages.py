@@ -26,7 +26,10 @@ from dlcs_assets.view.totals import Totals
 
 OTHERS: Final = "others"
 RED: Final = 1  # of the colours in the style sheet: reasons begin with it
-PLOTTED: Final = [state.value for state in (ShownState.DONE, ShownState.FAILED, ShownState.DELETED, ShownState.PENDING)]
+PLOTTED: Final = [
+    state.value
+    for state in (ShownState.DONE, ShownState.FAILED, ShownState.DELETED, ShownState.PENDING, ShownState.CANCELLED)
+]
 
 
 class CountingPages:

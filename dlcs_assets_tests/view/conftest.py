@@ -142,6 +142,11 @@ class Library:
     def failed(self, image: str, error: IngestError = BROKEN) -> None:
         self._run(image, error=error)
 
+    def cancelled(self, image: str) -> None:
+        """Have a person terminate the run of an image that was sent."""
+        claim = self.ledger.claims.claim_images([AssetId.parse(image)], STAGES, new_id(), now=datetime.now(UTC))
+        self.ledger.claims.release(claim.token, claim.run_id, schedule=SCHEDULE, now=datetime.now(UTC), terminated=True)
+
     def _stored(self, key: str, kind: ObjectKind, size: int, sha256: str) -> ObjectRecord:
         return ObjectRecord(self.settings.thumbs_bucket, key, kind, size, sha256, "image/jpeg")
 

@@ -25,6 +25,8 @@ PATHS = (
     "/find?name=page-0",
     "/image?id=2/1/page-01",
     "/image?id=2/1/torn",
+    "/image?id=2/1/withdrawn",
+    "/images?state=cancelled",
     "/batches",
     "/batch?customer=2&batch=7",
     "/backfills",
@@ -47,6 +49,8 @@ def filled(services: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> 
         library.failed("2/1/torn")
         library.send("2/2/pending")
         library.reprocess("2/1/page-29", match="page-*")
+        library.send("2/1/withdrawn", batch=7)
+        library.cancelled("2/1/withdrawn")
         yield library
 
 

@@ -23,7 +23,7 @@ from dlcs_assets.view import pages
 from dlcs_assets.view.app import create_app
 from dlcs_assets.view.templating import shown_bytes
 from dlcs_assets_tests.ledger.conftest import Desk
-from dlcs_assets_tests.view.conftest import Library, library_at, served
+from dlcs_assets_tests.view.conftest import SCHEDULE, Library, library_at, served
 from dlcs_stack.stack import RunningStack
 
 GONE = PermanentError("origin_not_found", "It answered 404", remedy="Put it there", stage=Stage.ORIGINAL)
@@ -324,6 +324,29 @@ def test_numbers_are_plotted_and_are_there_as_a_table(library: Library) -> None:
         assert re.search(rf'<td class="figure">{rate}</td><td class="figure">{rate}</td>', table), over
         assert ">origin_not_found</li>" in page
     assert "seconds an image; at most 0 original, 2 jp2, 0 thumbnails" in page
+
+
+def test_what_was_cancelled_is_shown_as_nothing_else(library: Library) -> None:
+    """On its page, on walls and in lists of batches it is not called failed, and it has bars of its own."""
+    for name in ("a", "b"):
+        library.send(f"2/1/{name}", batch=7, count=2)
+    library.done("2/1/a")
+    library.cancelled("2/1/b")
+    page = library.text("/image?id=2/1/b")
+    assert '<div class="notice cancelled">\n<p><strong>Cancelled:</strong>' in page
+    assert "dlcs retry 2/1/b" in page
+    assert '<span class="code cancelled">cancelled</span>' in library.text("/images?state=cancelled")
+    row = re.findall(r'class="figure">([^<]*)</td>', library.text("/batches"))
+    assert row == ["2", "1", "0", "0", "1", "0"]  # images, done, failed, rejected, cancelled, to come
+    desk = Desk(library.ledger)
+    desk.send("2/1/c")
+    claim = desk.claim("run-1")
+    now = datetime.now(UTC) - timedelta(minutes=3)
+    library.ledger.claims.release_run(claim.run_id, schedule=SCHEDULE, now=now, terminated=True)
+    numbers = library.text("/numbers")
+    assert "Images that ended, a minute; at most 0 done, 0 failed, 0 deleted, 0 pending, 1 cancelled" in numbers
+    assert '<li class="c4">cancelled</li>' in numbers
+    assert re.search(r"Failures by reason, images</h2>\s*<p>Nothing in this time", numbers)
 
 
 def test_a_thumbnail_is_passed_on_as_a_jpeg_whatever_s3_says(mixed: Library) -> None:
