@@ -163,7 +163,9 @@ def dlcs_end(facts: EndFacts, failure: Failure | None) -> DlcsEnd:
         if failure is None or request_id == facts.request_id
     }
     channels = facts.registration.channels if facts.registration else None
-    delivered = channels is None or any(each.channel is Channel.IIIF_IMG for each in channels)
+    # An original that was kept is not what is served, if the JP2 was to be and could not be made.
+    is_there = failure is None or Stage.JP2 in made
+    delivered = is_there and (channels is None or any(each.channel is Channel.IIIF_IMG for each in channels))
     location = _first(made, (Stage.JP2, Stage.ORIGINAL), "location") if delivered else None
     error = _error(failure)
     if location is not None and len(location) > LONGEST_LOCATION:
@@ -173,7 +175,7 @@ def dlcs_end(facts: EndFacts, failure: Failure | None) -> DlcsEnd:
     has_thumbnails = thumbnails is not None and thumbnails.outcome is Outcome.MADE
     nothing_wanted = channels is not None and all(each.channel is Channel.NONE for each in channels)
     registration = facts.registration
-    width, height = _measured(made)
+    width, height = _measured(made) if is_there else (0, 0)
     return DlcsEnd(
         facts.asset_id,
         registration=registration if registration and registration.of_dlcs else None,
