@@ -276,6 +276,11 @@ class Settings(BaseSettings):
     stalled_after: Duration = Field(
         timedelta(hours=1), description="How long after it was asked for an image that has not ended counts as stalled."
     )
+    abandoned_after: Duration = Field(
+        timedelta(hours=12),
+        description="How long after it was asked for what has no end in the DLCS counts as left there: longer than any "
+        "message waits in its queue.",
+    )
     log_format: Literal["text", "json"] = Field(
         "text",
         description="How runs and sensors write their log: `text`, or `json` with image, request and run in fields of "

@@ -48,6 +48,7 @@ _COMMANDS: Final = {
     "rejected": _Command("rejected", "rejected"),
     "usage": _Command("usage", "usage"),
     "checksums": _Command("checksums", "checksums"),
+    "repair": _Command("repair", "repair"),
     "doctor": _Command("doctor", "doctor"),
     "canary": _Command("canary", "canary", needs_arguments=True),
     "metrics": _Command("metrics", "metrics"),

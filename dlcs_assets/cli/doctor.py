@@ -12,7 +12,15 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from dlcs_assets.cli import doctor_aws, doctor_disks, doctor_drift, doctor_image_server, doctor_parts, doctor_sensors
+from dlcs_assets.cli import (
+    doctor_aws,
+    doctor_disks,
+    doctor_dlcs,
+    doctor_drift,
+    doctor_image_server,
+    doctor_parts,
+    doctor_sensors,
+)
 from dlcs_assets.cli.connection import load_settings
 from dlcs_assets.cli.doctor_finding import Check, Finding, Verdict, fail, failed, ok, warn
 from dlcs_assets.cli.failure import FAILED, CommandError
@@ -55,7 +63,7 @@ def _misspelt(environment: Iterable[str]) -> list[Finding]:
 
 
 def _outside(settings: Settings) -> list[Finding]:
-    modules = (doctor_parts, doctor_sensors, doctor_drift, doctor_image_server, doctor_aws, doctor_disks)
+    modules = (doctor_parts, doctor_dlcs, doctor_sensors, doctor_drift, doctor_image_server, doctor_aws, doctor_disks)
     checks = [check for module in modules for check in module.CHECKS]
     # At the same time: a service that is down costs its whole timeout.
     with ThreadPoolExecutor(len(checks)) as pool:

@@ -239,7 +239,7 @@ class DlcsDatabase:
 
     def configuration(self) -> DlcsConfiguration:
         """Return what there is about customers."""
-        with self._reading(_OF_CUSTOMERS) as (connection, layout):
+        with self.reading(_OF_CUSTOMERS) as (connection, layout):
             return DlcsConfiguration(
                 layout,
                 tuple(connection.scalars(select(_CUSTOMERS.c.Id).order_by(_CUSTOMERS.c.Id))),
@@ -251,7 +251,7 @@ class DlcsDatabase:
 
     def check_images(self) -> None:
         """Raise what keeps images from being read."""
-        with self._reading(OF_IMAGES):
+        with self.reading(OF_IMAGES):
             pass
 
     def close(self) -> None:
@@ -261,12 +261,12 @@ class DlcsDatabase:
             self._opened = None
 
     def _rows(self, chosen: ColumnElement[bool], *, limit: int | None) -> tuple[Sequence[Any], Sequence[Any]]:
-        with self._reading(OF_IMAGES) as (connection, layout):
+        with self.reading(OF_IMAGES) as (connection, layout):
             rows = connection.execute(_select_images(layout).where(chosen).order_by(_IMAGES.c.Id).limit(limit)).all()
             return rows, _channels(connection, rows)
 
     @contextmanager
-    def _reading(self, tables: Collection[TableClause]) -> Iterator[tuple[Connection, Layout]]:
+    def reading(self, tables: Collection[TableClause]) -> Iterator[tuple[Connection, Layout]]:
         """Yield a connection that cannot write and sees one moment, and the layout of what it sees."""
         try:
             with self._engine().connect() as connection:

@@ -16,7 +16,7 @@ from time import monotonic
 from typing import Final
 
 from dlcs_assets.clients.dlcs_database import DlcsDatabase
-from dlcs_assets.clients.dlcs_ends import LONGEST_LOCATION, Changed, DlcsEnd, EndResult, Gone, write_end
+from dlcs_assets.clients.dlcs_ends import LONGEST_LOCATION, Changed, DlcsBatch, DlcsEnd, EndResult, Gone, write_end
 from dlcs_assets.domain.batch import Batch, Tally
 from dlcs_assets.domain.delivery import Channel
 from dlcs_assets.domain.errors import IngestError, PermanentError
@@ -239,20 +239,20 @@ def _as_write_back(result: EndResult) -> WriteBack:
         case Gone():
             return WriteBack(gone=True)
         case _:
-            return WriteBack(
-                finished=tuple(
-                    Batch(
-                        each.id,
-                        each.customer,
-                        each.count,
-                        each.submitted,
-                        finished_at=each.finished,
-                        tally=Tally(done=each.completed, failed=each.errors),
-                        superseded=each.superseded,
-                    )
-                    for each in result.finished
-                )
-            )
+            return WriteBack(finished=tuple(map(batch_of, result.finished)))
+
+
+def batch_of(found: DlcsBatch) -> Batch:
+    """Return a batch that has finished as the DLCS counts it."""
+    return Batch(
+        found.id,
+        found.customer,
+        found.count,
+        found.submitted,
+        finished_at=found.finished,
+        tally=Tally(done=found.completed, failed=found.errors),
+        superseded=found.superseded,
+    )
 
 
 def _unexpected(error: Exception) -> IngestError:

@@ -18,17 +18,17 @@ from dlcs_assets.domain.batch import Batch
 from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.ingest_request import Registration
 from dlcs_assets.domain.modified import AssetDeleted
-from dlcs_assets.domain.request_states import ENDED, WITHOUT_EFFECT, Event, RequestState
+from dlcs_assets.domain.request_states import ENDED, UNFINISHED, WITHOUT_EFFECT, Event, RequestState
 from dlcs_assets.domain.results import ObjectRecord, StageResult, WorkItem
 from dlcs_assets.domain.stages import Lane, Stage
 from dlcs_assets.ledger.attempts import add_attempt, remove_signatures
-from dlcs_assets.ledger.batches import finish_as_counted
+from dlcs_assets.ledger.batches import finish_as_counted, post_finished
 from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.deletions import request_deletion
 from dlcs_assets.ledger.outbox import LONGEST_ERROR, next_try
 from dlcs_assets.ledger.overtaken import end_overtaken, request_again
-from dlcs_assets.ledger.records import created_at, new_id, registration_columns, stage_results, stored_objects
-from dlcs_assets.ledger.tables import OF_PRIORITY, claims, images, messages, requests, write_backs
+from dlcs_assets.ledger.records import created_at, new_id, registration_columns, slices, stage_results, stored_objects
+from dlcs_assets.ledger.tables import OF_PRIORITY, batches, claims, images, messages, requests, write_backs
 from dlcs_assets.ledger.transitions import Failure, Reason, change_state
 
 _OVERTAKEN: Final = (RequestState.RESERVED, RequestState.RUNNING, RequestState.SUPERSEDED, RequestState.DELETED)
@@ -159,6 +159,25 @@ class WriteBacks:
             connection.execute(update(write_backs).where(write_backs.c.id == failed.id).values(values))
             if others_wait:
                 connection.execute(update(write_backs).where(write_backs.c.due_at < due_at).values(due_at=due_at))
+
+    def in_progress(self, image_ids: Sequence[str]) -> set[str]:
+        """Return the images among these that have a request that has not ended, or an end that is to be written."""
+        found: set[str] = set()
+        with self._database.read() as connection:
+            for ids in slices(image_ids):
+                unfinished = requests.c.image_id.in_(ids), requests.c.state.in_(UNFINISHED)
+                found.update(connection.scalars(select(requests.c.image_id).where(*unfinished)))
+                found.update(connection.scalars(select(write_backs.c.image_id).where(write_backs.c.image_id.in_(ids))))
+        return found
+
+    def report_finished(self, batch: Batch, *, now: datetime) -> None:
+        """Write the notification of a batch that has finished in the DLCS, which may be none of those known here."""
+        with self._database.write() as connection:
+            known = select(batches.c.id).where(batches.c.id == batch.id, batches.c.customer == batch.customer)
+            if connection.execute(known).first() is None:
+                post_finished(connection, batch, now)
+            else:
+                finish_as_counted(connection, [batch], since=batch.submitted_at, now=now)
 
     def unwritten(self) -> tuple[int, str | None]:
         """Count what is to be written, and say why the one that was tried most was not."""

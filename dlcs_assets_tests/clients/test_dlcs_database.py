@@ -75,7 +75,7 @@ def test_the_database_of_the_dlcs_cannot_be_written(dlcs: Dlcs, database: DlcsDa
     dlcs.image("2/1/a")
     with (
         pytest.raises(PermanentError, match="ReadOnlySqlTransaction"),
-        database._reading(dlcs_database.OF_IMAGES) as (connection, _),
+        database.reading(dlcs_database.OF_IMAGES) as (connection, _),
     ):
         connection.exec_driver_sql('DELETE FROM "Images"')
     assert list(database.assets(["2/1/a"])) == ["2/1/a"]

@@ -43,6 +43,7 @@ SECRETS: Final = {
     "database_url": ("DlcsDatabaseSecret", "ARN of the secret with DLCS_DATABASE_URL; blank: none is read."),
 }
 LEFT_OUT: Final = {
+    "abandoned_after": "It concerns commands that a person gives.",
     "s3_endpoint_url": "S3 is AWS's own.",
     "appetiser_scratch_root": "All containers see the scratch folder under the same path.",
     "image_server_scratch_root": "All containers see the scratch folder under the same path.",
