@@ -27,6 +27,7 @@ from bench import (
     scale,
     thumbnails,
     transfer,
+    wall,
 )
 from bench.report import Measured, note
 from bench.result import Result
@@ -51,6 +52,7 @@ CASES = {
     "pictures": pictures.measure,
     "backlog": backlog.measure,
     "bombs": bombs.measure,
+    "wall": wall.measure,
 }
 # About an image server that fails; of what takes long; and of what nothing here changes.
 ONLY_IF_NAMED = ("load", "faults", "outage", "thumbnails", "backlog", "arrangements", "bombs")
@@ -66,6 +68,7 @@ COMPONENTS: dict[str, frozenset[Component]] = {
     "scale": frozenset({Component.AWS, Component.CODE_SERVER, Component.WEBSERVER}),  # it evaluates the sensors itself
     "load": frozenset(),  # a server of its own
     "growth": frozenset({Component.AWS}),
+    "wall": frozenset({Component.AWS}),
     "conversion": frozenset({Component.APPETISER}),
     "transfer": frozenset({Component.AWS, Component.APPETISER}),  # an image server of its own
     "pictures": frozenset(),  # no services

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -14,7 +12,6 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
 from dlcs_assets.clients.aws import S3ClientFactory, make_client
 from dlcs_assets.clients.storage import Storage
@@ -33,6 +30,7 @@ from dlcs_assets.view.app import create_app
 from dlcs_assets.view.pictures import Pictures, make_image_server
 from dlcs_stack.stack import RunningStack
 from dlcs_testing import postgresql
+from dlcs_testing.asgi_service import served
 from dlcs_testing.installation import only_the_stacks_environment
 from dlcs_testing.ledger_files import new_ledger_at
 from dlcs_testing.one_write import commit_stage, end_image
@@ -41,22 +39,6 @@ from dlcs_testing.pictures import jpeg
 SCHEDULE = RetrySchedule(attempts=3, delay=timedelta(seconds=60))
 EDGES = (100, 200, 400)
 BROKEN = PermanentError("conversion_failed", "It is torn", remedy="Send a whole one", stage=Stage.JP2)
-
-
-@contextmanager
-def served(app: Any, *, host: str = "127.0.0.1") -> Iterator[str]:
-    """Serve an application on a free port; yield its address."""
-    server = uvicorn.Server(uvicorn.Config(app, host=host, port=0, log_level="warning", server_header=False))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        while not server.started:
-            assert thread.is_alive()
-            time.sleep(0.01)
-        yield f"http://{host}:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 @dataclass

@@ -20,8 +20,9 @@ from dlcs_assets.domain.results import ObjectKind
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.view.app import create_app
 from dlcs_assets.view.pictures import Pictures, make_image_server
-from dlcs_assets_tests.view.conftest import Library, served
+from dlcs_assets_tests.view.conftest import Library
 from dlcs_stack.stack import RunningStack
+from dlcs_testing.asgi_service import served
 from dlcs_testing.browser import CHROMIUM, chromium
 from dlcs_testing.pictures import jpeg
 from dlcs_testing.pipeline import running_pipeline

@@ -23,8 +23,9 @@ from dlcs_assets.view import pages
 from dlcs_assets.view.app import create_app
 from dlcs_assets.view.templating import shown_bytes
 from dlcs_assets_tests.ledger.conftest import Desk
-from dlcs_assets_tests.view.conftest import SCHEDULE, Library, library_at, served
+from dlcs_assets_tests.view.conftest import SCHEDULE, Library, library_at
 from dlcs_stack.stack import RunningStack
+from dlcs_testing.asgi_service import served
 
 GONE = PermanentError("origin_not_found", "It answered 404", remedy="Put it there", stage=Stage.ORIGINAL)
 FOREIGN = ("evil.example", "localhost.evil.example", "10.0.0.1", "")
