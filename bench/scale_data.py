@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from dlcs_assets.defs.partitions import KEYS_PER_STATEMENT
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.partition_key import asset_id_of, partition_key
 from dlcs_assets.domain.request_states import RequestState
-from dlcs_assets.domain.results import ObjectKind, StageResult
+from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult, joint_version
 from dlcs_assets.domain.stages import STAGES, Lane, Outcome, Stage
 from dlcs_assets.ledger import tables as schema
+from dlcs_assets.ledger.details import Details
 from dlcs_assets.ledger.engine import make_engine
 from dlcs_assets.ledger.records import new_id, stages_text
 
@@ -75,7 +77,6 @@ def fill_ledger(url: str, images: Sequence[str]) -> None:
         schema.requests: _request_rows,
         schema.attempts: _attempt_rows,
         schema.outcomes: _outcome_rows,
-        schema.objects: _object_rows,
         schema.messages: _message_rows,
     }
     numbered = [(image, new_id(), number) for number, image in enumerate(_series(0))]
@@ -227,36 +228,14 @@ def _outcome_rows(image: str, request: str, number: int) -> Iterator[dict[str, A
         result = _result(image, stage)
         yield {
             "image_id": image,
+            **_ids(image),
             "stage": stage,
             "request_id": request,
             "run_id": "0" * 36,
             "outcome": result.outcome,
-            "data_version": result.data_version,
-            "facts": dict(result.facts),
-            "recipe": {"policy": "default", "sizes": [f"!{size},{size}" for size in THUMBNAILS], "code": "1"},
+            **Details.of_result(result).columns(),
             "committed_at": BEGAN,
             "reported": True,
-        }
-
-
-def _object_rows(image: str, _request: str, number: int) -> Iterator[dict[str, Any]]:
-    if number % FAILED_EVERY == FAILED_EVERY - 1:
-        return
-    stored = [
-        ("dlcs-storage", image, ObjectKind.JP2, "image/jp2"),
-        ("dlcs-thumbs", f"{image}/s.json", ObjectKind.SIZES, "application/json"),
-    ]
-    stored += [("dlcs-thumbs", f"{image}/open/{size}.jpg", ObjectKind.THUMBNAIL, "image/jpeg") for size in THUMBNAILS]
-    for bucket, key, kind, content_type in stored:
-        yield {
-            "bucket": bucket,
-            "key": key,
-            "image_id": image,
-            **_ids(image),
-            "kind": kind,
-            "bytes": 123_456,
-            "sha256": "0123456789abcdef" * 4,
-            "content_type": content_type,
         }
 
 
@@ -275,19 +254,36 @@ def _message_rows(image: str, request: str, _number: int) -> Iterator[dict[str, 
 
 
 def _result(image: str, stage: Stage) -> StageResult:
+    stored = _stored(image, stage)
+    version = _digest(image) if stage is Stage.ORIGINAL else joint_version(stored)
     facts: dict[str, Any] = {
         "width": 4724,
         "height": 6211,
         "bytes": 12_345_678,
         "milliseconds": 2345,
-        "sha256": "0123456789abcdef" * 4,
+        "sha256": stored[0].sha256 if stored else version,
         "origin": f"https://images.example.org/digitised/{image}.tif",
         "source": f"s3://dlcs-storage/{image}",
         "location": f"s3://dlcs-storage/{image}",
     }
     if stage is Stage.THUMBNAILS:
         facts["sizes"] = [[size * 3 // 4, size] for size in THUMBNAILS]
-    return StageResult(stage, OUTCOMES[stage], "0123456789abcdef" * 4, facts)
+    recipe = {"policy": "default", "sizes": [f"!{size},{size}" for size in THUMBNAILS], "code": "1"}
+    return StageResult(stage, OUTCOMES[stage], version, facts, stored, recipe)
+
+
+def _stored(image: str, stage: Stage) -> tuple[ObjectRecord, ...]:
+    of_jp2 = [("dlcs-storage", image, ObjectKind.JP2, "image/jp2")]
+    of_thumbnails = [
+        ("dlcs-thumbs", f"{image}/open/{size}.jpg", ObjectKind.THUMBNAIL, "image/jpeg") for size in THUMBNAILS
+    ]
+    of_thumbnails.append(("dlcs-thumbs", f"{image}/s.json", ObjectKind.SIZES, "application/json"))
+    chosen = {Stage.ORIGINAL: [], Stage.JP2: of_jp2, Stage.THUMBNAILS: of_thumbnails}[stage]
+    return tuple(ObjectRecord(bucket, key, kind, 123_456, _digest(key), what) for bucket, key, kind, what in chosen)
+
+
+def _digest(of: str) -> str:
+    return sha256(of.encode()).hexdigest()
 
 
 def keys_of(images: Sequence[str]) -> list[str]:

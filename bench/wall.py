@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
 import httpx
 from playwright.sync_api import Page  # noqa: TID253 (this case is about a browser)
-from sqlalchemy import update
+from sqlalchemy import select
 
 from bench.result import Result, of_many, percentile_95
 from bench.scale_data import fill_ledger, image_ids
@@ -19,10 +20,14 @@ from bench.system import RunningSystem
 from dlcs_assets.clients.aws import S3ClientFactory
 from dlcs_assets.clients.storage import Storage
 from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.results import ObjectRecord
+from dlcs_assets.domain.stages import Stage
 from dlcs_assets.domain.storage_keys import thumbnail_key
 from dlcs_assets.ledger import Ledger
+from dlcs_assets.ledger.details import Holding
 from dlcs_assets.ledger.engine import make_engine
-from dlcs_assets.ledger.tables import objects
+from dlcs_assets.ledger.tables import outcomes
+from dlcs_assets.ledger.writes import set_details
 from dlcs_assets.settings import Settings
 from dlcs_assets.view.app import create_app
 from dlcs_assets.view.pages import ON_A_WALL
@@ -135,7 +140,8 @@ def _pages(system: RunningSystem, count: int) -> Iterator[tuple[str, Sequence[st
         with closing(Ledger(url)) as ledger:
             ledger.reports.counts()  # makes the tables
         fill_ledger(url, images)
-        _note_bytes(url)
+        if count == IMAGES:  # whose pictures are looked at
+            _note_pictures(url)
         with served(create_app(lambda: Ledger(url), _pictures(system.settings), system.settings)) as address:
             yield address, images
 
@@ -154,10 +160,18 @@ def _store_thumbnails(system: RunningSystem, images: Sequence[AssetId]) -> None:
         system.s3.put_object(Bucket=system.settings.thumbs_bucket, Key=key, Body=THUMBNAIL)
 
 
-def _note_bytes(url: str) -> None:
-    """Have the ledger know how large the thumbnails of a wall are."""
+def _note_pictures(url: str) -> None:
+    """Have the ledger know each image's own thumbnails, where it has copies, and how large those of a wall are."""
     engine = make_engine(url)
+    of_thumbnails = outcomes.c.stage == Stage.THUMBNAILS
     with engine.begin() as connection:
-        of_a_wall = objects.c.key.like(f"%/open/{TILE_EDGE}.jpg")
-        connection.execute(update(objects).where(of_a_wall).values(bytes=len(THUMBNAIL)))
+        for row in connection.execute(select(outcomes.c.image_id, outcomes.c.details).where(of_thumbnails)).all():
+            held = tuple(_own(each.record, AssetId.parse(row.image_id)) for each in row.details.holdings)
+            set_details(connection, row.image_id, Stage.THUMBNAILS, replace(row.details, holdings=held))
     engine.dispose()
+
+
+def _own(record: ObjectRecord, image: AssetId) -> Holding:
+    key = "/".join([str(image), *record.key.split("/")[3:]])
+    shown = key == thumbnail_key(image, TILE_EDGE, open_=True)
+    return Holding(replace(record, key=key, bytes=len(THUMBNAIL) if shown else record.bytes))

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.results import ObjectRecord
 from dlcs_assets.domain.stages import STAGES
 from dlcs_assets.domain.upload import sent_key
 from dlcs_assets.ledger.engine import make_engine
@@ -82,6 +83,12 @@ class System:
     def images(self, customer: int) -> dict[str, ImageStatus]:
         """Return all images of a customer, by id."""
         return {status.asset_id: status for status in self.ledger.reports.images(Selection(customer=customer))}
+
+    def recorded_objects(self, customer: int) -> list[ObjectRecord]:
+        """Return what is on record as stored of a customer; of what is registered also what is stored for a while."""
+        comparison = self.ledger.comparison
+        pages = comparison.image_ids(customer=customer)
+        return [each for page in pages for image in comparison.recorded(page).values() for each in image.objects]
 
     def await_end(self, asset_ids: Sequence[str], *, state: str = "done", timeout: float = 90) -> None:
         """Wait until every one of the images has ended in this state; fail at once if one ends otherwise."""

@@ -132,7 +132,7 @@ class _Records:
     def forget_object(self, bucket: str, key: str) -> None:
         if self.ledger:
             with suppress(DBAPIError):
-                self.ledger.results.remove_object(bucket, key)
+                self.ledger.results.remove_transient(bucket, key)
 
 
 @contextmanager

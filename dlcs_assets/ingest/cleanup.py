@@ -75,7 +75,7 @@ def drop_left_transient(storage: Storage, ledger: Ledger, *, limit: int) -> tupl
             problem = error
             continue
         for key in keys:
-            ledger.results.remove_object(bucket, key)
+            ledger.results.remove_transient(bucket, key)
         deleted += len(keys)
     return deleted, problem
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, FromClause, Table, func, select
 
@@ -12,12 +12,15 @@ from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.ingest_request import Registration
 from dlcs_assets.domain.quota import SOURCE_KINDS, Taken, require_room, require_room_for_image
 from dlcs_assets.domain.results import ObjectKind
+from dlcs_assets.domain.stages import Stage
 from dlcs_assets.ledger.database import Database
-from dlcs_assets.ledger.tables import claims, images, objects
+from dlcs_assets.ledger.details import STAGE_OF_KIND
+from dlcs_assets.ledger.tables import claims, images, outcomes
 
 # Raises MessageRejectedError for a registration that can't work; returns the customer's limit of images, or None.
 RegistrationCheck = Callable[[AssetId, Registration], int | None]
 
+SOURCE_STAGES: Final = tuple(STAGE_OF_KIND[kind] for kind in SOURCE_KINDS)
 _Place = tuple[int, int]
 
 
@@ -58,10 +61,9 @@ class Accounting:
         reserving = images.join(claims, claims.c.image_id == images.c.id)
         with self._database.read() as connection:
             counted = _by_space(connection, images, func.count(), _chosen(images, customer, space))
-            source = _by_space(connection, objects, _bytes(), [*_chosen(objects, customer, space), _is(*SOURCE_KINDS)])
-            thumbnails = _by_space(
-                connection, objects, _bytes(), [*_chosen(objects, customer, space), _is(ObjectKind.THUMBNAIL)]
-            )
+            of_these = _chosen(outcomes, customer, space)
+            source = _by_space(connection, outcomes, _bytes(), [*of_these, *_of(SOURCE_STAGES)])
+            thumbnails = _by_space(connection, outcomes, _bytes(), [*of_these, *_of((Stage.THUMBNAILS,))])
             reserved = _by_space(
                 connection, reserving, func.sum(claims.c.reserved_bytes), _chosen(images, customer, space)
             )
@@ -142,11 +144,11 @@ def _taken(connection: Connection, asset_id: AssetId, replaces: Collection[Objec
     All in one statement, so from one moment: what others reserve becomes what they store.
     """
     customer, image_id = asset_id.customer, str(asset_id)
-    stored = select(_bytes()).where(objects.c.customer == customer, _is(*SOURCE_KINDS))
+    stored = select(_bytes()).where(outcomes.c.customer == customer, *_of(SOURCE_STAGES))
     reserved = select(func.sum(claims.c.reserved_bytes)).where(
         claims.c.customer == customer, claims.c.reserved_bytes > 0, claims.c.image_id != image_id
     )
-    replaced = select(_bytes()).where(objects.c.image_id == image_id, _is(*replaces))
+    replaced = select(_bytes()).where(outcomes.c.image_id == image_id, *_of([STAGE_OF_KIND[kind] for kind in replaces]))
     row = connection.execute(select(*(each.scalar_subquery() for each in (stored, reserved, replaced)))).one()
     return Taken(int(row[0] or 0), int(row[1] or 0)), int(row[2] or 0)
 
@@ -154,7 +156,7 @@ def _taken(connection: Connection, asset_id: AssetId, replaces: Collection[Objec
 def _by_space(
     connection: Connection, source: FromClause, value: ColumnElement[Any], where: Collection[ColumnElement[bool]]
 ) -> dict[_Place, int]:
-    table = objects if source is objects else images
+    table = outcomes if source is outcomes else images
     place = (table.c.customer, table.c.space)
     rows = connection.execute(select(*place, value.label("value")).select_from(source).where(*where).group_by(*place))
     return {(row.customer, row.space): int(row.value) for row in rows}
@@ -166,8 +168,8 @@ def _chosen(table: Table, customer: int | None, space: int | None) -> list[Colum
 
 
 def _bytes() -> ColumnElement[Any]:
-    return func.sum(objects.c.bytes)
+    return func.sum(outcomes.c.bytes)
 
 
-def _is(*kinds: ObjectKind) -> ColumnElement[bool]:
-    return objects.c.kind.in_(kinds)
+def _of(stages: Collection[Stage]) -> tuple[ColumnElement[bool], ...]:
+    return outcomes.c.stage.in_(stages), outcomes.c.bytes.is_not(None)

@@ -30,16 +30,9 @@ from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.launches import record_started
 from dlcs_assets.ledger.losses import begin_images, end_held, losses_of, run_lost, run_terminated
 from dlcs_assets.ledger.overtaken import end_overtaken, request_again
-from dlcs_assets.ledger.records import (
-    RetrySchedule,
-    new_id,
-    slices,
-    stage_results,
-    stages_of,
-    stored_objects,
-)
+from dlcs_assets.ledger.records import RetrySchedule, new_id, recorded_results, slices, stages_of
 from dlcs_assets.ledger.requests import NewRequest, create_requests
-from dlcs_assets.ledger.tables import attempts, chunk_images, chunks, claims, images, objects, outcomes, requests
+from dlcs_assets.ledger.tables import attempts, chunk_images, chunks, claims, images, outcomes, requests
 from dlcs_assets.ledger.transitions import CANCELLED, Reason, change_state
 from dlcs_assets.ledger.write_backs import IS_UNWRITTEN, add_failed
 
@@ -260,7 +253,8 @@ def _claim(
         return ()
     claim_requests(connection, rows, token, run_id, now)
     ids = [row.image_id for row in rows]
-    results, stored = stage_results(connection, ids), stored_objects(connection, ids)
+    recorded = recorded_results(connection, ids)
+    results, stored = recorded.of_stages, recorded.objects
     tried = exists().where(attempts.c.request_id == requests.c.id)
     earlier = or_(requests.c.id.not_in(request_ids), tried)
     known = set(connection.scalars(select(requests.c.image_id).where(requests.c.image_id.in_(ids), earlier)))
@@ -304,7 +298,7 @@ def _done_and_sound(connection: Connection, rows: Sequence[Row[Any]]) -> set[str
         .order_by(requests.c.id)
     )
     before = {row.image_id: row.state for row in connection.execute(earlier)}  # the last one of each remains
-    damaged = select(objects.c.image_id).where(objects.c.image_id.in_(image_ids), objects.c.damage.is_not(None))
+    damaged = select(outcomes.c.image_id).where(outcomes.c.image_id.in_(image_ids), outcomes.c.damaged)
     was_done = {image_id for image_id, state in before.items() if state in SHOWN_AS_DONE}
     return was_done - set(connection.scalars(damaged))
 

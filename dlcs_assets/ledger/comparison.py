@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Column, ColumnElement, Connection, func, insert, select
+from sqlalchemy import Column, ColumnElement, Connection, func, select
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.request_states import UNFINISHED
-from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
+from dlcs_assets.domain.results import ObjectRecord, StageResult
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.ledger.database import Database
-from dlcs_assets.ledger.records import stage_results, stored_objects
-from dlcs_assets.ledger.tables import images, objects, requests, tombstones
-from dlcs_assets.ledger.writes import object_row, put_results
+from dlcs_assets.ledger.records import recorded_results
+from dlcs_assets.ledger.tables import images, outcomes, requests, tombstones
+from dlcs_assets.ledger.writes import put_results, put_transient
 
 PAGE: Final = 200  # images at a time
 FOUND: Final = "found in storage"  # in place of the run that made a result
@@ -56,7 +56,7 @@ class Comparison:
 
     def image_ids(self, *, customer: int | None = None, space: int | None = None) -> Iterator[list[str]]:
         """Yield the ids of all that is registered or has objects on record, in pages; an id may come twice."""
-        for column, table in ((images.c.id, images), (objects.c.image_id, objects)):
+        for column, table in ((images.c.id, images), (outcomes.c.image_id, outcomes)):
             after = ""
             while True:
                 query = select(column).where(column > after)
@@ -64,8 +64,8 @@ class Comparison:
                     query = query.where(table.c.customer == customer)
                 if space is not None:
                     query = query.where(table.c.space == space)
-                if table is objects:
-                    query = query.where(~_is_registered(column), objects.c.kind != ObjectKind.TRANSIENT).distinct()
+                if table is outcomes:
+                    query = query.where(~_is_registered(column), outcomes.c.bytes.is_not(None)).distinct()
                 with self._database.read() as connection:
                     ids = list(connection.scalars(query.order_by(column).limit(PAGE)))
                 if not ids:
@@ -82,7 +82,7 @@ class Comparison:
                 for row in connection.execute(select(images.c.id, images.c.registration).where(images.c.id.in_(ids)))
             }
             deleted = _among(connection, tombstones.c.image_id, ids)
-            stored, results = stored_objects(connection, ids), stage_results(connection, ids)
+            results = recorded_results(connection, ids)
             unfinished: dict[str, set[str]] = {}
             of_image = requests.c.image_id.in_(ids)
             for row in connection.execute(
@@ -103,8 +103,8 @@ class Comparison:
                 is_registered=image in origins,
                 is_deleted=image in deleted and image not in origins,
                 has_origin=origins.get(image, False),
-                objects=tuple(stored.get(image, ())),
-                results={stage: result for stage, (_, result) in results.get(image, {}).items()},
+                objects=tuple(results.objects.get(image, ())),
+                results={stage: result for stage, (_, result) in results.of_stages.get(image, {}).items()},
                 requests=frozenset(unfinished.get(image, ())),
                 ended_at=ended.get(image),
             )
@@ -128,10 +128,7 @@ class Comparison:
     def note_transient(self, asset_id: AssetId, records: Sequence[ObjectRecord]) -> None:
         """Record transient objects that were found in storage: `reconcile` deletes those of no open request."""
         with self._database.write() as connection:
-            for record in records:
-                where = (objects.c.bucket == record.bucket, objects.c.key == record.key)
-                if connection.execute(select(objects.c.key).where(*where)).first() is None:
-                    connection.execute(insert(objects), [object_row(asset_id, record)])
+            put_transient(connection, [(str(asset_id), record) for record in records])
 
     def sample(self, number: int) -> list[str]:
         """Return the ids of up to `PAGE` registered images, beginning with the one at this place in their order."""

@@ -13,7 +13,6 @@ from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.modified import AssetDeleted
 from dlcs_assets.domain.request_states import MessageState, RequestState
-from dlcs_assets.domain.results import ObjectKind
 from dlcs_assets.ledger.attempts import (
     check_claim,
     claim_requests,
@@ -28,7 +27,6 @@ from dlcs_assets.ledger.tables import (
     chunk_images,
     images,
     messages,
-    objects,
     outcomes,
     requests,
     tombstones,
@@ -113,9 +111,7 @@ class Deletions:
         with self._database.write() as connection:
             check_claim(connection, claim.token, deletion.asset_id)
             if error is None:
-                # What may still be in S3 under a key that is not the image's stays on record, until it is deleted.
-                lasting = objects.c.kind != ObjectKind.TRANSIENT
-                connection.execute(delete(objects).where(objects.c.image_id == image_id, lasting))
+                # What is transient may still be in S3: it stays on record, until it is deleted.
                 connection.execute(delete(outcomes).where(outcomes.c.image_id == image_id))
                 own = (tombstones.c.image_id == image_id, tombstones.c.request_id == deletion.request_id)
                 connection.execute(update(tombstones).where(*own).values(deleted_at=now))

@@ -18,7 +18,7 @@ from dlcs_assets.domain.stages import Lane
 from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.losses import losses_of
 from dlcs_assets.ledger.records import Chunk, DueImage, new_id, stages_of, stages_text
-from dlcs_assets.ledger.tables import chunk_images, chunks, claims, leases, requests
+from dlcs_assets.ledger.tables import chunk_images, chunks, claims, leases, requests, unfinished
 from dlcs_assets.ledger.transitions import change_state
 from dlcs_assets.ledger.write_backs import IS_UNWRITTEN
 
@@ -44,7 +44,7 @@ class Dispatch:
             rows = connection.execute(
                 select(requests.c.customer, func.min(requests.c.due_at), last_chunk)
                 .where(
-                    requests.c.state == RequestState.PENDING,
+                    unfinished(RequestState.PENDING),
                     requests.c.lane == lane,
                     requests.c.due_at <= now,
                     ~IS_UNWRITTEN,
@@ -68,7 +68,7 @@ class Dispatch:
             rows = connection.execute(
                 select(requests)
                 .where(
-                    requests.c.state == RequestState.PENDING,
+                    unfinished(RequestState.PENDING),
                     requests.c.lane.in_(list(lanes)),
                     requests.c.due_at <= now,
                     true() if customer is None else requests.c.customer == customer,

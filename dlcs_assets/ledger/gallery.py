@@ -19,7 +19,7 @@ from dlcs_assets.domain.stages import STAGES, Stage
 from dlcs_assets.ledger.batch_counts import asked
 from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.image_counts import kept_counts
-from dlcs_assets.ledger.records import Attempt, ended_attempts, new_id, stored_objects
+from dlcs_assets.ledger.records import Attempt, ended_attempts, new_id, recorded_results
 from dlcs_assets.ledger.tables import batches, images, messages, outcomes, requests
 
 MOST_COUNTED: Final = 10_000
@@ -269,10 +269,10 @@ class Gallery:
         found = {Stage(row.stage): Committed(Stage(row.stage), *row[1:]) for row in rows}
         return {stage: found[stage] for stage in STAGES if stage in found}
 
-    def stored(self, image_id: str) -> list[ObjectRecord]:
+    def stored(self, image_id: str) -> Sequence[ObjectRecord]:
         """Return what is stored of an image."""
         with self._database.read() as connection:
-            return stored_objects(connection, [image_id]).get(image_id, [])
+            return recorded_results(connection, [image_id]).objects.get(image_id, ())
 
     def spaces(self) -> dict[tuple[int, int], dict[ShownState, int]]:
         """Return how many images each space of each customer has, by state."""
@@ -338,7 +338,7 @@ def _beyond(shown: Shown, place: Place, *, backwards: bool) -> ColumnElement[boo
 
 
 def _tiles(connection: Connection, rows: Sequence[Any]) -> tuple[Tile, ...]:
-    stored = stored_objects(connection, [row.image_id for row in rows])
+    stored = recorded_results(connection, [row.image_id for row in rows]).objects
     return tuple(
         Tile(
             Place(row.customer, row.space, row.image_id),

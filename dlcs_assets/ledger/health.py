@@ -13,7 +13,7 @@ from dlcs_assets.domain.request_states import UNFINISHED, MessageState, RequestS
 from dlcs_assets.domain.stages import Lane
 from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.gallery import MOST_COUNTED
-from dlcs_assets.ledger.tables import claims, messages, notifications, outcomes, requests
+from dlcs_assets.ledger.tables import claims, messages, notifications, outcomes, requests, unfinished
 from dlcs_assets.ledger.write_backs import IS_UNWRITTEN
 
 DOWN: Final = "_down"  # how codes of services end that could not be reached at all
@@ -96,7 +96,7 @@ class Health:
                 since,
                 func.min(requests.c.image_id).label("example"),
             )
-            .where(requests.c.state.in_(UNFINISHED), requests.c.created_at < before, ~waits_its_turn)
+            .where(unfinished(*UNFINISHED), requests.c.created_at < before, ~waits_its_turn)
             .group_by(requests.c.customer, requests.c.lane, requests.c.state, requests.c.error_code)
             .order_by(since)
         )
@@ -112,7 +112,7 @@ class Health:
         with self._database.read() as connection:
             for state in UNFINISHED:
                 columns = (requests.c.state, requests.c.error_code, requests.c.due_at, requests.c.image_id)
-                some = select(*columns).where(requests.c.state == state).limit(MOST_COUNTED).subquery()
+                some = select(*columns).where(unfinished(state)).limit(MOST_COUNTED).subquery()
                 counted = func.count().label("count")
                 due, example = func.min(some.c.due_at).label("due"), func.min(some.c.image_id).label("example")
                 groups = select(some.c.state, some.c.error_code, counted, due, example)
@@ -125,7 +125,7 @@ class Health:
         """Return since when the image of each customer that is longest due is; without customers that have none."""
         query = (
             select(requests.c.customer, func.min(requests.c.due_at).label("since"))
-            .where(requests.c.state == RequestState.PENDING, requests.c.due_at <= now, ~IS_UNWRITTEN)
+            .where(unfinished(RequestState.PENDING), requests.c.due_at <= now, ~IS_UNWRITTEN)
             .group_by(requests.c.customer)
         )
         with self._database.read() as connection:
@@ -133,7 +133,7 @@ class Health:
 
     def unfinished(self) -> dict[str, int]:
         """Count what has not ended by lane; lanes with nothing included."""
-        query = select(requests.c.lane, func.count()).where(requests.c.state.in_(UNFINISHED)).group_by(requests.c.lane)
+        query = select(requests.c.lane, func.count()).where(unfinished(*UNFINISHED)).group_by(requests.c.lane)
         return {lane.value: 0 for lane in Lane} | self._counts(query)
 
     def failed(self, *, since: datetime | None = None) -> dict[str, int]:
@@ -195,7 +195,7 @@ class Health:
         """Count what is pending because a service was found down, by the service."""
         query = (
             select(requests.c.error_code, func.count())
-            .where(requests.c.state == RequestState.PENDING, requests.c.error_code.like(f"%{DOWN}"))
+            .where(unfinished(RequestState.PENDING), requests.c.error_code.like(f"%{DOWN}"))
             .group_by(requests.c.error_code)
         )
         return {code.removesuffix(DOWN): count for code, count in self._counts(query).items()}

@@ -14,7 +14,7 @@ from dlcs_assets.domain.request_states import Event, MessageState, RequestState
 from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.intake_transaction import IntakePolicy, IntakeTransaction, StageChoice
 from dlcs_assets.ledger.records import InboxMessage, IntakeCount
-from dlcs_assets.ledger.tables import messages, requests
+from dlcs_assets.ledger.tables import messages, requests, unfinished
 from dlcs_assets.ledger.transitions import Reason, change_state
 from dlcs_assets.ledger.uploads import forget_requeued
 
@@ -60,7 +60,7 @@ class Inbox:
 
     def reject_overdue(self, now: datetime) -> int:
         """Reject what waited until the timeout for the registration of its image; return how many."""
-        overdue = select(requests.c.id).where(requests.c.state == RequestState.WAITING, requests.c.due_at <= now)
+        overdue = select(requests.c.id).where(unfinished(RequestState.WAITING), requests.c.due_at <= now)
         with self._database.write() as connection:
             ids = connection.scalars(overdue).all()
             if not ids:

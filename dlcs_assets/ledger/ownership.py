@@ -15,7 +15,7 @@ from dlcs_assets.ledger.attempts import return_requests
 from dlcs_assets.ledger.database import Database, NotOwnerError
 from dlcs_assets.ledger.losses import end_held
 from dlcs_assets.ledger.records import RetrySchedule
-from dlcs_assets.ledger.tables import chunks, claims, leases, owner, requests, workers
+from dlcs_assets.ledger.tables import chunks, claims, leases, owner, requests, unfinished, workers
 
 SEEN_EVERY: Final = timedelta(seconds=60)
 TAKEN_OVER: Final = "ledger_taken_over"
@@ -132,7 +132,7 @@ def _in_progress(connection: Connection) -> InProgress:
 
 
 def _reserved(connection: Connection) -> Sequence[str]:
-    return connection.scalars(select(requests.c.id).where(requests.c.state == RequestState.RESERVED)).all()
+    return connection.scalars(select(requests.c.id).where(unfinished(RequestState.RESERVED))).all()
 
 
 def _moved(run_id: str, _begun: int) -> ServiceDownError:

@@ -71,7 +71,7 @@ class Rates:
             wanted = {(image, request) for image, request in connection.execute(sample)}
             of_these = outcomes.c.image_id.in_([image for image, _ in wanted])
             for row in connection.execute(select(outcomes).where(of_these)):
-                milliseconds = row.facts.get("milliseconds")
+                milliseconds = row.details.facts.get("milliseconds")
                 if (row.image_id, row.request_id) in wanted and isinstance(milliseconds, int | float):
                     found.setdefault(Stage(row.stage), []).append(milliseconds / 1000)
         return {stage: median(values) for stage, values in found.items()}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, tuple_
+from sqlalchemy import Connection, insert, select
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.ingest_request import Registration
@@ -18,9 +18,9 @@ from dlcs_assets.ledger.comparison import FOUND
 from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.records import new_id, registration_columns
 from dlcs_assets.ledger.requests import request_row
-from dlcs_assets.ledger.tables import images, messages, objects, outcomes, requests, tombstones
+from dlcs_assets.ledger.tables import images, messages, outcomes, requests, tombstones
 from dlcs_assets.ledger.transitions import Reason, add_requests
-from dlcs_assets.ledger.writes import object_row
+from dlcs_assets.ledger.writes import outcome_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,26 +112,7 @@ def _add(connection: Connection, found: Sequence[FoundImage], now: datetime) -> 
         connection.execute(
             insert(outcomes),
             [
-                {
-                    "image_id": str(asset_id),
-                    "stage": result.stage,
-                    "request_id": request_of[asset_id],
-                    "run_id": FOUND,
-                    "outcome": result.outcome,
-                    "data_version": result.data_version,
-                    "facts": dict(result.facts),
-                    "recipe": dict(result.recipe) or None,
-                    "committed_at": now,
-                    "reported": True,
-                }
+                outcome_row(asset_id, result, request_of[asset_id], now, run_id=FOUND, reported=True)
                 for asset_id, result in made
             ],
         )
-    stored = [object_row(asset_id, record) for asset_id, result in made for record in result.objects]
-    if stored:
-        # A row of an image that is not known is what a deletion or an earlier fault left.
-        keys = [(row["bucket"], row["key"]) for row in stored]
-        for start in range(0, len(keys), 500):
-            chosen = tuple_(objects.c.bucket, objects.c.key).in_(keys[start : start + 500])
-            connection.execute(delete(objects).where(chosen))
-        connection.execute(insert(objects), stored)

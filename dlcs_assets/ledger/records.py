@@ -19,7 +19,7 @@ from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
 from dlcs_assets.domain.s3_uri import parse_s3_uri
 from dlcs_assets.domain.stages import STAGES, Lane, Outcome, Stage
 from dlcs_assets.domain.upload import Upload
-from dlcs_assets.ledger.tables import attempts, objects, outcomes
+from dlcs_assets.ledger.tables import attempts, outcomes, transient_objects
 
 
 def new_id(moment: datetime | None = None) -> str:
@@ -179,26 +179,39 @@ class RetrySchedule:
         return now + max(delay, asked or timedelta(0))
 
 
-def stage_results(connection: Connection, image_ids: list[str]) -> dict[str, dict[Stage, tuple[str, StageResult]]]:
-    """Return, by image and stage, the request under which the last result came about, and that result."""
-    found: dict[str, dict[Stage, tuple[str, StageResult]]] = {}
+@dataclass(frozen=True, slots=True)
+class RecordedResults:
+    """What images have: by image and stage, under which request the last result came about, and that result.
+
+    `objects` are those that are stored, transient ones among them, in the order of their keys.
+    """
+
+    of_stages: Mapping[str, Mapping[Stage, tuple[str, StageResult]]]
+    objects: Mapping[str, Sequence[ObjectRecord]]
+
+
+def recorded_results(connection: Connection, image_ids: Sequence[str]) -> RecordedResults:
+    """Return what these images have."""
+    of_stages: dict[str, dict[Stage, tuple[str, StageResult]]] = {}
+    stored: dict[str, list[ObjectRecord]] = {}
     for row in connection.execute(select(outcomes).where(outcomes.c.image_id.in_(image_ids))):
-        found.setdefault(row.image_id, {})[Stage(row.stage)] = (row.request_id, stage_result(row))
-    return found
+        of_stages.setdefault(row.image_id, {})[Stage(row.stage)] = (row.request_id, stage_result(row))
+        if row.details.holdings:
+            stored.setdefault(row.image_id, []).extend(each.record for each in row.details.holdings)
+    for row in connection.execute(select(transient_objects).where(transient_objects.c.image_id.in_(image_ids))):
+        record = ObjectRecord(row.bucket, row.key, ObjectKind.TRANSIENT, row.bytes, row.sha256, row.content_type)
+        stored.setdefault(row.image_id, []).append(record)
+    for records in stored.values():
+        records.sort(key=lambda record: record.key)
+    return RecordedResults(of_stages, stored)
 
 
 def stage_result(row: Row[Any]) -> StageResult:
-    """Read a row of `outcomes`. Its objects are rows of their own."""
-    return StageResult(Stage(row.stage), Outcome(row.outcome), row.data_version, row.facts, recipe=row.recipe or {})
-
-
-def stored_objects(connection: Connection, image_ids: list[str]) -> dict[str, list[ObjectRecord]]:
-    """Return the stored objects of each image."""
-    found: dict[str, list[ObjectRecord]] = {}
-    for row in connection.execute(select(objects).where(objects.c.image_id.in_(image_ids)).order_by(objects.c.key)):
-        record = ObjectRecord(row.bucket, row.key, ObjectKind(row.kind), row.bytes, row.sha256, row.content_type)
-        found.setdefault(row.image_id, []).append(record)
-    return found
+    """Read a row of `outcomes`, without its objects."""
+    details = row.details
+    return StageResult(
+        Stage(row.stage), Outcome(row.outcome), details.data_version, details.facts, recipe=details.recipe or {}
+    )
 
 
 def ended_attempts(connection: Connection, request_ids: Sequence[str]) -> dict[str, list[Attempt]]:

@@ -18,9 +18,9 @@ from dlcs_assets.ledger import batch_counts
 from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.image_counts import add_up, images_by_state, is_scattered
 from dlcs_assets.ledger.overtaken import end_overtaken
-from dlcs_assets.ledger.records import Attempt, ended_attempts, slices, stage_results, stages_of, stored_objects
+from dlcs_assets.ledger.records import Attempt, RecordedResults, ended_attempts, recorded_results, slices, stages_of
 from dlcs_assets.ledger.requests import NewRequest, create_requests
-from dlcs_assets.ledger.tables import ENDED_OTHERWISE, batches, claims, images, messages, requests
+from dlcs_assets.ledger.tables import ENDED_OTHERWISE, batches, claims, images, messages, requests, unfinished
 from dlcs_assets.ledger.transitions import CANCELLED, change_state
 
 _RETRIED_BY_ID: Final = (RequestState.DONE, RequestState.NOT_RENEWED, RequestState.CANCELLED)
@@ -125,8 +125,8 @@ class Reports:
             for start in range(0, len(rows), PAGE):
                 page = rows[start : start + PAGE]
                 ids = [row.image_id for row in page]
-                results, stored = stage_results(connection, ids), stored_objects(connection, ids)
-                found += [_status(row, results.get(row.image_id, {}), stored.get(row.image_id, [])) for row in page]
+                recorded = recorded_results(connection, ids)
+                found += [_status(row, recorded) for row in page]
             if (only_rejected := _only_rejected(selection)) is not None:
                 found += _rejected_images(connection, only_rejected, limit - len(found))
         return sorted(found, key=lambda status: status.asset_id)
@@ -235,7 +235,7 @@ class Reports:
         with self._database.read() as connection:
             rows = connection.execute(
                 select(requests.c.error_code, func.count())
-                .where(requests.c.state == RequestState.PENDING, requests.c.lane.in_(list(lanes)))
+                .where(unfinished(RequestState.PENDING), requests.c.lane.in_(list(lanes)))
                 .group_by(requests.c.error_code)
             ).all()
         return {code or "": count for code, count in rows}
@@ -325,7 +325,8 @@ def _where(table: FromClause, selection: Selection) -> list[ColumnElement[bool]]
     return wanted
 
 
-def _status(row: Row[Any], results: dict[Stage, tuple[str, StageResult]], stored: list[ObjectRecord]) -> ImageStatus:
+def _status(row: Row[Any], recorded: RecordedResults) -> ImageStatus:
+    results = recorded.of_stages.get(row.image_id, {})
     return ImageStatus(
         asset_id=row.image_id,
         state=SHOWN_STATES[row.state],
@@ -342,7 +343,7 @@ def _status(row: Row[Any], results: dict[Stage, tuple[str, StageResult]], stored
         error_remedy=row.error_remedy,
         registration=Registration.of_json(row.registration) if row.registration is not None else None,
         stages={stage: results[stage][1] for stage in STAGES if stage in results},
-        objects=tuple(stored),
+        objects=tuple(recorded.objects.get(row.image_id, ())),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import and_, delete, exists, insert, or_, select, update
+from sqlalchemy import and_, exists, or_, select, update
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.request_states import UNFINISHED
@@ -15,14 +15,15 @@ from dlcs_assets.domain.stages import Stage
 from dlcs_assets.ledger.attempts import ClaimLostError
 from dlcs_assets.ledger.claims import Claim
 from dlcs_assets.ledger.database import Database
-from dlcs_assets.ledger.records import new_id, slices, stage_results
-from dlcs_assets.ledger.tables import IS_TRANSIENT, claims, objects, outcomes, requests
+from dlcs_assets.ledger.records import new_id, recorded_results, slices
+from dlcs_assets.ledger.tables import claims, outcomes, requests, transient_objects
 from dlcs_assets.ledger.writes import (
     QuotaReservation,
     Write,
     Written,
     apply_writes,
-    object_columns,
+    drop_transient,
+    put_transient,
 )
 
 __all__ = ["Claim", "ClaimLostError", "Results"]
@@ -46,25 +47,25 @@ class Results:
     def add_control(self, stored: ObjectRecord) -> None:
         """Record an object before it is stored that no image has, and that is to be deleted within moments."""
         with self._database.write() as connection:
-            row = object_columns(stored) | {"image_id": f"{_CONTROL}{new_id()}", "customer": 0, "space": 0}
-            connection.execute(insert(objects), [row])
+            put_transient(connection, [(f"{_CONTROL}{new_id()}", stored)])
 
     def left_transient(self, *, limit: int) -> list[S3Location]:
         """Return transient objects that runs left, or were about to store: of images for which no request is open.
 
         Also those of no image, once they cannot be in use any more.
         """
-        unfinished = exists().where(requests.c.image_id == objects.c.image_id, requests.c.state.in_(UNFINISHED))
+        left = transient_objects.c
+        unfinished = exists().where(requests.c.image_id == left.image_id, requests.c.state.in_(UNFINISHED))
         newest_left = f"{_CONTROL}{new_id(datetime.now(UTC) - CONTROL_LIFETIME)}"
-        in_use = and_(objects.c.image_id.startswith(_CONTROL), objects.c.image_id > newest_left)
-        query = select(objects.c.bucket, objects.c.key).where(IS_TRANSIENT, ~unfinished, ~in_use).limit(limit)
+        in_use = and_(left.image_id.startswith(_CONTROL), left.image_id > newest_left)
+        query = select(left.bucket, left.key).where(~unfinished, ~in_use).limit(limit)
         with self._database.read() as connection:
             return [S3Location(row.bucket, row.key) for row in connection.execute(query)]
 
-    def remove_object(self, bucket: str, key: str) -> None:
-        """Drop the row of an object that was deleted from storage."""
+    def remove_transient(self, bucket: str, key: str) -> None:
+        """Drop the row of a transient object that was deleted from storage."""
         with self._database.write() as connection:
-            connection.execute(delete(objects).where(objects.c.bucket == bucket, objects.c.key == key))
+            drop_transient(connection, [(bucket, key)])
 
     def mark_reported(self, done: Iterable[tuple[AssetId, Stage, str]]) -> None:
         """Note that Dagster has these outcomes: (image, stage, request)."""
@@ -103,7 +104,7 @@ class Results:
                 .order_by(outcomes.c.committed_at)
                 .limit(limit)
             ).all()
-            results = stage_results(connection, [row.image_id for row in rows])
+            results = recorded_results(connection, [row.image_id for row in rows]).of_stages
         return [
             (AssetId.parse(row.image_id), row.request_id, row.run_id, results[row.image_id][Stage(row.stage)][1])
             for row in rows

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     DateTime,
     Dialect,
     ForeignKeyConstraint,
@@ -29,18 +30,19 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    and_,
     false,
     text,
 )
 
 from dlcs_assets.domain.request_states import ENDED, SUCCESSFUL, TAKEN, TRANSITIONS, MessageState, RequestState
-from dlcs_assets.domain.results import ObjectKind
 from dlcs_assets.domain.stages import Lane, Outcome, Stage
 from dlcs_assets.ledger import triggers
 from dlcs_assets.ledger.column_types import SanitizedText
+from dlcs_assets.ledger.details import PackedDetails
 from dlcs_assets.ledger.encryption import EncryptedJson, EncryptedText
 
-SCHEMA_VERSION = "0016"  # of the newest file in migrations/versions
+SCHEMA_VERSION = "0017"  # of the newest file in migrations/versions
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -169,7 +171,16 @@ requests = Table(
         sqlite_where=text("is_current = 1 AND error_code IS NOT NULL"),  # few: it costs what goes well nothing
         postgresql_where=text("is_current AND error_code IS NOT NULL"),
     ),
-    Index("requests_due", "state", "lane", "customer", "due_at", "id"),
+    Index(
+        "requests_due",
+        "state",
+        "lane",
+        "customer",
+        "due_at",
+        "id",
+        sqlite_where=text("finished_at IS NULL"),
+        postgresql_where=text("finished_at IS NULL"),
+    ),
     Index("requests_by_image", "image_id", "state"),
     Index("requests_by_batch", "batch", "finished_at", "customer"),
     Index(
@@ -201,6 +212,12 @@ requests = Table(
     CheckConstraint("superseded_by IS NULL OR state = 'superseded'", name="requests_replaced"),
     CheckConstraint(f"error_code IS NULL OR state NOT IN ({_listed(SUCCESSFUL)})", name="requests_error"),
 )
+
+
+def unfinished(*states: RequestState) -> ColumnElement[bool]:
+    """Match requests in any of these states, which have not ended, in a form for which planners find `requests_due`."""
+    return and_(requests.c.state.in_(states), requests.c.finished_at.is_(None))
+
 
 image_counts = Table(
     "image_counts",
@@ -307,49 +324,63 @@ claims = Table(
     CheckConstraint("reserved_bytes >= 0", name="claims_reserved_bytes"),
 )
 
+HAS_OBJECTS = text("bytes IS NOT NULL")
 outcomes = Table(
     "outcomes",
     metadata,
     Column("image_id", String(220), nullable=False),
     Column("stage", String(20), nullable=False),
+    Column("customer", Integer, nullable=False),
+    Column("space", Integer, nullable=False),
     Column("request_id", String(32), nullable=False),
     Column("run_id", String(64), nullable=False),
     Column("outcome", String(40), nullable=False),
-    Column("data_version", SanitizedText, nullable=False),
-    Column("facts", JSON, nullable=False),
-    Column("recipe", JSON, comment="what decided about the result: policy, profile, code version; unknown before 0002"),
+    Column("details", PackedDetails, nullable=False, comment="data version, facts, recipe and stored objects, packed"),
+    Column("bytes", BigInteger, comment="of its objects but s.json, as totals count them; none: it has no objects"),
     Column("committed_at", UtcDateTime, nullable=False),
     Column("reported", Boolean, nullable=False, comment="whether Dagster has it"),
+    Column("audited_at", UtcDateTime, comment="of its objects, which the longest ago; none: one of them never was"),
+    Column("damaged", Boolean, nullable=False, server_default=false(), comment="the audit found one of its objects so"),
     PrimaryKeyConstraint("image_id", "stage"),
-    Index("outcomes_unreported", "reported"),
+    Index(
+        "outcomes_unreported",
+        "committed_at",
+        sqlite_where=text("reported IS 0"),  # as either database gets it in queries
+        postgresql_where=text("reported IS false"),
+    ),
+    Index("outcomes_by_audit", "audited_at", sqlite_where=HAS_OBJECTS, postgresql_where=HAS_OBJECTS),
+    Index(
+        "outcomes_damaged",
+        "image_id",
+        sqlite_where=text("damaged = 1"),  # hardly any: the index costs nothing
+        postgresql_where=text("damaged"),
+    ),
+    Index(
+        "outcomes_by_customer",
+        "customer",
+        "stage",
+        "space",
+        "bytes",
+        sqlite_where=HAS_OBJECTS,
+        postgresql_where=HAS_OBJECTS,
+    ),
     _one_of("outcomes", "stage", Stage),
     _one_of("outcomes", "outcome", Outcome),
+    CheckConstraint("bytes >= 0", name="outcomes_bytes"),
 )
 
-DAMAGED = text("damage IS NOT NULL")  # hardly any: the index costs nothing
-IS_TRANSIENT = text("kind = 'transient'")  # only those of images in progress, or left by a run
-objects = Table(
-    "objects",
+transient_objects = Table(
+    "transient_objects",
     metadata,
     Column("bucket", String(100), nullable=False),
     Column("key", String(500), nullable=False),
     Column("image_id", String(220), nullable=False),
-    Column("customer", Integer, nullable=False),
-    Column("space", Integer, nullable=False),
-    Column("kind", String(20), nullable=False),
     Column("bytes", BigInteger, nullable=False),
     Column("sha256", String(64), nullable=False),
     Column("content_type", SanitizedText, nullable=False),
-    Column("audited_at", UtcDateTime, comment="when it was last read again and compared"),
-    Column("damage", String(200), comment="what was found then, if it was not what was stored"),
     PrimaryKeyConstraint("bucket", "key"),
-    Index("objects_by_audit", "audited_at"),
-    Index("objects_damaged", "damage", sqlite_where=DAMAGED, postgresql_where=DAMAGED),
-    Index("objects_transient", "image_id", sqlite_where=IS_TRANSIENT, postgresql_where=IS_TRANSIENT),
-    Index("objects_by_image", "image_id"),
-    Index("objects_by_kind", "customer", "kind", "space", "bytes"),
-    _one_of("objects", "kind", ObjectKind),
-    CheckConstraint("bytes >= 0", name="objects_bytes"),
+    Index("transient_objects_by_image", "image_id"),
+    CheckConstraint("bytes >= 0", name="transient_objects_bytes"),
 )
 
 batches = Table(

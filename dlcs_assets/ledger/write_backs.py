@@ -27,7 +27,7 @@ from dlcs_assets.ledger.database import Database
 from dlcs_assets.ledger.deletions import request_deletion
 from dlcs_assets.ledger.outbox import LONGEST_ERROR, next_try
 from dlcs_assets.ledger.overtaken import end_overtaken, request_again
-from dlcs_assets.ledger.records import created_at, new_id, registration_columns, slices, stage_results, stored_objects
+from dlcs_assets.ledger.records import created_at, new_id, recorded_results, registration_columns, slices
 from dlcs_assets.ledger.tables import OF_PRIORITY, batches, claims, images, messages, requests, write_backs
 from dlcs_assets.ledger.transitions import Failure, Reason, change_state
 
@@ -258,7 +258,8 @@ def add_failed(connection: Connection, request_ids: Sequence[str], now: datetime
 
 def _facts(connection: Connection, named: Mapping[str, tuple[AssetId, Registration | None]]) -> dict[str, EndFacts]:
     ids, image_ids = list(named), [str(asset_id) for asset_id, _ in named.values()]
-    results, stored = stage_results(connection, image_ids), stored_objects(connection, image_ids)
+    recorded = recorded_results(connection, image_ids)
+    results, stored = recorded.of_stages, recorded.objects
     batches: dict[str, dict[int, Lane]] = {}
     asked = select(requests.c.id, requests.c.superseded_by, requests.c.batch, _OF_PRIORITY).where(
         requests.c.batch.is_not(None), or_(requests.c.id.in_(ids), requests.c.superseded_by.in_(ids))

@@ -6,32 +6,26 @@ However many images they are for, they take about a dozen statements: one for ea
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, case, delete, func, insert, or_, select, true, update
+from sqlalchemy import Connection, and_, case, delete, insert, or_, select, update
 
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.errors import IngestError, PermanentError
-from dlcs_assets.domain.quota import SOURCE_KINDS
 from dlcs_assets.domain.request_states import RequestState
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult, WorkItem
 from dlcs_assets.domain.stages import Stage
-from dlcs_assets.ledger.accounting import require_growth
+from dlcs_assets.ledger.accounting import SOURCE_STAGES, require_growth
 from dlcs_assets.ledger.attempts import claim_lost, end_attempt, end_successes, reserved_of
 from dlcs_assets.ledger.batches import finish_as_counted
 from dlcs_assets.ledger.database import ClaimLostError
+from dlcs_assets.ledger.details import Details
 from dlcs_assets.ledger.outbox import post_invalidations
 from dlcs_assets.ledger.records import RetrySchedule, created_at
-from dlcs_assets.ledger.tables import IS_TRANSIENT, claims, objects, outcomes
+from dlcs_assets.ledger.tables import claims, outcomes, transient_objects
 from dlcs_assets.ledger.write_backs import WriteBack, add_unwritten, delete_gone, end_unsettled
-
-KINDS_OF_STAGE = {
-    Stage.ORIGINAL: (ObjectKind.ORIGINAL,),
-    Stage.JP2: (ObjectKind.JP2,),
-    Stage.THUMBNAILS: (ObjectKind.THUMBNAIL, ObjectKind.SIZES),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +120,8 @@ def apply_writes(connection: Connection, token: str, run_id: str, writes: Sequen
     _begin(connection, [each for each in applied.values() if isinstance(each, ImageBegun)])
     _commit(connection, run_id, [each for each in applied.values() if isinstance(each, StageCommit)], reserved)
     _remove(connection, [each for each in applied.values() if isinstance(each, RemovedObject)], held=reserved)
-    _add_transient(connection, [each for each in applied.values() if isinstance(each, TransientObject)])
+    transient = [each for each in applied.values() if isinstance(each, TransientObject)]
+    put_transient(connection, [(str(each.item.asset_id), each.stored) for each in transient])
     found = refused | {
         n: _reserve(connection, write) for n, write in applied.items() if isinstance(write, QuotaReservation)
     }
@@ -137,7 +132,7 @@ def apply_writes(connection: Connection, token: str, run_id: str, writes: Sequen
 def put_results(
     connection: Connection, rows: Iterable[tuple[AssetId, StageResult, str, datetime]], *, run_id: str
 ) -> None:
-    """Write outcomes of stages and their objects, in the place of what the images had of those stages before.
+    """Write outcomes of stages with their objects, in the place of what the images had of those stages before.
 
     A row is an image, a result, its request and the time. Of two for the same stage of an image the later one holds.
     """
@@ -147,59 +142,64 @@ def put_results(
     of_stage: dict[Stage, list[str]] = {}
     for image_id, stage in newest:
         of_stage.setdefault(stage, []).append(image_id)
-    connection.execute(delete(outcomes).where(_any_of(outcomes, "stage", {each: [each] for each in Stage}, of_stage)))
+    # In a form for which planners find the index.
+    connection.execute(
+        delete(outcomes).where(
+            or_(*(and_(outcomes.c.image_id.in_(ids), outcomes.c.stage == stage) for stage, ids in of_stage.items()))
+        )
+    )
     connection.execute(
         insert(outcomes),
         [
-            {
-                "image_id": image_id,
-                "stage": stage,
-                "request_id": request_id,
-                "run_id": run_id,
-                "outcome": result.outcome,
-                "data_version": result.data_version,
-                "facts": dict(result.facts),
-                "recipe": dict(result.recipe),
-                "committed_at": now,
-                "reported": False,
-            }
-            for (image_id, stage), (_, result, request_id, now) in newest.items()
+            outcome_row(asset_id, result, request_id, now, run_id=run_id)
+            for asset_id, result, request_id, now in newest.values()
         ],
     )
-    connection.execute(delete(objects).where(_any_of(objects, "kind", KINDS_OF_STAGE, of_stage)))
-    stored = [object_row(asset_id, each) for asset_id, result, *_ in newest.values() for each in result.objects]
-    if stored:
-        connection.execute(insert(objects), stored)
 
 
-def object_row(asset_id: AssetId, stored: ObjectRecord) -> dict[str, Any]:
-    """Return the row of an object that was stored and has not been audited."""
-    of_image = {"image_id": str(asset_id), "customer": asset_id.customer, "space": asset_id.space}
-    return object_columns(stored) | of_image
-
-
-def object_columns(stored: ObjectRecord) -> dict[str, Any]:
-    """Return what rows of objects have, of images or not."""
+def outcome_row(
+    asset_id: AssetId, result: StageResult, request_id: str, now: datetime, *, run_id: str, reported: bool = False
+) -> dict[str, Any]:
+    """Return the row of a stage's outcome, with objects that have not been audited."""
     return {
-        "bucket": stored.bucket,
-        "key": stored.key,
-        "kind": stored.kind,
-        "bytes": stored.bytes,
-        "sha256": stored.sha256,
-        "content_type": stored.content_type,
+        "image_id": str(asset_id),
+        "customer": asset_id.customer,
+        "space": asset_id.space,
+        "stage": result.stage,
+        "request_id": request_id,
+        "run_id": run_id,
+        "outcome": result.outcome,
+        "committed_at": now,
+        "reported": reported,
+        **Details.of_result(result).columns(),
     }
 
 
-def _any_of(
-    table: Table, column: str, values: Mapping[Stage, Collection[str]], of_stage: Mapping[Stage, Sequence[str]]
-) -> ColumnElement[bool]:
-    """Return the condition for the rows of these images and stages, in a form for which planners find the index."""
-    return or_(
-        *(
-            and_(table.c.image_id.in_(image_ids), table.c[column].in_(values[stage]))
-            for stage, image_ids in of_stage.items()
-        )
-    )
+def put_transient(connection: Connection, stored: Collection[tuple[str, ObjectRecord]]) -> None:
+    """Record transient objects, of images or not, in the place of what is on record under their keys."""
+    rows = [
+        {
+            "image_id": image_id,
+            "bucket": record.bucket,
+            "key": record.key,
+            "bytes": record.bytes,
+            "sha256": record.sha256,
+            "content_type": record.content_type,
+        }
+        for image_id, record in stored
+    ]
+    drop_transient(connection, [(record.bucket, record.key) for _, record in stored])
+    if rows:
+        connection.execute(insert(transient_objects), rows)
+
+
+def drop_transient(connection: Connection, stored: Collection[tuple[str, str]]) -> int:
+    """Drop what is on record of transient objects, by bucket and key; return how many there were."""
+    if not stored:
+        return 0
+    table = transient_objects
+    these = (and_(table.c.bucket == bucket, table.c.key == key) for bucket, key in stored)
+    return connection.execute(delete(table).where(or_(*these))).rowcount
 
 
 def _begin(connection: Connection, begun: Sequence[ImageBegun]) -> None:
@@ -224,39 +224,36 @@ def _settle(connection: Connection, commits: Sequence[StageCommit], reserved: Ma
     if not commits:
         return
     left = {str(each.item.asset_id): reserved[str(each.item.asset_id)] for each in commits}
-    query = (
-        select(objects.c.image_id, objects.c.kind, func.sum(objects.c.bytes))
-        .where(objects.c.image_id.in_(left), objects.c.kind.in_(SOURCE_KINDS))
-        .group_by(objects.c.image_id, objects.c.kind)
+    query = select(outcomes.c.image_id, outcomes.c.stage, outcomes.c.bytes).where(
+        outcomes.c.image_id.in_(left), outcomes.c.stage.in_(SOURCE_STAGES)
     )
-    stored = {(image_id, ObjectKind(kind)): int(size) for image_id, kind, size in connection.execute(query)}
+    stored = {(row.image_id, Stage(row.stage)): row.bytes or 0 for row in connection.execute(query)}
     for each in commits:
-        image_id = str(each.item.asset_id)
-        for kind in set(KINDS_OF_STAGE[each.result.stage]).intersection(SOURCE_KINDS):
-            new = sum(record.bytes for record in each.result.objects if record.kind is kind)
-            left[image_id] = max(0, left[image_id] - max(0, new - stored.get((image_id, kind), 0)))
-            stored[image_id, kind] = new
+        image_id, stage = str(each.item.asset_id), each.result.stage
+        if stage in SOURCE_STAGES:
+            new = sum(record.bytes for record in each.result.objects)
+            left[image_id] = max(0, left[image_id] - max(0, new - stored.get((image_id, stage), 0)))
+            stored[image_id, stage] = new
     _set_reserved(connection, left)
 
 
 def _remove(connection: Connection, removed: Sequence[RemovedObject], *, held: Collection[str]) -> None:
-    if removed:
-        these = (
-            and_(
-                objects.c.bucket == each.bucket,
-                objects.c.key == each.key,
-                true() if str(each.item.asset_id) in held else IS_TRANSIENT,
-            )
-            for each in removed
-        )
-        connection.execute(delete(objects).where(or_(*these)))
+    """Drop objects from the record: transient ones, and of images that are held also those of their stages."""
+    of_held = {(each.bucket, each.key): str(each.item.asset_id) for each in removed if str(each.item.asset_id) in held}
+    keys = {(each.bucket, each.key) for each in removed}
+    if drop_transient(connection, keys) == len(keys) or not of_held:  # nearly always
+        return
+    query = select(outcomes.c.image_id, outcomes.c.stage, outcomes.c.details)
+    for row in connection.execute(query.where(outcomes.c.image_id.in_(set(of_held.values())))).all():
+        left = tuple(each for each in row.details.holdings if (each.record.bucket, each.record.key) not in of_held)
+        if len(left) < len(row.details.holdings):
+            set_details(connection, row.image_id, row.stage, replace(row.details, holdings=left))
 
 
-def _add_transient(connection: Connection, added: Sequence[TransientObject]) -> None:
-    if added:
-        earlier = [RemovedObject(each.item, each.stored.bucket, each.stored.key) for each in added]
-        _remove(connection, earlier, held={str(each.item.asset_id) for each in added})
-        connection.execute(insert(objects), [object_row(each.item.asset_id, each.stored) for each in added])
+def set_details(connection: Connection, image_id: str, stage: str, details: Details) -> None:
+    """Write other details of an outcome."""
+    this = and_(outcomes.c.image_id == image_id, outcomes.c.stage == stage)
+    connection.execute(update(outcomes).where(this).values(**details.columns()))
 
 
 def _reserve(connection: Connection, wanted: QuotaReservation) -> PermanentError | None:

@@ -88,7 +88,7 @@ def learn(world: World, cases: Sequence[Case]) -> Expected:
 
 
 def _limited_bytes(world: World, asset_id: str) -> int:
-    ((size,),) = world.system.rows("SELECT bytes FROM objects WHERE image_id = ? AND kind = 'jp2'", asset_id)
+    ((size,),) = world.system.rows("SELECT bytes FROM outcomes WHERE image_id = ? AND stage = 'jp2'", asset_id)
     return int(2.5 * size)
 
 

@@ -25,9 +25,8 @@ UNREPORTED = """SELECT image_id, stage FROM outcomes WHERE NOT reported
     AND image_id IN (SELECT id FROM images WHERE customer = ?)"""
 UNFINISHED = """SELECT image_id, state FROM requests WHERE customer = ?
     AND state NOT IN ('done', 'not_renewed', 'failed', 'rejected', 'deleted', 'superseded', 'cancelled')"""
-TRANSIENT = "SELECT key FROM objects WHERE customer = ? AND kind = 'transient'"
+TRANSIENT = "SELECT key FROM transient_objects WHERE image_id IN (SELECT image_id FROM requests WHERE customer = ?)"
 LEASES = "SELECT name, expires_at FROM leases"
-OBJECTS = "SELECT bucket, key FROM objects WHERE customer = ?"
 # Charged for a run that the poisonous image was in, or failed for any. A run may be lost for other reasons, too.
 CHARGED = """SELECT DISTINCT image_id, requests.state, attempts.error_cause
     FROM attempts JOIN requests ON id = request_id
@@ -143,7 +142,7 @@ def _objects(world: World, history: History, expected: Expected) -> Iterator[Vio
 
 
 def _differences(world: World, history: History, customer: int) -> Iterator[Violation]:
-    recorded = {(bucket, key) for bucket, key in world.system.rows(OBJECTS, customer)}
+    recorded = {(stored.bucket, stored.key) for stored in world.system.recorded_objects(customer)}
     foreign = set(planted(history))
     # A killed attempt may have stored what no later one makes: deleted with the image, or by its next ingest.
     failed = {image for image, (state, _) in states(world, customer).items() if state == FAILED}

@@ -151,9 +151,9 @@ def numbered_message(number: int) -> InboxMessage:
     return InboxMessage(f"m{number}", "q", Lane.INGEST, "body", image)
 
 
-def result(stage: Stage, version: str = "v1", *, key: str | None = None) -> StageResult:
+def result(stage: Stage, version: str = "v1", *, key: str | None = None, size: int = 10) -> StageResult:
     kind = {Stage.ORIGINAL: ObjectKind.ORIGINAL, Stage.JP2: ObjectKind.JP2, Stage.THUMBNAILS: ObjectKind.THUMBNAIL}
-    stored = (ObjectRecord("bucket", key, kind[stage], 10, "a" * 64, "image/jp2"),) if key else ()
+    stored = (ObjectRecord("bucket", key, kind[stage], size, "a" * 64, "image/jp2"),) if key else ()
     return StageResult(stage, Outcome.CONVERTED, version, {"width": 3, "height": 4}, stored)
 
 

@@ -23,7 +23,7 @@ from dlcs_assets.ledger.inbox import IntakePolicy
 from dlcs_assets.ledger.records import InboxMessage, IntakeCount, new_id
 from dlcs_assets.ledger.results import Claim, ClaimLostError
 from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, Desk
-from dlcs_testing.one_write import commit_stage, end_image, reserve_quota
+from dlcs_testing.one_write import add_transient, commit_stage, end_image, reserve_quota
 
 JP2, ORIGINAL, TRANSIENT = ObjectKind.JP2, ObjectKind.ORIGINAL, ObjectKind.TRANSIENT
 THUMBNAIL, SIZES = ObjectKind.THUMBNAIL, ObjectKind.SIZES
@@ -56,6 +56,10 @@ class ClaimedImage:
         result = StageResult(stage, Outcome.CONVERTED, "v1", {}, stored)
         commit_stage(self.results, self.claim, self.item, result, now=NOW)
 
+    def store_for_a_while(self, size: int) -> None:
+        stored = ObjectRecord("bucket", f"transient/{self.image}", ObjectKind.TRANSIENT, size, "a" * 64, "image/jp2")
+        add_transient(self.results, self.claim, self.item, stored)
+
     def finish(self, error: PermanentError | None = None) -> RequestState:
         return end_image(self.results, self.claim, self.item, error, schedule=SCHEDULE, now=NOW)
 
@@ -64,7 +68,9 @@ def keep(desk: Desk, image: str, **sizes: int) -> None:
     """Let an image be done, with what it has in storage."""
     desk.send(image)
     claimed = ClaimedImage(desk.ledger, image)
-    claimed.commit(Stage.ORIGINAL, **{kind: size for kind, size in sizes.items() if kind in {"original", "transient"}})
+    if "transient" in sizes:
+        claimed.store_for_a_while(sizes["transient"])
+    claimed.commit(Stage.ORIGINAL, **{kind: size for kind, size in sizes.items() if kind == "original"})
     claimed.commit(Stage.JP2, **{kind: size for kind, size in sizes.items() if kind == "jp2"})
     claimed.commit(Stage.THUMBNAILS, **{kind: size for kind, size in sizes.items() if kind in {"thumbnail", "sizes"}})
     claimed.finish()
@@ -160,7 +166,8 @@ def test_a_transient_original_does_not_use_up_the_reservation(desk: Desk) -> Non
     """Room that is reserved for the JP2 must not go to another image before the JP2 is stored."""
     claimed = begin(desk, "2/1/a")
     claimed.reserve(MIN_BYTES, JP2)
-    claimed.commit(Stage.ORIGINAL, transient=5000)
+    claimed.store_for_a_while(5000)
+    claimed.commit(Stage.ORIGINAL)
     assert reserved(desk) == MIN_BYTES
 
 
@@ -228,7 +235,8 @@ def ingest(ledger: Ledger, image: str, size: int) -> bool:
     claimed = ClaimedImage(ledger, image)
     try:
         claimed.reserve(MIN_BYTES, JP2)
-        claimed.commit(Stage.ORIGINAL, transient=size)
+        claimed.store_for_a_while(size)
+        claimed.commit(Stage.ORIGINAL)
         claimed.reserve(size, JP2)
     except PermanentError as error:
         claimed.finish(error)

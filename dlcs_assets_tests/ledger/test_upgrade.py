@@ -5,17 +5,20 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, MetaData, Table, inspect, select, text
 
 from dlcs_assets.domain.request_states import ENDED, MessageState, RequestState
+from dlcs_assets.domain.results import ObjectKind, ObjectRecord
 from dlcs_assets.domain.stages import Lane, Outcome, Stage
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger import schema_version as version
 from dlcs_assets.ledger import tables as schema
+from dlcs_assets.ledger.details import Details, Holding, PackedDetails
 from dlcs_assets.ledger.engine import UnusableLedgerError, make_engine
 from dlcs_assets.ledger.image_counts import kept_counts
 from dlcs_assets.ledger.reports import Selection
@@ -27,6 +30,11 @@ WITHOUT_SAY = {"replaced", "restored", "deletion", "lost", "withdrawn-later"}  #
 MADE = datetime(2026, 5, 1, 12, 0)  # noqa: DTZ001 (as the tables have it)
 IMAGE: dict[str, Any] = {"customer": 2, "space": 1}
 REGISTRATION = {"origin": "https://example.org/1.jpg", "media_type": None, "channels": None, "max_unauthorised": None}
+FACTS = {"origin": "https://example.org/ä.jpg", "width": 3}
+AUDITED: dict[str, dict[str, Any]] = {
+    "jp2": {"audited_at": MADE, "damage": "missing"},
+    "thumbnail": {"audited_at": MADE},
+}
 TRIGGERS = {
     "sqlite": {"triggers": "SELECT sql FROM sqlite_master WHERE type = 'trigger'"},
     "postgresql": {
@@ -87,7 +95,7 @@ def old_rows() -> dict[str, list[dict[str, Any]]]:
     outcome: dict[str, Any] = {
         "run_id": "r",
         "data_version": "1",
-        "facts": {},
+        "facts": FACTS,
         "recipe": None,
         "committed_at": MADE,
         "reported": True,
@@ -95,7 +103,7 @@ def old_rows() -> dict[str, list[dict[str, Any]]]:
     chunk = {"lane": "ingest", **IMAGE, "stages": "jp2", "first_key": "a", "last_key": "b", "created_at": MADE}
     claim = {"token": "t", "run_id": "r", "heartbeat_at": MADE, "customer": 2, "reserved_bytes": 0}
     message = {"queue": "q", "lane": "ingest", "received_at": MADE, "image_id": "2/1/done", "request_id": "gone"}
-    stored = {"bucket": "b", "image_id": "2/1/done", **IMAGE, "bytes": 1, "sha256": "a", "content_type": "image/jp2"}
+    stored = {"bucket": "b", "image_id": "2/1/0", **IMAGE, "bytes": 1, "sha256": "a", "content_type": "image/jp2"}
     return {
         "images": [
             {"id": row["image_id"], **IMAGE, "registration": {**REGISTRATION, "roles": []}, "registered_at": MADE}
@@ -126,8 +134,34 @@ def old_rows() -> dict[str, list[dict[str, Any]]]:
             for lane in ["ingest"]
         ],
         "objects": [
-            {"key": kind, "kind": kind, **stored} for kind in ("original", "transient", "jp2", "thumbnail", "sizes")
+            {"key": kind, "kind": kind, **stored, **AUDITED.get(kind, {})}
+            for kind in ("original", "transient", "jp2", "thumbnail", "sizes")
         ],
+    }
+
+
+def packed_outcome(row: dict[str, Any]) -> dict[str, Any]:
+    """Return what is to become of a row of outcomes."""
+    kinds = {"original": ["original"], "jp2": ["jp2"], "thumbnails": ["sizes", "thumbnail"]}[row["stage"]]
+    audited = {kind: AUDITED.get(kind, {}) for kind in kinds}
+    stored = [
+        Holding(
+            ObjectRecord("b", kind, ObjectKind(kind), 1, "a", "image/jp2"),
+            MADE.replace(tzinfo=UTC) if audited[kind] else None,
+            audited[kind].get("damage"),
+        )
+        for kind in kinds
+        if row["image_id"] == "2/1/0"
+    ]
+    details = Details(row["data_version"], row["facts"], row["recipe"], tuple(stored))
+    kept = {name: row[name] for name in row.keys() - {"data_version", "facts", "recipe"}}
+    return {
+        **kept,
+        **IMAGE,
+        "details": details,
+        "bytes": 1 if stored else None,
+        "audited_at": MADE if stored and row["stage"] == "jp2" else None,
+        "damaged": bool(stored) and row["stage"] == "jp2",
     }
 
 
@@ -143,6 +177,8 @@ def content(connection: Connection, table: Table) -> list[dict[str, Any]]:
     found = MetaData()
     found.reflect(connection, only=[table.name])
     read = found.tables[table.name]
+    if "details" in read.columns:
+        read.columns["details"].type = PackedDetails()
     return [dict(row) for row in connection.execute(select(read).order_by(*read.primary_key)).mappings()]
 
 
@@ -151,6 +187,7 @@ def test_a_ledger_with_data_of_the_version_before_is_upgraded(engine: Engine, ur
     with engine.begin() as connection:
         write(connection, old_rows())
         there = [table for table in schema.metadata.sorted_tables if inspect(connection).has_table(table.name)]
+        there.remove(schema.outcomes)
         before = {table.name: content(connection, table) for table in there}
     Ledger(url).close()
     with engine.connect() as connection:
@@ -181,6 +218,11 @@ def test_a_ledger_with_data_of_the_version_before_is_upgraded(engine: Engine, ur
     # What is held at the upgrade counts as begun.
     held = [row for row in before["claims"] if row["request_id"] != "nothing"]
     before["claims"] = [{**row, "begun_at": row["heartbeat_at"]} for row in held]
+    packed = after.pop("outcomes")
+    assert packed == [
+        packed_outcome(row) for row in sorted(old_rows()["outcomes"], key=itemgetter("image_id", "stage"))
+    ]
+    assert [row["key"] for row in after["transient_objects"]] == ["transient"]
     assert {row["state"] for row in after["requests"]} == set(RequestState) - {RequestState.NOT_RENEWED}
     assert kept == Counter((2, 1, row["state"]) for row in before["requests"] if row["is_current"])
     for name, rows in before.items():

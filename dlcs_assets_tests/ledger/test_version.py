@@ -17,6 +17,7 @@ from sqlalchemy import (
     DateTime,
     Engine,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Text,
@@ -38,11 +39,13 @@ SAMPLES: dict[type, Any] = {
     DateTime: datetime(2026, 5, 4, 12, 0),  # noqa: DTZ001 (as the tables have it)
     Integer: 1,
     JSON: {"a": 1},
+    LargeBinary: b"x",
     String: "x",
     Text: "x",
 }
 # Of columns that hold one of several words, and of those that depend on each other.
 VALID: dict[str, Any] = {
+    "image_id": "2/1/x",
     "state": "superseded",
     "lane": "ingest",
     "stage": "jp2",

@@ -56,10 +56,10 @@ class Heard:
         return self.results.setdefault(str(item.asset_id), []).append
 
 
-def add_all(writer: LedgerWriter, item: WorkItem, heard: Heard, key: str | None = None) -> None:
+def add_all(writer: LedgerWriter, item: WorkItem, heard: Heard, size: int = 10) -> None:
     """Add what an image leaves behind: three stages, and the end."""
     for stage in STAGES:
-        made = result(stage, key=(key or f"{item.asset_id}") + f"/{stage}")
+        made = result(stage, key=f"{item.asset_id}/{stage}", size=size)
         writer.add(item, StageCommit(item, made, NOW), heard.of(item))
     writer.add(item, AttemptEnd(item, None, SCHEDULE, NOW), heard.of(item))
 
@@ -117,12 +117,12 @@ def test_an_image_is_heard_to_be_done_after_the_commit(desk: Desk, url: str) -> 
 
 
 def test_one_bad_row_costs_its_own_image_only(desk: Desk) -> None:
-    """Its object has the key of another image's: no database takes that. The batch is written without it."""
+    """Its object has fewer than no bytes: no database takes that. The batch is written without it."""
     claim, heard = claimed(desk), Heard()
     bad = claim.items[7]
     with writer_of(desk.ledger, claim) as writer:
         for item in claim.items:
-            add_all(writer, item, heard, key=str(claim.items[3].asset_id) if item is bad else None)
+            add_all(writer, item, heard, size=-1 if item is bad else 10)
         assert writer.flush(PATIENCE_SECONDS)
     states = {status.asset_id: (status.state, status.error_code) for status in desk.ledger.reports.images(SELECT_ALL)}
     assert states.pop(str(bad.asset_id)) == ("failed", "internal_error")

@@ -240,8 +240,8 @@ def test_a_bucket_that_is_gone_holds_up_no_other_bucket(system: System) -> None:
     system.settle()
     for bucket, key in ((f"{other}-gone", "transient/2/1/a/r"), (other, "transient/2/1/b/r")):
         system.execute(
-            "INSERT INTO objects (bucket, key, image_id, customer, space, kind, bytes, sha256, content_type)"
-            " VALUES (?, ?, '2/1/page', 2, 1, 'transient', 1, '', '')",
+            "INSERT INTO transient_objects (bucket, key, image_id, bytes, sha256, content_type)"
+            " VALUES (?, ?, '2/1/page', 1, '', '')",
             *(bucket, key),
         )
     said = system.skip_reason("reconcile")

@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 
+from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.request_states import RequestState, ShownState
-from dlcs_assets.domain.results import ObjectKind
-from dlcs_assets.domain.stages import STAGES, Lane
+from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult
+from dlcs_assets.domain.stages import STAGES, Lane, Outcome, Stage
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger.gallery import Place, Shown, Wall
 from dlcs_assets.ledger.records import new_id, stages_text
-from dlcs_assets.ledger.tables import images, objects, requests
+from dlcs_assets.ledger.tables import images, outcomes, requests
+from dlcs_assets.ledger.writes import outcome_row
 from dlcs_testing.listening import statements
 
 IMAGES = 10_000
@@ -36,7 +38,7 @@ def large(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     with closing(Ledger(url)) as ledger:
         with ledger._database.write() as connection:
             rows = [_rows(number) for number in range(IMAGES)]
-            for table, of_table in zip((images, requests, objects), zip(*rows, strict=True), strict=True):
+            for table, of_table in zip((images, requests, outcomes), zip(*rows, strict=True), strict=True):
                 connection.execute(insert(table), list(of_table))
         yield ledger
 
@@ -53,6 +55,8 @@ def _rows(number: int) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         "max_unauthorised": -1,
         "roles": [],
     }
+    stored = ObjectRecord("thumbs", f"{image}/open/200.jpg", ObjectKind.THUMBNAIL, 5000, "a" * 64, "image/jpeg")
+    result = StageResult(Stage.THUMBNAILS, Outcome.MADE, "1", {}, (stored,))
     return (
         {"id": image, **place, "registration": registration, "registered_at": made},
         {
@@ -69,16 +73,7 @@ def _rows(number: int) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
             "attempts": 1,
             "error_code": ("torn" if number % 20 else "gone") if failed else None,
         },
-        {
-            "bucket": "thumbs",
-            "key": f"{image}/open/200.jpg",
-            "image_id": image,
-            **place,
-            "kind": ObjectKind.THUMBNAIL,
-            "bytes": 5000,
-            "sha256": "a" * 64,
-            "content_type": "image/jpeg",
-        },
+        outcome_row(AssetId.parse(image), result, "r", made, run_id="r"),
     )
 
 
