@@ -24,7 +24,7 @@ from dlcs_testing.harness import System, full_message
 from dlcs_testing.pictures import drawing, encoded
 
 IMAGES = 30
-STATEMENTS_OF_A_BATCH = 13
+STATEMENTS_OF_A_BATCH = 11
 # What a chunk costs apart from its images: intake, dispatch, claim, reports and release.
 TRANSACTIONS_OF_A_CHUNK, STATEMENTS_OF_A_CHUNK = 14, 110
 
