@@ -1,7 +1,7 @@
 """The pictures of the docs, taken of a system in which the samples of `dlcs demo` are done.
 
 python -m dlcs_assets_tests.e2e.screenshot --ui http://127.0.0.1:3000 --view http://127.0.0.1:3001 \\
-    --image 2/1/f008v --list @2/1/
+    --image 2/3/f012v --list @2/3/
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dlcs_assets.domain.stages import Stage
-from dlcs_testing.browser import WIDTH, chromium, metadata_value, new_page, open_lineage, open_partition
+from dlcs_testing.browser import HEIGHT, WIDTH, chromium, metadata_value, new_page, open_lineage, open_partition
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from playwright.sync_api import Browser, Page
 
 MARGIN = 40  # pixels around the graph
+MARGIN_ABOVE = 4  # another asset is there
 LINE = (222, 222, 226)
 COLOURS = 200  # of a picture of pictures: a third of its size, and hardly another to the eye
 
@@ -47,7 +48,7 @@ def _lineage(page: Page) -> Image:
     boxes = [box for node in open_lineage(page).values() if (box := node.bounding_box())]
     page.wait_for_load_state("networkidle")
     screen = _screen(page)
-    top = min(box["y"] for box in boxes) - MARGIN
+    top = min(box["y"] for box in boxes) - MARGIN_ABOVE
     bottom = max(box["y"] + box["height"] for box in boxes) + MARGIN
     left = min(box["x"] for box in boxes) - MARGIN
     right = max(box["x"] + box["width"] for box in boxes) + MARGIN
@@ -55,6 +56,7 @@ def _lineage(page: Page) -> Image:
 
 
 def _partition(page: Page, key: str, listed: str) -> Image:
+    page.set_viewport_size({"width": WIDTH, "height": HEIGHT + 200})  # to the last row of its metadata
     open_partition(page, Stage.THUMBNAILS, key)
     page.get_by_text("[Show Markdown]").wait_for()
     page.get_by_placeholder("Filter by name").fill(listed)
