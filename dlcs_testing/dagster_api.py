@@ -33,6 +33,11 @@ MATERIALIZATIONS = """query Materializations($asset: AssetKeyInput!, $keys: [Str
     runId partition metadataEntries { label
       ... on TextMetadataEntry { text } ... on IntMetadataEntry { intValue } ... on MarkdownMetadataEntry { mdStr }
       ... on UrlMetadataEntry { url } ... on BoolMetadataEntry { boolValue } } } } } }"""
+# As the page of a partition asks for what is known of it.
+HISTORY = """query History($asset: AssetKeyInput!, $key: String!) { assetOrError(assetKey: $asset) { ... on Asset {
+  assetEventHistory(partitions: [$key], limit: 1000,
+    eventTypeSelectors: [MATERIALIZATION, OBSERVATION, FAILED_TO_MATERIALIZE]) { results { __typename
+      ... on ObservationEvent { description metadataEntries { label ... on TextMetadataEntry { text } } } } } } } }"""
 KEYS = """query Keys($asset: AssetKeyInput!) { assetNodeOrError(assetKey: $asset) { ... on AssetNode {
   partitionKeys } } }"""
 TICKS = """query Ticks($sensor: SensorSelector!) { sensorOrError(sensorSelector: $sensor) { ... on Sensor {
@@ -122,6 +127,12 @@ class DagsterApi:
         """Return the metadata of each materialisation of a partition, newest first."""
         found = self.query(MATERIALIZATIONS, asset=_key(stage), keys=[key])["assetMaterializations"]
         return [{entry["label"]: _value(entry) for entry in each["metadataEntries"]} for each in found]
+
+    def observations(self, stage: Stage, key: str) -> list[dict[str, Any]]:
+        """Return the metadata of what was observed of a partition, newest first."""
+        found = self.query(HISTORY, asset=_key(stage), key=key)["assetEventHistory"]["results"]
+        observed = [each for each in found if each["__typename"] == "ObservationEvent"]
+        return [{entry["label"]: _value(entry) for entry in each["metadataEntries"]} for each in observed]
 
     def ticks(self, sensor: str) -> list[dict[str, Any]]:
         """Return the newest ticks of a sensor: status, skipReason, runIds."""

@@ -241,6 +241,17 @@ class System(Installation):
         assert materialization is not None
         return {name: value.value for name, value in materialization.metadata.items()}
 
+    def observed(self, stage: Stage) -> dict[str, list[dict[str, Any]]]:
+        """Return by image the metadata of what was observed of its partition of a stage, the newest first."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for record in self.instance.fetch_observations(self.catalog.asset(stage), limit=1000).records:
+            made = record.event_log_entry.asset_observation
+            assert made is not None
+            assert made.partition is not None
+            values = {name: value.value for name, value in made.metadata.items()}
+            found.setdefault(str(asset_id_of(made.partition)), []).append(values)
+        return found
+
     def failure_of(self, run: dg.DagsterRun, table: str = "failed images") -> tuple[str, str]:
         """Return what a red run says, and its table."""
         for event in self.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):

@@ -14,7 +14,7 @@ import dagster as dg
 from dlcs_assets.defs import tags
 from dlcs_assets.defs.catalog import Catalog
 from dlcs_assets.defs.materializations import UPSTREAM, Upstream, materialization
-from dlcs_assets.defs.reporting import Report, Reporter
+from dlcs_assets.defs.reporting import FailureReport, Report, Reporter
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.partition_key import asset_id_of, partition_key
 from dlcs_assets.domain.results import StageResult
@@ -76,11 +76,15 @@ def run(instance: dg.DagsterInstance, images: Sequence[str], work: Work) -> dg.E
     return job.execute_in_process(instance=instance, tags=over, raise_on_error=False)
 
 
-def by_reporter(reports: Sequence[Report], marked: Callable[[Sequence[Reported]], None]) -> Work:
+def by_reporter(
+    reports: Sequence[Report | FailureReport],
+    marked: Callable[[Sequence[Reported]], None],
+    failed: Callable[[Sequence[str]], None] = lambda _: None,
+) -> Work:
     """Return work that gives all reports to the reporter."""
 
     def work(context: dg.AssetExecutionContext) -> Iterator[dg.DagsterEvent]:
-        with Reporter(context, CATALOG, marked) as reporter:
+        with Reporter(context, CATALOG, marked, failed) as reporter:
             for report in reports:
                 reporter.add(report)
         yield from reporter.stored()

@@ -19,7 +19,7 @@ from dlcs_assets.defs.catalog import Catalog
 from dlcs_assets.defs.checks import stage_check_results, stage_check_specs
 from dlcs_assets.defs.materializations import UPSTREAM
 from dlcs_assets.defs.partitions import is_image_key
-from dlcs_assets.defs.reporting import Report, Reporter
+from dlcs_assets.defs.reporting import FailureReport, Report, Reporter
 from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.partition_key import asset_id_of
 from dlcs_assets.domain.recipe import CODE_VERSIONS
@@ -168,7 +168,9 @@ class _Run:
             self._context.log.warning(problem)
         claim = self._claimed = self._claim()
         catalog = Catalog.of(self._settings)
-        with Reporter(self._context, catalog, self._ledger.results.mark_reported) as reporter:
+        results = self._ledger.results
+        marks = (results.mark_reported, results.mark_failures_reported)
+        with Reporter(self._context, catalog, *marks, self._stages) as reporter:
             yield from self._work(claim, reporter)
         yield from reporter.stored()
 
@@ -178,6 +180,10 @@ class _Run:
             for event in events:
                 if isinstance(event, ImageEnded):
                     self._ended.append(event)
+                    if event.state is RequestState.FAILED and event.error is not None:
+                        item = event.item
+                        links = page_link(self._settings, item.asset_id)
+                        reporter.add(FailureReport(item.asset_id, item.request_id, event.error, links))
                 elif event.result.stage in self._stages:
                     item = event.item
                     links = picture_links(self._settings, event) | page_link(self._settings, item.asset_id)

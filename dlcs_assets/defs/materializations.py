@@ -1,4 +1,7 @@
-"""Outcomes as Dagster events: one materialisation per image and stage, the same for every reporter."""
+"""Outcomes as Dagster events: one materialisation per image and stage, the same for every reporter.
+
+And why an image failed: one observation, of the stage in which it did.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ from dlcs_assets.domain.asset_id import AssetId
 from dlcs_assets.domain.partition_key import partition_key
 from dlcs_assets.domain.recipe import CODE_VERSIONS
 from dlcs_assets.domain.results import StageResult
-from dlcs_assets.domain.stages import Stage
+from dlcs_assets.domain.stages import STAGES, Stage
+from dlcs_assets.ledger.transitions import Failure
 
 UPSTREAM: Mapping[Stage, Stage] = {Stage.JP2: Stage.ORIGINAL, Stage.THUMBNAILS: Stage.JP2}
 
@@ -110,6 +114,37 @@ def materialization(
             tags.REQUEST: request_id,
             **(made_from or {}),
         },
+    )
+
+
+def failure_observation(
+    asset_id: AssetId,
+    request_id: str,
+    failure: Failure,
+    *,
+    stages: Collection[Stage],
+    catalog: Catalog,
+    links: Mapping[str, str] | None = None,
+) -> dg.AssetObservation:
+    """Return the event that says on an image's partition why it failed, with a link to each of the named pages.
+
+    It is on the stage in which the image failed, otherwise on the first of those that were to be made.
+    """
+    chosen = [stage for stage in STAGES if stage in stages]
+    return dg.AssetObservation(
+        asset_key=catalog.asset(next((stage for stage in chosen if stage is failure.stage), chosen[0])),
+        partition=partition_key(asset_id),
+        description=shown.as_description(f"failed: {failure.code}"),
+        metadata={
+            "image": shown.as_text(asset_id),
+            "stage": shown.as_text(failure.stage or "none"),
+            "reason": shown.as_text(failure.cause),
+            "code": shown.as_text(failure.code),
+            "what to do": shown.as_text(failure.remedy),
+            **{name: shown.as_link(url) for name, url in (links or {}).items()},
+            "request": request_id,
+        },
+        tags={tags.REQUEST: request_id},
     )
 
 

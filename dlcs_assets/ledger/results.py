@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import and_, exists, or_, select, update
 
 from dlcs_assets.domain.asset_id import AssetId
-from dlcs_assets.domain.request_states import UNFINISHED
+from dlcs_assets.domain.request_states import UNFINISHED, RequestState
 from dlcs_assets.domain.results import ObjectRecord, StageResult
 from dlcs_assets.domain.s3_uri import S3Location
 from dlcs_assets.domain.stages import Stage
 from dlcs_assets.ledger.attempts import ClaimLostError
 from dlcs_assets.ledger.claims import Claim
 from dlcs_assets.ledger.database import Database
-from dlcs_assets.ledger.records import new_id, recorded_results, slices
-from dlcs_assets.ledger.tables import claims, outcomes, requests, transient_objects
+from dlcs_assets.ledger.records import new_id, recorded_results, slices, stages_of
+from dlcs_assets.ledger.tables import attempts, claims, images, outcomes, requests, transient_objects
+from dlcs_assets.ledger.transitions import Reason, mark_reported
 from dlcs_assets.ledger.writes import (
     QuotaReservation,
     Write,
@@ -30,6 +32,18 @@ __all__ = ["Claim", "ClaimLostError", "Results"]
 
 CONTROL_LIFETIME = timedelta(hours=1)  # of an object that no image has: many times what a check of a service takes
 _CONTROL = "control/"  # in the place of an image's id, before an id that sorts by time
+
+
+@dataclass(frozen=True, slots=True)
+class UnreportedFailure:
+    """A request that failed, why, and its last run, if any. `stands`: the image is registered, and failed still."""
+
+    asset_id: AssetId
+    request_id: str
+    run_id: str | None
+    reason: Reason
+    stages: frozenset[Stage]
+    stands: bool
 
 
 class Results:
@@ -87,6 +101,42 @@ class Results:
         )
         with self._database.write() as connection:
             connection.execute(update(outcomes).where(these).values(reported=True))
+
+    def mark_failures_reported(self, request_ids: Sequence[str]) -> None:
+        """Note that Dagster has why these requests failed, or that no partition is to say so."""
+        for ids in slices(request_ids):
+            with self._database.write() as connection:
+                mark_reported(connection, ids)
+
+    def unreported_failures(self, *, limit: int) -> list[UnreportedFailure]:
+        """Return failures that Dagster may not have."""
+        run = select(attempts.c.run_id).where(attempts.c.request_id == requests.c.id)
+        last_run = run.order_by(attempts.c.number.desc()).limit(1).scalar_subquery()
+        is_registered = exists().where(images.c.id == requests.c.image_id)
+        query = (
+            select(requests, last_run.label("run_id"), is_registered.label("is_registered"))
+            .where(~requests.c.is_reported)
+            .order_by(requests.c.id)
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        return [
+            UnreportedFailure(
+                AssetId.parse(row.image_id),
+                row.id,
+                row.run_id,
+                Reason(
+                    row.error_code,
+                    row.error_cause,
+                    row.error_remedy,
+                    Stage(row.error_stage) if row.error_stage else None,
+                ),
+                stages_of(row.stages),
+                stands=bool(row.is_current and row.is_registered and row.state == RequestState.FAILED),
+            )
+            for row in rows
+        ]
 
     def report_again(self, image_ids: Sequence[str]) -> None:
         """Mark the outcomes of these images as unreported; reconcile reports those that Dagster does not have."""

@@ -33,6 +33,7 @@ from sqlalchemy import (
     and_,
     false,
     text,
+    true,
 )
 
 from dlcs_assets.domain.request_states import ENDED, SUCCESSFUL, TAKEN, TRANSITIONS, MessageState, RequestState
@@ -42,7 +43,7 @@ from dlcs_assets.ledger.column_types import SanitizedText
 from dlcs_assets.ledger.details import PackedDetails
 from dlcs_assets.ledger.encryption import EncryptedJson, EncryptedText
 
-SCHEMA_VERSION = "0017"  # of the newest file in migrations/versions
+SCHEMA_VERSION = "0018"  # of the newest file in migrations/versions
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -152,6 +153,13 @@ requests = Table(
         comment="asked for by a person, of what is registered: if its origin cannot be read, what is there stays",
     ),
     Column("backfill", Integer, comment="an id; of requests that are in one"),
+    Column(
+        "is_reported",
+        Boolean,
+        nullable=False,
+        server_default=true(),
+        comment="whether Dagster has why it failed; true of what did not fail",
+    ),
     Index(
         "requests_current",
         "state",
@@ -191,6 +199,12 @@ requests = Table(
         postgresql_where=ENDED_OTHERWISE,
     ),
     Index("requests_by_chunk", "chunk_id"),
+    Index(
+        "requests_unreported",
+        "id",
+        sqlite_where=text("is_reported = 0"),  # as either database gets it in queries
+        postgresql_where=text("NOT is_reported"),
+    ),
     Index(
         "requests_by_backfill",
         "backfill",

@@ -87,6 +87,8 @@ def change_state(
             values |= given
     if superseded_by is not None:
         values["superseded_by"] = superseded_by
+    if transition.after is RequestState.FAILED:
+        values["is_reported"] = requests.c.lane == Lane.DELETE  # of which no partition is to say anything
     chosen = update(requests).where(requests.c.state.in_(transition.before), *where).values(values)
     returned = (requests.c.image_id, requests.c.is_current, requests.c.backfill)
     changed = connection.execute(chosen.returning(*returned)).all()
@@ -104,6 +106,11 @@ def hand_over(connection: Connection, image_id: str, replaced: Sequence[str], re
         .where(requests.c.image_id == image_id, requests.c.superseded_by.in_(replaced))
         .values(superseded_by=request_id)
     )
+
+
+def mark_reported(connection: Connection, request_ids: Sequence[str]) -> None:
+    """Note that Dagster has why these requests failed, or is not to have it."""
+    connection.execute(update(requests).where(requests.c.id.in_(request_ids)).values(is_reported=True))
 
 
 def leave_backfill(connection: Connection, request_ids: Sequence[str]) -> None:

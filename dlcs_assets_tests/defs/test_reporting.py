@@ -24,6 +24,7 @@ from dlcs_assets.clients.storage import Storage
 from dlcs_assets.defs import reporting, tags
 from dlcs_assets.defs.sensors.reconcile import reconcile
 from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.errors import IngestError, PermanentError
 from dlcs_assets.domain.ingest_request import AssetFields, IngestMessage
 from dlcs_assets.domain.stages import STAGES, Lane, Stage
 from dlcs_assets.ledger import Ledger
@@ -40,6 +41,8 @@ NOW = datetime.now(UTC)
 IMAGES = [f"2/1/{number:02}" for number in range(12)]
 BAD = IMAGES[5]
 SECONDS = 120
+Reports = list[reporting.Report | reporting.FailureReport]
+PAGE = "http://127.0.0.1:3001/image"
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +66,16 @@ def report(instance: dg.DagsterInstance, images: Sequence[str] = IMAGES) -> list
     marked: list[Reported] = []
     assert run(instance, images, by_reporter(reports_of(images), marked.extend)).success
     return marked
+
+
+def unmarked(request_ids: Sequence[str]) -> None:
+    raise AssertionError(f"no image has failed: {request_ids}")
+
+
+def observations(instance: dg.DagsterInstance, stage: Stage) -> list[dg.AssetObservation]:
+    """Return what was observed of an asset, in the order in which it was stored."""
+    found = instance.fetch_observations(CATALOG.asset(stage), limit=1000, ascending=True).records
+    return [made for each in found if (made := each.event_log_entry.asset_observation) is not None]
 
 
 def stored(instance: dg.DagsterInstance, stage: Stage) -> list[dg.EventLogRecord]:
@@ -169,15 +182,60 @@ def test_more_images_are_no_more_statements(pooled: dg.DagsterInstance, monkeypa
     assert many <= few
 
 
-def refuse(database: str, condition: str) -> None:
-    """Have PostgreSQL refuse the materialisations of which this is true, and count those that it was given."""
+def failures_of(images: Sequence[str], error: IngestError) -> list[reporting.FailureReport]:
+    ids = map(AssetId.parse, images)
+    return [reporting.FailureReport(each, f"request-{each.asset}", error, {"page": PAGE}) for each in ids]
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql", "pooled postgresql"])
+def test_why_images_failed_is_on_their_partitions(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """On the stage in which they did, once each; nothing that comes from outside is more than text."""
+    foreign = "![x](http://evil.example)\u202e"
+    torn = PermanentError("torn", foreign, remedy="Send a whole one", stage=Stage.JP2)
+    vague = PermanentError("odd", "It is odd", remedy="None")
+    failed: list[str] = []
+    with instance_with(storage_of(kind, request, tmp_path), tmp_path / "home") as instance:
+        reports: Reports = [*reports_of(IMAGES[:3]), *failures_of(IMAGES[3:5], torn), *failures_of([BAD], vague)]
+        assert run(instance, IMAGES[:6], by_reporter(reports, lambda _: None, failed.extend)).success
+        assert failed == [f"request-{number:02}" for number in (3, 4, 5)]
+        of_jp2 = observations(instance, Stage.JP2)
+        assert [each.partition for each in of_jp2] == [f"@{image}" for image in IMAGES[3:5]]
+        assert {name: value.value for name, value in of_jp2[0].metadata.items()} == {
+            "image": IMAGES[3],
+            "stage": "jp2",
+            "reason": "![x](http://evil.example)\\u202e",
+            "code": "torn",
+            "what to do": "Send a whole one",
+            "page": PAGE,
+            "request": "request-03",
+        }
+        assert type(of_jp2[0].metadata["reason"]) is dg.TextMetadataValue
+        assert of_jp2[0].description == "failed: torn"
+        (of_original,) = observations(instance, Stage.ORIGINAL)
+        assert (of_original.partition, of_original.metadata["stage"].value) == (f"@{BAD}", "none")
+        assert observations(instance, Stage.THUMBNAILS) == []
+
+
+def test_a_failure_that_is_refused_is_not_marked(pooled: dg.DagsterInstance, database: str) -> None:
+    """The run's other reports are stored, and what is not marked `reconcile` reports."""
+    refuse(database, "true", event="ASSET_OBSERVATION")
+    torn = PermanentError("torn", "It is torn", remedy="Send a whole one", stage=Stage.JP2)
+    marked: list[Reported] = []
+    reports: Reports = [*failures_of(IMAGES[1:2], torn), *reports_of(IMAGES[:1])]
+    assert run(pooled, IMAGES[:2], by_reporter(reports, marked.extend, unmarked)).success
+    assert len(marked) == 3
+    assert observations(pooled, Stage.JP2) == []
+
+
+def refuse(database: str, condition: str, event: str = "ASSET_MATERIALIZATION") -> None:
+    """Have PostgreSQL refuse the events of a kind of which this is true, and count those that it was given."""
     engine = create_engine(with_driver(database))
     with engine.begin() as connection:
         connection.exec_driver_sql(
             "CREATE SEQUENCE asked; CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
             "$$ BEGIN PERFORM nextval('asked'); RAISE EXCEPTION 'no'; END $$; "
             "CREATE TRIGGER refuse BEFORE INSERT ON event_logs FOR EACH ROW "
-            f"WHEN (NEW.dagster_event_type = 'ASSET_MATERIALIZATION' AND {condition}) EXECUTE FUNCTION refuse()"
+            f"WHEN (NEW.dagster_event_type = '{event}' AND {condition}) EXECUTE FUNCTION refuse()"
         )
     engine.dispose()
 
@@ -218,7 +276,7 @@ def test_an_outcome_waits_no_longer_than_a_second(tmp_path: Path) -> None:
     """Also if no other comes: its image is the last one for a while."""
 
     def work(context: dg.AssetExecutionContext) -> Iterator[dg.DagsterEvent]:
-        with reporting.Reporter(context, CATALOG, marked.extend) as reporter:
+        with reporting.Reporter(context, CATALOG, marked.extend, unmarked) as reporter:
             reporter.add(reports_of(IMAGES)[0])
             assert eventually(lambda: bool(marked))
             (record,) = stored(context.instance, Stage.ORIGINAL)
@@ -232,7 +290,7 @@ def test_an_outcome_waits_no_longer_than_a_second(tmp_path: Path) -> None:
 
 def test_a_run_that_is_ended_reports_what_waits(tmp_path: Path) -> None:
     def work(context: dg.AssetExecutionContext) -> Iterator[dg.DagsterEvent]:
-        with reporting.Reporter(context, CATALOG, marked.extend) as reporter:
+        with reporting.Reporter(context, CATALOG, marked.extend, unmarked) as reporter:
             for each in reports_of(IMAGES[:1]):
                 reporter.add(each)
             yield from reporter.stored()

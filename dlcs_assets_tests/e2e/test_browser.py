@@ -145,6 +145,21 @@ def test_a_filter_in_the_ui_materializes_one_space_only(page: Page, system: Syst
 
 @pytest.mark.usefixtures("leaves")
 def test_a_failed_partition_is_shown_as_failed_with_its_reason(page: Page, system: System) -> None:
+    """On the partition itself, and in the log of its run."""
+    status = system.images(CUSTOMER)[TORN]
+    assert status.error_stage is not None
+    (why,) = system.dagster.observations(Stage(status.error_stage), f"@{TORN}")
+    assert (why["code"], why["reason"], why["what to do"]) == (
+        status.error_code,
+        status.error_cause,
+        status.error_remedy,
+    )
+    open_partition(page, Stage(status.error_stage), f"@{TORN}")
+    page.get_by_text("View all historical events").click()
+    page.get_by_role("row").filter(has_text="Observation").get_by_role("button").click()
+    expect(page.get_by_text(str(status.error_cause)).first).to_be_visible()
+    page.keyboard.press("Escape")
+
     open_partition(page, Stage.JP2, f"@{TORN}")
     notice = page.get_by_text("did not materialize this asset")
     expect(notice).to_be_visible()

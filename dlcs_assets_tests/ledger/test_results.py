@@ -11,10 +11,12 @@ from dlcs_assets.domain.request_states import RequestState
 from dlcs_assets.domain.stages import STAGES, Lane, Stage
 from dlcs_assets.ledger.reports import Selection
 from dlcs_assets.ledger.results import ClaimLostError
+from dlcs_assets.ledger.transitions import Reason
 from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, SELECT_ALL, Desk, result
 from dlcs_testing.one_write import commit_stage, end_image
 
 NOT_FOUND = PermanentError("origin_not_found", "It is gone", remedy="Find it", stage=Stage.ORIGINAL)
+TORN = PermanentError("torn", "It is torn", remedy="Send a whole one", stage=Stage.JP2)
 BUSY = TransientError("origin_unavailable", "503", remedy="Wait", stage=Stage.ORIGINAL)
 
 
@@ -319,3 +321,30 @@ def test_a_message_or_a_damaged_object_renews_nothing(desk: Desk) -> None:
     assert desk.ledger.fixity.record(deposit, "its checksum differs", now=NOW)
     claim = desk.ledger.claims.claim_images([AssetId(2, 1, "a")], STAGES, "by-hand", now=NOW)
     assert not claim.items[0].renews_done
+
+
+def test_failures_are_unreported_until_dagster_has_them(desk: Desk) -> None:
+    """With the run that may have them to report yet; of a deletion no partition is to say anything."""
+    for image in ("2/1/a", "2/1/b"):
+        desk.send(image)
+    claim = desk.claim("run-1")
+    end_image(desk.ledger.results, claim, claim.items[0], TORN, schedule=SCHEDULE, now=NOW)
+    end_image(desk.ledger.results, claim, claim.items[1], None, schedule=SCHEDULE, now=NOW)
+    (failure,) = desk.ledger.results.unreported_failures(limit=10)
+    assert (str(failure.asset_id), failure.run_id, failure.stands) == ("2/1/a", "run-1", True)
+    assert failure.reason == Reason("torn", "It is torn", "Send a whole one", Stage.JP2)
+    assert failure.stages == frozenset(STAGES)
+    desk.ledger.results.mark_failures_reported([failure.request_id])
+    assert desk.ledger.results.unreported_failures(limit=10) == []
+
+
+def test_a_failure_that_was_overtaken_does_not_stand(desk: Desk) -> None:
+    """Something else was asked for since, or the image is gone: its partition is not to show the failure."""
+    for image in ("2/1/a", "2/1/b"):
+        desk.send(image)
+    claim = desk.claim("run-1")
+    for item in claim.items:
+        end_image(desk.ledger.results, claim, item, TORN, schedule=SCHEDULE, now=NOW)
+    desk.send("2/1/a")
+    desk.ledger.deletions.request([AssetDeleted(AssetId(2, 1, "b"), None, None, frozenset(), ())], now=NOW)
+    assert [each.stands for each in desk.ledger.results.unreported_failures(limit=10)] == [False, False]

@@ -25,7 +25,7 @@ from dlcs_assets.ledger.reports import Selection
 from dlcs_assets_tests.ledger.conftest import NOW, SCHEDULE, Desk
 
 BEFORE = "0003"
-ADDED = {"is_current", "renews", "backfill"}  # to requests, by later versions
+ADDED = {"is_current", "renews", "backfill", "is_reported"}  # to requests, by later versions
 WITHOUT_SAY = {"replaced", "restored", "deletion", "lost", "withdrawn-later"}  # about the state of their image
 MADE = datetime(2026, 5, 1, 12, 0)  # noqa: DTZ001 (as the tables have it)
 IMAGE: dict[str, Any] = {"customer": 2, "space": 1}
@@ -205,7 +205,7 @@ def test_a_ledger_with_data_of_the_version_before_is_upgraded(engine: Engine, ur
     }
     before["requests"] = [
         {**row, **changed.get(row["id"], {}), "is_current": row["id"] not in WITHOUT_SAY}
-        | {"renews": False, "backfill": None}
+        | {"renews": False, "backfill": None, "is_reported": True}
         for row in before["requests"]
     ]
     before["batches"].append(

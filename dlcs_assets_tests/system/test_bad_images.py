@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 import dagster as dg
 
+from dlcs_assets.domain.asset_id import AssetId
+from dlcs_assets.domain.errors import PermanentError
 from dlcs_assets.domain.stages import STAGES, Stage
+from dlcs_assets.ingest.policy import retry_schedule
+from dlcs_assets.ledger.records import new_id
 from dlcs_assets.ledger.reports import Selection
 from dlcs_testing.harness import System, full_message
+from dlcs_testing.one_write import end_image
 from dlcs_testing.pictures import drawing, encoded, jpeg
 from dlcs_testing.sample_tiff import unconvertible
 from dlcs_testing.scripted_server import Answer
@@ -74,6 +80,13 @@ def test_three_bad_images_of_twenty_fail_each_at_its_own_stage(system: System) -
     assert {line.split(" | ")[0] for line in lines[1:]} == BAD
     assert all(line.count(" | ") == 3 and line.split(" | ")[3] for line in lines)
 
+    stored = Counter(entry.dagster_event_type for entry in system.instance.all_logs(run.run_id))
+    assert stored[dg.DagsterEventType.ASSET_OBSERVATION] == len(BAD)
+    for image, (failed_stage, code) in codes.items():
+        (why,) = system.observed(Stage(str(failed_stage)))[image]
+        status = system.status(image)
+        assert (why["code"], why["reason"], why["what to do"]) == (code, status.error_cause, status.error_remedy)
+
     put_right(system)
     retry(system, *BAD)
     (again,) = system.settle()
@@ -120,6 +133,24 @@ def test_an_image_that_fails_after_a_success_shows_as_failed(system: System) -> 
     retry(system, "2/1/page")
     system.settle()
     assert system.partition("2/1/page") == ("materialized",) * 3
+
+
+def test_a_failure_that_no_run_reported_is_reported(system: System) -> None:
+    """Its run is gone before it could; nor is anything said twice of one whose report the ledger only did not note."""
+    system.ingest("2/1/page", system.serve("page.jpg", b"", status=404), "thumbs:default")
+    (reported,) = system.observed(Stage.ORIGINAL)["2/1/page"]
+    system.execute("UPDATE requests SET is_reported = 0")
+    assert system.skip_reason("reconcile") == "All is well"
+    assert system.observed(Stage.ORIGINAL)["2/1/page"] == [reported]
+
+    claim = system.ledger.claims.claim_images([AssetId(2, 1, "page")], STAGES, new_id(), now=datetime.now(UTC))
+    torn = PermanentError("torn", "It is torn", remedy="Send a whole one", stage=Stage.JP2)
+    schedule = retry_schedule(system.settings)
+    end_image(system.ledger.results, claim, claim.items[0], torn, schedule=schedule, now=datetime.now(UTC))
+    assert "1 failures reported to Dagster" in system.skip_reason("reconcile")
+    (why,) = system.observed(Stage.JP2)["2/1/page"]
+    assert (why["code"], why["stage"], why["image"]) == ("torn", "jp2", "2/1/page")
+    assert system.skip_reason("reconcile") == "All is well"
 
 
 def test_a_transient_failure_is_retried_up_to_the_limit(system: System) -> None:

@@ -12,7 +12,7 @@ import dagster as dg
 from dlcs_assets.clients.storage import Storage
 from dlcs_assets.defs import tags
 from dlcs_assets.defs.catalog import Catalog
-from dlcs_assets.defs.materializations import Upstream, is_newest, materialization, newest
+from dlcs_assets.defs.materializations import Upstream, failure_observation, is_newest, materialization, newest
 from dlcs_assets.defs.partitions import DISPATCH_LEASE, LEASE_WAIT, UNFINISHED_RUNS, WorkingSet, image_ids
 from dlcs_assets.defs.reporting import REFUSALS_IN_A_ROW
 from dlcs_assets.domain.asset_id import AssetId
@@ -40,6 +40,7 @@ class Reconciled:
     images: int = 0
     cancelled: int = 0
     reported: int = 0
+    failures: int = 0
     refused: int = 0
     overdue: int = 0
     held_up: HeldUp | None = None  # why runs cannot be started
@@ -56,6 +57,7 @@ class Reconciled:
             f"{self.cancelled} images cancelled with their runs" if self.cancelled else "",
             self.held_up.describe() if self.held_up else "",
             f"{self.reported} outcomes reported to Dagster" if self.reported else "",
+            f"{self.failures} failures reported to Dagster" if self.failures else "",
             f"{self.refused} outcomes refused by Dagster's database" if self.refused else "",
             f"{self.folders} folders of ended runs deleted from scratch" if self.folders else "",
             f"the scratch folder cannot be cleared: {self.folders_stay}" if self.folders_stay else "",
@@ -97,6 +99,8 @@ def reconcile(instance: dg.DagsterInstance, ledger: Ledger, storage: Storage, se
         done.folders_stay = str(error)
     ledger.reports.add_up_counts()
     done.reported, done.refused = _report(instance, Catalog.of(settings), ledger)
+    done.failures, refused = _report_failures(instance, Catalog.of(settings), ledger)
+    done.refused += refused
     if settings.database_url is not None:
         url = settings.database_url.get_secret_value()
         done.written_back, not_yet = write_due(ledger, url, now=datetime.now(UTC))
@@ -260,6 +264,43 @@ def _report(instance: dg.DagsterInstance, catalog: Catalog, ledger: Ledger) -> t
     # Should the tick end before this, the next one finds them stored.
     ledger.results.mark_reported(done)
     return reported, refused
+
+
+def _report_failures(instance: dg.DagsterInstance, catalog: Catalog, ledger: Ledger) -> tuple[int, int]:
+    """Report why images failed where no run has; return how many Dagster took, and how many it refused."""
+    reported = refused = in_a_row = 0
+    done: list[str] = []
+    unreported = ledger.results.unreported_failures(limit=REPORTS_PER_TICK)
+    runs = {run_id: instance.get_run_by_id(run_id) for run_id in {each.run_id for each in unreported} if run_id}
+    for each in unreported:
+        run = runs.get(each.run_id or "")
+        if run is not None and run.status in UNFINISHED_RUNS:
+            continue  # its own event is on the way
+        event = failure_observation(each.asset_id, each.request_id, each.reason, stages=each.stages, catalog=catalog)
+        if each.stands and not _is_observed(instance, event):
+            if not keep_key(instance, catalog, ledger, partition_key(each.asset_id)):
+                continue  # the next tick will
+            try:
+                instance.report_runless_asset_event(event)
+            except Exception:  # of a database's driver, or Dagster's own: this one waits, the others do not
+                log.exception("Dagster did not store why %s failed", each.asset_id)
+                refused, in_a_row = refused + 1, in_a_row + 1
+                if in_a_row == REFUSALS_IN_A_ROW:
+                    break
+                continue
+            reported, in_a_row = reported + 1, 0
+        done.append(each.request_id)
+    ledger.results.mark_failures_reported(done)
+    return reported, refused
+
+
+def _is_observed(instance: dg.DagsterInstance, event: dg.AssetObservation) -> bool:
+    """Return whether the partition's newest observation is this one: its run may have died before the ledger knew."""
+    assert event.partition is not None
+    wanted = dg.AssetRecordsFilter(asset_key=event.asset_key, asset_partitions=[event.partition])
+    found = instance.fetch_observations(wanted, limit=1).records
+    newest_one = found[0].event_log_entry.asset_observation if found else None
+    return newest_one is not None and newest_one.tags.get(tags.REQUEST) == event.tags[tags.REQUEST]
 
 
 def _is_shown(instance: dg.DagsterInstance, asset: dg.AssetKey, key: str, request_id: str, version: str) -> bool:
