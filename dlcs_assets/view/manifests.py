@@ -25,7 +25,8 @@ def manifest_of(
 ) -> dict[str, Any] | None:
     """Return the manifest of up to `MOST` images, the first ones after a place; None if none of them can be shown.
 
-    `base`: the address of the pages. Left out are images that are not done, and those that not everyone may see.
+    `base`: the address of the pages. Left out are images that are not done, that not everyone may see, or that the
+    image server cannot read.
     """
     wall = ledger.gallery.wall(shown, after=after, limit=MOST)
     ids = tuple(tile.place.image_id for tile in wall.tiles if tile.state is ShownState.DONE)
@@ -37,7 +38,8 @@ def manifest_of(
     if not leaves:
         return None
     left_out = len(wall.tiles) - len(leaves)
-    parts = [f"{left_out} images are left out: not done, or not to be seen by everyone."] if left_out else []
+    why = "not done, not to be seen by everyone, or with neither JP2 nor original in S3"
+    parts = [f"{left_out} images are left out: {why}."] if left_out else []
     parts += [f"There are more images after {wall.tiles[-1].place.image_id}."] if wall.after else []
     here = f"{base}{address('/manifest', **parameters_of(shown), after=after.image_id if after else None)}"
     return presentation(here, title, leaves, summary=" ".join(parts) or None)

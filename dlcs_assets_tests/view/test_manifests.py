@@ -50,7 +50,7 @@ def test_a_manifest_has_what_is_done_and_may_be_seen(shelf: Library) -> None:
     assert shelf.get("/manifest?customer=2&state=failed").status_code == 404
     assert shelf.get("/manifest?customer=99").status_code == 404
     assert shelf.get("/manifest?customer=2&space=1").json()["summary"] == {
-        "none": ["2 images are left out: not done, or not to be seen by everyone."]
+        "none": ["2 images are left out: not done, not to be seen by everyone, or with neither JP2 nor original in S3."]
     }
 
 
