@@ -7,7 +7,8 @@ from typing import Final
 CHUNK: Final = "dlcs/chunk"
 CUSTOMER: Final = "dlcs/customer"
 SPACE: Final = "dlcs/space"
-LANE: Final = "dlcs/lane"
+LANE: Final = "dlcs/lane"  # who asked: see `Lane`
+IMAGES: Final = "dlcs/images"  # how many
 BATCH: Final = "dlcs/batch"
 BACKFILL: Final = "dlcs/backfill"
 REQUEST: Final = "dlcs/request"

@@ -60,8 +60,8 @@ def test_a_run_request_carries_chunk_range_and_who_it_is_for(system: System, pag
     (request,) = run_requests(system, "sqs_ingest")
     assert request.run_key == request.tags[tags.CHUNK]
     assert (request.tags[tags.RANGE_START], request.tags[tags.RANGE_END]) == (key_of(PAGES[0]), key_of(PAGES[-1]))
-    names = ("customer", "space", "lane", "batch")
-    assert [request.tags[f"dlcs/{name}"] for name in names] == ["2", "1", "ingest", "12"]
+    names = ("customer", "space", "lane", "images", "batch")
+    assert [request.tags[f"dlcs/{name}"] for name in names] == ["2", "1", "ingest", str(len(PAGES)), "12"]
     assert list(system.instance.get_dynamic_partitions(system.catalog.partitions_name)) == [
         key_of(image) for image in PAGES
     ]

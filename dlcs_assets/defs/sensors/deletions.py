@@ -44,6 +44,7 @@ def _run_request(chunk: Chunk, settings: Settings) -> dg.RunRequest:
             tags.CUSTOMER: str(chunk.customer),
             tags.SPACE: str(chunk.space),
             tags.LANE: chunk.lane.value,
+            tags.IMAGES: str(len(chunk.images)),
             tags.PRIORITY: str(PRIORITIES[chunk.lane]),
         },
     )

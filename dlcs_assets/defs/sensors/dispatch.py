@@ -261,6 +261,7 @@ def _run_request(chunk: Chunk, settings: Settings, *, first: bool) -> dg.RunRequ
         tags.CUSTOMER: str(chunk.customer),
         tags.SPACE: str(chunk.space),
         tags.LANE: chunk.lane.value,
+        tags.IMAGES: str(len(chunk.images)),
         tags.PRIORITY: str(PRIORITIES[chunk.lane] + (FIRST_RUN_BOOST if first else 0)),
     }
     for tag, of_images in (
