@@ -104,7 +104,6 @@ class ImagePages:
         headers = {"ETag": f'"{found.version}"', "Cache-Control": _kept(query, found.version)}
         if request.headers.get("if-none-match") == headers["ETag"]:
             return Response(status_code=304, headers=headers)
-        headers["Content-Length"] = str(found.stored.bytes)
         return StreamingResponse(self._site.pictures.read_thumbnail(found), media_type=JPEG, headers=headers)
 
     def rendering(self, request: Request) -> Response:

@@ -362,6 +362,15 @@ def test_a_thumbnail_is_passed_on_as_a_jpeg_whatever_s3_says(mixed: Library) -> 
     assert (again.status_code, again.content) == (304, b"")
 
 
+def test_a_thumbnail_is_shown_that_is_not_as_it_was_stored(tmp_path: Path, services: RunningStack) -> None:
+    """Seen to be wrong it must be: an answer of another length than was announced is none."""
+    with library_at(f"sqlite:///{tmp_path / 'ledger.db'}", services) as library:
+        library.send("2/1/a")
+        library.done("2/1/a", store=True)
+        library.s3.put_object(Bucket=library.settings.thumbs_bucket, Key="2/1/a/open/200.jpg", Body=b"short")
+        assert library.get("/thumbnail?id=2/1/a&edge=200").content == b"short"
+
+
 def test_a_thumbnail_that_s3_does_not_have_is_said_to_be_missing(mixed: Library) -> None:
     answer = mixed.get("/thumbnail?id=2/1/b&edge=200")
     assert answer.status_code == 502
