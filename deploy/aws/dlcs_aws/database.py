@@ -127,7 +127,7 @@ def add_database(template: Template, network: Network, group: str, instance_clas
         publicly_accessible=False,
         backup_retention_period=size.backup_days,
         preferred_backup_window="01:00-02:00",  # before maintenance and the fixity audit
-        preferred_maintenance_window="sun:02:00-sun:03:00",
+        preferred_maintenance_window="sun:02:30-sun:03:30",
         auto_minor_version_upgrade=True,
         copy_tags_to_snapshot=True,
         delete_automated_backups=False,
