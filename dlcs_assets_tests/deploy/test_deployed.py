@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from dlcs_assets_tests.deploy.templates import FOLDER, REGION, STACK, Resolved, read
+from dlcs_stack.supervisor import free_port
+from dlcs_testing.waiting import eventually
 
 # Types that moto's CloudFormation passes over; tests on the template are about them.
 LEFT_OUT = {
@@ -113,15 +119,30 @@ def client(service: str, endpoint: str) -> Any:
     return boto3.client(service, endpoint_url=endpoint, region_name=REGION, **keys)  # type: ignore[call-overload]
 
 
+@contextmanager
+def moto() -> Iterator[str]:
+    """Run moto in a process of its own, as what it has is the whole process's; yield its address."""
+    port = free_port()
+    command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            eventually(lambda: is_listening(port))
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.kill()
+
+
+def is_listening(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
 @pytest.fixture(scope="module")
 def deployed() -> Iterator[Deployed]:
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    try:
+    with moto() as endpoint:
         certificate = client("acm", endpoint).request_certificate(DomainName="ingest.example.org")
         template = read(FOLDER / "templates" / "small.json", CertificateArn=certificate["CertificateArn"])
         formation = client("cloudformation", endpoint)
@@ -134,8 +155,6 @@ def deployed() -> Iterator[Deployed]:
         pages = formation.get_paginator("list_stack_resources").paginate(StackName=STACK)
         found = {each["LogicalResourceId"]: each for page in pages for each in page["StackResourceSummaries"]}
         yield Deployed(template, endpoint, found)
-    finally:
-        server.stop()
 
 
 def test_every_resource_is_made_or_its_type_left_out(deployed: Deployed) -> None:
