@@ -11,7 +11,8 @@ from dlcs_assets.domain.ingest_request import IngestMessage, Named
 from dlcs_assets.domain.message_attributes import texts
 from dlcs_assets.domain.modified import AssetDeleted, AssetUpdated, parse_modified
 from dlcs_assets.domain.stages import Lane
-from dlcs_assets.intake.messages import IntakeSummary, admit, inbox_message, may_be_ours, take_in_as
+from dlcs_assets.intake.admission import admit, may_be_ours
+from dlcs_assets.intake.messages import IntakeSummary, inbox_message, take_in_as
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.ledger.records import InboxMessage, Rejection
 from dlcs_assets.settings import Settings

@@ -17,7 +17,8 @@ from dlcs_assets.domain.errors import IngestError
 from dlcs_assets.domain.origin import OriginBucket
 from dlcs_assets.domain.s3_event import S3Event, event_body
 from dlcs_assets.domain.stages import Lane
-from dlcs_assets.intake.messages import admit, deliver
+from dlcs_assets.intake.admission import admit
+from dlcs_assets.intake.messages import deliver
 from dlcs_assets.intake.uploads import read_event
 from dlcs_assets.ledger.ledger import Ledger
 from dlcs_assets.ledger.records import InboxMessage

@@ -147,7 +147,7 @@ def test_what_waits_for_the_file_for_too_long_is_rejected(
     monkeypatch.setattr("dlcs_assets.customers.file.CHECK_INTERVAL_SECONDS", 0.0)
     system.tick("sqs_ingest")
     file.write_text("customers: [1, 2")
-    monkeypatch.setattr("dlcs_assets.intake.messages.LONGEST_WAIT", timedelta(0))
+    monkeypatch.setattr("dlcs_assets.intake.admission.LONGEST_WAIT", timedelta(0))
     ask(system, "3/1/page", "https://example.org/page.jpg", "file")
     system.settle()
     (rejected,) = system.ledger.inbox.rejected()
