@@ -23,9 +23,9 @@ from dlcs_assets.domain.request_states import RequestState
 from dlcs_assets.domain.results import ObjectKind, ObjectRecord, StageResult, joint_version
 from dlcs_assets.domain.stages import STAGES, Lane, Outcome, Stage
 from dlcs_assets.ledger import tables as schema
-from dlcs_assets.ledger.details import Details
 from dlcs_assets.ledger.engine import make_engine
 from dlcs_assets.ledger.records import new_id, stages_text
+from dlcs_assets.ledger.writes import outcome_row
 
 CUSTOMERS, SPACES = 10, 10
 FAILED_EVERY = 100
@@ -226,17 +226,7 @@ def _outcome_rows(image: str, request: str, number: int) -> Iterator[dict[str, A
         return
     for stage in STAGES:
         result = _result(image, stage)
-        yield {
-            "image_id": image,
-            **_ids(image),
-            "stage": stage,
-            "request_id": request,
-            "run_id": "0" * 36,
-            "outcome": result.outcome,
-            **Details.of_result(result).columns(),
-            "committed_at": BEGAN,
-            "reported": True,
-        }
+        yield outcome_row(AssetId.parse(image), result, request, BEGAN, run_id="0" * 36, reported=True)
 
 
 def _message_rows(image: str, request: str, _number: int) -> Iterator[dict[str, Any]]:

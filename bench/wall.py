@@ -161,7 +161,7 @@ def _store_thumbnails(system: RunningSystem, images: Sequence[AssetId]) -> None:
 
 
 def _note_pictures(url: str) -> None:
-    """Have the ledger know each image's own thumbnails, where it has copies, and how large those of a wall are."""
+    """Have the ledger know each image's own thumbnails, where it has copies."""
     engine = make_engine(url)
     of_thumbnails = outcomes.c.stage == Stage.THUMBNAILS
     with engine.begin() as connection:
@@ -173,5 +173,4 @@ def _note_pictures(url: str) -> None:
 
 def _own(record: ObjectRecord, image: AssetId) -> Holding:
     key = "/".join([str(image), *record.key.split("/")[3:]])
-    shown = key == thumbnail_key(image, TILE_EDGE, open_=True)
-    return Holding(replace(record, key=key, bytes=len(THUMBNAIL) if shown else record.bytes))
+    return Holding(replace(record, key=key))

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from dlcs_assets.cli.connection import load_settings, open_ledger
 from dlcs_assets.cli.failure import CommandError
-from dlcs_assets.cli.output import echo, echo_data, make_console, print_lines, print_table, shown_duration
+from dlcs_assets.cli.output import echo, echo_data, iso_time, make_console, print_lines, print_table, shown_duration
 from dlcs_assets.domain.backfill import Backfill
 from dlcs_assets.ingest.policy import ingest_policy
 from dlcs_assets.ingest.reprocess import resume_backfill
@@ -108,7 +108,7 @@ def resume(backfill: Annotated[int, NUMBER]) -> None:
         try:
             asked = resume_backfill(ledger, found, ingest_policy(settings))
         except BackfillCancelledError as error:
-            raise CommandError(f"{error} What is in runs already comes to its end.") from error
+            raise CommandError(str(error)) from error
         now = _find(ledger, backfill)
     echo(f"{_images(asked)} requested again. {now.name}: {now}.")
 
@@ -139,10 +139,10 @@ def _measure(ledger: Ledger, backfill: Backfill) -> dict[str, Any]:
         "balance": str(backfill),
         "perMinute": None if pace is None else round(pace.a_minute, 1),
         "secondsLeft": None if pace is None or pace.left is None else round(pace.left.total_seconds()),
-        "begun": _time(backfill.begun_at),
-        "requested": _time(backfill.requested_at),
-        "cancelledAt": _time(backfill.cancelled_at),
-        "ended": _time(backfill.ended_at),
+        "begun": iso_time(backfill.begun_at),
+        "requested": iso_time(backfill.requested_at),
+        "cancelledAt": iso_time(backfill.cancelled_at),
+        "ended": iso_time(backfill.ended_at),
     }
 
 
@@ -206,14 +206,10 @@ def _own_json(own: OwnBackfill) -> dict[str, Any]:
         "percent": own.percent,
         "images": own.images,
         "failed": own.failed,
-        "begun": _time(own.begun_at),
-        "ended": _time(own.ended_at),
+        "begun": iso_time(own.begun_at),
+        "ended": iso_time(own.ended_at),
     }
 
 
 def _images(number: int) -> str:
     return "1 image is" if number == 1 else f"{number} images are"
-
-
-def _time(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment else None

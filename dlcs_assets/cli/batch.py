@@ -13,7 +13,7 @@ from rich.console import Console
 from dlcs_assets.cli import batch_manifest
 from dlcs_assets.cli.connection import load_settings, open_ledger
 from dlcs_assets.cli.failure import CommandError, UsageError
-from dlcs_assets.cli.output import echo, echo_data, make_console, print_lines, print_table, shown_duration
+from dlcs_assets.cli.output import echo, echo_data, iso_time, make_console, print_lines, print_table, shown_duration
 from dlcs_assets.domain.batch import Batch, time_left
 from dlcs_assets.ledger import Ledger
 from dlcs_assets.ledger.batches import BatchImage, notification_id
@@ -126,9 +126,9 @@ def batch_json(batch: Batch) -> dict[str, Any]:
         "completed": tally.completed,
         "errors": tally.errors,
         "superseded": batch.superseded,
-        "submitted": _time(batch.submitted_at),
-        "closed": _time(batch.closed_at),
-        "finished": _time(batch.finished_at),
+        "submitted": iso_time(batch.submitted_at),
+        "closed": iso_time(batch.closed_at),
+        "finished": iso_time(batch.finished_at),
     }
 
 
@@ -177,7 +177,7 @@ def _notification(found: Notification | None) -> dict[str, Any] | None:
         return None
     body = json.loads(found.body)
     numbers = {name: body[name] for name in ("count", "completed", "errors", "superseded")}
-    return {**numbers, "sent": _time(found.published_at), "problem": found.error}
+    return {**numbers, "sent": iso_time(found.published_at), "problem": found.error}
 
 
 def _show(console: Console, seen: dict[str, Any]) -> None:
@@ -222,7 +222,3 @@ def _row(batch: Batch) -> tuple[str, ...]:
         *(str(number) for number in numbers),
         batch.standing.partition(":")[0],
     )
-
-
-def _time(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment else None

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import typer
@@ -101,6 +101,11 @@ def shown_bytes(size: int) -> str:
     while number >= KILO and unit < len(UNITS) - 1:
         number, unit = number / KILO, unit + 1
     return f"{size} B" if unit == 0 else f"{number:.1f} {UNITS[unit]}"
+
+
+def iso_time(moment: datetime | None) -> str | None:
+    """Return a moment as JSON has it."""
+    return moment.isoformat() if moment else None
 
 
 def shown_duration(seconds: int) -> str:

@@ -74,7 +74,7 @@ def reprocess(  # noqa: PLR0917 (typer reads the options from the signature)
             try:
                 backfill = request_reprocessing(ledger, selector, items, asked_by=_user())
             except BackfillCancelledError as error:
-                raise CommandError(f"{error} What is in runs already comes to its end.") from error
+                raise CommandError(str(error)) from error
     at_a_time = settings.backfill_runs * settings.images_in_flight
     for line in describe(estimate, at_a_time, backfill=backfill):
         echo(line)

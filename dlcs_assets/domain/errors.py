@@ -56,6 +56,15 @@ class CompleteError(Exception):
         """Keep it so."""
 
 
+def unexpected(error: Exception) -> PermanentError:
+    """Return what is said of an image for an error that is a bug, or of the ledger's: its text may hold anything."""
+    return PermanentError(
+        "internal_error",
+        f"Unexpected error: {type(error).__name__}",
+        remedy="The traceback is in the run's log; please report it",
+    )
+
+
 def where_raised(error: BaseException) -> str:
     """Return the types of an exception and those behind it, and the last lines they came through, without texts."""
     parts: list[str] = []

@@ -19,7 +19,14 @@ from typing import Any, ParamSpec, TypeVar
 
 from pydantic import SecretStr
 
-from dlcs_assets.domain.errors import ORIGIN_CODES, IngestError, MessageRejectedError, PermanentError, TransientError
+from dlcs_assets.domain.errors import (
+    ORIGIN_CODES,
+    IngestError,
+    MessageRejectedError,
+    PermanentError,
+    TransientError,
+    unexpected,
+)
 from dlcs_assets.domain.ingest_spec import IngestPolicy, stale_stages
 from dlcs_assets.domain.request_states import TRANSITIONS, RequestState, end_of_attempt
 from dlcs_assets.domain.results import WorkItem
@@ -399,11 +406,7 @@ def _unexpected(error: Exception) -> IngestError:
             "The ledger's database did not answer",
             remedy="See that the database of DLCS_LEDGER_URL is up; the image is retried automatically",
         )
-    return PermanentError(
-        "internal_error",
-        f"Unexpected error: {type(error).__name__}",
-        remedy="The traceback is in the run's log; please report it",
-    )
+    return unexpected(error)
 
 
 def _fulfil(future: Future[T], call: Callable[[], T]) -> None:

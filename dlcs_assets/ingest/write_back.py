@@ -19,7 +19,7 @@ from dlcs_assets.clients.dlcs_database import DlcsDatabase
 from dlcs_assets.clients.dlcs_ends import LONGEST_LOCATION, Changed, DlcsBatch, DlcsEnd, EndResult, Gone, write_end
 from dlcs_assets.domain.batch import Batch, Tally
 from dlcs_assets.domain.delivery import Channel
-from dlcs_assets.domain.errors import IngestError, PermanentError
+from dlcs_assets.domain.errors import IngestError, unexpected
 from dlcs_assets.domain.iiif_size import Size
 from dlcs_assets.domain.ingest_request import register
 from dlcs_assets.domain.quota import SOURCE_KINDS
@@ -99,7 +99,7 @@ class WriteBackThread:
             return self._ledger.write_backs.facts(items)
         except Exception as error:  # of the ledger's database: the end is left to `reconcile`, if it can be recorded
             log.exception("the ledger did not say what is to be written to the DLCS's database")
-            return _unexpected(error)
+            return unexpected(error)
 
     def _write(self, waiting: _Waiting, facts: Mapping[str, EndFacts] | IngestError) -> WriteBack:
         if isinstance(facts, IngestError):
@@ -117,7 +117,7 @@ class WriteBackThread:
             return WriteBack(unwritten=error)
         except Exception as error:  # a bug must not keep the run from its end
             log.exception("%s could not be written back", waiting.item.asset_id)
-            return WriteBack(unwritten=_unexpected(error))
+            return WriteBack(unwritten=unexpected(error))
 
 
 def write_due(ledger: Ledger, url: str, *, now: datetime) -> tuple[int, IngestError | None]:
@@ -252,12 +252,4 @@ def batch_of(found: DlcsBatch) -> Batch:
         finished_at=found.finished,
         tally=Tally(done=found.completed, failed=found.errors),
         superseded=found.superseded,
-    )
-
-
-def _unexpected(error: Exception) -> IngestError:
-    return PermanentError(
-        "internal_error",
-        f"Unexpected error: {type(error).__name__}",
-        remedy="The traceback is in the run's log; please report it",
     )

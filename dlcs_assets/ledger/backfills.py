@@ -75,7 +75,10 @@ class Backfills:
             page = wanted[start : start + PAGE]
             with self._database.write() as connection:
                 if connection.scalar(select(backfills.c.cancelled_at).where(backfills.c.id == backfill)):
-                    raise BackfillCancelledError(f"Backfill {backfill} was cancelled while its images were requested.")
+                    raise BackfillCancelledError(
+                        f"Backfill {backfill} was cancelled while its images were requested. What is in runs already "
+                        "comes to its end."
+                    )
                 ids = [str(asset_id) for asset_id, _ in page]
                 there = set(connection.scalars(select(images.c.id).where(images.c.id.in_(ids))))
                 in_it = select(requests.c.image_id).where(

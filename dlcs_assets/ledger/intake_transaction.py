@@ -28,7 +28,7 @@ from dlcs_assets.ledger.accounting import RegistrationCheck, within_quota
 from dlcs_assets.ledger.batches import note_batch
 from dlcs_assets.ledger.deletions import forget_deletions, request_deletion
 from dlcs_assets.ledger.overtaken import IMAGE_DELETED
-from dlcs_assets.ledger.records import InboxMessage, Rejection, recorded_results, registration_columns
+from dlcs_assets.ledger.records import InboxMessage, Rejection, registration_columns, stage_results
 from dlcs_assets.ledger.requests import NewRequest, create_requests
 from dlcs_assets.ledger.tables import images, messages, requests, tombstones
 from dlcs_assets.ledger.transitions import Reason, change_state
@@ -277,7 +277,7 @@ class IntakeTransaction:
         current = select(requests.c.state).where(requests.c.image_id == image_id, requests.c.is_current)
         if SHOWN_STATES.get(self._connection.scalar(current) or "") is not ShownState.DONE:
             return {}
-        of_image = recorded_results(self._connection, [image_id]).of_stages.get(image_id, {})
+        of_image = stage_results(self._connection, [image_id]).get(image_id, {})
         return {stage: result for stage, (_, result) in of_image.items()}
 
     def _was_deleted_since(self, image_id: str, sent_at: datetime | None) -> bool:

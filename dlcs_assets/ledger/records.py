@@ -190,12 +190,18 @@ class RecordedResults:
     objects: Mapping[str, Sequence[ObjectRecord]]
 
 
+def stage_results(
+    connection: Connection, image_ids: Sequence[str]
+) -> Mapping[str, Mapping[Stage, tuple[str, StageResult]]]:
+    """Return `RecordedResults.of_stages` of these images."""
+    return _of_stages(_outcomes_of(connection, image_ids))
+
+
 def recorded_results(connection: Connection, image_ids: Sequence[str]) -> RecordedResults:
     """Return what these images have."""
-    of_stages: dict[str, dict[Stage, tuple[str, StageResult]]] = {}
+    rows = _outcomes_of(connection, image_ids)
     stored: dict[str, list[ObjectRecord]] = {}
-    for row in connection.execute(select(outcomes).where(outcomes.c.image_id.in_(image_ids))):
-        of_stages.setdefault(row.image_id, {})[Stage(row.stage)] = (row.request_id, stage_result(row))
+    for row in rows:
         if row.details.holdings:
             stored.setdefault(row.image_id, []).extend(each.record for each in row.details.holdings)
     for row in connection.execute(select(transient_objects).where(transient_objects.c.image_id.in_(image_ids))):
@@ -203,7 +209,18 @@ def recorded_results(connection: Connection, image_ids: Sequence[str]) -> Record
         stored.setdefault(row.image_id, []).append(record)
     for records in stored.values():
         records.sort(key=lambda record: record.key)
-    return RecordedResults(of_stages, stored)
+    return RecordedResults(_of_stages(rows), stored)
+
+
+def _outcomes_of(connection: Connection, image_ids: Sequence[str]) -> Sequence[Row[Any]]:
+    return connection.execute(select(outcomes).where(outcomes.c.image_id.in_(image_ids))).all()
+
+
+def _of_stages(rows: Iterable[Row[Any]]) -> Mapping[str, Mapping[Stage, tuple[str, StageResult]]]:
+    found: dict[str, dict[Stage, tuple[str, StageResult]]] = {}
+    for row in rows:
+        found.setdefault(row.image_id, {})[Stage(row.stage)] = (row.request_id, stage_result(row))
+    return found
 
 
 def stage_result(row: Row[Any]) -> StageResult:

@@ -14,7 +14,7 @@ from dlcs_assets.domain.request_states import RequestState
 from dlcs_assets.domain.results import StageResult
 from dlcs_assets.domain.stages import Lane, Stage
 from dlcs_assets.ledger.database import Database
-from dlcs_assets.ledger.records import recorded_results
+from dlcs_assets.ledger.records import stage_results
 from dlcs_assets.ledger.requests import NewRequest, create_requests
 from dlcs_assets.ledger.tables import images, requests
 
@@ -66,7 +66,7 @@ class Registrations:
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(images.c.id).limit(PAGE)).all()
             ids = [row.id for row in rows]
-            results, newest = recorded_results(connection, ids).of_stages, _newest(connection, ids)
+            results, newest = stage_results(connection, ids), _newest(connection, ids)
         found = []
         for row in rows:
             state, code = newest.get(row.id, (None, None))

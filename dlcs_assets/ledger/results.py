@@ -16,7 +16,7 @@ from dlcs_assets.domain.stages import Stage
 from dlcs_assets.ledger.attempts import ClaimLostError
 from dlcs_assets.ledger.claims import Claim
 from dlcs_assets.ledger.database import Database
-from dlcs_assets.ledger.records import new_id, recorded_results, slices, stages_of
+from dlcs_assets.ledger.records import new_id, slices, stage_result, stages_of
 from dlcs_assets.ledger.tables import attempts, claims, images, outcomes, requests, transient_objects
 from dlcs_assets.ledger.transitions import Reason, mark_reported
 from dlcs_assets.ledger.writes import (
@@ -154,8 +154,4 @@ class Results:
                 .order_by(outcomes.c.committed_at)
                 .limit(limit)
             ).all()
-            results = recorded_results(connection, [row.image_id for row in rows]).of_stages
-        return [
-            (AssetId.parse(row.image_id), row.request_id, row.run_id, results[row.image_id][Stage(row.stage)][1])
-            for row in rows
-        ]
+        return [(AssetId.parse(row.image_id), row.request_id, row.run_id, stage_result(row)) for row in rows]

@@ -233,14 +233,19 @@ def test_a_rejected_message_ends_its_image_in_the_batch(engine: Pipeline, dlcs: 
     assert (rows["BatchAssets"], rows["Batches"]) == ([(batch, 2, kept["cause"])], [(0, 1, 1, True)])
 
 
+def lose_run(engine: Pipeline) -> None:
+    """Let a run begin the image that is due, and die."""
+    claim = engine.claim(engine.due()[0])
+    engine.ledger.claims.begin(claim.token, [claim.items[0].request_id], now=datetime.now(UTC))
+    engine.ledger.claims.release_run(claim.run_id, schedule=engine.options.schedule, now=datetime.now(UTC))
+
+
 def test_a_run_that_died_is_written_back_by_reconcile(engine: Pipeline, dlcs: Dlcs) -> None:
     """No run is left that could: the image has no attempt any more."""
     engine.use(attempts=1)
     add(engine, dlcs, IMAGE)
     submit(engine, dlcs, IMAGE)
-    claim = engine.claim(engine.due()[0])
-    engine.ledger.claims.begin(claim.token, [claim.items[0].request_id], now=datetime.now(UTC))
-    engine.ledger.claims.release_run(claim.run_id, schedule=engine.options.schedule, now=datetime.now(UTC))
+    lose_run(engine)
     assert engine.states() == {IMAGE: "failed"}
     assert write_later(engine) == (1, None)
     assert dlcs.rows(IMAGE)["Batches"] == [(0, 1, 1, True)]
@@ -271,9 +276,7 @@ def test_an_older_end_is_written_in_its_batch_only(engine: Pipeline, dlcs: Dlcs)
     engine.use(attempts=1)
     add(engine, dlcs, IMAGE)
     submit(engine, dlcs, IMAGE)
-    claim = engine.claim(engine.due()[0])
-    engine.ledger.claims.begin(claim.token, [claim.items[0].request_id], now=datetime.now(UTC))
-    engine.ledger.claims.release_run(claim.run_id, schedule=engine.options.schedule, now=datetime.now(UTC))
+    lose_run(engine)
     engine.send({"id": IMAGE})
     engine.settle()
     before = dlcs.rows(IMAGE)

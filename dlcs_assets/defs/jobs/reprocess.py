@@ -71,7 +71,7 @@ def _request_reprocessing(
                 ledger, selector, items, asked_by=f"run {context.run_id} of {REPROCESS_JOB}"
             )
         except BackfillCancelledError as error:
-            raise shown.failure(f"{error} What is in runs already comes to its end.") from error
+            raise shown.failure(str(error)) from error
     if backfill is not None:
         run_tags[tags.BACKFILL] = str(backfill)
     context.instance.add_run_tags(context.run_id, run_tags)
